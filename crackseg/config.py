@@ -1,0 +1,202 @@
+"""Option records with their defaults and reasons, read from TOML; an unknown key is refused.
+
+Every record is a frozen dataclass. ``read_options`` turns a (nested) mapping into one, so a TOML
+table, a service request and a Python call share one check.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from crackseg.errors import ConfigError
+from crackseg.names import nearest
+
+T = TypeVar("T")
+
+
+def _require(ok: bool, message: str) -> None:
+    if not ok:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictOptions:
+    """How the picture is cut into tiles and run through the network."""
+
+    runtime: str = "onnx"
+    device: str = "cpu"
+    tile_px: int | None = None  # None: the model card's
+    overlap_px: int = 64  # half of it is more than the reach of most of the network's response
+    batch: int = 1  # on a CPU a larger batch is no faster
+    threads: int | None = None  # None: all cores
+
+    def __post_init__(self) -> None:
+        _require(
+            self.tile_px is None or self.tile_px >= 64,
+            f"`tile_px` must be at least 64, got {self.tile_px}.",
+        )
+        _require(self.overlap_px >= 0, f"`overlap_px` must be 0 or larger, got {self.overlap_px}.")
+        _require(self.batch >= 1, f"`batch` must be 1 or larger, got {self.batch}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskOptions:
+    """How probability becomes a mask."""
+
+    threshold: float | None = None  # None: the model card's, chosen on validation data
+    threshold_low: float | None = None  # None: the model card's
+    min_area_px: int = 12  # smaller specks are noise: a crack of 1 px must be 12 px long
+    gap_px: float = 12.0  # bridge gaps up to this length between tips that point at each other
+    ignore_border_px: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "threshold_low"):
+            value = getattr(self, name)
+            _require(
+                value is None or 0 < value < 1,
+                f"`{name}` must lie between 0 and 1, got {value}; 0.5 is a usual value.",
+            )
+        _require(
+            self.min_area_px >= 1, f"`min_area_px` must be 1 or larger, got {self.min_area_px}."
+        )
+        _require(self.gap_px >= 0, f"`gap_px` must be 0 or larger, got {self.gap_px}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureOptions:
+    """How a mask becomes lengths and widths."""
+
+    min_length_px: float = 15.0  # shorter cracks are not told from texture
+    smooth_px: float = 4.0  # standard deviation along the line when it is smoothed
+    documents: tuple[str, ...] = ()  # width-class documents; empty: all shipped
+
+    def __post_init__(self) -> None:
+        _require(
+            self.min_length_px >= 0,
+            f"`min_length_px` must be 0 or larger, got {self.min_length_px}.",
+        )
+        _require(self.smooth_px > 0, f"`smooth_px` must be larger than 0, got {self.smooth_px}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleOptions:
+    """Where millimetres come from; every source given is used, contradictions are an error."""
+
+    mm_per_px: float | None = None
+    mm_per_px_sigma_rel: float = 0.02  # a reading of a scale bar
+    distance_m: float | None = None  # camera to face, along the optical axis
+    distance_sigma_rel: float = 0.05
+    marker_mm: float | None = None  # side of an ArUco / AprilTag marker in the picture
+    marker_dictionary: str = "DICT_4X4_50"
+    reference_points: tuple[tuple[float, float, float, float], ...] = ()  # row, col, y_mm, x_mm
+    geotiff_unit_m: float | None = None  # map unit in metres when the raster has no CRS
+    face_batter: float | None = None  # horizontal over vertical: 0 = a vertical face
+    face_azimuth_deg: float | None = None  # compass direction the face looks to
+    use_metadata: bool = True  # laser distance and focal length from EXIF / XMP
+
+    def __post_init__(self) -> None:
+        for name in ("mm_per_px", "distance_m", "marker_mm", "geotiff_unit_m"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, f"`{name}` must be larger than 0, got {value}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalyzeOptions:
+    """All options of one analysis."""
+
+    model: str = "default"
+    predict: PredictOptions = field(default_factory=PredictOptions)
+    mask: MaskOptions = field(default_factory=MaskOptions)
+    measure: MeasureOptions = field(default_factory=MeasureOptions)
+    scale: ScaleOptions = field(default_factory=ScaleOptions)
+    exports: tuple[str, ...] = ("json", "csv", "mask", "overlay", "geojson", "page")
+    max_megapixels: float = 1000.0  # larger pictures are refused from the header
+
+
+def read_options(kind: type[T], values: Mapping[str, Any], *, where: str = "options") -> T:
+    """Return a ``kind`` record filled from a nested mapping.
+
+    Raises:
+        ConfigError: a key is unknown, or a value has the wrong type or range.
+
+    Example:
+        >>> read_options(MaskOptions, {"threshold": 0.4}).threshold
+        0.4
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"`{where}` must be a table, got {type(values).__name__}.")
+    hints = typing.get_type_hints(kind)
+    known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(f"unknown key `{where}.{key}`; known: {nearest(str(key), known)}.")
+        arguments[key] = _convert(hints[key], value, f"{where}.{key}")
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        raise ConfigError(f"`{where}` is incomplete: {error}.") from error
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """Return ``value`` as the type ``hint`` says, or raise naming the key."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        choices = [h for h in typing.get_args(hint) if h is not type(None)]
+        return None if value is None else _convert(choices[0], value, where)
+    if dataclasses.is_dataclass(hint):
+        return read_options(typing.cast(type[Any], hint), value, where=where)
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, list | tuple):
+            raise ConfigError(f"`{where}` must be a list, got {value!r}.")
+        inner = typing.get_args(hint)
+        items = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
+        if len(items) != len(value):
+            raise ConfigError(f"`{where}` must hold {len(items)} values, got {len(value)}.")
+        return tuple(_convert(h, v, where) for h, v in zip(items, value, strict=True))
+    if origin in (dict, Mapping) or origin is typing.get_origin(Mapping[str, Any]):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"`{where}` must be a table, got {value!r}.")
+        return dict(value)
+    if hint is Path:
+        return Path(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, float, str, bool):
+        if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
+            raise ConfigError(f"`{where}` must be {hint.__name__}, got {value!r}.")
+    return value
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file.
+
+    Raises:
+        ConfigError: the file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"configuration file `{path}` cannot be read: {error.strerror}."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration file `{path}` is not valid TOML: {error}.") from error
+
+
+def to_plain(record: Any) -> Any:
+    """Return a record as plain dicts, lists and scalars, for JSON."""
+    if dataclasses.is_dataclass(record) and not isinstance(record, type):
+        return {f.name: to_plain(getattr(record, f.name)) for f in dataclasses.fields(record)}
+    if isinstance(record, Mapping):
+        return {str(k): to_plain(v) for k, v in record.items()}
+    if isinstance(record, list | tuple):
+        return [to_plain(v) for v in record]
+    return str(record) if isinstance(record, Path) else record

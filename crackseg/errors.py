@@ -1,0 +1,45 @@
+"""The errors crackseg raises, all below one root so that a caller can catch them together.
+
+    CracksegError
+    ├─ ImageError(OSError)      unreadable, too large, wrong kind
+    ├─ ScaleError(ValueError)   missing, absurd or contradictory scale
+    ├─ ModelError(ValueError)   model folder incomplete, probe fails
+    ├─ ConfigError(ValueError)  unknown key, value out of range
+    ├─ UnknownName(ValueError)  not in a table; nearest names first
+    ├─ DataError(ValueError)    manifest row or annotation broken; names file, row, column
+    └─ MissingExtra(ImportError) says which extra to install
+
+Wording: argument in backticks, what was expected, what came, the nearest fix.
+"""
+
+
+class CracksegError(Exception):
+    """Root of every error this package raises on purpose."""
+
+
+class ImageError(CracksegError, OSError):
+    """An image file is unreadable, too large or of a wrong kind."""
+
+
+class ScaleError(CracksegError, ValueError):
+    """A scale is missing, absurd or contradicts another source."""
+
+
+class ModelError(CracksegError, ValueError):
+    """A model folder is incomplete, altered, or its probe fails."""
+
+
+class ConfigError(CracksegError, ValueError):
+    """An option is unknown or its value is out of range."""
+
+
+class UnknownName(CracksegError, ValueError):
+    """A name is not in its table."""
+
+
+class DataError(CracksegError, ValueError):
+    """A manifest row, an annotation or a data file is broken."""
+
+
+class MissingExtra(CracksegError, ImportError):
+    """An optional dependency is not installed."""

@@ -1,0 +1,1 @@
+"""From a report to the files that people, spreadsheets, GIS and CAD read."""

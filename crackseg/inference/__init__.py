@@ -1,0 +1,1 @@
+"""From pixels to crack probability, by a model folder and a runtime."""

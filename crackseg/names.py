@@ -1,0 +1,49 @@
+"""Look a short name up in a table; an unknown name is an error that lists the nearest ones.
+
+A family (networks, losses, runtimes, exports) is a dict from a short name to a function, or to a
+``"module:function"`` string where the module is optional or heavy to import.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from crackseg.errors import MissingExtra, UnknownName
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the known names as one line, the ones most like ``name`` first."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    return ", ".join([*close, *(n for n in names if n not in close)])
+
+
+def look_up(table: Mapping[str, Any], name: str, *, what: str, extra: str | None = None) -> Any:
+    """Return ``table[name]``, importing it first when the entry is a ``"module:function"`` string.
+
+    Args:
+        table: the family.
+        name: short name in the family.
+        what: what the family holds, for the error text ("network", "export").
+        extra: the extra that installs what a string entry imports.
+
+    Raises:
+        UnknownName: ``name`` is not in ``table``.
+        MissingExtra: the entry's module needs a package that is not installed.
+    """
+    if name not in table:
+        raise UnknownName(f"unknown {what} `{name}`; known: {nearest(name, table)}.")
+    entry = table[name]
+    if not isinstance(entry, str):
+        return entry
+    module, _, function = entry.partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        hint = f"pip install 'crackseg[{extra}]'" if extra else f"install `{error.name}`"
+        raise MissingExtra(
+            f"{what} `{name}` needs the package `{error.name}`, which is not installed; {hint}."
+        ) from error

@@ -1,0 +1,258 @@
+"""The records that rooms hand each other: frozen, keyword-only, each checks itself.
+
+Coordinates are (row, col) with pixel centres at whole numbers and the origin at the top left
+pixel. A quantity's unit is in its name; everything in mm is ``None`` without a known scale.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crackseg.errors import ConfigError, ScaleError
+
+Array = NDArray[Any]
+Matrix3 = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
+ScaleSource = Literal["given", "geotiff", "lrf", "exif", "reference", "marker", "plane"]
+WidthStatus = Literal["measured", "below_detection", "not_resolvable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A coded warning that travels with a report."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A rectangle of pixels, half-open: rows [row, row + height), columns [col, col + width)."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ConfigError(
+                f"`window` must be at least 1 x 1 px, got {self.height} x {self.width}."
+            )
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Row and column slices for an array of the whole image."""
+        return slice(self.row, self.row + self.height), slice(self.col, self.col + self.width)
+
+    def padded(self, margin_px: int, height_px: int, width_px: int) -> Window:
+        """Return the window grown by ``margin_px`` on each side and cut at the image border."""
+        top, left = max(self.row - margin_px, 0), max(self.col - margin_px, 0)
+        bottom = min(self.row + self.height + margin_px, height_px)
+        right = min(self.col + self.width + margin_px, width_px)
+        return Window(row=top, col=left, height=bottom - top, width=right - left)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How pixel points become mm on the structure.
+
+    ``mm_per_px`` is the ground sampling distance at the image centre. With a ``homography`` the
+    scale varies over the frame: the matrix maps (col, row, 1) to (x_mm, y_mm, w) on the face.
+    Points are converted, never lengths, so an oblique plane and a uniform scale are one code.
+    """
+
+    mm_per_px: float
+    sigma_rel: float
+    source: ScaleSource
+    homography: Matrix3 | None = None
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.mm_per_px) and 1e-4 <= self.mm_per_px <= 1e4):
+            raise ScaleError(
+                f"`mm_per_px` must lie between 0.0001 and 10000, got {self.mm_per_px}; "
+                "give the size of one pixel on the structure in millimetres."
+            )
+        if not (math.isfinite(self.sigma_rel) and 0 <= self.sigma_rel < 1):
+            raise ScaleError(
+                f"`sigma_rel` must be a relative standard deviation in [0, 1), got "
+                f"{self.sigma_rel}; 0.02 means 2 %."
+            )
+
+    def to_mm(self, points: Array) -> Array:
+        """Return (N, 2) mm positions (y, x) on the face of (N, 2) pixel positions (row, col)."""
+        points = np.asarray(points, dtype=np.float64)
+        if self.homography is None:
+            return points * self.mm_per_px
+        matrix = np.asarray(self.homography, dtype=np.float64)
+        xyw = np.column_stack([points[:, 1], points[:, 0], np.ones(len(points))]) @ matrix.T
+        return np.column_stack([xyw[:, 1] / xyw[:, 2], xyw[:, 0] / xyw[:, 2]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gps:
+    """Where the camera was, WGS84."""
+
+    lat_deg: float
+    lon_deg: float
+    alt_m: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInfo:
+    """What is known of an image from its header and metadata, before any pixel is used.
+
+    ``height_px`` and ``width_px`` are those of the upright image (EXIF orientation applied).
+    ``metadata`` keeps the camera and flight facts that a scale can be made from, by plain names.
+    ``transform`` maps (col, row) to map units as (a, b, c, d, e, f) like rasterio's Affine.
+    """
+
+    path: Path
+    sha256: str
+    height_px: int
+    width_px: int
+    format: str
+    taken_at: datetime | None = None
+    camera: str | None = None
+    gps: Gps | None = None
+    crs: str | None = None
+    transform: tuple[float, float, float, float, float, float] | None = None
+    metadata: Mapping[str, float | str] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """Crack probability of every pixel, quantised to uint8 (255 = 1.0)."""
+
+    probability: Array  # (H, W) uint8
+    valid: Array | None  # (H, W) bool, True = counts; None = every pixel counts
+    tile_px: int
+    overlap_px: int
+    forward_s: float  # seconds inside the network's forward pass
+    device: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """One measured quantity in px and, where the scale is known, mm; u is expanded with k = 2."""
+
+    px: float | None
+    mm: float | None = None
+    u_px: float | None = None
+    u_mm: float | None = None
+    status: WidthStatus = "measured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """A stretch of crack between two nodes, with its width profile."""
+
+    centre_line: Array  # (N, 2) float rows, cols in image coordinates, smoothed
+    width_px: Array  # (N,) float; nan where no width could be measured
+    width_u_px: Array  # (N,) float, standard uncertainty (k = 1) of each width
+    edges: Array  # (N, 2, 2) float: the two edge points (row, col) of each station
+    kind: Literal["tip-tip", "tip-junction", "junction-junction", "loop", "bridge"]
+    nodes: tuple[int, int]  # node numbers within the crack
+    length_px: float
+    length_mm: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crack:
+    """Connected branches that are reported as one crack."""
+
+    id: int
+    window: Window
+    mask: Array  # (window.height, window.width) bool
+    branches: tuple[Branch, ...]
+    length: Measure
+    bridged_length: Measure  # part of length that crosses gaps in the mask
+    width_mean: Measure
+    width_median: Measure
+    width_p95: Measure
+    width_max: Measure
+    width_max_at: tuple[float, float] | None  # (row, col)
+    area_px2: float
+    area_mm2: float | None
+    paper_length_px: float  # skeleton pixels joined by 1 and sqrt(2): the paper's length
+    paper_width_px: float  # area / paper_length_px
+    orientation_deg: float | None  # 0 along a row, counter-clockwise, [0, 180); None if isotropic
+    tortuosity: float | None
+    tips: int
+    junctions: int
+    loops: int
+    pattern: Literal["single", "branching", "map"]
+    touches_border: bool
+    probability_mean: float | None
+    width_classes: tuple[WidthClass, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WidthClass:
+    """What one document says of a width; ``label`` is None where the interval crosses a limit."""
+
+    document: str
+    label: str | None
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """What a model folder says of itself."""
+
+    name: str
+    version: str
+    network: str
+    network_arguments: Mapping[str, Any]
+    input_multiple: int
+    mean: tuple[float, float, float]  # of 0..255 RGB
+    std: tuple[float, float, float]
+    threshold: float
+    threshold_low: float  # hysteresis: pixels above it count when joined to one above threshold
+    tile_px: int
+    sha256: Mapping[str, str]  # file name -> digest
+    intended_use: str
+    limits: str
+    data: tuple[Mapping[str, Any], ...] = ()
+    scores: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Sums over the cracks of one image."""
+
+    cracks: int
+    length_px: float
+    length_mm: float | None
+    area_px2: float
+    area_mm2: float | None
+    analyzed_px2: float
+    analyzed_mm2: float | None
+    density_m_per_m2: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything found in one image, ready for the exports."""
+
+    schema_version: str
+    package_version: str
+    image: ImageInfo
+    scale: Scale | None
+    model: ModelCard | None  # None when a mask from elsewhere was measured
+    threshold: float | None
+    options: Mapping[str, Any]
+    cracks: tuple[Crack, ...]
+    totals: Totals
+    notices: tuple[Notice, ...]
+    timing_s: Mapping[str, float]

@@ -1,0 +1,1 @@
+"""From manifests of photographs and masks to a model folder with honest scores."""
