@@ -169,9 +169,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return Path(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if hint in (int, float, str, bool):
-        if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
-            raise ConfigError(f"`{where}` must be {hint.__name__}, got {value!r}.")
+    scalar = hint in (int, float, str, bool)
+    if scalar and (not isinstance(value, hint) or (hint is not bool and isinstance(value, bool))):
+        raise ConfigError(f"`{where}` must be {hint.__name__}, got {value!r}.")
     return value
 
 
