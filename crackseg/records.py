@@ -16,12 +16,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crackseg.errors import ConfigError, ScaleError
+from crackseg.errors import ConfigError, DataError, ScaleError
 
 Array = NDArray[Any]
 Matrix3 = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 ScaleSource = Literal["given", "geotiff", "lrf", "exif", "reference", "marker", "plane"]
 WidthStatus = Literal["measured", "below_detection", "not_resolvable"]
+SPLITS = ("train", "val", "test", "test_leaky")  # test_leaky: test pictures that are also in train
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +128,26 @@ class ImageInfo:
     transform: tuple[float, float, float, float, float, float] | None = None
     metadata: Mapping[str, float | str] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One manifest row: a photograph, its crack mask and where they come from."""
+
+    image: Path
+    mask: Path
+    source: str  # the data set
+    split: Literal["train", "val", "test", "test_leaky"]
+    site: str = ""  # structure or photograph that several samples share; empty = unknown
+    licence: str = "unstated"
+    image_sha256: str = ""
+    mask_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise DataError(f"`split` must be one of {', '.join(SPLITS)}, got {self.split!r}.")
+        if not self.source:
+            raise DataError("`source` must name the data set, got an empty text.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,300 @@
+"""Folders of photographs and masks -> manifest CSV -> verified ``Sample`` records.
+
+A manifest row names one pair; pairs come from equal stems, never from sorted order. Paths in the
+file are relative to its own folder or to a root the caller gives, so that a manifest can be
+committed while the pictures stay elsewhere. A row that names a missing or altered file, an unknown
+split or the same picture twice is refused with file, row and column.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from crackseg.errors import DataError
+from crackseg.records import SPLITS, Array, Sample
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(Sample))
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".mpo", ".webp", ".bmp"})
+
+
+def read_manifest(
+    file: Path, *, root: Path | None = None, check_hashes: bool = True
+) -> tuple[Sample, ...]:
+    """Return the samples of a manifest after checking that every file is there and unaltered.
+
+    Args:
+        file: CSV with the columns of ``COLUMNS``.
+        root: folder the paths are relative to; the CSV's own folder when None.
+        check_hashes: compare the sha256 of both files of every row.
+
+    Raises:
+        DataError: names file, row (the header is row 1) and column.
+    """
+    folder = file.parent if root is None else root
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            if sorted(reader.fieldnames or ()) != sorted(COLUMNS):
+                raise DataError(
+                    f"{file}: row 1: columns must be {', '.join(COLUMNS)}, "
+                    f"got {', '.join(reader.fieldnames or ()) or 'nothing'}."
+                )
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"manifest `{file}` cannot be read: {error}.") from error
+    samples = tuple(
+        _read_row(row, folder, f"{file}: row {number}", check_hashes)
+        for number, row in enumerate(rows, start=2)
+    )
+    _refuse_repeats(samples, file)
+    return samples
+
+
+def write_manifest(samples: Iterable[Sample], file: Path, *, root: Path | None = None) -> None:
+    """Write samples as CSV with paths relative to ``root`` (the CSV's own folder when None)."""
+    folder = (file.parent if root is None else root).resolve()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    with part.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for sample in samples:
+            row = dataclasses.asdict(sample)
+            for column in ("image", "mask"):
+                row[column] = Path(os.path.relpath(row[column].resolve(), folder)).as_posix()
+            writer.writerow(row)
+    part.replace(file)
+
+
+def index_folder(
+    root: Path,
+    *,
+    sets: Sequence[str] = (),
+    licences: Mapping[str, str] | None = None,
+    split: str = "train",
+    hold_out: float = 0.0,
+    hashes: bool = True,
+) -> tuple[Sample, ...]:
+    """Return one sample for every pair below ``root``, in order of set and stem.
+
+    ``root`` is either one set (``images/`` and ``masks/``) or a folder of such sets. Lists
+    ``train.txt``, ``val.txt``, ``test.txt``, ``test_leaky.txt`` hold stems and give the split;
+    with lists present an unlisted picture is left out. ``sites.csv`` (stem, site) gives the site.
+
+    Args:
+        root: folder to index.
+        sets: names of the sets to keep; all when empty.
+        licences: set name -> licence text; "unstated" for the others.
+        split: split of all pairs of a set that has no lists.
+        hold_out: share of ``train`` that becomes ``val`` in sets without a ``val`` list. The last
+            stems in name order are taken, whole sites together: neighbours in a series often show
+            the same spot, and a random draw would put them on both sides.
+        hashes: compute the sha256 of every file.
+
+    Raises:
+        DataError: no pair was found, a set is unknown, or a listed picture or its mask is missing.
+    """
+    folders = _find_sets(root)
+    unknown = sorted(set(sets) - set(folders))
+    if unknown:
+        raise DataError(
+            f"`sets` names {', '.join(unknown)}, not found in {root}; "
+            f"there are: {', '.join(sorted(folders))}."
+        )
+    samples: list[Sample] = []
+    for name in sorted(sets or folders):
+        found = _index_set(folders[name], name, split, (licences or {}).get(name, "unstated"))
+        samples += _hold_out(found, hold_out)
+    return tuple(_with_hashes(sample) for sample in samples) if hashes else tuple(samples)
+
+
+def read_pair(sample: Sample) -> tuple[Array, Array]:
+    """Return the (H, W, 3) uint8 RGB picture and the (H, W) bool mask of a sample.
+
+    Raises:
+        DataError: the two differ in size, or the mask holds values other than 0 and one other.
+        ImageError: a file is unreadable.
+    """
+    from crackseg.imagery.files import open_image
+
+    with open_image(sample.image) as image:
+        picture = image.read()
+    mask = read_mask(sample.mask)
+    if picture.shape[:2] != mask.shape:
+        raise DataError(
+            f"{sample.mask}: mask is {mask.shape[0]} x {mask.shape[1]} px, its picture "
+            f"{sample.image.name} {picture.shape[0]} x {picture.shape[1]} px (rows x columns)."
+        )
+    return picture, mask
+
+
+def read_mask(path: Path) -> Array:
+    """Return an (H, W) bool mask; True where the file holds its one value above 0.
+
+    Raises:
+        DataError: the file holds more than one value above 0, so that which of them is crack
+            would be a guess.
+        ImageError: the file is unreadable.
+    """
+    from crackseg.imagery.files import open_image
+
+    with open_image(path) as image:
+        values = image.read()
+    mask: Array = values.any(axis=2)
+    if mask.any() and (values[mask] != values[mask][0]).any():
+        raise DataError(
+            f"{path}: a mask must hold 0 and one other value, got several "
+            f"({values[mask].min()} to {values[mask].max()}); write it as 0 and 255."
+        )
+    return mask
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hexadecimal sha256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _read_row(row: Mapping[str, str | None], folder: Path, where: str, check: bool) -> Sample:
+    """Return the checked sample of one CSV row."""
+    for column in COLUMNS:
+        if row[column] is None:
+            raise DataError(f"{where}: column `{column}` is missing; the row is too short.")
+    for column in ("image", "mask"):
+        path = folder / str(row[column])
+        if not path.is_file():
+            raise DataError(f"{where}: column `{column}`: there is no file {path}.")
+        expected = row[f"{column}_sha256"]
+        if check and expected and sha256_of(path) != expected:
+            raise DataError(
+                f"{where}: column `{column}_sha256`: {path} is not the file that was indexed; "
+                "index the folder again if the change was meant."
+            )
+    try:
+        values = {column: str(row[column]) for column in COLUMNS[2:]}
+        return Sample(image=folder / str(row["image"]), mask=folder / str(row["mask"]), **values)  # type: ignore[arg-type]
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def _refuse_repeats(samples: Sequence[Sample], file: Path) -> None:
+    """Raise when two rows name the same picture."""
+    first: dict[Path, int] = {}
+    for number, sample in enumerate(samples, start=2):
+        if sample.image in first:
+            raise DataError(
+                f"{file}: row {number}: column `image`: {sample.image} is already in row "
+                f"{first[sample.image]}; keep one of the two."
+            )
+        first[sample.image] = number
+
+
+def _find_sets(root: Path) -> dict[str, Path]:
+    """Return set name -> folder for ``root`` itself or the sets directly below it."""
+    if not root.is_dir():
+        raise DataError(f"data root `{root}` must be a folder; there is none of this name.")
+    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
+    found = {
+        folder.resolve().name: folder
+        for folder in folders
+        if (folder / "images").is_dir() and (folder / "masks").is_dir()
+    }
+    if not found:
+        raise DataError(
+            f"{root} holds no data: expected folders `images` and `masks`, in it or one level down."
+        )
+    return found
+
+
+def _index_set(folder: Path, name: str, split: str, licence: str) -> list[Sample]:
+    """Return the samples of one set, without hashes, in order of stem."""
+    images, masks = _by_stem(folder / "images"), _by_stem(folder / "masks")
+    splits = _read_lists(folder) or dict.fromkeys(images, split)
+    sites = _read_sites(folder / "sites.csv")
+    for stem in splits:
+        for kind, files in (("images", images), ("masks", masks)):
+            if stem not in files:
+                raise DataError(f"{folder / kind}: there is no picture with the stem `{stem}`.")
+    return [
+        Sample(
+            image=images[stem],
+            mask=masks[stem],
+            source=name,
+            split=splits[stem],  # type: ignore[arg-type]
+            site=sites.get(stem, ""),
+            licence=licence,
+        )
+        for stem in sorted(splits)
+    ]
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """Return stem -> file of the pictures in a folder, refusing two files of one stem."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        if path.stem in found:
+            raise DataError(
+                f"{folder}: `{found[path.stem].name}` and `{path.name}` share a stem, so a mask "
+                "cannot be paired; rename one."
+            )
+        found[path.stem] = path
+    return found
+
+
+def _read_lists(folder: Path) -> dict[str, str]:
+    """Return stem -> split from the lists of a set; empty when it has none."""
+    splits: dict[str, str] = {}
+    for split in SPLITS:
+        file = folder / f"{split}.txt"
+        if not file.is_file():
+            continue
+        for stem in filter(None, map(str.strip, file.read_text(encoding="utf-8").splitlines())):
+            if stem in splits:
+                raise DataError(f"{file}: `{stem}` is also listed in {splits[stem]}.txt.")
+            splits[stem] = split
+    return splits
+
+
+def _read_sites(file: Path) -> dict[str, str]:
+    """Return stem -> site; empty when there is no such file."""
+    if not file.is_file():
+        return {}
+    with file.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream)
+        if reader.fieldnames != ["stem", "site"]:
+            raise DataError(f"{file}: row 1: columns must be stem, site, got {reader.fieldnames}.")
+        return {row["stem"]: row["site"] for row in reader}
+
+
+def _hold_out(samples: list[Sample], share: float) -> list[Sample]:
+    """Return the samples with the last ``share`` of train moved to val, unless val exists."""
+    if not 0 <= share < 1:
+        raise DataError(f"`hold_out` must be a share in [0, 1), got {share}; 0.15 is usual.")
+    train = [sample for sample in samples if sample.split == "train"]
+    if share == 0 or not train or any(sample.split == "val" for sample in samples):
+        return samples
+    groups = sorted({(s.site or s.image.stem) for s in train})
+    taken: set[str] = set()
+    while len(groups) > 1 and sum((s.site or s.image.stem) in taken for s in train) < share * len(
+        train
+    ):
+        taken.add(groups.pop())
+    return [
+        dataclasses.replace(s, split="val")
+        if s.split == "train" and (s.site or s.image.stem) in taken
+        else s
+        for s in samples
+    ]
+
+
+def _with_hashes(sample: Sample) -> Sample:
+    return dataclasses.replace(
+        sample, image_sha256=sha256_of(sample.image), mask_sha256=sha256_of(sample.mask)
+    )
