@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crackseg.errors import ConfigError, DataError, ScaleError
+from crackseg.errors import ConfigError, ModelError, ScaleError
 
 Array = NDArray[Any]
 Matrix3 = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
@@ -160,6 +160,7 @@ class Prediction:
     overlap_px: int
     forward_s: float  # seconds inside the network's forward pass
     device: str
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +247,23 @@ class ModelCard:
     limits: str
     data: tuple[Mapping[str, Any], ...] = ()
     scores: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.input_multiple <= 1024:
+            raise ModelError(
+                f"`input_multiple` must lie between 1 and 1024, got {self.input_multiple}."
+            )
+        if self.tile_px < 1 or self.tile_px % self.input_multiple:
+            raise ModelError(
+                f"`tile_px` must be a multiple of {self.input_multiple}, got {self.tile_px}."
+            )
+        if not 0 < self.threshold_low <= self.threshold < 1:
+            raise ModelError(
+                "`threshold_low` and `threshold` must hold 0 < low <= high < 1, got "
+                f"{self.threshold_low} and {self.threshold}."
+            )
+        if not all(s > 0 and math.isfinite(s) for s in self.std):
+            raise ModelError(f"`std` must be three positive numbers, got {self.std}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,191 @@
+"""A model folder becomes a checked record; a missing, altered or incomplete folder is refused.
+
+    card.json             what the model is and says of itself, with the digest of each file below
+    model.onnx            `image` (n, h, w, 3) uint8 RGB -> `probability` (n, h, w) float32
+    weights.safetensors   the same weights for the torch runtime and for further training
+    probe.npz             `image` (n, h, w, 3) uint8 with its expected `probability`
+
+Normalisation and the final sigmoid are inside model.onnx; nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from crackseg.config import read_options, to_plain
+from crackseg.errors import ModelError, UnknownName
+from crackseg.inference.runtimes import open_forward
+from crackseg.names import nearest
+from crackseg.records import Array, ModelCard
+
+CARD = "card.json"
+REQUIRED = ("model.onnx", "probe.npz")
+SHIPPED = Path(__file__).parent.parent / "models"
+PROBE_TOLERANCE = 2e-3  # other processors and runtimes round differently; half a grey level of 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model folder whose files match its card."""
+
+    card: ModelCard
+    folder: Path
+
+
+def shipped_models() -> dict[str, Path]:
+    """Return the models that come with the package, by name."""
+    return {card.parent.name: card.parent for card in sorted(SHIPPED.glob(f"*/{CARD}"))}
+
+
+def default_model() -> str:
+    """Return the name of the model to use when none is asked for.
+
+    It is the one named in ``models/default.txt``, or the only one there is.
+
+    Raises:
+        ModelError: the package holds no model, or several and no ``default.txt``.
+    """
+    names = list(shipped_models())
+    choice = SHIPPED / "default.txt"
+    if choice.is_file():
+        return choice.read_text(encoding="utf-8").strip()
+    if len(names) == 1:
+        return names[0]
+    raise ModelError(
+        f"no default model: expected one folder or `default.txt` in `{SHIPPED}`, got "
+        f"{', '.join(names) or 'none'}; name a model folder."
+    )
+
+
+def load_model(name_or_folder: str | Path) -> Model:
+    """Return the model of a shipped name or of a folder, after comparing every file's digest.
+
+    Args:
+        name_or_folder: "default", the name of a shipped model, or the path of a model folder.
+
+    Raises:
+        UnknownName: neither a shipped name nor an existing folder.
+        ModelError: the folder is incomplete, or a file does not match the card.
+    """
+    folder = _find_folder(name_or_folder)
+    card = read_card(folder)
+    missing = [name for name in REQUIRED if name not in card.sha256]
+    if missing:
+        raise ModelError(
+            f"`{folder / CARD}` must give the sha256 of {', '.join(REQUIRED)}; "
+            f"{', '.join(missing)} is missing. Export the model again."
+        )
+    for name, expected in card.sha256.items():
+        _check_file(folder / name, expected)
+    return Model(card=card, folder=folder)
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Return the card of a model folder; digests are not compared here.
+
+    Raises:
+        ModelError: the card is missing, is not JSON, or says something impossible.
+    """
+    path = folder / CARD
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return read_options(ModelCard, values, where="card")
+    except OSError as error:
+        raise ModelError(
+            f"model folder `{folder}` has no readable {CARD}: {error.strerror}."
+        ) from error
+    except (ValueError, RecursionError) as error:  # JSON, UTF-8 and ConfigError are ValueErrors
+        raise ModelError(f"`{path}` is not a model card: {error}") from error
+
+
+def write_card(folder: Path, card: ModelCard) -> ModelCard:
+    """Write ``card.json`` with the digest of every other file of the folder; return that card."""
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix != ".tmp")
+    digests = {p.name: _sha256(p) for p in files if p.name != CARD}
+    card = replace(card, sha256=digests)
+    text = json.dumps(to_plain(card), indent=2, ensure_ascii=False, allow_nan=False)
+    temporary = folder / f"{CARD}.tmp"
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(folder / CARD)
+    return card
+
+
+def write_probe(folder: Path, image: Array, probability: Array) -> None:
+    """Write ``probe.npz``.
+
+    Args:
+        folder: the model folder.
+        image: (n, h, w, 3) uint8 RGB.
+        probability: (n, h, w) float32, what the network gives for it.
+    """
+    np.savez_compressed(
+        folder / "probe.npz", image=image, probability=probability.astype(np.float32)
+    )
+
+
+def check_probe(model: Model, runtime: str = "onnx", device: str = "cpu") -> float:
+    """Return the largest difference between a runtime's answer to the probe and the expected one.
+
+    A sound runtime stays below ``PROBE_TOLERANCE``.
+
+    Raises:
+        ModelError: the probe is unreadable, or the answer has another shape or is not finite.
+    """
+    image, expected = _read_probe(model.folder / "probe.npz")
+    found = open_forward(model, runtime=runtime, device=device)(image)
+    if found.shape != expected.shape or not np.isfinite(found).all():
+        raise ModelError(
+            f"model `{model.card.name}` on `{runtime}` must answer the probe with finite values "
+            f"of shape {expected.shape}, got {found.shape}; export the model again."
+        )
+    return float(np.abs(found - expected).max())
+
+
+def _find_folder(name_or_folder: str | Path) -> Path:
+    shipped = shipped_models()
+    name = default_model() if name_or_folder == "default" else name_or_folder
+    if isinstance(name, str) and name in shipped:
+        return shipped[name]
+    folder = Path(name)
+    if folder.is_dir():
+        return folder
+    raise UnknownName(
+        f"unknown model `{name}`; shipped: {nearest(str(name), shipped) or 'none'}. "
+        "Any model folder can be given by its path."
+    )
+
+
+def _check_file(path: Path, expected: str) -> None:
+    try:
+        found = _sha256(path)
+    except OSError as error:
+        raise ModelError(
+            f"model file `{path}` cannot be read: {error.strerror}. Fetch the folder again."
+        ) from error
+    if found != expected:
+        raise ModelError(
+            f"model file `{path}` was altered: its card expects sha256 {expected}, got {found}. "
+            "Fetch the folder again, or export the model anew."
+        )
+
+
+def _read_probe(path: Path) -> tuple[Array, Array]:
+    try:
+        with np.load(path, allow_pickle=False) as probe:
+            image, probability = probe["image"], probe["probability"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(f"`{path}` is not a probe: {error}.") from error
+    if image.ndim == 3:
+        image, probability = image[None], probability.reshape(1, *image.shape[:2])
+    return image, probability
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
