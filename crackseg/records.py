@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crackseg.errors import ConfigError, ModelError, ScaleError
+from crackseg.errors import ConfigError, DataError, ModelError, ScaleError
 
 Array = NDArray[Any]
 Matrix3 = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
