@@ -1,0 +1,134 @@
+"""Losses by name: (logits, target, valid) -> scalar.
+
+``logits`` are (N, 1, H, W) float, ``target`` the same shape in {0, 1}, ``valid`` bool of the same
+shape (True = counts). Every loss here has a useful gradient on a tile without any crack; the
+binary Dice of segmentation-models-pytorch has none there (loss 0, gradient 0), which is how
+models learn to fire on crack-free walls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from crackseg.names import look_up
+
+Tensor = Any
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def dice(logits: Tensor, target: Tensor, valid: Tensor, *, eps: float = 1.0) -> Tensor:
+    """Return the Dice loss of the crack class, per image and then averaged (the paper's).
+
+    1 - (2 sum(p g) + eps) / (sum p + sum g + eps). On a crack-free image the gradient is
+    eps / (sum p + eps)^2 per pixel: present, but weak while the whole tile is called crack.
+
+    Source: Feng et al., Sensors 2020, 20(7):2069; eps after ``cdds`` table b.1.
+    """
+    p, g = _masked(logits, target, valid)
+    overlap, total = (p * g).sum((1, 2, 3)), (p + g).sum((1, 2, 3))
+    return (1 - (2 * overlap + eps) / (total + eps)).mean()
+
+
+def batch_dice(logits: Tensor, target: Tensor, valid: Tensor, *, eps: float = 1.0) -> Tensor:
+    """Return the Dice loss of the crack class with sums over the whole batch.
+
+    Crack-free tiles then weigh on the same denominator as tiles with cracks, so their false
+    pixels cost as much as any other.
+    """
+    p, g = _masked(logits, target, valid)
+    return 1 - (2 * (p * g).sum() + eps) / (p.sum() + g.sum() + eps)
+
+
+def bce(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Return the mean binary cross entropy of the valid pixels."""
+    value = F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none")
+    return _mean(value, valid)
+
+
+def dice_bce(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Return batch Dice plus binary cross entropy."""
+    return batch_dice(logits, target, valid) + bce(logits, target, valid)
+
+
+def focal(logits: Tensor, target: Tensor, valid: Tensor, *, gamma: float = 2.0) -> Tensor:
+    """Return the mean focal loss, alpha 0.75 for crack pixels.
+
+    Source: Lin et al., Focal Loss for Dense Object Detection, 2017, equation 5.
+    """
+    target = target.to(logits.dtype)
+    value = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    p = torch.sigmoid(logits)
+    wrong = torch.where(target > 0.5, 1 - p, p)
+    alpha = torch.where(target > 0.5, 0.75, 0.25)
+    return _mean(alpha * wrong**gamma * value, valid)
+
+
+def dice_cldice(
+    logits: Tensor, target: Tensor, valid: Tensor, *, share: float = 0.3, steps: int = 5
+) -> Tensor:
+    """Return Dice + BCE with a ``share`` of soft centre-line Dice.
+
+    Source: Shit et al., clDice, CVPR 2021, algorithm 1 (soft skeleton by ``steps`` openings).
+    """
+    p, g = _masked(logits, target, valid)
+    skeleton_p, skeleton_g = _soft_skeleton(p, steps), _soft_skeleton(g, steps)
+    precision = ((skeleton_p * g).sum() + 1) / (skeleton_p.sum() + 1)
+    recall = ((skeleton_g * p).sum() + 1) / (skeleton_g.sum() + 1)
+    centre = 1 - 2 * precision * recall / (precision + recall)
+    return (1 - share) * dice_bce(logits, target, valid) + share * centre
+
+
+LOSSES: dict[str, Loss] = {
+    "dice": dice,
+    "batch_dice": batch_dice,
+    "bce": bce,
+    "dice_bce": dice_bce,
+    "focal": focal,
+    "dice_cldice": dice_cldice,
+}
+
+
+def deep_loss(
+    name: str, outputs: Sequence[Tensor], target: Tensor, valid: Tensor, branch_weight: float
+) -> Tensor:
+    """Return the loss of the first output plus ``branch_weight`` times that of each branch.
+
+    Args:
+        outputs: (N, 1, H, W) logits, the fused map first, then the skip branches.
+
+    Source: Feng et al. 2020 (one Dice loss per branch joins the main loss).
+    """
+    loss = look_up(LOSSES, name, what="loss")
+    total = loss(outputs[0], target, valid)
+    for branch in outputs[1:] if branch_weight else ():
+        total = total + branch_weight * loss(branch, target, valid)
+    return total
+
+
+def _masked(logits: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Return probability and target with invalid pixels at zero."""
+    keep = valid.to(logits.dtype)
+    return torch.sigmoid(logits) * keep, target.to(logits.dtype) * keep
+
+
+def _mean(value: Tensor, valid: Tensor) -> Tensor:
+    keep = valid.to(value.dtype)
+    return (value * keep).sum() / keep.sum().clamp(min=1)
+
+
+def _soft_skeleton(x: Tensor, steps: int) -> Tensor:
+    def erode(y: Tensor) -> Tensor:
+        return -F.max_pool2d(-y, 3, 1, 1)
+
+    def opened(y: Tensor) -> Tensor:
+        return F.max_pool2d(erode(y), 3, 1, 1)
+
+    skeleton = F.relu(x - opened(x))
+    for _ in range(steps):
+        x = erode(x)
+        skeleton = skeleton + F.relu(x - opened(x)) * (1 - skeleton)
+    return skeleton

@@ -1,0 +1,177 @@
+"""CDDS on a light pretrained encoder: what a laptop can run.
+
+The idea of CDDS is kept: an encoder-decoder whose four skip branches (full size, 1/2, 1/4, 1/8)
+each join the encoder map and the decoder map of their scale, carry their own loss, and are fused
+with the main head. The encoder is a mobile network with ImageNet weights, and the full-size
+branch reads the picture through a small stem of its own, because a hair crack of one or two
+pixels is gone after the encoder's first stride.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from crackseg.errors import ModelError
+
+Tensor = Any
+
+
+def cdds_lite(
+    encoder: str = "tf_efficientnet_lite0",
+    decoder_channels: Sequence[int] = (128, 64, 32, 16, 8),
+    stem_channels: int = 8,
+    branches: bool = True,
+    encoder_weights: str | Path | None = None,
+) -> nn.Module:
+    """Return the light CDDS network.
+
+    Args:
+        encoder: a timm model with feature maps at strides 2, 4, 8, 16 and 32.
+        decoder_channels: channels at strides 16, 8, 4, 2 and 1.
+        stem_channels: channels of the full-size stem.
+        branches: False removes the skip branches and their fusion (for the ablation).
+        encoder_weights: a local safetensors or state-dict file whose tensors map one to one, in
+            order, onto the timm encoder; None starts from random weights. Nothing is downloaded.
+
+    Example:
+        >>> cdds_lite().eval()(torch.zeros(1, 3, 64, 96)).shape
+        torch.Size([1, 1, 64, 96])
+    """
+    return CddsLite(encoder, decoder_channels, stem_channels, branches, encoder_weights)
+
+
+class CddsLite(nn.Module):
+    """See ``cdds_lite``."""
+
+    multiple = 32
+
+    def __init__(
+        self,
+        encoder: str,
+        decoder_channels: Sequence[int],
+        stem_channels: int,
+        branches: bool,
+        encoder_weights: str | Path | None,
+    ) -> None:
+        super().__init__()
+        self.encoder = timm.create_model(encoder, pretrained=False, features_only=True)
+        if encoder_weights is not None:
+            _load_in_order(self.encoder, Path(encoder_weights))
+        _pad_statically(self.encoder)
+        skips = [stem_channels, *self.encoder.feature_info.channels()]  # strides 1, 2, 4, 8, 16, 32
+        self.stem = _unit(3, stem_channels)
+        below, blocks = skips[5], []
+        for channels, skip in zip(decoder_channels, skips[4::-1], strict=True):
+            blocks.append(nn.Sequential(_unit(below + skip, channels), _unit(channels, channels)))
+            below = channels
+        self.decoder = nn.ModuleList(blocks)
+        self.main = nn.Conv2d(below, 1, 1)
+        scales = range(4 if branches else 0)  # strides 1, 2, 4, 8
+        self.heads = nn.ModuleList(
+            nn.Conv2d(skips[k] + decoder_channels[4 - k], 1, 1) for k in scales
+        )
+        self.deconvs = nn.ModuleList(_bilinear_deconv(2**k) for k in scales)
+        self.fuse = nn.Conv2d(5, 1, 1) if branches else None
+        _start_rare(self)
+
+    def forward(self, x: Tensor) -> Any:
+        """Return (N, 1, H, W) logits; in training mode a tuple (fused, S1, S2, S3, S4, main)."""
+        height, width = x.shape[-2:]
+        down, right = -height % self.multiple, -width % self.multiple
+        if not torch.jit.is_tracing() and not torch.compiler.is_compiling() and (down or right):
+            x = F.pad(x, (0, right, 0, down), mode="replicate")
+        skips = [self.stem(x), *self.encoder(x)]
+        deep, maps = skips[5], []
+        for block, skip in zip(self.decoder, skips[4::-1], strict=True):
+            deep = block(torch.cat([F.interpolate(deep, scale_factor=2), skip], 1))
+            maps.append(deep)
+        main = self.main(deep)
+        outputs = [main]
+        if self.fuse is not None:
+            sides = [
+                deconv(head(torch.cat([skips[k], maps[4 - k]], 1)))
+                for k, (head, deconv) in enumerate(zip(self.heads, self.deconvs, strict=True))
+            ]
+            outputs = [self.fuse(torch.cat([*sides, main], 1)), *sides, main]
+        outputs = [o[..., :height, :width] for o in outputs]
+        return tuple(outputs) if self.training else outputs[0]
+
+
+def _unit(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _bilinear_deconv(stride: int) -> nn.Module:
+    """Return a trainable one-channel up-sampling that starts bilinear."""
+    if stride == 1:
+        return nn.ConvTranspose2d(1, 1, 1)
+    layer = nn.ConvTranspose2d(1, 1, 2 * stride, stride, stride // 2)
+    ramp = 1 - (torch.arange(2 * stride) + 0.5 - stride).abs() / stride
+    with torch.no_grad():
+        layer.weight.copy_((ramp[:, None] * ramp[None])[None, None])
+        layer.bias.zero_()
+    return layer
+
+
+def _start_rare(network: CddsLite) -> None:
+    """Start all heads near the share of crack pixels (2 %), so that the first steps are calm."""
+    for head in [network.main, *network.heads]:
+        nn.init.constant_(head.bias, -4.0)
+    for deconv in network.deconvs[:1]:
+        nn.init.ones_(deconv.weight)
+        nn.init.zeros_(deconv.bias)
+    if network.fuse is not None:
+        nn.init.constant_(network.fuse.weight, 0.2)
+        nn.init.zeros_(network.fuse.bias)
+
+
+class _PaddedConv(nn.Conv2d):
+    """TensorFlow's SAME convolution for sizes that the stride divides: a fixed, uneven pad.
+
+    timm computes this pad from the input size in Python, which no exporter traces for free sizes.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        total = max(kernel - stride, 0)
+        before = total // 2
+        x = F.pad(x, (before, total - before, before, total - before))
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+def _pad_statically(module: nn.Module) -> None:
+    for child in module.modules():
+        if type(child).__name__ == "Conv2dSame":
+            child.__class__ = _PaddedConv
+
+
+def _load_in_order(encoder: nn.Module, path: Path) -> None:
+    """Copy the tensors of ``path`` onto the encoder, in order; shapes must agree."""
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        source = list(load_file(path).values())
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 - the one door, tensors only
+        source = [v for k, v in state.items() if not k.endswith("num_batches_tracked")]
+    target = [
+        (k, v) for k, v in encoder.state_dict().items() if not k.endswith("num_batches_tracked")
+    ]
+    for (name, tensor), value in zip(target, source, strict=False):  # the classifier is left over
+        if tensor.shape != value.shape:
+            raise ModelError(
+                f"`encoder_weights` {path.name} do not fit: `{name}` must be "
+                f"{tuple(tensor.shape)}, got {tuple(value.shape)}."
+            )
+        tensor.copy_(value)

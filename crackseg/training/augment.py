@@ -1,0 +1,238 @@
+"""Paired augmentations that imitate photographs from a drone: (picture, mask) -> the same, changed.
+
+Every function takes and returns a (h, w, 3) uint8 RGB picture and a (h, w) uint8 mask (1 = crack)
+and draws from the generator it is given, so that a crop depends on its number alone. Geometry
+never interpolates labels to grey and rounds them by chance: a resized mask is the share of each
+new pixel that was crack, cut at a level that keeps thin cracks connected.
+
+Two of them change what is in the picture. ``hair_crack`` draws thin meandering dark lines that
+are labelled crack: the sets hold few cracks of 1 to 3 px. ``distract`` draws what is often taken
+for a crack and is labelled background: straight joints, tie holes, stains.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from crackseg.errors import ConfigError
+from crackseg.records import Array
+
+Pair = tuple[Array, Array]
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentOptions:
+    """How often (0 to 1) and how strongly a crop is changed."""
+
+    native: float = 0.5  # share of crops at the photograph's own scale, the one it is judged at
+    scale_low: float = 0.5
+    scale_high: float = 1.6
+    rotate: float = 0.15  # share turned by a free angle; flips and quarter turns are always drawn
+    photometric: float = 0.8
+    blur: float = 0.25
+    noise: float = 0.25
+    jpeg: float = 0.3
+    shadow: float = 0.1
+    hair: float = 0.15
+    distract: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale_low <= self.scale_high:
+            raise ConfigError(
+                "`scale_low` must be above 0 and not above `scale_high`, got "
+                f"{self.scale_low} and {self.scale_high}."
+            )
+
+
+def random_crop(
+    picture: Array, mask: Array, crop_px: int, options: AugmentOptions, rng: Rng, aim: bool
+) -> Pair:
+    """Return a square crop of ``crop_px``, at a random scale and angle.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        mask: (H, W) uint8 in {0, 1}.
+        aim: lay the crop so that it holds a random crack pixel, if there is one.
+    """
+    scale = 1.0
+    if rng.random() >= options.native:
+        scale = math.exp(rng.uniform(math.log(options.scale_low), math.log(options.scale_high)))
+    angle = rng.uniform(-45, 45) if rng.random() < options.rotate else 0.0
+    need = crop_px / scale * (1.0 if angle == 0 else 1.42)
+    picture, mask = _cut(picture, mask, math.ceil(need), rng, aim)
+    if scale == 1.0 and angle == 0.0:
+        return picture, mask
+    return _warp(picture, mask, crop_px, scale, angle)
+
+
+def _cut(picture: Array, mask: Array, need: int, rng: Rng, aim: bool) -> Pair:
+    """Return a ``need`` x ``need`` window, mirrored at the border where the picture is smaller."""
+    corner = []
+    target: Array | None = None
+    if aim:
+        rows, cols = np.nonzero(mask)
+        if len(rows):
+            pick = rng.integers(len(rows))
+            target = np.array([rows[pick], cols[pick]])
+    for axis in (0, 1):
+        room = max(picture.shape[axis] - need, 0)
+        at = int(rng.integers(room + 1))
+        if target is not None:
+            low = max(int(target[axis]) - need + 1, 0)
+            at = int(rng.integers(min(low, room), min(int(target[axis]), room) + 1))
+        corner.append(at)
+    window = np.s_[corner[0] : corner[0] + need, corner[1] : corner[1] + need]
+    picture, mask = picture[window], mask[window]
+    down, right = need - picture.shape[0], need - picture.shape[1]
+    if down or right:
+        top, left = int(rng.integers(down + 1)), int(rng.integers(right + 1))
+        pads = (top, down - top, left, right - left)
+        picture = cv2.copyMakeBorder(picture, *pads, cv2.BORDER_REFLECT_101)
+        mask = cv2.copyMakeBorder(mask, *pads, cv2.BORDER_REFLECT_101)
+    return picture, mask
+
+
+def _warp(picture: Array, mask: Array, crop_px: int, scale: float, angle: float) -> Pair:
+    """Return the central ``crop_px`` square after scaling and turning."""
+    if scale < 1:  # average before taking fewer pixels, or thin cracks turn into dots
+        size = (math.ceil(picture.shape[1] * scale), math.ceil(picture.shape[0] * scale))
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        share = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        mask = (share > 0.4).astype(np.uint8)
+        scale = 1.0
+    centre = ((picture.shape[1] - 1) / 2, (picture.shape[0] - 1) / 2)
+    matrix = cv2.getRotationMatrix2D(centre, angle, scale)
+    matrix[:, 2] += (crop_px - 1) / 2 - np.array(centre)
+    border = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REFLECT_101}
+    picture = cv2.warpAffine(picture, matrix, (crop_px, crop_px), **border)
+    share = cv2.warpAffine(mask.astype(np.float32), matrix, (crop_px, crop_px), **border)
+    return picture, (share > 0.45).astype(np.uint8)
+
+
+def augment(picture: Array, mask: Array, options: AugmentOptions, rng: Rng) -> Pair:
+    """Return a flipped, turned crop with drawn hair cracks and distractors and camera faults."""
+    turns = int(rng.integers(4))
+    picture, mask = np.rot90(picture, turns), np.rot90(mask, turns)
+    if rng.random() < 0.5:
+        picture, mask = picture[:, ::-1], mask[:, ::-1]
+    picture, mask = np.ascontiguousarray(picture), np.ascontiguousarray(mask)
+    if rng.random() < options.distract:
+        picture = distract(picture, rng)
+    if rng.random() < options.hair:
+        picture, mask = hair_crack(picture, mask, rng)
+    if rng.random() < options.shadow:
+        picture = cast_shadow(picture, rng)
+    return camera(picture, options, rng), mask
+
+
+def hair_crack(picture: Array, mask: Array, rng: Rng) -> Pair:
+    """Return the pair with a meandering dark line of 0.8 to 3.5 px, labelled where it covers half.
+
+    A line thinner than a pixel is labelled one pixel wide along its course.
+    """
+    size = picture.shape[0]
+    fine = 4  # drawn at 4 x and averaged down: anti-aliased, sub-pixel width
+    width_px = float(np.exp(rng.uniform(np.log(0.8), np.log(3.5))))
+    course = _meander(size, rng)
+    canvas = np.zeros((size * fine, size * fine), np.uint8)
+    points = np.round(course * fine).astype(np.int32)
+    steps = width_px * fine * (1 + 0.35 * _smooth_noise(len(points), 12, rng))
+    for a, b, thick in zip(points, points[1:], steps[1:], strict=False):
+        cv2.line(canvas, a.tolist(), b.tolist(), 255, max(round(float(thick)), 1))
+    coverage = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA) / 255.0
+    depth = rng.uniform(0.3, 0.8) * coverage[..., None]
+    tone = rng.uniform(0.0, 0.35) * picture.mean((0, 1))
+    dark = picture * (1 - depth) + np.minimum(tone, picture) * depth
+    label = coverage >= min(0.5, 0.45 * width_px)
+    return dark.astype(np.uint8), np.maximum(mask, label.astype(np.uint8))
+
+
+def _meander(size: int, rng: Rng) -> Array:
+    """Return an (N, 2) course (x, y) that wanders like a crack across part of the crop."""
+    heading = rng.uniform(0, 2 * np.pi)
+    step = 3.0
+    count = int(rng.uniform(0.3, 1.3) * size / step)
+    turn = 0.5 * _smooth_noise(count, 3, rng) + 0.6 * _smooth_noise(count, 15, rng)
+    angle = heading + np.clip(turn, -1.2, 1.2)
+    course = np.cumsum(step * np.column_stack([np.cos(angle), np.sin(angle)]), axis=0)
+    middle = rng.uniform(0.2, 0.8, 2) * size
+    return course - course[len(course) // 2] + middle
+
+
+def _smooth_noise(count: int, reach: int, rng: Rng) -> Array:
+    """Return unit-variance noise of a given correlation length, (count,)."""
+    kernel = np.hanning(2 * reach + 3)
+    noise = np.convolve(rng.standard_normal(count + len(kernel)), kernel, "same")[:count]
+    return noise / np.sqrt((kernel**2).sum())
+
+
+def distract(picture: Array, rng: Rng) -> Array:
+    """Return the picture with one thing that is often taken for a crack, and is none."""
+    kind = rng.choice(["joint", "joint", "holes", "stain"])
+    size = picture.shape[0]
+    drawn = np.zeros((size, size), np.uint8)  # OpenCV draws anti-aliased in 8 bits only
+    if kind == "joint":
+        angle = rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.06)
+        if rng.random() < 0.25:
+            angle = rng.uniform(0, np.pi)
+        along, spacing = np.array([np.cos(angle), np.sin(angle)]), rng.uniform(30, 150)
+        across = np.array([-along[1], along[0]])
+        width = int(rng.choice([1, 1, 2, 2, 3, 4, 6, 10]))
+        start = rng.uniform(0.1, 0.9, 2) * size
+        for number in range(int(rng.integers(1, 4))):
+            middle = start + across * spacing * number
+            ends = np.round((middle + along * [[-2 * size], [2 * size]]) * 16).astype(int).tolist()
+            cv2.line(drawn, ends[0], ends[1], 255, width, cv2.LINE_AA, 4)
+    elif kind == "holes":
+        for _ in range(int(rng.integers(1, 12))):
+            centre = (rng.uniform(0, size, 2) * 16).astype(int).tolist()
+            cv2.circle(drawn, centre, int(rng.uniform(1, 9) * 16), 255, -1, cv2.LINE_AA, 4)
+    else:
+        column = rng.uniform(0, size)
+        x = np.arange(size, dtype=np.float32)
+        streak = np.exp(-(((x - column) / rng.uniform(2, 25)) ** 2))
+        fade = np.clip(np.linspace(rng.uniform(0, 2), rng.uniform(-1, 1), size), 0, 1)
+        drawn = (255 * fade[:, None] * streak[None]).astype(np.uint8)
+    layer = drawn / np.float32(255)
+    depth = rng.uniform(0.15, 0.75) * (1 if rng.random() < 0.8 else -0.4)
+    if kind == "joint":  # joints are softer and more even than cracks
+        layer = cv2.GaussianBlur(layer, (0, 0), rng.uniform(0.3, 1.5))
+    return np.clip(picture * (1 - depth * layer[..., None]), 0, 255).astype(np.uint8)
+
+
+def cast_shadow(picture: Array, rng: Rng) -> Array:
+    """Return the picture with a part darkened behind a straight edge, sharp or soft."""
+    size = picture.shape[0]
+    angle, offset = rng.uniform(0, 2 * np.pi), rng.uniform(-0.35, 0.35) * size
+    y, x = np.mgrid[:size, :size] - size / 2
+    side = x * np.cos(angle) + y * np.sin(angle) - offset
+    shade = 1 / (1 + np.exp(-np.clip(side / rng.uniform(0.4, 12), -30, 30)))
+    factor = 1 - rng.uniform(0.25, 0.65) * shade[..., None]
+    return np.clip(picture * factor, 0, 255).astype(np.uint8)
+
+
+def camera(picture: Array, options: AugmentOptions, rng: Rng) -> Array:
+    """Return the picture with other exposure and colour, blur, noise and JPEG loss."""
+    if rng.random() < options.photometric:
+        gain = rng.uniform(0.65, 1.4) * rng.uniform(0.93, 1.07, 3)
+        levels = np.linspace(0, 1, 256)[:, None] ** rng.uniform(0.75, 1.3)
+        table = np.clip((levels - 0.5) * rng.uniform(0.75, 1.3) + 0.5, 0, 1) * gain * 255
+        table = np.clip(table, 0, 255).astype(np.uint8)
+        picture = cv2.merge([cv2.LUT(picture[..., c], table[:, c]) for c in range(3)])
+        if rng.random() < 0.1:
+            picture = np.repeat(picture.mean(2, keepdims=True).astype(np.uint8), 3, axis=2)
+    if rng.random() < options.blur:
+        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.3))
+    if rng.random() < options.noise:
+        noise = rng.normal(0, rng.uniform(2, 9), picture.shape).astype(np.float32)
+        picture = np.clip(picture + noise, 0, 255).astype(np.uint8)
+    if rng.random() < options.jpeg:
+        quality = int(rng.integers(45, 95))
+        coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        picture = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    return picture

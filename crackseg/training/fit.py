@@ -1,0 +1,349 @@
+"""RUN.toml -> a run folder with resolved options, logs, checkpoints and the best weights.
+
+The loop is Lightning's. What is ours: crops numbered by step (see ``dataset``), a running mean of
+the weights that is what gets validated and exported, deep supervision of the skip branches, and a
+validation score that also counts false alarms. A run killed at any moment continues from its last
+epoch with ``crackseg train RUN.toml`` and ends with the weights of an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from safetensors.torch import load_file, save_file
+from torch.utils.data import DataLoader
+
+from crackseg import __version__
+from crackseg.config import read_options, read_toml, to_plain
+from crackseg.errors import ConfigError
+from crackseg.losses import deep_loss
+from crackseg.metrics import histogram
+from crackseg.networks import build
+from crackseg.records import Array, Sample
+from crackseg.training.dataset import Crops, EpochNumbers, WholePictures, split_samples
+from crackseg.training.manifest import read_manifest
+from crackseg.training.options import FitOptions, TrainOptions
+
+ALARM_SHARE = 0.001  # a crack-free picture with more of its pixels marked counts as a false alarm
+
+
+def read_run(path: Path) -> TrainOptions:
+    """Return the options of a RUN.toml; its paths are relative to the file's folder."""
+    options = read_options(TrainOptions, read_toml(path), where=path.name)
+    here = path.parent
+    data = replace(
+        options.data,
+        manifest=here / options.data.manifest,
+        root=None if options.data.root is None else here / options.data.root,
+    )
+    weights = options.initial_weights
+    return replace(
+        options,
+        out=here / options.out,
+        data=data,
+        initial_weights=None if weights is None else here / weights,
+    )
+
+
+def train(options: TrainOptions) -> Path:
+    """Train one network, resuming where an earlier call stopped, and return the run folder.
+
+    Raises:
+        ConfigError: the folder holds a run with other options.
+        DataError: the manifest or a pair is broken.
+    """
+    samples = read_manifest(options.data.manifest, root=options.data.root)
+    _write_identity(options, samples)
+    torch.set_num_threads(options.fit.threads)
+    while True:
+        try:
+            return _fit(options, samples)
+        except torch.OutOfMemoryError as error:
+            options = _halve_batch(options, error)
+
+
+def _fit(options: TrainOptions, samples: tuple[Sample, ...]) -> Path:
+    fit, data, out = options.fit, options.data, options.out
+    lightning.seed_everything(options.seed, verbose=False)
+    module = Segmenter(options)
+    crops = Crops(split_samples(samples, "train", data.sets), data, options.seed)
+    per_epoch = fit.steps_per_epoch * data.batch * fit.accumulate
+    loader = DataLoader(
+        crops,
+        data.batch,
+        sampler=EpochNumbers(per_epoch),
+        num_workers=data.workers,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=data.workers > 0,
+    )
+    pictures = WholePictures(split_samples(samples, "val", data.sets))
+    last = out / "checkpoints" / "last.ckpt"
+    trainer = lightning.Trainer(
+        accelerator=options.accelerator,
+        devices=options.devices,
+        precision=options.precision,  # type: ignore[arg-type]
+        max_epochs=-(-fit.steps // fit.steps_per_epoch),
+        max_steps=fit.steps,
+        accumulate_grad_batches=fit.accumulate,
+        gradient_clip_val=fit.clip_norm or None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        callbacks=_callbacks(options),
+        logger=[CSVLogger(out, "log", ""), TensorBoardLogger(out, "tensorboard", "")],
+        use_distributed_sampler=options.devices > 1,
+    )
+    with warnings.catch_warnings():
+        # one decoding process is right on two cores, and validation pictures come one by one
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists.*")
+        warnings.filterwarnings("ignore", message=".*Experiment logs directory.*exists.*")
+        trainer.fit(
+            module,
+            loader,
+            DataLoader(pictures, batch_size=1, collate_fn=_single),
+            ckpt_path=str(last) if last.exists() else None,
+            weights_only=True,
+        )
+    _write_best(module, out)
+    return out
+
+
+class Segmenter(lightning.LightningModule):
+    """A network, the running mean of its weights, and how both are trained and scored."""
+
+    def __init__(self, options: TrainOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.network = build(options.network, **options.arguments)
+        if options.initial_weights is not None:
+            self.network.load_state_dict(load_file(options.initial_weights))
+        self.network.to(memory_format=torch.channels_last)
+        self.average = torch.optim.swa_utils.AveragedModel(
+            self.network,
+            multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(options.fit.ema),
+            use_buffers=True,
+        )
+        self.average.requires_grad_(False)
+        self.register_buffer("mean", torch.tensor(options.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(options.std).view(1, 3, 1, 1))
+        self.counted: dict[str, list[Array]] = defaultdict(list)
+
+    def normalize(self, image: Any) -> Any:
+        """Return (N, 3, H, W) uint8 as the network's float input."""
+        x = (image.float() - self.mean) / self.std
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed dropout by the step, so that a resumed run draws what an undisturbed one draws."""
+        torch.manual_seed(self.options.seed * 1_000_003 + self.global_step)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        """Return the loss of one batch of crops."""
+        image, mask = batch
+        outputs = self.network(self.normalize(image))
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        fit = self.options.fit
+        valid = torch.ones_like(mask, dtype=torch.bool)
+        loss = deep_loss(fit.loss, [o.float() for o in outputs], mask, valid, fit.branch_weight)
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Move the running mean after every optimizer step."""
+        if self.options.fit.ema and (batch_idx + 1) % self.options.fit.accumulate == 0:
+            self.average.update_parameters(self.network)
+
+    @property
+    def judged(self) -> Any:
+        """The weights that are validated and exported."""
+        return self.average.module if self.options.fit.ema else self.network
+
+    def on_validation_model_eval(self) -> None:
+        """Switch batch norm and dropout to inference."""
+        self.eval()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Count one whole picture at all 255 thresholds."""
+        image, mask, source = batch
+        multiple = getattr(self.judged, "multiple", 32)
+        height, width = image.shape[-2:]
+        pads = (0, -width % multiple, 0, -height % multiple)
+        image = torch.nn.functional.pad(image.float(), pads, mode="replicate")
+        probability = torch.sigmoid(self.judged(self.normalize(image)).float())
+        probability = probability[0, 0, :height, :width].cpu().numpy()
+        counts = histogram(np.round(probability * 255).astype(np.uint8), mask[0].numpy() > 0)
+        self.counted[source].append(counts)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log F1 of each set at the best common threshold, false alarms, and the score."""
+        scores = score(self.counted)
+        self.counted.clear()
+        self.log_dict(scores, sync_dist=True)
+        rate = self.optimizers().param_groups[-1]["lr"]  # type: ignore[union-attr]
+        text = "  ".join(f"{key.removeprefix('val/')} {value:.3f}" for key, value in scores.items())
+        self.print(f"step {self.global_step}  lr {rate:.1e}  {text}", flush=True)
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer and its schedule per step."""
+        fit = self.options.fit
+        encoder = {id(p) for p in getattr(self.network, "encoder", torch.nn.Module()).parameters()}
+        rest = [p for p in self.network.parameters() if id(p) not in encoder]
+        groups = [{"params": rest, "lr": fit.lr}]
+        if encoder:
+            slow = [p for p in self.network.parameters() if id(p) in encoder]
+            groups.insert(0, {"params": slow, "lr": fit.lr * fit.encoder_lr_ratio})
+        kinds: dict[str, Any] = {
+            "adamw": lambda: torch.optim.AdamW(groups, weight_decay=fit.weight_decay),
+            "adam": lambda: torch.optim.Adam(groups),
+            "sgd": lambda: torch.optim.SGD(groups, momentum=0.9, weight_decay=fit.weight_decay),
+        }
+        if fit.optimizer not in kinds:
+            raise ConfigError(
+                f"`optimizer` must be one of {', '.join(kinds)}, got {fit.optimizer!r}."
+            )
+        optimizer = kinds[fit.optimizer]()
+        factor = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: lr_factor(s, fit))
+        return [optimizer], [{"scheduler": factor, "interval": "step"}]
+
+
+def lr_factor(step: int, fit: FitOptions) -> float:
+    """Return what the learning rate is multiplied by at ``step``.
+
+    ``paper`` takes the three rates 1e-4, 1e-5, 1e-6 of Feng et al. 2020 in equal thirds (set
+    ``lr`` to 1e-4). ``wsd`` holds the rate and lets it fall to zero in the last ``decay_share``,
+    so a run can be prolonged from a checkpoint of its steady part.
+    """
+    warm = min(1.0, (step + 1) / max(fit.warmup_steps, 1))
+    share = min(step / fit.steps, 1.0)
+    if fit.schedule == "constant":
+        return warm
+    if fit.schedule == "cosine":
+        return warm * 0.5 * (1 + float(np.cos(np.pi * share)))
+    if fit.schedule == "paper":
+        return float(10.0 ** -min(int(share * 3), 2))
+    if fit.schedule == "wsd":
+        left = (1 - share) / max(fit.decay_share, 1e-9)
+        return warm * min(1.0, left)
+    raise ConfigError(f"`schedule` must be constant, cosine, paper or wsd, got {fit.schedule!r}.")
+
+
+def score(histograms: Mapping[str, list[Array]]) -> dict[str, float]:
+    """Return F1 per set at the one threshold with the best score, the alarms and that score.
+
+    The score is the mean pooled F1 over the sets that hold cracks, less half the share of
+    crack-free pictures in which more than 0.1 % of the pixels are marked.
+    """
+    f1: dict[str, Array] = {}
+    alarms = np.zeros(255)
+    for name, items in histograms.items():
+        # at least k/255, for k = 1 .. 255: (pictures, 2, 255) background and crack pixels marked
+        marked = np.cumsum(np.array(items)[:, :, ::-1], axis=2)[:, :, ::-1][:, :, 1:]
+        pixels = np.array(items).sum(axis=2)
+        if pixels[:, 1].sum() == 0:
+            alarms = (marked[:, 0] > ALARM_SHARE * pixels[:, :1]).mean(axis=0)
+        else:
+            hits, false = marked[:, 1].sum(axis=0), marked[:, 0].sum(axis=0)
+            f1[name] = 2 * hits / (hits + false + pixels[:, 1].sum())
+    mean = np.mean(list(f1.values()), axis=0) if f1 else np.zeros(255)
+    best = int(np.argmax(mean - 0.5 * alarms))
+    scores = {f"val/f1_{name}": float(values[best]) for name, values in sorted(f1.items())}
+    return scores | {
+        "val/alarms": float(alarms[best]),
+        "val/threshold": (best + 1) / 255,
+        "val/score": float(mean[best] - 0.5 * alarms[best]),
+    }
+
+
+def _callbacks(options: TrainOptions) -> list[Callback]:
+    best = ModelCheckpoint(
+        options.out / "checkpoints",
+        "best",
+        monitor="val/score",
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
+        save_on_train_epoch_end=False,
+    )
+    patience = options.fit.patience_epochs
+    stop = [EarlyStopping("val/score", mode="max", patience=patience)] if patience else []
+    return [best, *stop]
+
+
+def _single(batch: list[Any]) -> Any:
+    image, mask, source = batch[0]
+    return image[None], mask, source
+
+
+def _write_best(module: Segmenter, out: Path) -> None:
+    """Write the best checkpoint's judged weights as safetensors."""
+    state = torch.load(  # noqa: TID251 - tensors and plain values only
+        out / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True
+    )["state_dict"]
+    prefix = "average.module." if module.options.fit.ema else "network."
+    weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    save_file({k: v.contiguous() for k, v in weights.items()}, out / "weights.safetensors")
+
+
+def _write_identity(options: TrainOptions, samples: tuple[Sample, ...]) -> None:
+    """Write the resolved options, versions and data hash; refuse a folder of another run."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(f"{sample.split} {sample.image_sha256} {sample.mask_sha256}".encode())
+    identity = {
+        "options": json.loads(json.dumps(to_plain(options))),
+        "data_sha256": digest.hexdigest(),
+        "versions": {
+            "crackseg": __version__,
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "lightning": str(lightning.__version__),
+        },
+    }
+    file = options.out / "run.json"
+    if file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        different = [k for k in ("options", "data_sha256") if before[k] != identity[k]]
+        if different:
+            raise ConfigError(
+                f"`out` {options.out} holds a run with other {' and '.join(different)}; "
+                "choose another folder, or delete this one."
+            )
+    options.out.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
+
+
+def _halve_batch(options: TrainOptions, error: Exception) -> TrainOptions:
+    """Return options with half the batch and twice the accumulation: the same steps, less memory.
+
+    Raises:
+        ConfigError: the batch is one already.
+    """
+    batch = options.data.batch
+    if batch == 1:
+        raise ConfigError(
+            f"`crop_px` {options.data.crop_px} does not fit into memory even with a batch of 1; "
+            "use smaller crops or a narrower network."
+        ) from error
+    print(f"out of memory with a batch of {batch}: continuing with {batch // 2}", file=sys.stderr)
+    torch.cuda.empty_cache()
+    return replace(
+        options,
+        data=replace(options.data, batch=batch // 2),
+        fit=replace(options.fit, accumulate=options.fit.accumulate * 2),
+    )
