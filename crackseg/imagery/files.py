@@ -1,0 +1,226 @@
+"""An image file becomes upright 8-bit RGB pixels, read by window, with what its header says.
+
+Formats are recognised by content, never by name: JPEG (also the MPO of drones), PNG and TIFF
+(also BigTIFF, tiled, GeoTIFF; see ``tiff.py``). The header is judged before any pixel is decoded:
+too many pixels, or far more pixels than so small a file can honestly hold, is refused. A file that
+ends early is an error, never a grey picture without cracks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from types import TracebackType
+
+from crackseg.errors import ImageError
+from crackseg.imagery.source import DECODE_ERRORS, Pixels, Source
+from crackseg.imagery.stills import open_still
+from crackseg.records import Array, ImageInfo, Window
+
+# EXIF orientation -> transpose first, then flip rows, then flip columns gives the upright picture.
+ORIENTATIONS = {
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_FOREIGN = {  # what people hand in by mistake -> what to do
+    b"GIF8": "a GIF",
+    b"BM": "a BMP",
+    b"%PDF": "a PDF",
+    b"PK\x03\x04": "a ZIP archive; unpack it first",
+    b"RIFF": "a WebP or another RIFF file",
+    b"8BPS": "a Photoshop file",
+    b"SIMPLE": "a FITS file",
+    b"%!PS": "a PostScript file",
+    b"<svg": "an SVG drawing",
+    b"<?xml": "an XML file",
+    b"<!DO": "a web page",
+    b"<htm": "a web page",
+    b"FUJI": "a camera raw file; develop it to TIFF or JPEG first",
+}
+
+
+class OpenImage:
+    """An image file being read; use it in a ``with`` statement.
+
+    ``info`` and all windows are those of the upright picture.
+    """
+
+    def __init__(self, info: ImageInfo, source: Source, orientation: int) -> None:
+        self.info = info
+        self._source = source
+        self._turn = ORIENTATIONS[orientation]
+
+    def __enter__(self) -> OpenImage:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file."""
+        self._source.close()
+
+    def load(self, window: Window | None = None) -> Pixels:
+        """Return the pixels of a window and which of them count, decoded once for both.
+
+        Args:
+            window: part of the upright picture; None for all of it.
+
+        Returns:
+            (h, w, 3) uint8 RGB, and (h, w) bool or None where every pixel counts.
+
+        Raises:
+            ImageError: the file is damaged or cut, or the window leaves the picture.
+        """
+        window = window or Window(
+            row=0, col=0, height=self.info.height_px, width=self.info.width_px
+        )
+        stored = self._stored_window(window)
+        try:
+            pixels, valid = self._source.load(stored)
+        except ImageError:
+            raise
+        except DECODE_ERRORS as error:
+            raise _damaged(self.info.path, error) from error
+        return self._upright(pixels), None if valid is None else self._upright(valid)
+
+    def read(self, window: Window | None = None) -> Array:
+        """Return (h, w, 3) uint8 RGB pixels of a window; see ``load``."""
+        return self.load(window)[0]
+
+    def valid(self, window: Window | None = None) -> Array | None:
+        """Return (h, w) bool, True where a pixel counts, or None where all do; see ``load``."""
+        return self.load(window)[1] if self._source.may_be_invalid else None
+
+    def _stored_window(self, window: Window) -> Window:
+        height, width = self.info.height_px, self.info.width_px
+        row, col = window.row, window.col
+        if min(row, col) < 0 or row + window.height > height or col + window.width > width:
+            raise ImageError(f"{window} leaves `{self.info.path.name}` of {height} x {width} px.")
+        transpose, flip_rows, flip_cols = self._turn
+        row = height - row - window.height if flip_rows else row
+        col = width - col - window.width if flip_cols else col
+        if transpose:
+            return Window(row=col, col=row, height=window.width, width=window.height)
+        return Window(row=row, col=col, height=window.height, width=window.width)
+
+    def _upright(self, stored: Array) -> Array:
+        transpose, flip_rows, flip_cols = self._turn
+        turned = stored.swapaxes(0, 1) if transpose else stored
+        upright: Array = turned[:: -1 if flip_rows else 1, :: -1 if flip_cols else 1]
+        return upright
+
+
+def open_image(path: str | Path, *, max_megapixels: float = 1000.0) -> OpenImage:
+    """Open an image file after judging its header; pixels are decoded at the first read.
+
+    Args:
+        path: a JPEG, PNG or TIFF file, whatever its name.
+        max_megapixels: larger pictures are refused.
+
+    Raises:
+        ImageError: missing, empty, unreadable, of another kind, too large, damaged or cut.
+    """
+    path = Path(path)
+    kind = _kind(path)
+    try:
+        digest = _sha256(path)
+        source = _open_source(path, kind, max_megapixels * 1e6)
+    except ImageError:
+        raise
+    except DECODE_ERRORS as error:
+        raise _damaged(path, error) from error
+    return _assemble(path, digest, source)
+
+
+def _kind(path: Path) -> str:
+    try:
+        if not path.is_file():
+            what = "is a folder" if path.is_dir() else "does not exist or is not a regular file"
+            raise ImageError(f"`{path}` {what}; expected an image file.")
+        with path.open("rb") as file:
+            head = file.read(32)
+    except PermissionError as error:
+        raise ImageError(f"`{path}` cannot be read: permission denied.") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"`{path}` cannot be read: {error}.") from error
+    if not head:
+        raise ImageError(f"`{path}` is empty (0 bytes).")
+    if head.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if head.startswith(_TIFF_MAGIC):
+        return "TIFF"
+    raise ImageError(
+        f"`{path.name}` is {_foreign(head)}; expected JPEG, PNG or TIFF (told by content)."
+    )
+
+
+def _foreign(head: bytes) -> str:
+    if head[4:8] == b"ftyp":
+        heif = head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
+        kind = "a HEIC/HEIF" if heif else "an AVIF" if head[8:12] == b"avif" else "a video or raw"
+        return f"{kind} file; save it as JPEG or TIFF first"
+    return next(
+        (text for magic, text in _FOREIGN.items() if head.lstrip().startswith(magic)),
+        "not an image this program knows",
+    )
+
+
+def _open_source(path: Path, kind: str, max_px: float) -> Source:
+    if kind == "TIFF":
+        from crackseg.imagery.tiff import open_tiff  # tifffile is slow to import
+
+        return open_tiff(path, max_px)
+    return open_still(path, kind, max_px)
+
+
+def _assemble(path: Path, digest: str, source: Source) -> OpenImage:
+    facts = source.facts
+    # A georeferenced raster is placed by its transform; GDAL ignores the orientation tag there.
+    turn = facts.orientation if source.transform is None else 1
+    height, width = source.height_px, source.width_px
+    upright = (width, height) if ORIENTATIONS[turn][0] else (height, width)
+    info = ImageInfo(
+        path=path,
+        sha256=digest,
+        height_px=upright[0],
+        width_px=upright[1],
+        format=source.format,
+        taken_at=facts.taken_at,
+        camera=facts.camera,
+        gps=facts.gps,
+        crs=source.crs,
+        transform=source.transform,
+        metadata={**facts.values, **source.metadata, "orientation": float(turn)},
+        notices=(*source.notices, *facts.notices),
+    )
+    return OpenImage(info, source, turn)
+
+
+def _damaged(path: Path, error: BaseException) -> ImageError:
+    if isinstance(error, MemoryError):
+        return ImageError(f"`{path.name}` needs more memory than there is.")
+    text = " ".join(str(error).split())[:200] or type(error).__name__
+    return ImageError(f"`{path.name}` is damaged or cut and cannot be read: {text}")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

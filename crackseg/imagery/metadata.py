@@ -1,0 +1,288 @@
+"""EXIF and XMP become plain facts; damaged or absurd metadata never stops an analysis.
+
+Whatever cannot be understood is left out, with a coded notice where that matters. Values keep
+plain names with their unit: ``focal_length_mm``, ``lrf_distance_m``, ``gimbal_pitch_deg`` ...
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from xml.etree.ElementTree import ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+from PIL import ExifTags, Image
+
+from crackseg.records import Gps, Notice
+
+MAX_BYTES = 4_000_000  # of EXIF or XMP; cameras write below 64 kB, panoramas some hundred kB
+
+_PARSE_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+# EXIF tag -> (our name, smallest, largest): outside it the value is absurd and left out
+_EXIF_NUMBERS = {
+    "FocalLength": ("focal_length_mm", 0.5, 5000.0),
+    "FocalLengthIn35mmFilm": ("focal_length_35mm", 2.0, 10000.0),
+    "DigitalZoomRatio": ("digital_zoom", 0.0, 1000.0),
+    "ExifImageWidth": ("exif_width_px", 1.0, 1e6),
+    "ExifImageHeight": ("exif_height_px", 1.0, 1e6),
+    "FocalPlaneXResolution": ("focal_plane_x_resolution", 1e-3, 1e6),
+    "FocalPlaneResolutionUnit": ("focal_plane_resolution_unit", 1.0, 5.0),
+}
+# drone-dji XMP name -> (our name, smallest, largest)
+_DJI_NUMBERS = {
+    "LRFTargetDistance": ("lrf_distance_m", 0.0, 5000.0),
+    "CalibratedFocalLength": ("calibrated_focal_length_px", 0.0, 1e6),
+    "GimbalPitchDegree": ("gimbal_pitch_deg", -180.0, 180.0),
+    "GimbalYawDegree": ("gimbal_yaw_deg", -360.0, 360.0),
+    "GimbalRollDegree": ("gimbal_roll_deg", -360.0, 360.0),
+    "FlightYawDegree": ("flight_yaw_deg", -360.0, 360.0),
+    "RelativeAltitude": ("relative_altitude_m", -1000.0, 20000.0),
+    "AbsoluteAltitude": ("absolute_altitude_m", -1000.0, 20000.0),
+    "DewarpFlag": ("dewarp_flag", 0.0, 10.0),
+    "GpsLatitude": ("gps_lat_deg", -90.0, 90.0),
+    "GpsLongitude": ("gps_lon_deg", -180.0, 180.0),
+    "GpsLongtitude": ("gps_lon_deg", -180.0, 180.0),  # so spelt by older aircraft
+}
+_LRF_STATUS = "LRFStatus"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a file's metadata says."""
+
+    orientation: int = 1
+    taken_at: datetime | None = None
+    camera: str | None = None
+    gps: Gps | None = None
+    values: Mapping[str, float | str] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
+
+
+def pillow_tags(exif: bytes | None) -> tuple[dict[str, Any], tuple[Notice, ...]]:
+    """Return EXIF bytes as tag names and raw values, and notices of what could not be read."""
+    if not exif:
+        return {}, ()
+    if len(exif) > MAX_BYTES:
+        return {}, (_notice("exif_too_large", f"EXIF of {len(exif)} bytes was ignored."),)
+    tags: dict[str, Any] = {}
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            block = Image.Exif()
+            block.load(exif)
+            tags |= {ExifTags.TAGS.get(key, str(key)): value for key, value in block.items()}
+            for pointer, names in ((0x8769, ExifTags.TAGS), (0x8825, ExifTags.GPSTAGS)):
+                ifd = block.get_ifd(pointer)
+                tags |= {names.get(key, str(key)): value for key, value in ifd.items()}
+    except _PARSE_ERRORS as error:
+        return tags, (_notice("damaged_exif", f"EXIF is damaged: {_short(error)}"),)
+    if caught:
+        return tags, (_notice("damaged_exif", f"EXIF is damaged: {_short(caught[0].message)}"),)
+    return tags, ()
+
+
+def read_facts(
+    tags: Mapping[str, Any], xmp: bytes | str | None, *, notices: Iterable[Notice] = ()
+) -> Facts:
+    """Return the facts of EXIF tags and an XMP packet.
+
+    Args:
+        tags: EXIF, Exif-IFD and GPS tags by name, values as a reader gave them.
+        xmp: the packet, or None.
+        notices: what was already found wrong.
+    """
+    found = [*notices]
+    flight, trouble = _read_xmp(xmp)
+    found += trouble
+    values: dict[str, float | str] = {}
+    values |= _numbers(tags, _EXIF_NUMBERS, found)
+    values |= _numbers(flight, _DJI_NUMBERS, found)
+    values |= _dewarp(flight.get("DewarpData"), found)
+    if flight.get(_LRF_STATUS):
+        values["lrf_status"] = _text(flight[_LRF_STATUS])
+    return Facts(
+        orientation=_orientation(tags.get("Orientation"), found),
+        taken_at=_taken_at(tags),
+        camera=_camera(tags),
+        gps=_gps(tags, values, found),
+        values=values,
+        notices=tuple(found),
+    )
+
+
+def _read_xmp(xmp: bytes | str | None) -> tuple[dict[str, str], list[Notice]]:
+    """Return the drone properties of an XMP packet, written as attributes or as elements."""
+    if not xmp:
+        return {}, []
+    raw = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp)
+    if len(raw) > MAX_BYTES:
+        return {}, [_notice("xmp_too_large", f"XMP of {len(raw)} bytes was ignored.")]
+    packet = re.search(rb"<x:xmpmeta.*</x:xmpmeta>", raw, re.DOTALL)
+    try:
+        root = fromstring(packet.group() if packet else raw.strip(b"\0 \r\n\t"))
+    except (ParseError, DefusedXmlException, ValueError, LookupError, RecursionError) as error:
+        return {}, [_notice("damaged_xmp", f"XMP is damaged: {_short(error)}")]
+    properties: dict[str, str] = {}
+    for element in root.iter():
+        pairs = [*element.attrib.items(), (element.tag, element.text or "")]
+        for name, value in pairs:
+            space, _, local = str(name).rpartition("}")
+            if "drone-dji" in space:
+                properties.setdefault(local, str(value).strip())
+    return properties, []
+
+
+def _numbers(
+    raw: Mapping[str, Any], table: Mapping[str, tuple[str, float, float]], notices: list[Notice]
+) -> dict[str, float]:
+    """Return the values of a table that are numbers within their bounds."""
+    numbers: dict[str, float] = {}
+    for tag, (name, low, high) in table.items():
+        if tag not in raw or name in numbers:
+            continue
+        value = _number(raw[tag])
+        if value is None:
+            continue  # cameras write nan or 0/0 where they know nothing
+        if low <= value <= high:
+            numbers[name] = value
+        else:
+            notices.append(
+                _notice(
+                    "absurd_metadata",
+                    f"`{tag}` must lie between {low:g} and {high:g}, got {value:g}: ignored.",
+                )
+            )
+    return numbers
+
+
+def _number(value: Any) -> float | None:
+    """Return a number of whatever form EXIF and XMP give it, or None."""
+    try:
+        if isinstance(value, bytes):
+            value = value.decode("ascii").strip("\0 ")
+        if isinstance(value, tuple | list):
+            value = value[0] / value[1] if len(value) == 2 else value[0]
+        number = float(value)  # takes "+12.5", rationals, ints
+    except _PARSE_ERRORS:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _text(value: Any) -> str:
+    raw = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    kept = "".join(c for c in raw.split("\0", 1)[0] if c.isprintable())
+    return " ".join(kept.split())[:120]
+
+
+def _orientation(value: Any, notices: list[Notice]) -> int:
+    if value is None:
+        return 1
+    number = _number(value)
+    if number in (1, 2, 3, 4, 5, 6, 7, 8):
+        return int(number)
+    if number != 0:  # 0 is what many programs write for "not known"
+        text = f"`Orientation` must be 1 to 8, got {_text(value)}: taken as upright."
+        notices.append(_notice("absurd_metadata", text))
+    return 1
+
+
+def _taken_at(tags: Mapping[str, Any]) -> datetime | None:
+    for name in ("DateTimeOriginal", "DateTimeDigitized", "DateTime"):
+        if name not in tags:
+            continue
+        zone = _text(tags.get(name.replace("DateTime", "OffsetTime"), ""))
+        try:
+            naive = datetime.strptime(_text(tags[name]), "%Y:%m:%d %H:%M:%S")
+        except ValueError:
+            continue
+        try:
+            return datetime.fromisoformat(f"{naive.isoformat()}{zone}")
+        except ValueError:
+            return naive
+    return None
+
+
+def _camera(tags: Mapping[str, Any]) -> str | None:
+    make, model = _text(tags.get("Make", "")), _text(tags.get("Model", ""))
+    name = model if model.lower().startswith(make.lower()) else f"{make} {model}"
+    return name.strip() or None
+
+
+def _gps(
+    tags: Mapping[str, Any], values: Mapping[str, float | str], notices: list[Notice]
+) -> Gps | None:
+    """Return the position by EXIF, else by the drone's XMP."""
+    lat = _degrees(tags.get("GPSLatitude"), _text(tags.get("GPSLatitudeRef", "")))
+    lon = _degrees(tags.get("GPSLongitude"), _text(tags.get("GPSLongitudeRef", "")))
+    if lat is None or lon is None:
+        lat, lon = _number(values.get("gps_lat_deg")), _number(values.get("gps_lon_deg"))
+    if lat is None or lon is None:
+        return None
+    if not (abs(lat) <= 90 and abs(lon) <= 180):
+        text = f"GPS position {lat:g}, {lon:g} is not on Earth: ignored."
+        notices.append(_notice("absurd_metadata", text))
+        return None
+    altitude = _number(tags.get("GPSAltitude"))
+    if altitude is not None and _below_sea(tags.get("GPSAltitudeRef")):
+        altitude = -altitude
+    return Gps(lat_deg=lat, lon_deg=lon, alt_m=altitude)
+
+
+def _below_sea(reference: Any) -> bool:
+    return reference in (1, b"\x01", "1")
+
+
+def _degrees(value: Any, hemisphere: str) -> float | None:
+    """Return degrees of (degrees, minutes, seconds), given as numbers or as six integers."""
+    if not isinstance(value, tuple | list):
+        return None
+    flat = list(value)
+    pairs = [tuple(flat[i : i + 2]) for i in (0, 2, 4)] if len(flat) == 6 else flat
+    parts = [_number(part) for part in pairs]
+    known = [part for part in parts if part is not None]
+    if len(parts) != 3 or len(known) != 3:
+        return None
+    degrees = known[0] + known[1] / 60 + known[2] / 3600
+    return -degrees if hemisphere.upper().startswith(("S", "W")) else degrees
+
+
+def _dewarp(text: str | None, notices: list[Notice]) -> dict[str, float]:
+    """Return focal lengths and principal point (offset from the centre) of DJI's calibration.
+
+    The text is ``date;fx,fy,cx,cy,k1,k2,p1,p2,k3`` in pixels of the full frame.
+    """
+    if not text:
+        return {}
+    numbers = [_number(part) for part in text.rpartition(";")[2].split(",")[:4]]
+    if len(numbers) < 4 or any(n is None for n in numbers):
+        notices.append(_notice("damaged_xmp", f"`DewarpData` is not understood: {_text(text)}"))
+        return {}
+    names = ("dewarp_fx_px", "dewarp_fy_px", "dewarp_cx_px", "dewarp_cy_px")
+    return {name: n for name, n in zip(names, numbers, strict=True) if n is not None}
+
+
+def _short(error: object) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def _notice(code: str, message: str) -> Notice:
+    return Notice(code=code, message=message)

@@ -1,0 +1,378 @@
+"""TIFF, BigTIFF and GeoTIFF read by window: only the strips or tiles that a window needs.
+
+Memory does not grow with the picture, except for a compressed TIFF that is one single strip. Of
+several pages the first is read; a reduced page is an overview, a mask page (GDAL) says which pixels
+count, as do no-data values, an alpha band, nan and segments that were never written.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tifffile import TiffFile
+
+from crackseg.errors import ImageError
+from crackseg.imagery.georeference import read_georeference
+from crackseg.imagery.levels import Levels, find_levels, range_notice, to_uint8
+from crackseg.imagery.metadata import Facts, read_facts
+from crackseg.imagery.source import DECODE_ERRORS, Pixels, Source, check_header, multi_page
+from crackseg.records import Array, Notice, Window
+
+CACHE_BYTES = 256_000_000  # decoded segments kept: a band of tiles of a 60,000 px wide RGB raster
+SEGMENT_BYTES = 2**31  # one strip or tile larger than this is refused
+_VIRTUAL_STRIP_BYTES = 2**20  # uncompressed data needs no segments: it is read in such pieces
+_PAGES_SEEN = 64  # overviews and masks are looked for among the first pages only
+
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
+_RAW_TAGS = (50706, 33421)  # DNGVersion, CFARepeatPatternDim
+_JPEG = (6, 7, 34892, 33007)
+
+
+def open_tiff(path: Path, max_px: float) -> Source:
+    """Return a source for a TIFF file.
+
+    Raises:
+        ImageError: camera raw, a kind of pixel that is not known, too large, or cut.
+    """
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is raised or noticed
+    file = TiffFile(path)
+    try:
+        return _source(path, file, max_px)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _source(path: Path, file: Any, max_px: float) -> Source:
+    page = file.pages[0]
+    _refuse_unknown(path, page)
+    size = max(path.stat().st_size, 1)
+    stored = _claimed_bytes(page) / size
+    check_header(path, page.imagelength, page.imagewidth, stored=stored, max_px=max_px)
+    segments = Segments(page, size)
+    mask, several = _other_pages(file, page, size)
+    nodata = _nodata(page)
+    levels, notices = None, []
+    if page.dtype != np.uint8:
+        levels = _levels(page, segments, nodata)
+        if page.bitspersample > 8:
+            kind = "float" if page.dtype.kind == "f" else f"{page.bitspersample}-bit"
+            notices.append(range_notice(path.name, kind, levels))
+    if several:
+        notices.append(multi_page(path))
+    picture = _Picture(page=page, segments=segments, mask=mask, nodata=nodata, levels=levels)
+    place = read_georeference(page)
+    return Source(
+        height_px=page.imagelength,
+        width_px=page.imagewidth,
+        format="BigTIFF" if file.is_bigtiff else "TIFF",
+        facts=_facts(page),
+        load=picture.load,
+        close=file.close,
+        may_be_invalid=picture.may_be_invalid,
+        crs=place.crs,
+        transform=place.transform,
+        metadata=place.metadata,
+        notices=(*notices, *place.notices),
+    )
+
+
+class Segments:
+    """The samples of one page by window, in their own type; segments are cached within a budget."""
+
+    def __init__(self, page: Any, file_bytes: int) -> None:
+        self._page = page
+        self._file = page.parent.filehandle
+        self._planes = page.samplesperpixel if page.planarconfig == 2 else 1
+        self._samples = page.samplesperpixel // self._planes  # in one segment
+        self._raw = page.is_final  # uncompressed: any rows can be read
+        self._dtype = np.dtype(page.parent.byteorder + page.dtype.char)
+        height, width = page.imagelength, page.imagewidth
+        if self._raw:
+            row_bytes = width * self._samples * self._dtype.itemsize
+            rows = max(1, _VIRTUAL_STRIP_BYTES // row_bytes)
+            self.height_px, self.width_px = min(rows, height), width
+        elif page.is_tiled:
+            self.height_px, self.width_px = page.tilelength, page.tilewidth
+        else:
+            self.height_px, self.width_px = min(page.rowsperstrip, height), width
+        self._across = math.ceil(width / self.width_px)
+        self._down = math.ceil(height / self.height_px)
+        self._cache: OrderedDict[int, Array | None] = OrderedDict()
+        self._cached_bytes = 0
+        self._check(file_bytes)
+        self.sparse = not self._raw and bool((np.asarray(page.databytecounts) == 0).any())
+
+    def _check(self, file_bytes: int) -> None:
+        """Raise where the segment table does not cover the picture or points behind the file."""
+        page = self._page
+        size = self.height_px * self.width_px * self._samples * self._dtype.itemsize
+        if size > SEGMENT_BYTES:
+            raise ValueError(
+                f"one strip or tile holds {size / 2**30:.1f} GiB; store the picture in tiles."
+            )
+        offsets = np.asarray(page.dataoffsets, dtype=np.float64)
+        counts = np.asarray(page.databytecounts, dtype=np.float64)
+        if self._raw:
+            offsets, counts = offsets[:1], np.array([float(page.nbytes)])
+        needed = 1 if self._raw else self._across * self._down * self._planes
+        if len(offsets) < needed or len(counts) < needed:
+            raise ValueError(f"{needed} strips or tiles expected, {len(offsets)} listed.")
+        if (offsets[:needed] + counts[:needed] > file_bytes).any():
+            raise ValueError("pixel data lies behind the end of the file: it was cut.")
+
+    def bands(self) -> Iterator[Window]:
+        """Yield windows over the whole width that follow the rows of segments."""
+        height, width = self._page.imagelength, self._page.imagewidth
+        for row in range(0, height, self.height_px):
+            yield Window(row=row, col=0, height=min(self.height_px, height - row), width=width)
+
+    def read(self, window: Window) -> tuple[Array, Array | None]:
+        """Return (h, w, samples) of a window and (h, w) bool where segments were written."""
+        shape = (window.height, window.width)
+        values = np.zeros((*shape, self._page.samplesperpixel), dtype=self._page.dtype)
+        written = np.zeros(shape, dtype=bool) if self.sparse else None
+        bottom, right = window.row + window.height, window.col + window.width
+        rows = range(window.row // self.height_px, (bottom - 1) // self.height_px + 1)
+        cols = range(window.col // self.width_px, (right - 1) // self.width_px + 1)
+        for plane in range(self._planes):
+            samples = slice(plane, plane + 1) if self._planes > 1 else slice(None)
+            for i in rows:
+                for j in cols:
+                    segment = self._segment((plane * self._down + i) * self._across + j)
+                    if segment is not None:
+                        part = _overlap(window, i * self.height_px, j * self.width_px, segment)
+                        values[*part[0], samples] = segment[part[1]]
+                        if written is not None:
+                            written[part[0]] = True
+        return values, written
+
+    def _segment(self, index: int) -> Array | None:
+        """Return (h, w, samples) of one strip or tile, or None where it was never written."""
+        if index in self._cache:
+            self._cache.move_to_end(index)
+            return self._cache[index]
+        segment = self._read_raw(index) if self._raw else self._decode(index)
+        self._cache[index] = segment
+        self._cached_bytes += 0 if segment is None else segment.nbytes
+        while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
+            dropped = self._cache.popitem(last=False)[1]
+            self._cached_bytes -= 0 if dropped is None else dropped.nbytes
+        return segment
+
+    def _read_raw(self, index: int) -> Array:
+        plane, strip = divmod(index, self._down)
+        row = strip * self.height_px
+        rows = min(self.height_px, self._page.imagelength - row)
+        row_values = self.width_px * self._samples
+        start = (plane * self._page.imagelength + row) * row_values * self._dtype.itemsize
+        data = self._bytes(
+            self._page.dataoffsets[0] + start, rows * row_values * self._dtype.itemsize
+        )
+        return np.frombuffer(data, self._dtype).reshape(rows, self.width_px, self._samples)
+
+    def _decode(self, index: int) -> Array | None:
+        page = self._page
+        count = page.databytecounts[index]
+        if count == 0:
+            return None
+        data = self._bytes(page.dataoffsets[index], count)
+        tables = {"jpegtables": page.jpegtables} if page.compression in _JPEG else {}
+        decoded, _, shape = page.decode(data, index, **tables)
+        if decoded is None:
+            return None
+        segment: Array = decoded.reshape(shape)[0]
+        return segment
+
+    def _bytes(self, offset: int, count: int) -> bytes:
+        self._file.seek(offset)
+        data: bytes = self._file.read(count)
+        if len(data) < count:
+            raise ValueError("pixel data ends early: the file was cut.")
+        return data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Picture:
+    """From samples of one page to RGB and validity."""
+
+    page: Any
+    segments: Segments
+    mask: Segments | None
+    nodata: float | None
+    levels: Levels | None
+
+    @property
+    def may_be_invalid(self) -> bool:
+        known = (self.mask, self.nodata, _alpha_sample(self.page))
+        return (
+            self.segments.sparse or self.page.dtype.kind == "f" or any(k is not None for k in known)
+        )
+
+    def load(self, window: Window) -> Pixels:
+        values, valid = self.segments.read(window)
+        colours, counts = _split(self.page, values, self.nodata)
+        if self.mask is not None:
+            counts = _both(counts, self.mask.read(window)[0][..., 0] > 0)
+        valid = _both(valid, counts)
+        return self._rgb(colours), None if valid is None or valid.all() else valid
+
+    def _rgb(self, colours: Array) -> Array:
+        photometric = self.page.photometric
+        if photometric == _PALETTE:
+            picked: Array = _palette(self.page)[colours[..., 0]]
+            return picked
+        pixels = colours if self.levels is None else to_uint8(colours, self.levels)
+        if photometric == _CMYK:
+            return np.asarray(Image.fromarray(np.ascontiguousarray(pixels), "CMYK").convert("RGB"))
+        if photometric == _WHITE_IS_ZERO:
+            pixels = 255 - pixels
+        return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+
+def _refuse_unknown(path: Path, page: Any) -> None:
+    """Raise for camera raw files and for pixels that have no sure reading as RGB."""
+    name = path.name
+    if any(tag in page.tags for tag in _RAW_TAGS) or page.photometric in (32803, 34892):
+        raise ImageError(f"`{name}` is a DNG or another camera raw file; develop it first.")
+    if page.is_reduced:
+        raise ImageError(f"`{name}` begins with a preview only (camera raw?); develop it first.")
+    known = (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR)
+    subsampled = page.photometric == _YCBCR and page.compression not in _JPEG
+    if page.photometric not in known or subsampled:
+        raise ImageError(
+            f"`{name}` stores colours as {page.photometric!r}; save it as RGB or grey."
+        )
+    if page.dtype is None or page.dtype.kind not in "uifb" or page.imagedepth != 1:
+        raise ImageError(f"`{name}` holds {page.dtype} values; expected whole numbers or floats.")
+    least = {_RGB: 3, _YCBCR: 3, _CMYK: 4}.get(page.photometric, 1)
+    if not least <= page.samplesperpixel <= 64:
+        raise ImageError(f"`{name}` has {page.samplesperpixel} samples per pixel: not a picture.")
+
+
+def _claimed_bytes(page: Any) -> float:
+    """Return the decoded size of the segments that were written, in bytes."""
+    counts = np.asarray(page.databytecounts)
+    written = float((counts > 0).mean()) if counts.size else 1.0  # sparse rasters are honest
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else 16
+    samples = float(page.imagelength) * page.imagewidth * page.samplesperpixel
+    claimed: float = written * samples * bits / 8
+    return claimed
+
+
+def _other_pages(file: Any, page: Any, size: int) -> tuple[Segments | None, bool]:
+    """Return the mask of the first page, if any, and whether there are further pictures."""
+    mask = None
+    for index in range(1, _PAGES_SEEN):
+        try:
+            other = file.pages[index]
+            kind = int(other.subfiletype)
+        except DECODE_ERRORS:  # the end of the pages; what follows a damaged one is not needed
+            return mask, False
+        if not kind & 0b101:
+            return mask, True
+        same = (other.imagelength, other.imagewidth) == (page.imagelength, page.imagewidth)
+        if kind & 0b100 and same and mask is None:
+            mask = Segments(other, size)
+    return mask, False
+
+
+def _levels(page: Any, segments: Segments, nodata: float | None) -> Levels:
+    """Return the range of the colour samples; of 1 to 7 bits, the full one."""
+    if page.dtype == bool or page.bitspersample < 8:
+        return Levels(low=0.0, high=float(2**page.bitspersample - 1))
+    if page.photometric == _PALETTE:
+        return Levels(low=0.0, high=255.0)
+
+    def blocks() -> Iterator[Array]:
+        for window in segments.bands():
+            values, written = segments.read(window)
+            colours, counts = _split(page, values, nodata)
+            valid = _both(written, counts)
+            yield colours if valid is None else colours[valid]
+
+    return find_levels(blocks())
+
+
+def _split(page: Any, values: Array, nodata: float | None) -> tuple[Array, Array | None]:
+    """Return the colour samples, and where alpha, no-data and nan let a pixel count."""
+    alpha = _alpha_sample(page)
+    colours = (
+        4
+        if page.photometric == _CMYK
+        else 3
+        if page.samplesperpixel - (alpha is not None) >= 3
+        else 1
+    )
+    kept = values[..., :colours]
+    valid = None if alpha is None else values[..., alpha] > 0
+    if nodata is not None:
+        valid = _both(valid, np.asarray((kept != nodata).any(axis=2)))
+    if kept.dtype.kind == "f":
+        valid = _both(valid, np.asarray(np.isfinite(kept).all(axis=2)))
+    return kept, valid
+
+
+def _alpha_sample(page: Any) -> int | None:
+    """Return which sample is alpha (associated or not), or None."""
+    extra = [int(kind) for kind in page.extrasamples]
+    first = page.samplesperpixel - len(extra)
+    return next((first + i for i, kind in enumerate(extra) if kind in (1, 2)), None)
+
+
+def _nodata(page: Any) -> float | None:
+    text = page.tags.valueof(42113)  # GDAL_NODATA
+    try:
+        value: float = float(str(text).strip("\0 "))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None  # nan and inf never count anyway
+
+
+def _palette(page: Any) -> Array:
+    colours = (np.asarray(page.colormap) >> 8).astype(np.uint8).T
+    entries = 2**page.bitspersample
+    if colours.shape != (entries, 3):
+        raise ValueError(f"the palette must hold {entries} colours, got {colours.shape}.")
+    return colours
+
+
+def _facts(page: Any) -> Facts:
+    tags: dict[str, Any] = {}
+    try:
+        for tag in page.tags:
+            if tag.count < 4096:
+                tags |= tag.value if isinstance(tag.value, dict) else {tag.name: tag.value}
+    except DECODE_ERRORS as error:
+        trouble = Notice(code="damaged_exif", message=f"metadata is damaged: {error}")
+        return read_facts(tags, None, notices=[trouble])
+    xmp = page.tags.valueof(700)
+    return read_facts(tags, xmp if isinstance(xmp, bytes | str) else None)
+
+
+def _overlap(
+    window: Window, row: int, col: int, segment: Array
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return where a segment at (row, col) lies in the window, and which part of it that is."""
+    top, left = max(row, window.row), max(col, window.col)
+    bottom = min(row + segment.shape[0], window.row + window.height)
+    right = min(col + segment.shape[1], window.col + window.width)
+    there = (
+        slice(top - window.row, bottom - window.row),
+        slice(left - window.col, right - window.col),
+    )
+    return there, (slice(top - row, bottom - row), slice(left - col, right - col))
+
+
+def _both(first: Array | None, second: Array | None) -> Array | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return first & second
