@@ -1,1 +1,36 @@
-"""From a report to the files that people, spreadsheets, GIS and CAD read."""
+"""A report becomes files: tables, pictures, map lines and a page; one function per format.
+
+Each export is ``write(report, folder, image) -> [paths]``; ``image`` is None when a mask from
+elsewhere was measured without its photograph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from crackseg.imagery.files import OpenImage
+from crackseg.names import look_up
+from crackseg.records import Report
+
+Export = Callable[[Report, Path, OpenImage | None], list[Path]]
+
+EXPORTS: dict[str, str] = {
+    "json": "crackseg.exports.tables:write_json",
+    "csv": "crackseg.exports.tables:write_csv",
+    "mask": "crackseg.exports.mask:write",
+    "overlay": "crackseg.exports.overlay:write",
+    "geojson": "crackseg.exports.geojson:write",
+    "page": "crackseg.exports.page:write",
+    "coco": "crackseg.exports.coco:write",
+}
+
+
+def find_exports(names: Iterable[str]) -> dict[str, Export]:
+    """Return the exports of the given names, in that order.
+
+    Raises:
+        UnknownName: a name is not in ``EXPORTS``.
+        MissingExtra: an export needs a package that is not installed.
+    """
+    return {name: look_up(EXPORTS, name, what="export") for name in names}

@@ -1,0 +1,94 @@
+"""A report becomes ``cracks.geojson``: the centre lines with the measures of each crack.
+
+RFC 7946 knows WGS84 alone. A georeferenced image is written in WGS84 when pyproj is installed
+(extra ``geo``), else in map coordinates with the older ``crs`` member that GIS programs still
+read. Any other image is written in pixels, x = column and y = row downwards, and says so in
+``coordinate_system``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crackseg.exports.tables import crack_to_dict, flat_crack
+from crackseg.imagery.files import OpenImage
+from crackseg.records import Array, ImageInfo, Report
+
+PIXELS = "image pixels: x = column, y = row downwards, pixel centres at whole numbers; not WGS84"
+
+
+def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
+    """Write ``cracks.geojson``."""
+    path = folder / "cracks.geojson"
+    text = json.dumps(to_geojson(report), ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+    return [path]
+
+
+def to_geojson(report: Report) -> dict[str, Any]:
+    """Return the cracks as a GeoJSON feature collection, one MultiLineString per crack."""
+    place, about = _coordinates(report.image)
+    features = []
+    for crack in report.cracks:
+        lines = [place(b.centre_line) for b in crack.branches if len(b.centre_line) > 1]
+        properties = flat_crack(crack_to_dict(crack))
+        features.append(
+            {
+                "type": "Feature",
+                "id": crack.id,
+                "geometry": {"type": "MultiLineString", "coordinates": lines},
+                "properties": {**properties, "image": report.image.path.name},
+            }
+        )
+    return {"type": "FeatureCollection", **about, "features": features}
+
+
+def _coordinates(info: ImageInfo) -> tuple[Callable[[Array], list[list[float]]], dict[str, Any]]:
+    """Return the function from (N, 2) rows, cols to coordinates, and what to say about them."""
+    if info.transform is None:
+        return _pixels, {"coordinate_system": PIXELS}
+    a, b, c, d, e, f = info.transform
+
+    def to_map(points: Array) -> list[list[float]]:
+        cols, rows = points[:, 1] + 0.5, points[:, 0] + 0.5  # a transform counts from corners
+        xy = np.column_stack([a * cols + b * rows + c, d * cols + e * rows + f])
+        return [[float(x), float(y)] for x, y in xy]
+
+    if info.crs is None:
+        return to_map, {"coordinate_system": "map units of the image, no CRS known; not WGS84"}
+    if importlib.util.find_spec("pyproj") is None:
+        return to_map, {"coordinate_system": f"{info.crs}; not WGS84", **_crs_member(info.crs)}
+    return _to_wgs84(to_map, info.crs), {"coordinate_system": "WGS84 (RFC 7946)"}
+
+
+def _pixels(points: Array) -> list[list[float]]:
+    return [[round(float(col), 2), round(float(row), 2)] for row, col in points]
+
+
+def _to_wgs84(
+    to_map: Callable[[Array], list[list[float]]], crs: str
+) -> Callable[[Array], list[list[float]]]:
+    from pyproj import Transformer
+
+    transformer = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+
+    def to_degrees(points: Array) -> list[list[float]]:
+        lon, lat = transformer.transform(*np.asarray(to_map(points)).reshape(-1, 2).T)
+        return [[round(float(x), 9), round(float(y), 9)] for x, y in zip(lon, lat, strict=True)]
+
+    return to_degrees
+
+
+def _crs_member(crs: str) -> dict[str, Any]:
+    match = re.fullmatch(r"EPSG:(\d+)", crs)
+    if match is None:
+        return {}
+    name = f"urn:ogc:def:crs:EPSG::{match.group(1)}"
+    return {"crs": {"type": "name", "properties": {"name": name}}}

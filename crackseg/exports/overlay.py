@@ -1,0 +1,260 @@
+"""A report becomes ``overlay.jpg``: the picture with thin crack outlines, numbers and a scale bar.
+
+The outline runs outside the crack, so that the crack itself stays to be seen. Very large pictures
+are drawn reduced; everything drawn has a size that suits the picture it is drawn on.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from crackseg.errors import MissingExtra
+from crackseg.exports import wording
+from crackseg.imagery.files import OpenImage
+from crackseg.records import Array, Crack, Report, Scale, Window
+
+LARGEST_PX = 60_000_000  # a JPEG that every viewer opens
+BAND_ROWS = 1024
+OUTLINE = (255, 70, 40)
+LEADER = (255, 210, 60)
+PAPER = (20, 22, 26)
+INK = (255, 255, 255)
+JPEG_QUALITY = 88
+
+
+def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
+    """Write ``overlay.jpg``."""
+    path = folder / "overlay.jpg"
+    picture, factor = read_reduced(report, image, LARGEST_PX)
+    path.write_bytes(to_jpeg(draw(report, picture, factor)))
+    return [path]
+
+
+def to_jpeg(picture: Array, quality: int = JPEG_QUALITY) -> bytes:
+    """Return an (h, w, 3) uint8 RGB picture as JPEG bytes."""
+    swapped = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    encoded: bytes = cv2.imencode(".jpg", swapped, (cv2.IMWRITE_JPEG_QUALITY, quality))[1].tobytes()
+    return encoded
+
+
+def read_reduced(report: Report, image: OpenImage | None, largest_px: int) -> tuple[Array, float]:
+    """Return an (h, w, 3) copy of the picture of at most ``largest_px`` pixels, and its factor.
+
+    The picture is read in bands of rows, so that memory does not grow with its height. Without a
+    picture the cracks' own pixels stand dark on grey.
+    """
+    height, width = report.image.height_px, report.image.width_px
+    factor = min(1.0, math.sqrt(largest_px / (height * width)))
+    out_height, out_width = max(round(height * factor), 1), max(round(width * factor), 1)
+    if image is not None and factor == 1.0:
+        return np.array(image.read(), order="C"), 1.0
+    if image is None:
+        return _grey(report, out_height, out_width), factor
+    picture = np.empty((out_height, out_width, 3), np.uint8)
+    for first, last, top, bottom in _bands(height, out_height):
+        band = image.read(Window(row=top, col=0, height=bottom - top, width=width))
+        size = (out_width, last - first)
+        picture[first:last] = cv2.resize(
+            np.ascontiguousarray(band), size, interpolation=cv2.INTER_AREA
+        )
+    return picture, factor
+
+
+def _bands(height: int, out_height: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield rows [first, last) of the reduced picture, rows [top, bottom) they come from."""
+    step = max(BAND_ROWS * out_height // height, 1)
+    for first in range(0, out_height, step):
+        last = min(first + step, out_height)
+        yield first, last, first * height // out_height, max(last * height // out_height, 1)
+
+
+def _grey(report: Report, height: int, width: int) -> Array:
+    picture = np.full((height, width, 3), 205, np.uint8)
+    rows, cols = report.image.height_px, report.image.width_px
+    for crack in report.cracks:
+        at = np.argwhere(crack.mask) + np.array([crack.window.row, crack.window.col])
+        picture[at[:, 0] * height // rows, at[:, 1] * width // cols] = 40
+    return picture
+
+
+def draw(report: Report, picture: Array, factor: float = 1.0) -> Array:
+    """Draw the report onto ``picture`` in place and return it.
+
+    Args:
+        report: what was found.
+        picture: (h, w, 3) uint8 RGB, writeable, the image reduced by ``factor``.
+        factor: picture pixels per image pixel.
+    """
+    pen = _Pen.for_picture(picture)
+    for crack in report.cracks:
+        draw_outline(picture, crack, factor, thickness=pen.line_px)
+    taken: list[_Box] = []
+    if report.scale is not None:
+        taken.append(_draw_scale_bar(picture, report.scale, factor, pen))
+    for crack in sorted(report.cracks, key=wording.severity):
+        _draw_label(picture, crack, factor, pen, taken)
+    return picture
+
+
+def draw_outline(
+    picture: Array,
+    crack: Crack,
+    factor: float,
+    *,
+    thickness: int,
+    origin: tuple[float, float] = (0, 0),
+) -> None:
+    """Draw a thin line round a crack, just outside it; ``origin`` is the picture's (row, col)."""
+    grown = cv2.dilate(np.pad(crack.mask, 2).astype(np.uint8), np.ones((3, 3), np.uint8))
+    lines, _ = cv2.findContours(grown, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    shift = np.array([crack.window.col - 2 - origin[1], crack.window.row - 2 - origin[0]])
+    fixed = 16  # cv2 takes coordinates in sixteenths of a pixel
+    scaled = [
+        np.rint(((line + shift + 0.5) * factor - 0.5) * fixed).astype(np.int32) for line in lines
+    ]
+    cv2.polylines(picture, scaled, True, OUTLINE, thickness, cv2.LINE_AA, 4)
+
+
+@dataclass(frozen=True)
+class _Pen:
+    """Sizes of what is drawn, in pixels of the picture it is drawn on."""
+
+    font_px: int
+    line_px: int
+    gap_px: int
+
+    @staticmethod
+    def for_picture(picture: Array) -> _Pen:
+        side = math.sqrt(picture.shape[0] * picture.shape[1])
+        return _Pen(
+            font_px=round(min(max(side / 48, 11), 84)),
+            line_px=max(round(side / 1800), 1),
+            gap_px=max(round(side / 60), 5),
+        )
+
+
+@dataclass(frozen=True)
+class _Box:
+    row: int
+    col: int
+    height: int
+    width: int
+
+    def meets(self, other: _Box) -> bool:
+        return (
+            self.row < other.row + other.height
+            and other.row < self.row + self.height
+            and self.col < other.col + other.width
+            and other.col < self.col + self.width
+        )
+
+    def inside(self, shape: tuple[int, ...]) -> bool:
+        return (
+            min(self.row, self.col) >= 0
+            and self.row + self.height <= shape[0]
+            and self.col + self.width <= shape[1]
+        )
+
+
+def _draw_label(picture: Array, crack: Crack, factor: float, pen: _Pen, taken: list[_Box]) -> None:
+    """Write number and largest width beside the widest place, the number alone if tight."""
+    anchor = crack.width_max_at or _middle(crack)
+    row, col = round(anchor[0] * factor), round(anchor[1] * factor)
+    for text in (wording.label(crack), str(crack.id)):
+        tag = _tag(text, pen.font_px)
+        box = _free_place(tag.shape, (row, col), picture.shape, pen, taken)
+        if box is None:
+            continue
+        near = (
+            min(max(col, box.col), box.col + box.width - 1),
+            min(max(row, box.row), box.row + box.height - 1),
+        )
+        cv2.line(picture, (col, row), near, LEADER, pen.line_px, cv2.LINE_AA)
+        _paste(picture, tag, box)
+        taken.append(box)
+        return
+
+
+def _middle(crack: Crack) -> tuple[float, float]:
+    rows, cols = np.nonzero(crack.mask)
+    at = len(rows) // 2
+    return float(rows[at] + crack.window.row), float(cols[at] + crack.window.col)
+
+
+def _free_place(
+    tag_shape: tuple[int, ...],
+    anchor: tuple[int, int],
+    shape: tuple[int, ...],
+    pen: _Pen,
+    taken: list[_Box],
+) -> _Box | None:
+    """Return the nearest place round the anchor that is inside the picture and not taken."""
+    height, width = tag_shape[:2]
+    row, col = anchor
+    for distance in (pen.gap_px, 3 * pen.gap_px, 6 * pen.gap_px):
+        rows = (row - height // 2, row - distance - height, row + distance)
+        cols = (col + distance, col - distance - width, col - width // 2)
+        for top in rows:
+            for left in cols:
+                if top == rows[0] and left == cols[2]:
+                    continue  # it would hide the crack
+                box = _Box(top, left, height, width)
+                if box.inside(shape) and not any(box.meets(other) for other in taken):
+                    return box
+    return None
+
+
+def _draw_scale_bar(picture: Array, scale: Scale, factor: float, pen: _Pen) -> _Box:
+    """Draw a bar of round length at the lower left and return the place it takes."""
+    height, width = picture.shape[:2]
+    mm_per_px = scale.mm_per_px / factor
+    length_mm = wording.round_length_mm(max(0.22 * width * mm_per_px, 1e-3))
+    length_px = max(round(length_mm / mm_per_px), 1)
+    text = wording.plain_length(length_mm)
+    if scale.homography is not None:
+        text += " at the image centre"
+    tag = _tag(text, pen.font_px)
+    bar = max(pen.font_px // 5, 2)
+    margin = pen.gap_px
+    bottom, left = height - margin, margin
+    box_width = min(max(length_px, tag.shape[1]) + 2 * bar, width - left)
+    box = _Box(max(bottom - tag.shape[0] - 3 * bar, 0), left, tag.shape[0] + 3 * bar, box_width)
+    picture[box.row : box.row + box.height, box.col : box.col + box.width] = PAPER
+    _paste(picture, tag, _Box(box.row, left, *tag.shape[:2]))
+    top = box.row + tag.shape[0]
+    picture[top : top + bar, left + bar : left + bar + length_px] = INK
+    return box
+
+
+def _paste(picture: Array, tag: Array, box: _Box) -> None:
+    part = picture[box.row : box.row + box.height, box.col : box.col + box.width]
+    part[:] = tag[: part.shape[0], : part.shape[1]]
+
+
+def _tag(text: str, font_px: int) -> Array:
+    """Return an (h, w, 3) picture of white text on dark paper."""
+    font = _font(font_px)
+    left, _, right, _ = font.getbbox(text)
+    pad = max(font_px // 4, 2)
+    size = (math.ceil(right - left) + 2 * pad, math.ceil(font_px * 1.05) + pad)
+    tag = Image.new("RGB", size, PAPER)
+    ImageDraw.Draw(tag).text((pad - left, size[1] / 2), text, font=font, fill=INK, anchor="lm")
+    return np.asarray(tag)
+
+
+@functools.lru_cache(maxsize=8)
+def _font(font_px: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size=font_px)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise MissingExtra(
+            "Pillow was built without FreeType; install its wheel from the registry."
+        )
+    return font

@@ -1,0 +1,237 @@
+"""A report becomes ``page.html``, one file that opens offline, and ``thumb.jpg`` for the gallery.
+
+The page says in plain sentences what was found, how sure it is and what could not be measured.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from crackseg.exports import overlay, wording
+from crackseg.imagery.files import OpenImage
+from crackseg.records import Array, Crack, Report, Scale, Window
+
+OVERLAY_PX = 1_800_000
+THUMB_PX = 120_000
+CROPS = 40  # only the widest cracks get close-ups, so that the page stays small
+CROP_HEIGHT_PX, CROP_WIDTH_PX = 240, 320  # of the close-up as shown
+
+SOURCES = {
+    "given": "given by the user",
+    "geotiff": "georeferenced raster",
+    "lrf": "laser distance and focal length in the image's metadata",
+    "exif": "distance and focal length",
+    "reference": "reference points",
+    "marker": "marker in the picture",
+    "plane": "camera pose and plane of the face",
+}
+FLAGS = {
+    "touches_border": "leaves the picture",
+    "below_detection": "width below detection",
+    "not_resolvable": "width not resolvable",
+}
+
+
+def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
+    """Write ``page.html`` and ``thumb.jpg``."""
+    picture, factor = overlay.read_reduced(report, image, OVERLAY_PX)
+    overlay.draw(report, picture, factor)
+    thumb = folder / "thumb.jpg"
+    thumb.write_bytes(overlay.to_jpeg(_shrunk(picture, THUMB_PX), 82))
+    page = folder / "page.html"
+    page.write_text(_render(report, picture, image), encoding="utf-8")
+    return [page, thumb]
+
+
+@functools.cache
+def templates() -> Environment:
+    """Return the templates of this package, with escaping on."""
+    return Environment(
+        loader=PackageLoader("crackseg.exports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _render(report: Report, picture: Array, image: OpenImage | None) -> str:
+    cracks = sorted(report.cracks, key=wording.severity)
+    documents = [entry.document for entry in cracks[0].width_classes] if cracks else []
+    shown = [
+        _crack(report, crack, image if number < CROPS else None)
+        for number, crack in enumerate(cracks)
+    ]
+    return (
+        templates()
+        .get_template("page.html.j2")
+        .render(
+            report=report,
+            facts=facts(report),
+            totals=totals(report),
+            overlay=_embed(overlay.to_jpeg(picture, 82)),
+            cracks=shown,
+            documents=documents,
+            unmeasured=unmeasured(report),
+            has_scale=report.scale is not None,
+            crops=CROPS,
+        )
+    )
+
+
+def facts(report: Report) -> list[tuple[str, str]]:
+    """Return what the head of the page says: name and value."""
+    info, rows = report.image, []
+    rows.append(("Image", f"{info.path.name}, {info.width_px} × {info.height_px} px"))
+    rows.append(
+        ("Taken", info.taken_at.strftime("%d %B %Y, %H:%M") if info.taken_at else "not known")
+    )
+    rows.append(("Camera", info.camera or "not known"))
+    if info.gps is not None:
+        height = "" if info.gps.alt_m is None else f", {info.gps.alt_m:.0f} m"
+        rows.append(("Position", f"{info.gps.lat_deg:.6f}, {info.gps.lon_deg:.6f}{height}"))
+    rows.append(("Scale", scale_sentence(report.scale)))
+    if report.model is None:
+        rows.append(("Mask", "given, no network was run"))
+    else:
+        rows.append(("Model", f"{report.model.name} {report.model.version}"))
+        rows.append(("Threshold", f"{report.threshold:.2f}"))
+    return rows
+
+
+def scale_sentence(scale: Scale | None) -> str:
+    """Return the scale with its source and error in words."""
+    if scale is None:
+        return "not known: everything is in pixels"
+    error = f"± {200 * scale.sigma_rel:.2g} % (k = 2)"
+    where = " at the image centre" if scale.homography is not None else ""
+    text = f"{scale.mm_per_px:.4g} mm per px{where} {error}, {SOURCES[scale.source]}"
+    return f"{text} ({scale.detail})" if scale.detail else text
+
+
+def totals(report: Report) -> list[tuple[str, str]]:
+    """Return the figures at the top: value and what it is."""
+    sums = report.totals
+    rows = [(str(sums.cracks), "crack" if sums.cracks == 1 else "cracks")]
+    if not report.cracks:
+        return rows
+    if sums.length_mm is not None and sums.area_mm2 is not None:
+        rows.append((f"{sums.length_mm / 1000:.2f} m", "total length"))
+    else:
+        rows.append((f"{sums.length_px:.0f} px", "total length"))
+    widest = min(report.cracks, key=wording.severity)
+    rows.append((wording.measured(widest.width_max), f"largest width (crack {widest.id})"))
+    if sums.area_mm2 is not None:
+        rows.append((f"{sums.area_mm2 / 100:.1f} cm²", "crack area"))
+    if sums.density_m_per_m2 is not None:
+        rows.append((f"{sums.density_m_per_m2:.2f} m/m²", "crack length per area seen"))
+    return rows
+
+
+def unmeasured(report: Report) -> list[str]:
+    """Return sentences on what the report cannot say."""
+    said = []
+    if report.scale is None:
+        said.append(
+            "The scale of the picture is not known, so no length or width is given in millimetres."
+        )
+    for status, text in (
+        ("below_detection", "are too fine for this picture to give a width"),
+        ("not_resolvable", "have edges too unclear to give a width"),
+    ):
+        ids = [str(c.id) for c in report.cracks if c.width_max.status == status]
+        if ids:
+            said.append(f"Cracks {', '.join(ids)} {text}; their length is given.")
+    ids = [str(c.id) for c in report.cracks if c.touches_border]
+    if ids:
+        one = len(ids) == 1
+        said.append(
+            f"{'Crack' if one else 'Cracks'} {', '.join(ids)} {'leaves' if one else 'leave'} the "
+            f"picture: the length is that of the visible part."
+        )
+    said.append(
+        "The depth of a crack, and whether water passes through it, cannot be seen in a photograph."
+    )
+    return said
+
+
+def _crack(report: Report, crack: Crack, image: OpenImage | None) -> dict[str, Any]:
+    """Return what the table and the close-ups say of one crack."""
+    row, col = crack.width_max_at or (
+        crack.window.row + crack.window.height / 2,
+        crack.window.col + crack.window.width / 2,
+    )
+    angle = crack.orientation_deg
+    shown: dict[str, Any] = {
+        "id": crack.id,
+        "location": place_in_words(row / report.image.height_px, col / report.image.width_px),
+        "position": f"row {row:.0f}, column {col:.0f}",
+        "length": wording.length(crack.length),
+        "bridged": wording.length(crack.bridged_length) if crack.bridged_length.px else None,
+        "mean": wording.measured(crack.width_mean),
+        "p95": wording.measured(crack.width_p95),
+        "max": wording.measured(crack.width_max),
+        "pattern": crack.pattern,
+        "direction": direction_in_words(angle),
+        "classes": [
+            {"label": entry.label or "–", "verified": entry.verified}
+            for entry in crack.width_classes
+        ],
+        "flags": [FLAGS.get(flag, flag.replace("_", " ")) for flag in crack.flags],
+        "plain": None,
+        "outlined": None,
+    }
+    if image is not None:
+        shown["plain"], shown["outlined"] = _close_ups(report, crack, image, (row, col))
+    return shown
+
+
+def place_in_words(down: float, across: float) -> str:
+    """Return where in the picture a point lies, from its share of the height and width."""
+    row = "upper" if down < 1 / 3 else "lower" if down > 2 / 3 else "middle"
+    col = "left" if across < 1 / 3 else "right" if across > 2 / 3 else "centre"
+    return "centre" if (row, col) == ("middle", "centre") else f"{row} {col}"
+
+
+def direction_in_words(angle_deg: float | None) -> str:
+    """Return the direction of a crack as an engineer names it."""
+    if angle_deg is None:
+        return "no main direction"
+    if min(angle_deg, 180 - angle_deg) <= 15:
+        name = "horizontal"
+    else:
+        name = "vertical" if abs(angle_deg - 90) <= 15 else "diagonal"
+    return f"{name}, {angle_deg:.0f}°"
+
+
+def _close_ups(
+    report: Report, crack: Crack, image: OpenImage, at: tuple[float, float]
+) -> tuple[str, str]:
+    """Return two embedded pictures of the widest place: as it is, and with the outline."""
+    zoom = 3.0 if (crack.width_max.px or 0) < 6 else 2.0 if (crack.width_max.px or 0) < 20 else 1.0
+    height = min(round(CROP_HEIGHT_PX / zoom), report.image.height_px)
+    width = min(round(CROP_WIDTH_PX / zoom), report.image.width_px)
+    top = min(max(round(at[0]) - height // 2, 0), report.image.height_px - height)
+    left = min(max(round(at[1]) - width // 2, 0), report.image.width_px - width)
+    crop = np.ascontiguousarray(image.read(Window(row=top, col=left, height=height, width=width)))
+    plain = cv2.resize(crop, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+    outlined = plain.copy()
+    overlay.draw_outline(outlined, crack, zoom, thickness=1, origin=(top, left))
+    return _embed(overlay.to_jpeg(plain, 80)), _embed(overlay.to_jpeg(outlined, 80))
+
+
+def _shrunk(picture: Array, largest_px: int) -> Array:
+    factor = min(1.0, float(np.sqrt(largest_px / (picture.shape[0] * picture.shape[1]))))
+    size = (max(round(picture.shape[1] * factor), 1), max(round(picture.shape[0] * factor), 1))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+
+
+def _embed(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")

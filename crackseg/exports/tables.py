@@ -1,0 +1,181 @@
+"""A report becomes ``report.json`` (see ``report.schema.json``) and ``cracks.csv``.
+
+Text cells that a spreadsheet would run as a formula get an apostrophe in front.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from crackseg.config import to_plain
+from crackseg.imagery.files import OpenImage
+from crackseg.records import Crack, ImageInfo, Measure, ModelCard, Report, Totals
+
+SCHEMA = Path(__file__).parent / "report.schema.json"
+WIDTHS = ("mean", "median", "p95", "max")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def report_to_dict(report: Report) -> dict[str, Any]:
+    """Return the report as ``report.json`` holds it."""
+    return {
+        "schema_version": report.schema_version,
+        "package_version": report.package_version,
+        "image": _image(report.image),
+        "model": _model(report.model, report.threshold),
+        "scale": to_plain(report.scale),
+        "options": to_plain(report.options),
+        "cracks": [crack_to_dict(crack) for crack in report.cracks],
+        "totals": _totals(report.totals),
+        "warnings": [to_plain(notice) for notice in report.notices],
+        "timing_s": {step: _round(seconds, 4) for step, seconds in report.timing_s.items()},
+    }
+
+
+def crack_to_dict(crack: Crack) -> dict[str, Any]:
+    """Return a crack as ``report.json`` holds it."""
+    row, col = crack.width_max_at or (None, None)
+    return {
+        "id": crack.id,
+        "bbox": to_plain(crack.window),
+        **_measure("length", crack.length),
+        **_measure("bridged_length", crack.bridged_length),
+        **{
+            key: value
+            for name in WIDTHS
+            for key, value in _measure(f"width_{name}", getattr(crack, f"width_{name}")).items()
+        },
+        "width_status": crack.width_mean.status,
+        "width_max_at": None if row is None else {"row": _round(row, 1), "col": _round(col, 1)},
+        "area_px2": _round(crack.area_px2, 2),
+        "area_mm2": _round(crack.area_mm2, 3),
+        "paper_length_px": _round(crack.paper_length_px, 2),
+        "paper_width_px": _round(crack.paper_width_px, 3),
+        "orientation_deg": _round(crack.orientation_deg, 1),
+        "tortuosity": _round(crack.tortuosity, 4),
+        "branches": len(crack.branches),
+        "tips": crack.tips,
+        "junctions": crack.junctions,
+        "loops": crack.loops,
+        "pattern": crack.pattern,
+        "touches_border": crack.touches_border,
+        "probability_mean": _round(crack.probability_mean, 4),
+        "width_classes": to_plain(crack.width_classes),
+        "flags": list(crack.flags),
+        "centre_line": [
+            [[_round(float(r), 2), _round(float(c), 2)] for r, c in branch.centre_line]
+            for branch in crack.branches
+        ],
+        "width_profile_px": [
+            [_round(float(w), 2) for w in branch.width_px] for branch in crack.branches
+        ],
+    }
+
+
+def write_json(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
+    """Write ``report.json``."""
+    path = folder / "report.json"
+    text = json.dumps(report_to_dict(report), ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+    return [path]
+
+
+def write_csv(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
+    """Write ``cracks.csv``: one row per crack, nested values left out."""
+    name = report.image.path.name
+    rows = [{"image": name, **flat_crack(crack_to_dict(crack))} for crack in report.cracks]
+    header = ["image", *CRACK_COLUMNS]
+    path = folder / "cracks.csv"
+    write_table(path, header, ([row[column] for column in header] for row in rows))
+    return [path]
+
+
+def flat_crack(crack: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of ``cracks.csv`` from a crack of ``report.json``."""
+    at = crack["width_max_at"] or {"row": None, "col": None}
+    flat = {key: crack[key] for key in CRACK_COLUMNS if key in crack}
+    flat |= {key: crack["bbox"][key] for key in ("row", "col", "height", "width")}
+    return flat | {
+        "width_max_row": at["row"],
+        "width_max_col": at["col"],
+        "flags": " ".join(crack["flags"]),
+    }
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file (UTF-8 with a byte-order mark, as spreadsheets expect it)."""
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows([_cell(value) for value in row] for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return value
+
+
+def _image(info: ImageInfo) -> dict[str, Any]:
+    return {
+        "path": str(info.path),
+        "sha256": info.sha256,
+        "format": info.format,
+        "height_px": info.height_px,
+        "width_px": info.width_px,
+        "taken_at": info.taken_at.isoformat() if info.taken_at else None,
+        "camera": info.camera,
+        "gps": to_plain(info.gps),
+        "crs": info.crs,
+        "transform": to_plain(info.transform),
+    }
+
+
+def _model(card: ModelCard | None, threshold: float | None) -> dict[str, Any] | None:
+    if card is None:
+        return None
+    return {
+        "name": card.name,
+        "version": card.version,
+        "network": card.network,
+        "sha256": card.sha256.get("model.onnx", ""),
+        "threshold": threshold,
+    }
+
+
+def _totals(totals: Totals) -> dict[str, Any]:
+    return {key: _round(value, 3) for key, value in to_plain(totals).items()}
+
+
+def _measure(name: str, measure: Measure) -> dict[str, float | None]:
+    return {
+        f"{name}_px": _round(measure.px, 3),
+        f"{name}_u_px": _round(measure.u_px, 3),
+        f"{name}_mm": _round(measure.mm, 4),
+        f"{name}_u_mm": _round(measure.u_mm, 4),
+    }
+
+
+def _round(value: float | None, digits: int) -> float | None:
+    """Return a number that JSON can hold; nan and infinity are null."""
+    if value is None or not math.isfinite(value):
+        return None
+    return value if isinstance(value, int) else round(float(value), digits)
+
+
+_MEASURED = [
+    f"{name}_{unit}"
+    for name in ("length", "bridged_length", *(f"width_{w}" for w in WIDTHS))
+    for unit in ("px", "u_px", "mm", "u_mm")
+]
+CRACK_COLUMNS = [
+    "id", "row", "col", "height", "width", *_MEASURED, "width_status", "width_max_row",
+    "width_max_col", "area_px2", "area_mm2", "paper_length_px", "paper_width_px",
+    "orientation_deg", "tortuosity", "branches", "tips", "junctions", "loops", "pattern",
+    "touches_border", "probability_mean", "flags",
+]  # fmt: skip

@@ -1,0 +1,136 @@
+"""What several rooms' tests share: hand-made reports and the samples of the repository."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crackseg.config import AnalyzeOptions, to_plain
+from crackseg.records import (
+    Branch,
+    Crack,
+    ImageInfo,
+    Measure,
+    Notice,
+    Report,
+    Scale,
+    Totals,
+    WidthClass,
+    Window,
+)
+
+SAMPLES = Path(__file__).parent.parent / "data" / "samples"
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The folder of the sample photographs."""
+    return SAMPLES
+
+
+def make_crack(number: int, *, row: int, col: int, length: int, scale: Scale | None) -> Crack:
+    """Return a straight crack of 3 px along a row."""
+    width = 3
+    centre = np.column_stack([np.full(length, row + 1.0), col + np.arange(length, dtype=float)])
+    half = np.array([1.5, 0.0])
+    edges = np.stack([centre - half, centre + half], axis=1)
+    k = None if scale is None else scale.mm_per_px
+
+    def measure(px: float, u_px: float) -> Measure:
+        mm, u_mm = (None, None) if k is None else (px * k, u_px * k)
+        return Measure(px=px, u_px=u_px, mm=mm, u_mm=u_mm)
+
+    branch = Branch(
+        centre_line=centre,
+        width_px=np.r_[np.nan, np.full(length - 1, float(width))],
+        width_u_px=np.full(length, 0.2),
+        edges=edges,
+        kind="tip-tip",
+        nodes=(0, 1),
+        length_px=float(length),
+        length_mm=None if k is None else length * k,
+    )
+    return Crack(
+        id=number,
+        window=Window(row=row, col=col, height=width, width=length),
+        mask=np.ones((width, length), bool),
+        branches=(branch,),
+        length=measure(length, 1.0),
+        bridged_length=measure(0.0, 0.0),
+        width_mean=measure(3.0, 0.4),
+        width_median=measure(3.0, 0.4),
+        width_p95=measure(3.2, 0.4),
+        width_max=measure(3.4, 0.4),
+        width_max_at=(row + 1.0, col + length / 2),
+        area_px2=3.0 * length,
+        area_mm2=None if k is None else 3.0 * length * k * k,
+        paper_length_px=float(length),
+        paper_width_px=3.0,
+        orientation_deg=0.0,
+        tortuosity=1.0,
+        tips=2,
+        junctions=0,
+        loops=0,
+        pattern="single",
+        touches_border=col == 0,
+        probability_mean=0.9,
+        width_classes=(WidthClass(document="bins", label="0.5 to 1 mm", verified=False),),
+        flags=("touches_border",) if col == 0 else (),
+    )
+
+
+@pytest.fixture
+def make_report(tmp_path: Path) -> Callable[..., Report]:
+    """A function that returns a report made by hand: ``make_report(cracks=2, scale=...)``."""
+
+    def make(
+        *,
+        cracks: int = 2,
+        scale: Scale | None = None,
+        height: int = 240,
+        width: int = 320,
+        **image: Any,
+    ) -> Report:
+        found = tuple(
+            make_crack(n + 1, row=40 + 50 * n, col=60 * n, length=120, scale=scale)
+            for n in range(cracks)
+        )
+        k = None if scale is None else scale.mm_per_px
+        length, area = 120.0 * cracks, 360.0 * cracks
+        return Report(
+            schema_version="1",
+            package_version="0.0",
+            image=ImageInfo(
+                **{
+                    "path": tmp_path / "Staumauer Süd.jpg",
+                    "sha256": "0" * 64,
+                    "height_px": height,
+                    "width_px": width,
+                    "format": "JPEG",
+                    **image,
+                }
+            ),
+            scale=scale,
+            model=None,
+            threshold=None,
+            options=to_plain(AnalyzeOptions()),
+            cracks=found,
+            totals=Totals(
+                cracks=cracks,
+                length_px=length,
+                length_mm=None if k is None else length * k,
+                area_px2=area,
+                area_mm2=None if k is None else area * k * k,
+                analyzed_px2=float(height * width),
+                analyzed_mm2=None if k is None else height * width * k * k,
+                density_m_per_m2=None if k is None else 1000 * length / (height * width * k),
+            ),
+            notices=() if scale else (Notice(code="no_scale", message="No scale is known."),),
+            timing_s={"decode": 0.1},
+        )
+
+    return make
