@@ -1,0 +1,282 @@
+"""Smooth the chains of a skeleton, carry free ends to the crack's end, bridge gaps.
+
+A skeleton stops about half a width before the crack does, hooks towards a corner there, and
+walks in steps of one pixel. All three spoil a length; none is left in a centre line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from scipy.ndimage import map_coordinates
+from scipy.spatial import cKDTree
+
+from crackseg.metrology.skeleton import CLOSED, TIP, Skeleton
+from crackseg.records import Array
+
+LineKind = Literal["tip-tip", "tip-junction", "junction-junction", "loop", "bridge"]
+# Largest turn between a tip's direction and the bridge, and sampling steps across an end.
+_BRIDGE_COS = float(np.cos(np.radians(40.0)))
+_NEAR_COS = float(np.cos(np.radians(75.0)))
+_NEAR_PX = 4.0  # below this distance the direction of a tip is noise and may be 75 degrees off
+_STEP_PX = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A smoothed centre line with points about 1 px apart."""
+
+    points: Array  # (N, 2) float (row, col)
+    nodes: tuple[int, int]
+    free: tuple[bool, bool]  # which ends are tips
+    kind: LineKind
+    component: int
+    radius_px: float  # median half width of the mask along it
+
+    @property
+    def length_px(self) -> float:
+        """Length in px."""
+        return float(np.hypot(*np.diff(self.points, axis=0).T).sum())
+
+
+def centre_lines(skeleton: Skeleton, mask: Array, smooth_px: float) -> list[Line]:
+    """Return the centre line of every chain, free ends carried to the end of the mask.
+
+    Args:
+        skeleton: pruned skeleton of the mask.
+        mask: (H, W) bool.
+        smooth_px: standard deviation along the line; grows with the width of the crack.
+    """
+    chains, lines = skeleton.chains, []
+    new_node = len(chains.junctions)
+    for k in range(len(chains.start) - 1):
+        members = chains.order[chains.start[k] : chains.start[k + 1]]
+        first, last = (int(end) for end in chains.ends[k])
+        free, closed = (first == TIP, last == TIP), first == CLOSED
+        if first < 0:
+            first, new_node = new_node, new_node + 1
+        if last < 0:
+            last, new_node = (first, new_node) if closed else (new_node, new_node + 1)
+        radius = skeleton.radius[members]
+        path = _path(skeleton, k, members)
+        points = _finish(path, radius, free, closed, mask, smooth_px)
+        lines.append(
+            Line(
+                points=points,
+                nodes=(first, last),
+                free=free,
+                kind="loop" if first == last else _kind(free),
+                component=int(skeleton.component[members[0]]),
+                radius_px=float(np.median(radius)),
+            )
+        )
+    return lines
+
+
+def _kind(free: tuple[bool, bool]) -> LineKind:
+    if all(free):
+        return "tip-tip"
+    return "tip-junction" if any(free) else "junction-junction"
+
+
+def _path(skeleton: Skeleton, k: int, members: Array) -> Array:
+    """Return the (N, 2) pixel path of chain ``k``, out to the junction centres."""
+    chains, path = skeleton.chains, [skeleton.points[members]]
+    first, last = chains.ends[k]
+    if first >= 0:
+        path.insert(0, chains.junctions[first][None])
+    if last >= 0:
+        path.append(chains.junctions[last][None])
+    if first == CLOSED:
+        path.append(path[0][:1])
+    return np.concatenate(path)
+
+
+def _finish(
+    path: Array,
+    radius: Array,
+    free: tuple[bool, bool],
+    closed: bool,
+    mask: Array,
+    smooth_px: float,
+) -> Array:
+    """Return the smoothed path with free ends carried to the end of the mask."""
+    sigma = max(smooth_px, float(np.median(radius)))
+    path = resample(path)
+    if closed:
+        return resample(_smooth(path, sigma, (False, False), closed=True))
+    for side in (0, 1):
+        if free[side]:
+            path = _carry_end(path[::-1] if side == 0 else path, radius[-side], mask)
+            path = path[::-1] if side == 0 else path
+    return resample(_smooth(path, sigma, free, closed=False))
+
+
+def _carry_end(path: Array, radius: float, mask: Array) -> Array:
+    """Return the path with its last stretch replaced by a straight one to the end of the mask."""
+    cut = int(min(np.ceil(radius), 0.4 * len(path)))
+    path = path[: len(path) - cut]
+    origin, direction = end_direction(path, radius)
+    reach = cut + 3 * radius + 4
+    along = np.arange(-max(2 * radius, 4.0), reach, _STEP_PX)
+    profile = cross_sums(mask.view(np.uint8), origin, direction, along, 1.5 * radius + 2)
+    stop = last_crossing(along, profile)
+    steps = np.arange(1.0, stop)[:, None] if stop > 1 else np.zeros((0, 1))
+    tail = [origin + steps * direction, origin[None] + stop * direction]
+    keep = path[:-1] if stop > 0 else path[: max(2, len(path) - int(np.ceil(-stop)) - 1)]
+    return np.concatenate([keep, *tail])
+
+
+def end_direction(path: Array, radius: float) -> tuple[Array, Array]:
+    """Return a smoothed last point of a path and the unit vector in which it leaves."""
+    stretch = path[-int(min(len(path), max(10.0, 3 * radius))) :]
+    middle = stretch.mean(axis=0)
+    _, _, axes = np.linalg.svd(stretch - middle, full_matrices=False)
+    direction = axes[0] if np.dot(axes[0], stretch[-1] - stretch[0]) >= 0 else -axes[0]
+    return middle + np.dot(path[-1] - middle, direction) * direction, direction
+
+
+def cross_sums(picture: Array, origin: Array, direction: Array, along: Array, half: float) -> Array:
+    """Return the (K,) sum of a picture across a line at each position ``along`` it, in px."""
+    across = np.arange(-half, half + _STEP_PX / 2, _STEP_PX)
+    normal = np.array([-direction[1], direction[0]])
+    grid = (
+        origin[:, None, None]
+        + direction[:, None, None] * along[None, :, None]
+        + normal[:, None, None] * across[None, None, :]
+    )
+    values = map_coordinates(
+        picture, grid, order=1, prefilter=False, mode="grid-constant", output=np.float32
+    )
+    sums: Array = values.sum(axis=1) * _STEP_PX
+    return sums
+
+
+def last_crossing(along: Array, profile: Array) -> float:
+    """Return where the profile first falls below half of its level before ``along`` = 0."""
+    level = 0.5 * float(np.median(profile[along <= 0]))
+    start = int(np.searchsorted(along, 0.0))
+    below = np.flatnonzero(profile[start:] < level)
+    if not len(below):
+        return float(along[-1])
+    k = start + int(below[0])
+    if k == 0 or profile[k - 1] <= profile[k]:
+        return float(along[k])
+    return float(along[k] - _STEP_PX * (level - profile[k]) / (profile[k - 1] - profile[k]))
+
+
+def resample(path: Array) -> Array:
+    """Return points evenly spaced by about 1 px along a (N, 2) path; its ends stay."""
+    at = np.append(0.0, np.cumsum(np.hypot(*np.diff(path, axis=0).T)))
+    new = np.linspace(0.0, at[-1], max(2, round(at[-1]) + 1))
+    return np.column_stack([np.interp(new, at, path[:, k]) for k in (0, 1)])
+
+
+@lru_cache(maxsize=64)
+def _kernel(sigma: float) -> Array:
+    """Return a smoothing kernel that keeps curves: 2 g - g * g for a Gaussian g.
+
+    Its response to a wave is 1 - (1 - G)^2: a bend of a few sigma keeps its length, and the
+    steps of the pixel grid go as with g.
+    """
+    reach = int(np.ceil(3.5 * sigma))
+    g = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    g /= g.sum()
+    kernel: Array = -np.convolve(g, g)
+    kernel[reach:-reach] += 2 * g
+    return kernel
+
+
+def _smooth(path: Array, sigma: float, free: tuple[bool, bool], *, closed: bool) -> Array:
+    """Return the (N, 2) path smoothed; junction ends stay, free ends follow their line."""
+    kernel = _kernel(round(max(0.5, min(sigma, len(path) / 6)), 1))
+    pad = len(kernel) // 2
+    if closed:
+        around = np.arange(-pad, len(path) + pad) % (len(path) - 1)
+        padded = path[around]
+    else:
+        padded = np.concatenate(
+            [_beyond(path[::-1], pad, free[0])[::-1], path, _beyond(path, pad, free[1])]
+        )
+    return np.column_stack([np.convolve(padded[:, k], kernel, "valid") for k in (0, 1)])
+
+
+def _beyond(path: Array, count: int, free: bool) -> Array:
+    """Return ``count`` points that carry a path on beyond its last one."""
+    if free:
+        origin, direction = end_direction(path, 0.0)
+        return origin + np.arange(1, count + 1)[:, None] * direction
+    back = path[-2::-1][:count]
+    mirrored = 2 * path[-1] - back
+    if len(mirrored) == count:
+        return mirrored
+    step = mirrored[-1] - (mirrored[-2] if len(mirrored) > 1 else path[-1])
+    more = mirrored[-1] + np.arange(1, count - len(mirrored) + 1)[:, None] * step
+    return np.concatenate([mirrored, more])
+
+
+def bridge(lines: list[Line], gap_px: float) -> tuple[list[Line], Array]:
+    """Return the lines with bridges over gaps added, and the (L,) crack each line belongs to.
+
+    Two tips of different cracks are joined when they are at most ``gap_px`` apart and each points
+    at the other; the nearest pairs first, each tip once.
+    """
+    tips = [(k, side) for k, line in enumerate(lines) for side in (0, 1) if line.free[side]]
+    group = {line.component: line.component for line in lines}
+
+    def root(name: int) -> int:
+        while group[name] != name:
+            name = group[name]
+        return name
+
+    joined = list(lines)
+    used: set[tuple[int, int]] = set()
+    for first, second in _pairs(lines, tips, gap_px):
+        a, b = tips[first], tips[second]
+        here, there = root(lines[a[0]].component), root(lines[b[0]].component)
+        if here == there or a in used or b in used:
+            continue
+        group[there] = here
+        used |= {a, b}
+        joined.append(_span(lines, a, b))
+    for k, side in used:
+        free = joined[k].free
+        joined[k] = replace(joined[k], free=(free[0] and side != 0, free[1] and side != 1))
+    return joined, np.array([root(line.component) for line in joined], dtype=np.int64)
+
+
+def _span(lines: list[Line], a: tuple[int, int], b: tuple[int, int]) -> Line:
+    """Return the straight line between two tips."""
+    one, two = lines[a[0]], lines[b[0]]
+    return Line(
+        points=resample(np.stack([one.points[-a[1]], two.points[-b[1]]])),
+        nodes=(one.nodes[a[1]], two.nodes[b[1]]),
+        free=(False, False),
+        kind="bridge",
+        component=one.component,
+        radius_px=0.5 * (one.radius_px + two.radius_px),
+    )
+
+
+def _pairs(lines: list[Line], tips: list[tuple[int, int]], gap_px: float) -> list[tuple[int, int]]:
+    """Return the pairs of tips that point at each other, nearest first."""
+    if len(tips) < 2 or gap_px <= 0:
+        return []
+    places, directions = np.empty((len(tips), 2)), np.empty((len(tips), 2))
+    for n, (k, side) in enumerate(tips):
+        path = lines[k].points if side == 1 else lines[k].points[::-1]
+        places[n] = path[-1]
+        directions[n] = end_direction(path, lines[k].radius_px)[1]
+    pairs = cKDTree(places).query_pairs(gap_px, output_type="ndarray")
+    way = places[pairs[:, 1]] - places[pairs[:, 0]]
+    distance = np.hypot(way[:, 0], way[:, 1])
+    unit = way / np.maximum(distance, 1e-9)[:, None]
+    ahead = np.minimum(
+        (unit * directions[pairs[:, 0]]).sum(axis=1), -(unit * directions[pairs[:, 1]]).sum(axis=1)
+    )
+    good = (ahead >= _BRIDGE_COS) | ((distance <= _NEAR_PX) & (ahead >= _NEAR_COS))
+    order = np.lexsort((-ahead[good], distance[good]))
+    return [(int(a), int(b)) for a, b in pairs[good][order]]

@@ -1,0 +1,131 @@
+"""Measure the cracks of a mask: length, width profile, area, graph, with uncertainty.
+
+The mask says where a crack is; the photograph, where given, says how wide. Widths are read in
+the original pixels across the centre line and fall back to the mask where no dark line is found.
+Nothing is said in mm without a scale, and nothing is said of depth: a picture does not show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from crackseg.config import MaskOptions, MeasureOptions
+from crackseg.errors import ConfigError
+from crackseg.metrology.centreline import Line, bridge, centre_lines
+from crackseg.metrology.masks import fill_pinholes
+from crackseg.metrology.pixels import Pixels, label_pixels, list_pixels
+from crackseg.metrology.skeleton import skeletonize
+from crackseg.metrology.stations import measure_stations
+from crackseg.metrology.summary import Place, summarize
+from crackseg.metrology.thinning import pose_table
+from crackseg.records import Array, Crack, Notice, Scale, Window
+
+
+def measure(
+    mask: Array,
+    *,
+    image: Callable[[Window], Array] | None = None,
+    probability: Array | None = None,
+    scale: Scale | None = None,
+    mask_options: MaskOptions,
+    options: MeasureOptions,
+) -> tuple[tuple[Crack, ...], tuple[Notice, ...]]:
+    """Return the cracks of a mask, longest first, and what a reader must be warned of.
+
+    Args:
+        mask: (H, W) bool, True = crack; the whole picture, so that tile borders cut nothing.
+        image: reads a window of the photograph as (h, w, 3) uint8 RGB; None: widths from the mask.
+        probability: (H, W) uint8, 255 = 1.0, for the mean over each crack.
+        scale: makes mm; None leaves every mm field None.
+        mask_options: speck size and gap length.
+        options: smoothing, shortest crack, width-class documents.
+
+    Raises:
+        ConfigError: ``mask`` is not a bool picture, or ``probability`` has another shape.
+    """
+    _check(mask, probability)
+    notices: list[Notice] = []
+    if scale is None:
+        notices.append(
+            Notice(code="no_scale", message="No scale is known: lengths are in px only.")
+        )
+    filled = fill_pinholes(mask, mask_options.min_area_px)
+    pixels = list_pixels(filled)
+    if not len(pixels):
+        return (), tuple(notices)
+    count, component = label_pixels(pixels)
+    skeleton = skeletonize(pixels, component, pose_table(pixels, component, count))
+    lines, group = bridge(centre_lines(skeleton, filled, options.smooth_px), mask_options.gap_px)
+    kept = _long_enough(lines, group, options.min_length_px)
+    lines, group = [lines[k] for k in kept], group[kept]
+    stations = measure_stations(lines, filled, image)
+    home = _home(lines, group, count)
+    cracks = []
+    for name in np.unique(group):
+        members = np.flatnonzero(group == name)
+        cracks.append(
+            summarize(
+                [lines[k] for k in members],
+                [stations[k] for k in members],
+                _place(pixels, home[component] == name, mask, probability),
+                scale,
+                options,
+            )
+        )
+    cracks.sort(key=lambda crack: -crack.length.px)
+    return tuple(replace(crack, id=k + 1) for k, crack in enumerate(cracks)), tuple(notices)
+
+
+def _long_enough(lines: list[Line], group: Array, min_length_px: float) -> Array:
+    """Return the numbers of the lines whose crack reaches the shortest length reported."""
+    if not lines:
+        return np.zeros(0, dtype=np.int64)
+    length = np.array([line.length_px for line in lines])
+    total = np.bincount(group, weights=length)
+    return np.flatnonzero(total[group] >= min_length_px)
+
+
+def _home(lines: list[Line], group: Array, count: int) -> Array:
+    """Return the (count,) crack of each component of the mask, -1 where it is not reported."""
+    home = np.full(count, -1)
+    for line, name in zip(lines, group, strict=True):
+        home[line.component] = name
+    return home
+
+
+def _place(pixels: Pixels, chosen: Array, mask: Array, probability: Array | None) -> Place:
+    """Return where the chosen pixels of the mask are."""
+    rows, cols = pixels.rows[chosen], pixels.cols[chosen]
+    true = mask[rows, cols]  # without filled pinholes
+    rows, cols = rows[true], cols[true]
+    top, left, bottom, right = rows.min(), cols.min(), rows.max() + 1, cols.max() + 1
+    crop = np.zeros((bottom - top, right - left), dtype=bool)
+    crop[rows - top, cols - left] = True
+    height, width = mask.shape
+    return Place(
+        window=Window(
+            row=int(top), col=int(left), height=int(bottom - top), width=int(right - left)
+        ),
+        crop=crop,
+        rows=rows,
+        cols=cols,
+        touches_border=bool(top == 0 or left == 0 or bottom == height or right == width),
+        probability_mean=None
+        if probability is None
+        else float(probability[rows, cols].mean() / 255),
+    )
+
+
+def _check(mask: Array, probability: Array | None) -> None:
+    if mask.ndim != 2 or mask.dtype != np.bool_:
+        raise ConfigError(
+            f"`mask` must be (H, W) bool, got {mask.dtype} of shape {mask.shape}; "
+            "compare it with a threshold first."
+        )
+    if probability is not None and probability.shape != mask.shape:
+        raise ConfigError(
+            f"`probability` must have the shape of `mask`, {mask.shape}, got {probability.shape}."
+        )

@@ -1,0 +1,92 @@
+"""Turn crack probability into a mask: threshold with hysteresis, without specks and pinholes.
+
+Gaps are not painted over here: the mask stays what the network saw, and ``cracks.measure``
+bridges gaps on the centre lines and reports the bridged length.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from crackseg.config import MaskOptions
+from crackseg.errors import ConfigError
+from crackseg.metrology.pixels import label_pixels, list_pixels
+from crackseg.records import Array
+
+
+def probability_to_mask(
+    probability: Array,
+    *,
+    threshold: float,
+    threshold_low: float,
+    options: MaskOptions,
+    valid: Array | None = None,
+) -> Array:
+    """Return the (H, W) bool crack mask of a probability map.
+
+    A pixel counts when its probability is at least ``threshold``, or at least ``threshold_low``
+    in a connected region that holds one at ``threshold``. Regions smaller than
+    ``options.min_area_px`` are dropped.
+
+    Args:
+        probability: (H, W) uint8, 255 = 1.0.
+        threshold: 0..1, seeds a crack.
+        threshold_low: 0..``threshold``, lets it go on.
+        options: speck size and ignored border; its thresholds are not read.
+        valid: (H, W) bool, True = counts; None = every pixel counts.
+
+    Raises:
+        ConfigError: the map is not uint8 in two dimensions, or the thresholds are out of order.
+    """
+    _check(probability, threshold, threshold_low)
+    mask = probability >= np.uint8(min(255, np.ceil(threshold_low * 255)))
+    if valid is not None:
+        mask &= valid
+    if options.ignore_border_px:
+        _clear_border(mask, options.ignore_border_px)
+    pixels = list_pixels(mask)
+    if not len(pixels):
+        return mask
+    count, label = label_pixels(pixels)
+    seeded = probability[pixels.rows, pixels.cols] >= np.ceil(threshold * 255)
+    keep = np.bincount(label, weights=seeded, minlength=count) > 0
+    keep &= np.bincount(label, minlength=count) >= options.min_area_px
+    drop = ~keep[label]
+    mask[pixels.rows[drop], pixels.cols[drop]] = False
+    return mask
+
+
+def fill_pinholes(mask: Array, max_area_px: int) -> Array:
+    """Return the (H, W) bool mask with enclosed holes of up to ``max_area_px`` pixels filled.
+
+    A pinhole is noise of the network; left open it would become a loop of the centre line.
+    """
+    filled = np.array(mask, dtype=np.uint8)
+    contours, tree = cv2.findContours(filled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    if tree is None:
+        return filled.view(bool)
+    for contour, (_, _, _, parent) in zip(contours, tree[0], strict=True):
+        # A hole's contour runs on the crack pixels around it; by Pick's theorem it encloses
+        # area - length / 2 + 1 pixels.
+        if parent >= 0 and cv2.contourArea(contour) - len(contour) / 2 + 1 <= max_area_px:
+            cv2.drawContours(filled, [contour], 0, 1, cv2.FILLED)
+    return filled.view(bool)
+
+
+def _clear_border(mask: Array, border_px: int) -> None:
+    mask[:border_px] = mask[-border_px:] = False
+    mask[:, :border_px] = mask[:, -border_px:] = False
+
+
+def _check(probability: Array, threshold: float, threshold_low: float) -> None:
+    if probability.ndim != 2 or probability.dtype != np.uint8:
+        raise ConfigError(
+            f"`probability` must be (H, W) uint8, got {probability.dtype} of shape "
+            f"{probability.shape}; multiply a 0..1 map by 255."
+        )
+    if not 0 < threshold_low <= threshold <= 1:
+        raise ConfigError(
+            f"`threshold_low` must lie between 0 and `threshold`, got {threshold_low} and "
+            f"{threshold}; use the same value for both to switch hysteresis off."
+        )

@@ -1,0 +1,203 @@
+"""Turn a thinned pixel list into chains between nodes, with spurs pruned against local width.
+
+Everything is done for all cracks of a picture at once: a Python step for each pixel or each spur
+of a ragged mask would cost more than the thinning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import dijkstra
+from scipy.spatial import cKDTree
+
+from crackseg.metrology.pixels import Pixels, label_links
+from crackseg.metrology.thinning import thin
+from crackseg.records import Array
+
+TIP, CLOSED = -1, -2  # what a chain ends in when it is no junction
+# A side line that sticks out of the crack by less than this is taken for a bump of its edge.
+_SPUR_PX = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Chains:
+    """Stretches of skeleton between nodes, in list form.
+
+    Chain k holds the pixels ``order[start[k]:start[k + 1]]`` from end to end.
+    """
+
+    order: Array  # (K,) positions in the skeleton's pixel list
+    start: Array  # (C + 1,)
+    ends: Array  # (C, 2) junction number, TIP or CLOSED
+    length: Array  # (C,) px, steps of 1 and sqrt(2), out to the junction's centre
+    junctions: Array  # (J, 2) centre (row, col) of each junction
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """The centre lines of a mask before smoothing."""
+
+    points: Array  # (M, 2) float (row, col) of the skeleton pixels
+    radius: Array  # (M,) px from the pixel's centre to the mask's edge
+    component: Array  # (M,) component of the mask
+    chains: Chains
+
+
+def skeletonize(pixels: Pixels, component: Array, table: Array) -> Skeleton:
+    """Return the pruned skeleton of a mask.
+
+    Args:
+        pixels: the mask.
+        component: (N,) component of each pixel.
+        table: (N, 8) neighbour table to thin by (``thinning.pose_table``).
+    """
+    alive = thin(table)
+    points = np.column_stack([pixels.rows, pixels.cols]).astype(np.float64)
+    border = (pixels.table[:, ::2] == len(pixels)).any(axis=1)
+    keep = np.flatnonzero(alive)
+    # The edge runs half a pixel outside the centres of the border pixels.
+    radius = cKDTree(points[border]).query(points[keep])[0] + 0.5
+    links = _restrict(pixels.table, keep)
+    points, component = points[keep], component[keep]
+    while True:
+        chains = trace(points, links)
+        kept = _without_spurs(chains, radius, component)
+        if len(kept) == len(points):
+            return Skeleton(points, radius, component, chains)
+        points, radius, component = points[kept], radius[kept], component[kept]
+        links = _restrict(links, kept)
+
+
+def _restrict(table: Array, keep: Array) -> Array:
+    """Return the neighbour table of the kept list positions, without diagonal short cuts.
+
+    Where two pixels also touch through a third one the diagonal link would make a triangle.
+    """
+    place = np.full(len(table) + 1, len(keep), dtype=np.int32)
+    place[keep] = np.arange(len(keep))
+    links = place[table[keep]]
+    has = links < len(keep)
+    for k in (1, 3, 5, 7):
+        links[has[:, k] & (has[:, k - 1] | has[:, (k + 1) % 8]), k] = len(keep)
+    return links
+
+
+def trace(points: Array, links: Array) -> Chains:
+    """Return the chains of a skeleton.
+
+    Args:
+        points: (M, 2) float (row, col).
+        links: (M, 8) neighbour table without diagonal short cuts.
+    """
+    count = len(points)
+    has = links < count
+    junction = has.sum(axis=1) >= 3
+    near, column = np.nonzero(has)
+    far = links[near, column]
+    forward = (column >= 2) & (column <= 5)
+    knot = forward & junction[near] & junction[far]
+    cluster = np.full(count, TIP)
+    cluster[junction] = label_links(near[knot], far[knot], count)[1][junction]
+    cluster[junction] = np.unique(cluster[junction], return_inverse=True)[1]
+    number = int(cluster.max(initial=-1)) + 1
+    size = np.bincount(cluster[junction], minlength=number)[:, None]
+    centres = np.column_stack(
+        [np.bincount(cluster[junction], points[junction, k], number) for k in (0, 1)]
+    ) / np.maximum(size, 1)
+    inside = forward & ~junction[near] & ~junction[far]
+    order, start, closed = _order(near[inside], far[inside], junction)
+    outward = ~junction[near] & junction[far]
+    ends = _ends(order, start, near[outward], cluster[far[outward]])
+    ends[closed] = CLOSED
+    length = _lengths(points[order], start, ends, centres)
+    return Chains(order, start, ends, length, centres)
+
+
+def _order(near: Array, far: Array, junction: Array) -> tuple[Array, Array, Array]:
+    """Return the chain pixels from end to end, the chains' starts, and which chains are closed."""
+    count = len(junction)
+    number, chain = label_links(near, far, count)
+    degree = np.bincount(near, minlength=count) + np.bincount(far, minlength=count)
+    open_end = np.flatnonzero(~junction & (degree <= 1))
+    is_open = np.zeros(number, dtype=bool)
+    is_open[chain[open_end]] = True
+    rest = np.flatnonzero(~junction & ~is_open[chain])
+    heads = np.concatenate([_first_of_each(chain, open_end), _first_of_each(chain, rest)])
+    # A ring is cut open at its head, by taking away the first of its links.
+    ring = np.flatnonzero(~is_open[chain[near]] & (np.isin(near, heads) | np.isin(far, heads)))
+    cut = ring[np.unique(chain[near[ring]], return_index=True)[1]]
+    near, far = np.delete(near, cut), np.delete(far, cut)
+    graph = coo_array((np.ones(len(near), np.int8), (near, far)), shape=(count, count)).tocsr()
+    if len(heads) == 0:
+        return np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, bool)
+    rank = dijkstra(graph, directed=False, indices=heads, unweighted=True, min_only=True)
+    members = np.flatnonzero(~junction)
+    order = members[np.lexsort((rank[members], chain[members]))]
+    names, start = np.unique(chain[order], return_index=True)
+    return order, np.append(start, len(order)), ~is_open[names]
+
+
+def _first_of_each(chain: Array, members: Array) -> Array:
+    first: Array = members[np.unique(chain[members], return_index=True)[1]]
+    return first
+
+
+def _ends(order: Array, start: Array, pixel: Array, cluster: Array) -> Array:
+    """Return the (C, 2) junction that each chain's first and last pixel touches, or TIP."""
+    chains = len(start) - 1
+    ends = np.full((chains, 2), TIP)
+    place = np.zeros(int(order.max(initial=0)) + 1, dtype=np.int64)
+    place[order] = np.arange(len(order))
+    at = place[pixel]
+    chain = np.searchsorted(start, at, side="right") - 1
+    first, last = at == start[chain], at == start[chain + 1] - 1
+    single = first & last
+    # A chain of one pixel between two junctions touches both with the same pixel.
+    again = np.zeros(len(at), dtype=bool)
+    again[single] = np.arange(single.sum()) > np.searchsorted(chain[single], chain[single])
+    head = first & ~again
+    ends[chain[head], 0] = cluster[head]
+    tail = (last & ~single) | again
+    ends[chain[tail], 1] = cluster[tail]
+    return ends
+
+
+def _lengths(points: Array, start: Array, ends: Array, centres: Array) -> Array:
+    """Return the (C,) length of each chain in px."""
+    total = np.append(0.0, np.cumsum(np.hypot(*np.diff(points, axis=0).T)))
+    length: Array = total[start[1:] - 1] - total[start[:-1]]
+    for side, pixel in ((0, start[:-1]), (1, start[1:] - 1)):
+        joined = ends[:, side] >= 0
+        gap = points[pixel[joined]] - centres[ends[joined, side]]
+        length[joined] += np.hypot(gap[:, 0], gap[:, 1])
+    closed = ends[:, 0] == CLOSED
+    length[closed] += np.hypot(*(points[start[:-1]] - points[start[1:] - 1])[closed].T)
+    return length
+
+
+def _without_spurs(chains: Chains, radius: Array, component: Array) -> Array:
+    """Return the (K,) skeleton pixels that stay when spurs and pinhole loops are taken away."""
+    count = len(radius)
+    joined = chains.ends >= 0
+    head = chains.order[chains.start[:-1]]
+    tail = chains.order[chains.start[1:] - 1]
+    local = np.maximum(
+        np.where(joined[:, 0], radius[head], 0), np.where(joined[:, 1], radius[tail], 0)
+    )
+    spur = joined[:, 0] != joined[:, 1]
+    tiny = joined.all(axis=1) & (chains.ends[:, 0] == chains.ends[:, 1])
+    prunable = (spur | tiny) & (chains.length <= local + np.maximum(local, _SPUR_PX))
+    home = component[head]
+    # A blob whose lines are all spurs keeps its longest one.
+    by_length = np.lexsort((chains.length, home))
+    longest = by_length[np.append(np.flatnonzero(np.diff(home[by_length])), len(home) - 1)]
+    safe = np.zeros(int(component.max(initial=0)) + 1, dtype=bool)
+    safe[home[~prunable]] = True
+    prunable[longest[~safe[home[longest]]]] = False
+    gone = np.repeat(prunable, np.diff(chains.start))
+    keep = np.ones(count, dtype=bool)
+    keep[chains.order[gone]] = False
+    return np.flatnonzero(keep)
