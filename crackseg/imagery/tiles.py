@@ -1,0 +1,158 @@
+"""Tiles of even spacing that cover every pixel, and their blending row band by row band.
+
+A network's answer is worst near the border of its tile, where it sees no further. In the overlap
+of two tiles the outer quarter on each side therefore weighs nothing, and a smooth ramp blends the
+rest: with a network that reaches no further than that quarter, the result does not depend on the
+tile size. All weights sum to 1 at every pixel. Only one band of float values is held at a time.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from crackseg.errors import ConfigError
+from crackseg.records import Array
+
+_FLOOR = 1e-6  # so that a pixel which only border strips cover still has a weight to divide by
+_IN_MEMORY_BYTES = 512_000_000  # larger results go to a temporary file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """The tiles along one side of a picture."""
+
+    starts: tuple[int, ...]  # first pixel of each tile
+    size_px: int  # of every tile; may reach over the end of a picture smaller than a tile
+    weights: Array  # (tiles, size_px) float32; they sum to 1 at every pixel
+
+
+def plan_axis(length_px: int, *, tile_px: int, overlap_px: int, multiple: int) -> Axis:
+    """Return tiles of even spacing, at least ``overlap_px`` overlap, over one side of a picture.
+
+    Args:
+        length_px: of the side.
+        tile_px: of the tiles, a multiple of ``multiple``.
+        overlap_px: least overlap, at most half of a tile.
+        multiple: what the network's input must be a multiple of. A side shorter than a tile gets
+            one tile of the next multiple: pictures are padded, never squeezed.
+
+    Raises:
+        ConfigError: the tile is no multiple, or the overlap more than half of it.
+
+    Example:
+        >>> plan_axis(1000, tile_px=512, overlap_px=64, multiple=32).starts
+        (0, 244, 488)
+    """
+    if tile_px % multiple:
+        below, above = tile_px // multiple * multiple, -(-tile_px // multiple) * multiple
+        fits = f"{below} and {above} fit" if below else f"{above} fits"
+        raise ConfigError(
+            f"`tile_px` must be a multiple of {multiple} for this model, got {tile_px}; {fits}."
+        )
+    if not 0 <= overlap_px <= tile_px // 2:
+        raise ConfigError(
+            f"`overlap_px` must lie between 0 and half of `tile_px` ({tile_px // 2}), "
+            f"got {overlap_px}."
+        )
+    if length_px <= tile_px:
+        size = -(-length_px // multiple) * multiple
+        return Axis(starts=(0,), size_px=size, weights=np.ones((1, size), dtype=np.float32))
+    count = math.ceil((length_px - overlap_px) / (tile_px - overlap_px))
+    starts = np.rint(np.linspace(0, length_px - tile_px, count)).astype(int)
+    weights = _weights(starts, length_px, tile_px)
+    return Axis(starts=tuple(int(s) for s in starts), size_px=tile_px, weights=weights)
+
+
+def pad_tile(tile: Array, height_px: int, width_px: int) -> Array:
+    """Return an (h, w, ...) tile grown to the given size by reflection at its lower right."""
+    grow = (height_px - tile.shape[0], width_px - tile.shape[1])
+    if grow == (0, 0):
+        return tile
+    return np.pad(tile, ((0, grow[0]), (0, grow[1]), (0, 0)), mode="reflect")
+
+
+class Band:
+    """The float accumulator of one row of tiles; finished rows are handed on as uint8.
+
+    Args:
+        rows: tiles along the height.
+        cols: tiles along the width.
+        height_px: of the picture.
+        width_px: of the picture.
+        emit: called with the first row and the finished (n, W) uint8 rows, from top to bottom.
+    """
+
+    def __init__(
+        self,
+        rows: Axis,
+        cols: Axis,
+        *,
+        height_px: int,
+        width_px: int,
+        emit: Callable[[int, Array], None],
+    ) -> None:
+        self._rows, self._cols, self._emit = rows, cols, emit
+        self._height, self._width = height_px, width_px
+        self._sum = np.zeros((rows.size_px, width_px), dtype=np.float32)
+
+    def add(self, i: int, j: int, probability: Array) -> None:
+        """Add the (h, w) float32 probability of the tile in row ``i`` and column ``j``."""
+        left = self._cols.starts[j]
+        width = min(self._cols.size_px, self._width - left)
+        weight = self._rows.weights[i][:, None] * self._cols.weights[j][None, :width]
+        self._sum[:, left : left + width] += probability[:, :width] * weight
+
+    def finish(self, i: int) -> None:
+        """Hand on the rows that no later row of tiles touches."""
+        start = self._rows.starts[i]
+        last = i + 1 == len(self._rows.starts)
+        done = (self._height if last else self._rows.starts[i + 1]) - start
+        self._emit(start, to_uint8(self._sum[:done]))
+        kept = self._sum.shape[0] - done
+        if not last:
+            self._sum[:kept] = self._sum[done:]
+            self._sum[kept:] = 0
+
+
+def to_uint8(probability: Array) -> Array:
+    """Return probability in [0, 1] as uint8, 255 = 1."""
+    scaled = probability * np.float32(255)
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, 0, 255, out=scaled)
+    quantised: Array = scaled.astype(np.uint8)
+    return quantised
+
+
+def allocate(shape: tuple[int, int], dtype: DTypeLike, fill: int) -> Array:
+    """Return a filled array; one too large for memory lies in a temporary file that deletes itself.
+
+    Raises:
+        OSError: there is no room for the temporary file.
+    """
+    if math.prod(shape) * np.dtype(dtype).itemsize <= _IN_MEMORY_BYTES:
+        return np.full(shape, fill, dtype=dtype)
+    with tempfile.TemporaryFile(prefix="crackseg-") as file:
+        for _ in range(shape[0]):  # written, not sparse: a full disk is an error here, not a crash
+            file.write(np.full(shape[1], fill, dtype=dtype).tobytes())
+        file.flush()
+        return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+
+
+def _weights(starts: Array, length_px: int, tile_px: int) -> Array:
+    """Return (tiles, tile_px) float32 blending weights that sum to 1 at every pixel."""
+    overlap = tile_px - int(np.diff(starts).min())
+    quiet = overlap / 4
+    distance = np.minimum(np.arange(tile_px), np.arange(tile_px)[::-1]) + 0.5  # to the border
+    ramp = np.clip((distance - quiet) / max(overlap - 2 * quiet, 1.0), 0, 1)
+    raw = _FLOOR + np.sin(ramp * (np.pi / 2)) ** 2
+    total = np.zeros(length_px)
+    for start in starts:
+        total[start : start + tile_px] += raw
+    weights = np.stack([raw / total[start : start + tile_px] for start in starts])
+    return weights.astype(np.float32)

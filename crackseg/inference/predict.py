@@ -1,0 +1,169 @@
+"""A picture of any size becomes crack probability, tile by tile, one row band of floats at a time.
+
+Where a device has no room for a batch, the batch is halved; then the tile is; at last the CPU takes
+over. The last two are flagged in the result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from crackseg.config import PredictOptions
+from crackseg.errors import ModelError
+from crackseg.imagery.files import OpenImage
+from crackseg.imagery.tiles import Band, allocate, pad_tile, plan_axis
+from crackseg.inference.models import Model
+from crackseg.inference.runtimes import RUNTIMES, Forward, open_forward
+from crackseg.records import Array, ModelCard, Notice, Prediction, Window
+
+__all__ = ["RUNTIMES", "predict"]
+
+Progress = Callable[[float], None]
+
+_LEAST_TILE_PX = 128  # smaller tiles see too little to tell a crack from a joint
+
+
+def predict(
+    image: OpenImage, model: Model, options: PredictOptions, progress: Progress | None = None
+) -> Prediction:
+    """Return the crack probability of every pixel; 0 where a pixel does not count.
+
+    Args:
+        image: an open image.
+        model: a loaded model.
+        options: runtime, device, tile, overlap, batch, threads.
+        progress: called with the share done, 0 to 1, after every batch.
+
+    Raises:
+        ConfigError: the tile does not fit the model, or the device is not there.
+        ImageError: the picture is damaged.
+        ModelError: not even one small tile fits into memory.
+    """
+    notices: list[Notice] = []
+    for attempt in _attempts(model.card, options):
+        if notice := _fallback(options, model.card, attempt):
+            notices = [notice]
+        batcher = _Batcher(_open(model, attempt), attempt.batch)
+        try:
+            probability, valid = _all_tiles(image, model.card, attempt, batcher, progress)
+        except MemoryError:
+            continue
+        return Prediction(
+            probability=probability,
+            valid=valid,
+            tile_px=_tile_px(model.card, attempt),
+            overlap_px=attempt.overlap_px,
+            forward_s=batcher.seconds,
+            device=attempt.device,
+            notices=tuple(notices),
+        )
+    raise ModelError(
+        f"`{image.info.path.name}` cannot be analyzed on `{options.device}`: not even a small tile "
+        "fits into memory; close other programs, or take a lighter model."
+    )
+
+
+class _Batcher:
+    """Run a forward function batch by batch, halving the batch when memory runs out; keep time."""
+
+    def __init__(self, forward: Forward, batch: int) -> None:
+        self._forward = forward
+        self.batch = batch
+        self.seconds = 0.0
+
+    def __call__(self, tiles: list[Array]) -> Iterator[Array]:
+        """Yield the (h, w) float32 probability of each (h, w, 3) uint8 tile, in order."""
+        done = 0
+        while done < len(tiles):
+            stacked = np.stack(tiles[done : done + self.batch])
+            start = time.perf_counter()
+            try:
+                answer = self._forward(stacked)
+            except MemoryError:
+                if self.batch == 1:
+                    raise
+                self.batch //= 2
+                continue
+            finally:
+                self.seconds += time.perf_counter() - start
+            yield from answer
+            done += len(stacked)
+
+
+def _all_tiles(
+    image: OpenImage,
+    card: ModelCard,
+    options: PredictOptions,
+    batcher: _Batcher,
+    progress: Progress | None,
+) -> tuple[Array, Array | None]:
+    """Return (H, W) uint8 probability and (H, W) bool validity (None: every pixel counts)."""
+    height, width = image.info.height_px, image.info.width_px
+    plan = {"tile_px": _tile_px(card, options), "overlap_px": options.overlap_px}
+    rows = plan_axis(height, **plan, multiple=card.input_multiple)
+    cols = plan_axis(width, **plan, multiple=card.input_multiple)
+    probability = allocate((height, width), np.uint8, 0)
+    valid: Array | None = None
+
+    def emit(row: int, finished: Array) -> None:
+        probability[row : row + len(finished)] = finished
+
+    band = Band(rows, cols, height_px=height, width_px=width, emit=emit)
+    for i, row in enumerate(rows.starts):
+        window = Window(row=row, col=0, height=min(rows.size_px, height - row), width=width)
+        pixels, seen = image.load(window)
+        if seen is not None:
+            valid = allocate((height, width), bool, 1) if valid is None else valid
+            valid[window.slices] = seen
+        wanted = [j for j in range(len(cols.starts)) if _counts(seen, cols.starts[j], cols.size_px)]
+        tiles = [
+            pad_tile(pixels[:, s : s + cols.size_px], rows.size_px, cols.size_px)
+            for s in (cols.starts[j] for j in wanted)
+        ]
+        for k, (j, answer) in enumerate(zip(wanted, batcher(tiles), strict=True)):
+            band.add(i, j, answer)
+            if progress:
+                progress((i + (k + 1) / len(wanted)) / len(rows.starts))
+        band.finish(i)
+    if valid is not None:
+        np.multiply(probability, valid, out=probability)
+    return probability, valid
+
+
+def _counts(seen: Array | None, start: int, size_px: int) -> bool:
+    """Return whether a tile holds a pixel that counts; the network need not see the others."""
+    return seen is None or bool(seen[:, start : start + size_px].any())
+
+
+def _open(model: Model, options: PredictOptions) -> Forward:
+    return open_forward(
+        model, runtime=options.runtime, device=options.device, threads=options.threads
+    )
+
+
+def _tile_px(card: ModelCard, options: PredictOptions) -> int:
+    return options.tile_px or card.tile_px
+
+
+def _attempts(card: ModelCard, options: PredictOptions) -> Iterator[PredictOptions]:
+    """Yield what to try, each only when memory ran out before: smaller tiles, then the CPU."""
+    for device in dict.fromkeys((options.device, "cpu")):
+        tile = _tile_px(card, options)
+        yield replace(options, device=device)
+        while (tile := tile // 2 // card.input_multiple * card.input_multiple) >= _LEAST_TILE_PX:
+            overlap = min(options.overlap_px, tile // 2)
+            yield replace(options, device=device, tile_px=tile, overlap_px=overlap, batch=1)
+
+
+def _fallback(options: PredictOptions, card: ModelCard, attempt: PredictOptions) -> Notice | None:
+    if attempt.device != options.device:
+        text = f"`{options.device}` ran out of memory: the analysis ran on the CPU."
+        return Notice(code="device_fallback", message=text)
+    if _tile_px(card, attempt) != _tile_px(card, options):
+        text = f"memory ran out: tiles of {attempt.tile_px} px were used."
+        return Notice(code="smaller_tiles", message=text)
+    return None

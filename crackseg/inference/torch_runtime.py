@@ -1,0 +1,93 @@
+"""PyTorch, for CUDA devices (mixed precision, channels last). Needs the extra ``torch``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from crackseg.errors import ConfigError, ModelError
+from crackseg.inference.models import Model
+from crackseg.inference.runtimes import Forward
+from crackseg.networks import build
+from crackseg.records import Array
+
+
+def open_runtime(model: Model, *, device: str = "cpu", threads: int | None = None) -> Forward:
+    """Return a function from (n, h, w, 3) uint8 tiles to (n, h, w) float32 probability.
+
+    Raises:
+        ConfigError: the device is not there.
+        MissingExtra: the network's own library is not installed.
+        ModelError: weights.safetensors is missing or does not fit the network.
+    """
+    place = _device(device)
+    if threads and place.type == "cpu":
+        torch.set_num_threads(threads)
+    network = _network(model).eval().to(place, memory_format=torch.channels_last)
+    mean, std = (
+        torch.tensor(values, dtype=torch.float32, device=place).view(1, 3, 1, 1)
+        for values in (model.card.mean, model.card.std)
+    )
+
+    def forward(tiles: Array) -> Array:
+        try:
+            answer: Array = _run(network, _upload(tiles, place), mean, std).cpu().numpy()
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise MemoryError(str(error)[:300]) from error
+        return answer
+
+    return forward
+
+
+@torch.inference_mode()
+def _run(network: Any, batch: Any, mean: Any, std: Any) -> Any:
+    """Return (n, h, w) float32 probability of an (n, 3, h, w) uint8 batch on its device."""
+    on_gpu = batch.device.type == "cuda"
+    normal = ((batch.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+    half = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float16
+    with torch.autocast(batch.device.type, dtype=half, enabled=on_gpu):
+        logits = network(normal)
+    if isinstance(logits, tuple | list):  # networks with skip branches: the fused map is first
+        logits = logits[0]
+    return torch.sigmoid(logits.float())[:, 0]
+
+
+def _upload(tiles: Array, place: Any) -> Any:
+    batch = torch.tensor(tiles).permute(0, 3, 1, 2)
+    if place.type == "cuda":
+        return batch.pin_memory().to(place, non_blocking=True)
+    return batch
+
+
+def _device(device: str) -> Any:
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"`device` must be like cpu, cuda or cuda:1, got {device}.") from error
+    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    wanted = "cpu" if place.type == "cpu" else f"{place.type}:{place.index or 0}"
+    if wanted not in there:
+        raise ConfigError(
+            f"`device` {device} is not there for the runtime `torch`; expected one of "
+            f"{', '.join(there)}."
+        )
+    return place
+
+
+def _network(model: Model) -> Any:
+    path = model.folder / "weights.safetensors"
+    if path.name not in model.card.sha256:
+        raise ModelError(
+            f"model `{model.card.name}` has no {path.name}: the runtime `torch` needs it; "
+            "take the runtime `onnx`."
+        )
+    network = build(model.card.network, **model.card.network_arguments)
+    try:
+        network.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        raise ModelError(f"`{path}` does not fit its network: {str(error)[:300]}") from error
+    return network
