@@ -6,9 +6,10 @@ Packages are imported inside the commands, so that ``crackseg --help`` answers a
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -81,6 +82,56 @@ def data_index(
     for (source, part), count in sorted(Counter((s.source, s.split) for s in samples).items()):
         typer.echo(f"{source:20} {part:10} {count:6}")
     typer.echo(f"{len(samples)} pairs written to {out}")
+
+
+@app.command("train", rich_help_panel=MODELS)
+def train_command(
+    run: Annotated[Path, typer.Argument(help="RUN.toml, see data/runs/ for examples.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+) -> None:
+    """Train a network; the same command continues a run that was interrupted."""
+    from crackseg.names import require
+
+    require("torch", extra="train")
+    from crackseg.training.fit import read_run, train
+
+    typer.echo(f"finished: {train(read_run(run, root))}")
+
+
+@app.command("export", rich_help_panel=MODELS)
+def export_command(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    name: Annotated[str, typer.Option(help="Name of the model.")],
+    version: Annotated[str, typer.Option(help="Version of the model.")],
+    threshold: Annotated[float, typer.Option(help="Chosen on validation data.")],
+    threshold_low: Annotated[
+        float | None, typer.Option(help="Lower level of the hysteresis; default: the threshold.")
+    ] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="JSON written by `crackseg evaluate --json`.")
+    ] = None,
+) -> None:
+    """Write the model folder of a finished run: ONNX, safetensors, probe and card."""
+    from crackseg.names import require
+
+    require("torch", extra="train")
+    from crackseg.training.export_onnx import ExportOptions, export_run
+
+    card = export_run(
+        run,
+        out,
+        ExportOptions(
+            name=name,
+            version=version,
+            threshold=threshold,
+            threshold_low=threshold if threshold_low is None else threshold_low,
+            scores=json.loads(scores.read_text(encoding="utf-8")) if scores else {},
+        ),
+    )
+    typer.echo(f"wrote {out}: {card.name} {card.version}, {card.network}")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -47,3 +48,16 @@ def look_up(table: Mapping[str, Any], name: str, *, what: str, extra: str | None
         raise MissingExtra(
             f"{what} `{name}` needs the package `{error.name}`, which is not installed; {hint}."
         ) from error
+
+
+def require(module: str, *, extra: str) -> None:
+    """Raise when an optional package is absent.
+
+    Raises:
+        MissingExtra: names the extra that installs ``module``.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise MissingExtra(
+            f"this needs the package `{module}`, which is not installed; "
+            f"pip install 'crackseg[{extra}]'."
+        )

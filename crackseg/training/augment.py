@@ -161,14 +161,16 @@ def _meander(size: int, rng: Rng) -> Array:
     angle = heading + np.clip(turn, -1.2, 1.2)
     course = np.cumsum(step * np.column_stack([np.cos(angle), np.sin(angle)]), axis=0)
     middle = rng.uniform(0.2, 0.8, 2) * size
-    return course - course[len(course) // 2] + middle
+    shifted: Array = course - course[len(course) // 2] + middle
+    return shifted
 
 
 def _smooth_noise(count: int, reach: int, rng: Rng) -> Array:
     """Return unit-variance noise of a given correlation length, (count,)."""
     kernel = np.hanning(2 * reach + 3)
-    noise = np.convolve(rng.standard_normal(count + len(kernel)), kernel, "same")[:count]
-    return noise / np.sqrt((kernel**2).sum())
+    kernel /= np.sqrt((kernel**2).sum())
+    noise: Array = np.convolve(rng.standard_normal(count + len(kernel)), kernel, "same")[:count]
+    return noise
 
 
 def distract(picture: Array, rng: Rng) -> Array:
@@ -202,7 +204,8 @@ def distract(picture: Array, rng: Rng) -> Array:
     depth = rng.uniform(0.15, 0.75) * (1 if rng.random() < 0.8 else -0.4)
     if kind == "joint":  # joints are softer and more even than cracks
         layer = cv2.GaussianBlur(layer, (0, 0), rng.uniform(0.3, 1.5))
-    return np.clip(picture * (1 - depth * layer[..., None]), 0, 255).astype(np.uint8)
+    changed: Array = np.clip(picture * (1 - depth * layer[..., None]), 0, 255).astype(np.uint8)
+    return changed
 
 
 def cast_shadow(picture: Array, rng: Rng) -> Array:
@@ -213,13 +216,14 @@ def cast_shadow(picture: Array, rng: Rng) -> Array:
     side = x * np.cos(angle) + y * np.sin(angle) - offset
     shade = 1 / (1 + np.exp(-np.clip(side / rng.uniform(0.4, 12), -30, 30)))
     factor = 1 - rng.uniform(0.25, 0.65) * shade[..., None]
-    return np.clip(picture * factor, 0, 255).astype(np.uint8)
+    shaded: Array = np.clip(picture * factor, 0, 255).astype(np.uint8)
+    return shaded
 
 
 def camera(picture: Array, options: AugmentOptions, rng: Rng) -> Array:
     """Return the picture with other exposure and colour, blur, noise and JPEG loss."""
     if rng.random() < options.photometric:
-        gain = rng.uniform(0.65, 1.4) * rng.uniform(0.93, 1.07, 3)
+        gain = rng.uniform(0.65, 1.25) * rng.uniform(0.93, 1.07, 3)
         levels = np.linspace(0, 1, 256)[:, None] ** rng.uniform(0.75, 1.3)
         table = np.clip((levels - 0.5) * rng.uniform(0.75, 1.3) + 0.5, 0, 1) * gain * 255
         table = np.clip(table, 0, 255).astype(np.uint8)
@@ -234,5 +238,5 @@ def camera(picture: Array, options: AugmentOptions, rng: Rng) -> Array:
     if rng.random() < options.jpeg:
         quality = int(rng.integers(45, 95))
         coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        picture = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+        picture = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
     return picture

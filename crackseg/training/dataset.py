@@ -100,4 +100,5 @@ def _shares(samples: Sequence[Sample], options: DataOptions) -> Array:
         )
     counts = {name: names.count(name) for name in set(names)}
     shares = np.array([options.weights.get(name, 1.0) / counts[name] for name in names])
-    return shares / shares.sum()
+    normalized: Array = shares / shares.sum()
+    return normalized

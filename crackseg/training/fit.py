@@ -41,20 +41,29 @@ from crackseg.training.options import FitOptions, TrainOptions
 ALARM_SHARE = 0.001  # a crack-free picture with more of its pixels marked counts as a false alarm
 
 
-def read_run(path: Path) -> TrainOptions:
-    """Return the options of a RUN.toml; its paths are relative to the file's folder."""
+def read_run(path: Path, root: Path | None = None) -> TrainOptions:
+    """Return the options of a RUN.toml; its paths are relative to the file's folder.
+
+    Args:
+        path: the TOML file.
+        root: folder of the pictures, in place of the file's ``data.root``.
+    """
     options = read_options(TrainOptions, read_toml(path), where=path.name)
     here = path.parent
     data = replace(
         options.data,
         manifest=here / options.data.manifest,
-        root=None if options.data.root is None else here / options.data.root,
+        root=root or (None if options.data.root is None else here / options.data.root),
     )
+    arguments = dict(options.arguments)
+    if arguments.get("encoder_weights"):
+        arguments["encoder_weights"] = str(here / arguments["encoder_weights"])
     weights = options.initial_weights
     return replace(
         options,
         out=here / options.out,
         data=data,
+        arguments=arguments,
         initial_weights=None if weights is None else here / weights,
     )
 
@@ -90,12 +99,12 @@ def _fit(options: TrainOptions, samples: tuple[Sample, ...]) -> Path:
         pin_memory=torch.cuda.is_available(),
         persistent_workers=data.workers > 0,
     )
-    pictures = WholePictures(split_samples(samples, "val", data.sets))
+    pictures = WholePictures(split_samples(samples, "val", data.val_sets or data.sets))
     last = out / "checkpoints" / "last.ckpt"
     trainer = lightning.Trainer(
         accelerator=options.accelerator,
         devices=options.devices,
-        precision=options.precision,  # type: ignore[arg-type]
+        precision=options.precision,
         max_epochs=-(-fit.steps // fit.steps_per_epoch),
         max_steps=fit.steps,
         accumulate_grad_batches=fit.accumulate,
@@ -195,7 +204,7 @@ class Segmenter(lightning.LightningModule):
         scores = score(self.counted)
         self.counted.clear()
         self.log_dict(scores, sync_dist=True)
-        rate = self.optimizers().param_groups[-1]["lr"]  # type: ignore[union-attr]
+        rate = self.optimizers().param_groups[-1]["lr"]
         text = "  ".join(f"{key.removeprefix('val/')} {value:.3f}" for key, value in scores.items())
         self.print(f"step {self.global_step}  lr {rate:.1e}  {text}", flush=True)
 
@@ -308,6 +317,7 @@ def _write_identity(options: TrainOptions, samples: tuple[Sample, ...]) -> None:
     identity = {
         "options": json.loads(json.dumps(to_plain(options))),
         "data_sha256": digest.hexdigest(),
+        "data": _data_used(samples, options.data.sets),
         "versions": {
             "crackseg": __version__,
             "python": platform.python_version(),
@@ -318,6 +328,7 @@ def _write_identity(options: TrainOptions, samples: tuple[Sample, ...]) -> None:
     file = options.out / "run.json"
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
+        before["options"]["fit"]["steps"] = options.fit.steps  # a run may be prolonged
         different = [k for k in ("options", "data_sha256") if before[k] != identity[k]]
         if different:
             raise ConfigError(
@@ -326,6 +337,16 @@ def _write_identity(options: TrainOptions, samples: tuple[Sample, ...]) -> None:
             )
     options.out.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
+
+
+def _data_used(samples: tuple[Sample, ...], sets: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return name, licence and number of training pictures of every set a run draws from."""
+    used: dict[str, dict[str, Any]] = {}
+    for sample in samples:
+        if sample.split == "train" and (not sets or sample.source in sets):
+            row = {"name": sample.source, "licence": sample.licence, "pictures": 0}
+            used.setdefault(sample.source, row)["pictures"] += 1
+    return list(used.values())
 
 
 def _halve_batch(options: TrainOptions, error: Exception) -> TrainOptions:

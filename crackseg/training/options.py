@@ -17,7 +17,8 @@ class DataOptions:
 
     manifest: Path
     root: Path | None = None  # folder the manifest's paths are relative to; None: its own
-    sets: tuple[str, ...] = ()  # all when empty
+    sets: tuple[str, ...] = ()  # trained on; all when empty
+    val_sets: tuple[str, ...] = ()  # validated on; those of `sets` when empty
     weights: Mapping[str, float] = field(default_factory=dict)  # set -> share of crops; default 1
     crop_px: int = 256
     batch: int = 8

@@ -1,0 +1,169 @@
+"""A trained network -> a model folder: ONNX graph, safetensors, probe and card.
+
+The graph takes uint8 RGB pixels and gives probability, so that no caller can normalise wrongly.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from safetensors.torch import load_file, save_file
+
+from crackseg.errors import ModelError
+from crackseg.inference.models import write_card, write_probe
+from crackseg.networks import build
+from crackseg.records import Array, ModelCard
+
+OPSET = 18
+PARITY = 1e-4  # largest difference allowed between torch and the written graph
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """What the card says beyond what the run knows."""
+
+    name: str
+    version: str
+    threshold: float
+    threshold_low: float
+    tile_px: int = 512
+    intended_use: str = (
+        "Photographs of concrete surfaces from a drone or by hand, at a scale where cracks are "
+        "1 to 20 pixels wide. Finds candidates for an inspector to confirm."
+    )
+    limits: str = (
+        "Joints, cables, stains and moss edges can be taken for cracks, and cracks under one pixel "
+        "are mostly missed. Not for deciding on the safety of a structure without an engineer."
+    )
+    scores: Mapping[str, Any] = field(default_factory=dict)
+
+
+class PixelsToProbability(torch.nn.Module):
+    """(n, h, w, 3) uint8 RGB -> (n, h, w) float32 probability."""
+
+    def __init__(self, network: torch.nn.Module, mean: Any, std: Any) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
+
+    def forward(self, image: Any) -> Any:
+        """Normalise, run the network, apply the sigmoid."""
+        x = (image.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        return torch.sigmoid(self.network(x))[:, 0]
+
+
+def write_graph(
+    network: torch.nn.Module, file: Path, *, mean: Any, std: Any, multiple: int
+) -> float:
+    """Write the ONNX graph of a network and return its largest difference from torch.
+
+    Args:
+        network: (N, 3, H, W) -> (N, 1, H, W) logits; any batch, sides a multiple of ``multiple``.
+        file: where to write.
+        mean: of 0..255 RGB.
+        std: of 0..255 RGB.
+        multiple: what the sides must divide by.
+
+    Raises:
+        ModelError: the written graph differs from torch by more than ``PARITY``.
+    """
+    module = PixelsToProbability(network.eval(), mean, std).eval()
+    example = torch.from_numpy(_noise((2, 4 * multiple, 5 * multiple, 3)))
+    size = torch.export.Dim
+    sides = {1: multiple * size("h", min=1, max=1024), 2: multiple * size("w", min=1, max=1024)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            input_names=["image"],
+            output_names=["probability"],
+            dynamic_shapes={"image": {0: size("n", min=1, max=256), **sides}},
+            opset_version=OPSET,
+            verbose=False,
+        )
+    program.save(str(file))
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for shape in [(1, multiple, 3 * multiple, 3), (3, 2 * multiple, 2 * multiple, 3)]:
+        image = _noise(shape)
+        with torch.inference_mode():
+            expected = module(torch.from_numpy(image)).numpy()
+        worst = max(worst, float(np.abs(session.run(None, {"image": image})[0] - expected).max()))
+    if not worst <= PARITY:
+        raise ModelError(f"`{file.name}` differs from torch by {worst:.1e}, allowed {PARITY:.0e}.")
+    return worst
+
+
+def export_run(run: Path, folder: Path, options: ExportOptions) -> ModelCard:
+    """Write the model folder of a finished run.
+
+    Args:
+        run: a run folder with ``run.json`` and ``weights.safetensors``.
+        folder: where to write; made if missing.
+        options: threshold (chosen on validation data) and what the card says.
+
+    Raises:
+        ModelError: the run is not finished, or the graph differs from torch.
+    """
+    try:
+        identity = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        weights = load_file(run / "weights.safetensors")
+    except OSError as error:
+        raise ModelError(
+            f"`{run}` is not a finished run: {error}; run `crackseg train`."
+        ) from error
+    trained = identity["options"]
+    arguments = {k: v for k, v in trained["arguments"].items() if k != "encoder_weights"}
+    network = build(trained["network"], **arguments)
+    network.load_state_dict(weights)
+    multiple = int(getattr(network, "multiple", 32))
+    folder.mkdir(parents=True, exist_ok=True)
+    mean, std = trained["mean"], trained["std"]
+    write_graph(network, folder / "model.onnx", mean=mean, std=std, multiple=multiple)
+    save_file(weights, folder / "weights.safetensors")
+    image = _probe_image(4 * multiple)
+    with torch.inference_mode():
+        probability = PixelsToProbability(network, mean, std).eval()(torch.from_numpy(image))
+    write_probe(folder, image, probability.numpy())
+    card = ModelCard(
+        name=options.name,
+        version=options.version,
+        network=trained["network"],
+        network_arguments=arguments,
+        input_multiple=multiple,
+        mean=tuple(mean),
+        std=tuple(std),
+        threshold=options.threshold,
+        threshold_low=options.threshold_low,
+        tile_px=options.tile_px,
+        sha256={},
+        intended_use=options.intended_use,
+        limits=options.limits,
+        data=tuple(identity["data"]),
+        scores=options.scores,
+    )
+    return write_card(folder, card)
+
+
+def _noise(shape: tuple[int, ...]) -> Array:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def _probe_image(size: int) -> Array:
+    """Return (1, size, size, 3) uint8: even grey with noise and one dark wavy line."""
+    rng = np.random.default_rng(7)
+    rows, cols = np.mgrid[:size, :size]
+    line = np.abs(rows - size / 2 - 8 * np.sin(cols / 17)) < 2
+    grey = 150 + 12 * rng.standard_normal((size, size)) - 90 * line
+    return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[None, ..., None], 3, axis=3)
