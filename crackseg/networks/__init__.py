@@ -2,18 +2,31 @@
 
 Every entry is a function that returns a module (N, 3, H, W) float -> (N, 1, H, W) crack logits at
 full size, for any H and W. A module with skip branches returns a tuple in training mode, the
-fused map first. ``smp:ARCH:ENCODER`` names any segmentation-models-pytorch pair,
-``classifier:NAME`` a torchvision tile classifier.
+final map first. A module whose targets are not pixels (classifiers, Mask R-CNN) brings a
+``loss(x, mask)`` of its own. ``smp:ARCHITECTURE:ENCODER`` names any pair of
+segmentation-models-pytorch, ``classifier:NAME`` a tile classifier of torchvision.
 """
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
+from crackseg.errors import ConfigError
 from crackseg.names import look_up
 
 NETWORKS: dict[str, str] = {
+    "cdds": "crackseg.networks.cdds:cdds",
     "cdds_lite": "crackseg.networks.cdds_lite:cdds_lite",
+    "fcn": "crackseg.networks.fcn:fcn",
+    "mask_rcnn": "crackseg.networks.mask_rcnn:mask_rcnn",
+    "resnet152": "crackseg.networks.smp_networks:resnet152",
+    "segnet": "crackseg.networks.segnet:segnet",
+    "unet": "crackseg.networks.unet:unet",
+}
+FAMILIES = {
+    "classifier": "crackseg.networks.classifiers:classifier",  # classifier:NAME
+    "smp": "crackseg.networks.smp_networks:smp_network",  # smp:ARCHITECTURE:ENCODER
 }
 
 
@@ -21,11 +34,19 @@ def build(name: str, **arguments: Any) -> Any:
     """Return the network ``name`` with fresh weights.
 
     Args:
-        name: a key of ``NETWORKS``.
+        name: a key of ``NETWORKS``, or a family of ``FAMILIES`` with its members by colon.
         arguments: keyword arguments of the network's function.
 
     Raises:
         UnknownName: no such network.
+        ConfigError: a member of the family is missing or an argument is unknown.
         MissingExtra: torch or a library of networks is not installed.
     """
-    return look_up(NETWORKS, name, what="network", extra="train")(**arguments)
+    family, *members = name.split(":")
+    table, what = (FAMILIES, "family of networks") if members else (NETWORKS, "network")
+    function = look_up(table, family, what=what, extra="train")
+    try:
+        inspect.signature(function).bind(*members, **arguments)
+    except TypeError as error:
+        raise ConfigError(f"network `{name}`: {error}; see `{function.__name__}`.") from error
+    return function(*members, **arguments)

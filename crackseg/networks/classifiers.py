@@ -1,0 +1,67 @@
+"""Tile classifiers of torchvision's registry: is there a crack in this tile at all?
+
+They screen: a tile without a crack need not go through the segmentation network. One decision per
+picture; it is given to every pixel, so that training, prediction and export treat a classifier
+like any other network. Its own loss compares the decision with "the mask holds a crack pixel".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+
+from crackseg.errors import ConfigError, UnknownName
+from crackseg.names import nearest
+
+Tensor = Any
+SIDE_HEADS = ("googlenet", "inception_v3")  # they train side heads unless told otherwise
+
+
+def classifier(name: str, **arguments: Any) -> nn.Module:
+    """Return a crack / no crack classifier with random weights.
+
+    Args:
+        name: "alexnet", "vgg16", "googlenet", "resnet18", "mobilenet_v2", "densenet121", …
+        arguments: further keyword arguments of torchvision's function.
+
+    Raises:
+        UnknownName: torchvision has no classifier of that name.
+        ConfigError: it refuses an argument.
+    """
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise UnknownName(f"unknown classifier `{name}`; known: {nearest(name, known)}.")
+    if name in SIDE_HEADS:
+        arguments = {"aux_logits": False, "init_weights": True, **arguments}
+    try:
+        model = torchvision.models.get_model(name, weights=None, num_classes=1, **arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"`classifier:{name}` cannot be built: {error}.") from error
+    return TileClassifier(model)
+
+
+class TileClassifier(nn.Module):
+    """See ``classifier``."""
+
+    multiple = 32  # most of them halve five times
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, 1, H, W) logits, the same in every pixel of a picture."""
+        return self.model(x)[:, :, None, None].expand(-1, -1, x.shape[-2], x.shape[-1])
+
+    def loss(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return the binary cross entropy of the decisions.
+
+        Args:
+            x: (N, 3, H, W) normalised pictures.
+            mask: (N, 1, H, W), above 0 = crack.
+        """
+        holds_crack = (mask.flatten(1) > 0).any(1, keepdim=True)
+        return F.binary_cross_entropy_with_logits(self.model(x), holds_crack.to(x.dtype))

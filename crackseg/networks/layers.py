@@ -1,0 +1,104 @@
+"""The parts that several networks share: units of convolution, padding, pooling, un-pooling.
+
+The un-pooling equals ``torch.nn.functional.max_unpool2d``, which no ONNX exporter knows. It is
+written with comparisons and a pixel shuffle, which every runtime has; it is also the faster of
+the two on a CPU.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from crackseg.errors import ConfigError
+
+Tensor = Any
+
+
+def scaled(channels: Sequence[int], width: float) -> list[int]:
+    """Return channel numbers times ``width``, rounded, at least 1.
+
+    Raises:
+        ConfigError: ``width`` is not positive.
+    """
+    if not width > 0:
+        raise ConfigError(f"`width` must be larger than 0, got {width}; 0.25 suits a CPU.")
+    return [max(1, round(count * width)) for count in channels]
+
+
+def stage(
+    channels: Sequence[int], layer: Any = nn.Conv2d, kernel: int = 3, dropout: float = 0.0
+) -> nn.Sequential:
+    """Return len(channels) - 1 units of (de)convolution, batch normalisation and ReLU.
+
+    The size is kept; weights start after He et al. 2015, which suits ReLU.
+
+    Args:
+        channels: of the input and after each unit.
+        layer: ``nn.Conv2d`` or ``nn.ConvTranspose2d``.
+        kernel: odd size.
+        dropout: rate behind the last unit; 0 adds no layer.
+    """
+    layers: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(channels):
+        convolution = layer(inputs, outputs, kernel, padding=kernel // 2)
+        fan = "fan_in" if layer is nn.Conv2d else "fan_out"  # a transposed weight is turned
+        nn.init.kaiming_normal_(convolution.weight, mode=fan, nonlinearity="relu")
+        layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, *([nn.Dropout(dropout)] if dropout else []))
+
+
+def bilinear_deconv(channels: int, stride: int) -> nn.ConvTranspose2d:
+    """Return a trainable up-sampling by ``stride`` that starts as bilinear interpolation."""
+    if stride == 1:
+        return nn.ConvTranspose2d(channels, channels, 1)
+    layer = nn.ConvTranspose2d(channels, channels, 2 * stride, stride, stride // 2)
+    ramp = 1 - (torch.arange(2 * stride) + 0.5 - stride).abs() / stride
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(channels)[..., None, None] * ramp[:, None] * ramp)
+        layer.bias.zero_()
+    return layer
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Return (N, C, H, W) with the last row and column repeated until both sizes divide.
+
+    While a model is exported nothing is padded: the caller of an exported model gives sizes that
+    divide.
+    """
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():
+        return x
+    down, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
+    return F.pad(x, (0, right, 0, down), mode="replicate") if down or right else x
+
+
+def pool(x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Return the 2x2 maximum of (N, C, 2h, 2w) and where it was.
+
+    Returns:
+        (N, C, h, w) maxima, and four (N, C, h, w) bool maps for the places top left, top right,
+        bottom left, bottom right. Exactly one of the four is True; of equal values the first wins.
+    """
+    highest = F.max_pool2d(x, 2)
+    free = torch.ones_like(highest, dtype=torch.bool)
+    places = []
+    for place in (x[..., ::2, ::2], x[..., ::2, 1::2], x[..., 1::2, ::2]):
+        places.append((place == highest) & free)
+        free = free & ~places[-1]
+    return highest, (*places, free)
+
+
+def unpool(x: Tensor, places: tuple[Tensor, ...]) -> Tensor:
+    """Return (N, C, 2h, 2w) with each value of (N, C, h, w) at its place and 0 elsewhere.
+
+    Args:
+        x: values.
+        places: of ``pool``; the number of channels must be that of ``x``.
+    """
+    spread = torch.stack([torch.where(place, x, 0.0) for place in places], 2)
+    return F.pixel_shuffle(spread.flatten(1, 2), 2)

@@ -1,0 +1,99 @@
+"""Any architecture and encoder of segmentation-models-pytorch, by name; nothing is downloaded.
+
+``smp:deeplabv3plus:resnet50`` is the architecture DeepLabV3+ on a ResNet50; encoder names with the
+prefix ``tu-`` come from timm.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from crackseg.errors import ConfigError, ModelError, UnknownName
+from crackseg.names import nearest
+from crackseg.networks.layers import pad_to_multiple, scaled
+
+Tensor = Any
+RESNET_CHANNELS = (64, 128, 256, 512)
+DECODER_CHANNELS = (256, 128, 64, 32, 16)
+
+
+def smp_network(
+    architecture: str, encoder: str, encoder_weights: Path | str | None = None, **arguments: Any
+) -> nn.Module:
+    """Return a network of segmentation-models-pytorch with random weights.
+
+    Args:
+        architecture: "unet", "deeplabv3plus", "pspnet", "fpn", …
+        encoder: "vgg16_bn", "resnet50", "mobilenet_v2", "tu-…", …
+        encoder_weights: a local safetensors file of the encoder's tensors by name; None starts
+            from random weights.
+        arguments: further keyword arguments of the architecture.
+
+    Raises:
+        UnknownName: no such architecture or encoder.
+        ConfigError: the architecture refuses the encoder or an argument.
+        ModelError: the weights do not fit the encoder.
+    """
+    if architecture not in smp.MODEL_ARCHITECTURES_MAPPING:
+        known = nearest(architecture, smp.MODEL_ARCHITECTURES_MAPPING)
+        raise UnknownName(f"unknown architecture `{architecture}`; known: {known}.")
+    known_encoders = smp.encoders.get_encoder_names()
+    if encoder not in known_encoders and not encoder.startswith("tu-"):
+        raise UnknownName(
+            f"unknown encoder `{encoder}`; known: {nearest(encoder, known_encoders)}; "
+            "a timm model takes the prefix `tu-`."
+        )
+    try:
+        model = smp.create_model(architecture, encoder, encoder_weights=None, **arguments)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"`smp:{architecture}:{encoder}` cannot be built: {error}.") from error
+    if encoder_weights is not None:
+        _load_encoder(model.encoder, Path(encoder_weights))
+    return SmpNetwork(model)
+
+
+def resnet152(width: float = 1.0) -> nn.Module:
+    """Return an encoder-decoder on ResNet152 with random weights.
+
+    The CDDS article compares with a network "based on ResNet152" without its layers; this is the
+    plain reading: its five scales, joined as in U-Net.
+
+    Args:
+        width: factor on the channels of the four stages and of the decoder (not of the stem).
+    """
+    model = smp.Unet(
+        "tu-resnet152",
+        encoder_weights=None,
+        decoder_channels=scaled(DECODER_CHANNELS, width),
+        channels=tuple(scaled(RESNET_CHANNELS, width)),
+    )
+    return SmpNetwork(model)
+
+
+class SmpNetwork(nn.Module):
+    """A model of the library with any input size."""
+
+    multiple = 32
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, 1, H, W) logits."""
+        height, width = x.shape[-2:]
+        return self.model(pad_to_multiple(x, self.multiple))[..., :height, :width]
+
+
+def _load_encoder(encoder: nn.Module, path: Path) -> None:
+    """Copy a file's tensors into the encoder; names and shapes must agree."""
+    try:
+        encoder.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ModelError(f"`encoder_weights` {path} do not fit: {error}") from error
