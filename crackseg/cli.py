@@ -45,6 +45,129 @@ def common(
     """Find cracks in photographs of concrete and measure their length, width and area."""
 
 
+@app.command("analyze", rich_help_panel=ANALYSIS)
+def analyze_command(
+    inputs: Annotated[
+        list[str], typer.Argument(help="Photographs, folders or patterns.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
+    mm_per_px: Annotated[
+        float | None, typer.Option(help="Size of a pixel on the structure, mm.")
+    ] = None,
+    distance_m: Annotated[
+        float | None, typer.Option(help="Camera to face, m; needs a focal length in the image.")
+    ] = None,
+    marker_mm: Annotated[
+        float | None, typer.Option(help="Side of the ArUco marker in the picture, mm.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Name of a shipped model, or a model folder.")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Probability from which a pixel is crack; default: model's."),
+    ] = None,
+    runtime: Annotated[str | None, typer.Option(help="onnx, openvino or torch.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
+    exports: Annotated[
+        str | None,
+        typer.Option(help="By comma: csv, mask, overlay, geojson, page, coco; json always."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with any option of an analysis.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Analyze again what is already in --out.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print failures alone.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object with a row per image.")
+    ] = False,
+) -> None:
+    """Find and measure the cracks in photographs; write a report for each."""
+    from crackseg import batch, screen
+    from crackseg.config import AnalyzeOptions, merge, read_options, read_toml
+
+    given = {
+        "model": model,
+        "exports": None if exports is None else [e for e in exports.split(",") if e],
+        "predict": {"runtime": runtime, "device": device},
+        "mask": {"threshold": threshold},
+        "scale": {"mm_per_px": mm_per_px, "distance_m": distance_m, "marker_mm": marker_mm},
+    }
+    values = merge(read_toml(config) if config else {}, given)
+    options = read_options(AnalyzeOptions, values)
+    paths = batch.find_inputs(inputs, out)
+    with screen.watch(quiet=quiet or as_json) as listener:
+        outcomes = batch.run(paths, out, options, overwrite=overwrite, listener=listener)
+    screen.show_outcomes(outcomes, out, quiet=quiet, as_json=as_json)
+    if any(outcome.status == "failed" for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+@app.command("measure", rich_help_panel=ANALYSIS)
+def measure_command(
+    mask: Annotated[Path, typer.Argument(help="Picture of a mask, crack bright on dark.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
+    image: Annotated[
+        Path | None, typer.Option(help="The photograph; widths are then read from it.")
+    ] = None,
+    mm_per_px: Annotated[
+        float | None, typer.Option(help="Size of a pixel on the structure, mm.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with any option of an analysis.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+) -> None:
+    """Measure the cracks of a mask from elsewhere."""
+    from contextlib import ExitStack
+
+    from crackseg import pipeline, screen
+    from crackseg.config import AnalyzeOptions, merge, read_options, read_toml
+    from crackseg.imagery.files import open_image
+
+    values = merge(read_toml(config) if config else {}, {"scale": {"mm_per_px": mm_per_px}})
+    options = read_options(AnalyzeOptions, values)
+    with ExitStack() as stack:
+        mask_image = stack.enter_context(open_image(mask))
+        picture = stack.enter_context(open_image(image)) if image else None
+        report = pipeline.measure_mask(mask_image, picture, options)
+        folder = out / (image or mask).stem
+        pipeline.export(report, folder, picture, options.exports)
+    if not quiet:
+        screen.show_cracks([folder])
+        typer.echo(f"Report: {folder / 'page.html'}")
+
+
+@app.command("models", rich_help_panel=ANALYSIS)
+def models_command() -> None:
+    """List the shipped models with their intended use and limits."""
+    from crackseg.inference.models import default_model, read_card, shipped_models
+
+    for name, folder in shipped_models().items():
+        card = read_card(folder)
+        mark = " (default)" if name == default_model() else ""
+        typer.echo(f"{name}{mark}: {card.name} {card.version}, {card.network}")
+        typer.echo(f"  threshold  {card.threshold:g}, down to {card.threshold_low:g} where joined")
+        typer.echo(f"  use        {card.intended_use}")
+        typer.echo(f"  limits     {card.limits}")
+        for entry in card.data:
+            typer.echo(f"  data       {entry.get('name', '?')}: {entry.get('licence', '?')}")
+
+
+@app.command("selfcheck", rich_help_panel=ANALYSIS)
+def selfcheck_command() -> None:
+    """Check versions, the model's files, its probe and the measuring of a phantom."""
+    from crackseg.selfcheck import check_all
+
+    checks = check_all()
+    for check in checks:
+        typer.echo(f"{'ok    ' if check.ok else 'FAILED'} {check.name}: {check.detail}")
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
 data_app = typer.Typer(no_args_is_help=True, help="Index, check, import and tile training data.")
 app.add_typer(data_app, name="data", rich_help_panel=MODELS)
 
@@ -141,6 +264,10 @@ def main() -> None:
     except CracksegError as error:
         typer.echo(f"crackseg: {error}", err=True)
         sys.exit(2)
+    except OSError as error:
+        where = f"`{error.filename}`: " if error.filename else ""
+        typer.echo(f"crackseg: {where}{error.strerror or error}.", err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

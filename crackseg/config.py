@@ -191,6 +191,25 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"configuration file `{path}` is not valid TOML: {error}.") from error
 
 
+def merge(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``values`` with those of ``given`` laid over, table by table; None gives nothing.
+
+    Example:
+        >>> merge({"mask": {"gap_px": 4}}, {"mask": {"threshold": 0.5}, "model": None})
+        {'mask': {'gap_px': 4, 'threshold': 0.5}}
+    """
+    merged = dict(values)
+    for key, value in given.items():
+        if isinstance(value, Mapping):
+            below = merged.get(key, {})
+            value = merge(below, value) if isinstance(below, Mapping) else value
+            if not value:
+                continue
+        if value is not None:
+            merged[key] = value
+    return merged
+
+
 def to_plain(record: Any) -> Any:
     """Return a record as plain dicts, lists and scalars, for JSON."""
     if dataclasses.is_dataclass(record) and not isinstance(record, type):

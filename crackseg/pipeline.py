@@ -1,0 +1,264 @@
+"""An open image and a model become a report, and a report becomes a folder of files.
+
+This is the one chain: the command line, the batch and the service all call it. The folder appears
+whole or not at all, also when the program is killed or the disk is full.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crackseg import __version__
+from crackseg.config import AnalyzeOptions, to_plain
+from crackseg.errors import ImageError
+from crackseg.exports import find_exports
+from crackseg.imagery.files import OpenImage
+from crackseg.imagery.scale import find_scale
+from crackseg.inference.models import Model
+from crackseg.inference.predict import predict
+from crackseg.metrology.cracks import measure
+from crackseg.metrology.masks import probability_to_mask
+from crackseg.records import Array, Crack, ModelCard, Notice, Report, Scale, Totals, Window
+
+SCHEMA_VERSION = "1"
+
+
+def analyze(
+    image: OpenImage,
+    model: Model,
+    options: AnalyzeOptions,
+    progress: Callable[[float], None] | None = None,
+) -> Report:
+    """Find the cracks of an image and measure them.
+
+    Args:
+        image: the open image; it stays open.
+        model: a loaded model.
+        options: everything that may be chosen; `exports` is not used here.
+        progress: called with the share of the forward pass that is done, 0 to 1.
+
+    Raises:
+        ImageError: the picture is damaged.
+        ScaleError: sources of the scale contradict each other.
+        ConfigError: an option does not fit the model or the machine.
+    """
+    clock = _Clock()
+    with clock.step("decode"):
+        image.read(Window(row=0, col=0, height=1, width=1))  # JPEG and PNG are decoded whole here
+    with clock.step("scale"):
+        scale, scale_notices = find_scale(image.info, options.scale, image.read)
+    with clock.step("stitch"):
+        prediction = predict(image, model, options.predict, progress)
+    clock.move("stitch", "forward", prediction.forward_s)
+    threshold, threshold_low = thresholds(options, model.card)
+    with clock.step("mask"):
+        mask = probability_to_mask(
+            prediction.probability,
+            threshold=threshold,
+            threshold_low=threshold_low,
+            options=options.mask,
+            valid=prediction.valid,
+        )
+    with clock.step("measure"):
+        cracks, notices = measure(
+            mask,
+            image=image.read,
+            probability=prediction.probability,
+            scale=scale,
+            mask_options=options.mask,
+            options=options.measure,
+        )
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        package_version=__version__,
+        image=image.info,
+        scale=scale,
+        model=model.card,
+        threshold=threshold,
+        options=to_plain(options),
+        cracks=cracks,
+        totals=_totals(cracks, mask.shape, prediction.valid, scale),
+        notices=_distinct(image.info.notices, scale_notices, prediction.notices, notices),
+        timing_s=clock.seconds,
+    )
+
+
+def measure_mask(mask_image: OpenImage, image: OpenImage | None, options: AnalyzeOptions) -> Report:
+    """Measure the cracks of a mask from elsewhere.
+
+    Args:
+        mask_image: the mask; of two values the larger is crack, of more than two those from 128.
+        image: the photograph of the same size, from which widths are read; None: from the mask.
+        options: `measure`, `mask` (specks and gaps) and `scale` are used.
+
+    Raises:
+        ImageError: a file is damaged, or the two differ in size.
+        ScaleError: sources of the scale contradict each other.
+    """
+    clock = _Clock()
+    source = mask_image if image is None else image
+    _check_sizes(mask_image, source)
+    with clock.step("decode"):
+        mask, mask_notices = _read_mask(mask_image)
+    with clock.step("scale"):
+        scale, scale_notices = find_scale(source.info, options.scale, source.read)
+    with clock.step("measure"):
+        cracks, notices = measure(
+            mask,
+            image=None if image is None else image.read,
+            scale=scale,
+            mask_options=options.mask,
+            options=options.measure,
+        )
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        package_version=__version__,
+        image=source.info,
+        scale=scale,
+        model=None,
+        threshold=None,
+        options=to_plain(options),
+        cracks=cracks,
+        totals=_totals(cracks, mask.shape, None, scale),
+        notices=_distinct(source.info.notices, mask_notices, scale_notices, notices),
+        timing_s=clock.seconds,
+    )
+
+
+def thresholds(options: AnalyzeOptions, card: ModelCard) -> tuple[float, float]:
+    """Return the threshold and the lower one of the hysteresis: the options', else the card's."""
+    high = card.threshold if options.mask.threshold is None else options.mask.threshold
+    low = card.threshold_low if options.mask.threshold_low is None else options.mask.threshold_low
+    return high, min(low, high)
+
+
+def export(report: Report, folder: Path, image: OpenImage | None, names: Iterable[str]) -> Report:
+    """Write the files of a report into ``folder``, which appears whole or not at all.
+
+    ``report.json`` is always written, and last, so that it holds the time of the other files.
+
+    Args:
+        report: what was found.
+        folder: an existing one is replaced.
+        image: the open photograph, or None.
+        names: exports, see ``crackseg.exports.EXPORTS``.
+
+    Returns:
+        The report with the seconds of the step ``export``.
+
+    Raises:
+        OSError: the folder cannot be written; nothing is left behind.
+    """
+    clock = _Clock()
+    writers = find_exports(names)
+    with _in_place_of(folder) as fresh:
+        with clock.step("export"):
+            for name, write in writers.items():
+                if name != "json":
+                    write(report, fresh, image)
+        report = replace(report, timing_s={**report.timing_s, **clock.seconds})
+        find_exports(["json"])["json"](report, fresh, image)
+    return report
+
+
+@contextmanager
+def _in_place_of(folder: Path) -> Iterator[Path]:
+    """Give a fresh folder beside ``folder`` that takes its place when the block ends well."""
+    fresh, old = (folder.with_name(f".{folder.name}.{part}") for part in ("new", "old"))
+    for left in (fresh, old):
+        shutil.rmtree(left, ignore_errors=True)  # of a run that was killed
+    fresh.mkdir(parents=True)
+    try:
+        yield fresh
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+class _Clock:
+    """Seconds by step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+    def move(self, source: str, target: str, seconds: float) -> None:
+        """Book ``seconds`` of one step under another."""
+        self.seconds[target] = seconds
+        self.seconds[source] = max(self.seconds[source] - seconds, 0.0)
+
+
+def _check_sizes(mask_image: OpenImage, image: OpenImage) -> None:
+    size = (mask_image.info.height_px, mask_image.info.width_px)
+    expected = (image.info.height_px, image.info.width_px)
+    if size != expected:
+        raise ImageError(
+            f"`{mask_image.info.path.name}` must be as large as the image, {expected[1]} x "
+            f"{expected[0]} px, got {size[1]} x {size[0]}; resize it without interpolation."
+        )
+
+
+def _read_mask(mask_image: OpenImage) -> tuple[Array, tuple[Notice, ...]]:
+    grey = mask_image.read()[..., 1]
+    levels = np.flatnonzero(np.bincount(grey.ravel(), minlength=256))
+    if len(levels) <= 2:
+        return grey > (levels[0] if len(levels) == 2 else 0), ()
+    message = (
+        f"The mask holds {len(levels)} grey levels where two were expected; values from 128 on "
+        "were taken as crack."
+    )
+    return grey >= 128, (Notice(code="mask_not_binary", message=message),)
+
+
+def _totals(
+    cracks: tuple[Crack, ...], shape: tuple[int, ...], valid: Array | None, scale: Scale | None
+) -> Totals:
+    seen_px2 = float(shape[0] * shape[1] if valid is None else np.count_nonzero(valid))
+    length_px = sum(crack.length.px or 0.0 for crack in cracks)
+    sums: dict[str, Any] = {"length_mm": None, "area_mm2": None}
+    sums |= {"analyzed_mm2": None, "density_m_per_m2": None}
+    if scale is not None:
+        seen_mm2 = seen_px2 * _mm2_per_px2(scale, shape)
+        length_mm = sum(crack.length.mm or 0.0 for crack in cracks)
+        sums = {
+            "length_mm": length_mm,
+            "area_mm2": sum(crack.area_mm2 or 0.0 for crack in cracks),
+            "analyzed_mm2": seen_mm2,
+            "density_m_per_m2": 1000 * length_mm / seen_mm2 if seen_mm2 else None,
+        }
+    return Totals(
+        cracks=len(cracks),
+        length_px=length_px,
+        area_px2=sum(crack.area_px2 for crack in cracks),
+        analyzed_px2=seen_px2,
+        **sums,
+    )
+
+
+def _mm2_per_px2(scale: Scale, shape: tuple[int, ...]) -> float:
+    """Return the mean area of a pixel on the face: that of the whole picture over its pixels."""
+    rows, cols = shape[0] - 0.5, shape[1] - 0.5
+    corners = np.array([[-0.5, -0.5], [-0.5, cols], [rows, cols], [rows, -0.5]])
+    y, x = scale.to_mm(corners).T
+    twice = np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))
+    return abs(float(twice)) / 2 / (shape[0] * shape[1])
+
+
+def _distinct(*groups: Iterable[Notice]) -> tuple[Notice, ...]:
+    return tuple(dict.fromkeys(notice for group in groups for notice in group))
