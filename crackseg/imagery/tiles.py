@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike
 from crackseg.errors import ConfigError
 from crackseg.records import Array
 
-_FLOOR = 1e-6  # so that a pixel which only border strips cover still has a weight to divide by
+_FLOOR = 1e-6  # so that every pixel has a weight to divide by, whatever the spacing
 _IN_MEMORY_BYTES = 512_000_000  # larger results go to a temporary file
 
 
@@ -148,11 +148,14 @@ def _weights(starts: Array, length_px: int, tile_px: int) -> Array:
     """Return (tiles, tile_px) float32 blending weights that sum to 1 at every pixel."""
     overlap = tile_px - int(np.diff(starts).min())
     quiet = overlap / 4
-    distance = np.minimum(np.arange(tile_px), np.arange(tile_px)[::-1]) + 0.5  # to the border
-    ramp = np.clip((distance - quiet) / max(overlap - 2 * quiet, 1.0), 0, 1)
-    raw = _FLOOR + np.sin(ramp * (np.pi / 2)) ** 2
+    inward = np.arange(tile_px) + 0.5  # distance from a border that cuts the picture
+    ramp = np.clip((inward - quiet) / max(overlap - 2 * quiet, 1.0), 0, 1)
+    rise = _FLOOR + np.sin(ramp * (np.pi / 2)) ** 2
+    raw = np.tile(np.minimum(rise, rise[::-1]), (len(starts), 1))
+    raw[0] = rise[::-1]  # the picture's own border cuts nothing
+    raw[-1] = rise
     total = np.zeros(length_px)
-    for start in starts:
-        total[start : start + tile_px] += raw
-    weights = np.stack([raw / total[start : start + tile_px] for start in starts])
-    return weights.astype(np.float32)
+    for start, weight in zip(starts, raw, strict=True):
+        total[start : start + tile_px] += weight
+    weights = [w / total[s : s + tile_px] for s, w in zip(starts, raw, strict=True)]
+    return np.stack(weights).astype(np.float32)

@@ -177,9 +177,9 @@ def _check_file(path: Path, expected: str) -> None:
 
 def _read_probe(path: Path) -> tuple[Array, Array]:
     try:
-        with np.load(path, allow_pickle=False) as probe:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as probe:
             image, probability = probe["image"], probe["probability"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ModelError(f"`{path}` is not a probe: {error}.") from error
     if image.ndim == 3:
         image, probability = image[None], probability.reshape(1, *image.shape[:2])

@@ -1,0 +1,192 @@
+"""Tiled prediction gives what the network gives on the whole picture, wherever tiles meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crackseg.config import PredictOptions
+from crackseg.errors import ConfigError, ModelError, UnknownName
+from crackseg.imagery.files import open_image
+from crackseg.inference import predict as predict_module
+from crackseg.inference.models import Model
+from crackseg.inference.predict import predict
+from crackseg.inference.runtimes import Forward
+from crackseg.records import Array, Prediction
+
+MakeModel = Callable[..., Model]
+MakePicture = Callable[..., tuple[Path, Array]]
+
+
+def run(path: Path, model: Model, **options: object) -> Prediction:
+    with open_image(path) as image:
+        return predict(image, model, PredictOptions(threads=1, **options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("height", "width"),
+    [(500, 700), (129, 128), (33, 640), (512, 512), (257, 129), (128, 1), (1, 300), (7, 5)],
+)
+def test_every_pixel_is_what_the_whole_picture_gives(
+    make_model: MakeModel,
+    make_picture: MakePicture,
+    expected_probability: Callable[[Array, int], Array],
+    height: int,
+    width: int,
+) -> None:
+    path, pixels = make_picture(height, width)
+    found = run(path, make_model(radius=3), overlap_px=32).probability
+    assert found.shape == (height, width)
+    # A picture smaller than a tile is continued by reflection, where the plain sum has zeros.
+    inner = (slice(None, -3 if height < 128 else None), slice(None, -3 if width < 128 else None))
+    expected = expected_probability(pixels, 3) * 255
+    assert np.abs(found - expected)[inner].max(initial=0) <= 0.51
+
+
+@pytest.mark.parametrize("tile", [64, 96, 256, 512])
+def test_the_tile_size_changes_nothing(
+    make_model: MakeModel, make_picture: MakePicture, tile: int
+) -> None:
+    path, _ = make_picture(530, 611)
+    model = make_model(radius=4)
+    base = run(path, model, tile_px=128, overlap_px=32).probability
+    other = run(path, model, tile_px=tile, overlap_px=32).probability
+    assert np.abs(base.astype(int) - other).max() <= 1  # a tie of rounding
+    assert (base != other).mean() < 1e-3
+
+
+def test_a_batch_changes_nothing(make_model: MakeModel, make_picture: MakePicture) -> None:
+    path, _ = make_picture(300, 700)
+    model = make_model()
+    one, three = (run(path, model, batch=n).probability for n in (1, 3))
+    assert np.abs(one.astype(int) - three).max() <= 1
+
+
+def test_pixels_that_do_not_count_are_zero_and_not_run(
+    make_model: MakeModel, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alpha = np.full((300, 700), 255, np.uint8)
+    alpha[:, :450] = 0
+    path, _ = make_picture(300, 700, alpha=alpha)
+    tiles = spy(monkeypatch)
+    found = run(path, make_model(), overlap_px=32)
+    assert found.valid is not None
+    assert np.array_equal(found.valid, alpha > 0)
+    assert not found.probability[:, :450].any()
+    assert found.probability[:, 450:].any()
+    assert sum(tiles) == 3 * 3  # of 3 x 7 tiles, those that reach beyond column 450
+    assert found.forward_s > 0
+
+
+def test_a_picture_without_a_single_valid_pixel_needs_no_network(
+    make_model: MakeModel, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = make_picture(200, 200, alpha=np.zeros((200, 200), np.uint8))
+    tiles = spy(monkeypatch)
+    found = run(path, make_model())
+    assert not tiles
+    assert not found.probability.any()
+    assert found.valid is not None
+    assert not found.valid.any()
+
+
+def test_progress_rises_to_one(make_model: MakeModel, make_picture: MakePicture) -> None:
+    shares: list[float] = []
+    path, _ = make_picture(300, 300)
+    with open_image(path) as image:
+        predict(image, make_model(), PredictOptions(threads=1), shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1)
+    assert len(shares) > 4
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"tile_px": 500}, ConfigError, "multiple of 32.*got 500; 480 and 512 fit"),
+        ({"overlap_px": 65}, ConfigError, "half of `tile_px`"),
+        ({"runtime": "onx"}, UnknownName, "known: onnx"),
+        ({"device": "cuda:99"}, ConfigError, "cuda:99 is not there"),
+        ({"device": "tpu"}, ConfigError, "tpu is not there.*cpu"),
+    ],
+)
+def test_wrong_options_are_named(
+    make_model: MakeModel,
+    make_picture: MakePicture,
+    options: dict[str, object],
+    error: type[Exception],
+    words: str,
+) -> None:
+    path, _ = make_picture(200, 200)
+    with pytest.raises(error, match=words):
+        run(path, make_model(), **options)
+
+
+def spy(monkeypatch: pytest.MonkeyPatch, room: Callable[[str, Array], bool] | None = None) -> list:
+    """Record the batch sizes that reach the runtime; ``room`` says whether a batch fits."""
+    real, seen = predict_module.open_forward, []
+
+    def opened(model: Model, *, runtime: str, device: str, threads: int | None) -> Forward:
+        forward = real(model, runtime=runtime, device="cpu", threads=threads)
+
+        def limited(tiles: Array) -> Array:
+            if room and not room(device, tiles):
+                raise MemoryError("injected")
+            seen.append(len(tiles))
+            return forward(tiles)
+
+        return limited
+
+    monkeypatch.setattr(predict_module, "open_forward", opened)
+    return seen
+
+
+def test_a_batch_without_room_is_halved(
+    make_model: MakeModel, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = make_picture(300, 700)
+    model = make_model()
+    base = run(path, model).probability
+    batches = spy(monkeypatch, lambda _, tiles: len(tiles) <= 2)
+    found = run(path, model, batch=8)
+    assert max(batches) == 2
+    assert np.array_equal(found.probability, base)
+    assert found.notices == ()
+
+
+def test_a_tile_without_room_is_made_smaller_and_flagged(
+    make_model: MakeModel, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = make_picture(600, 700)
+    model = make_model()
+    base = run(path, model, tile_px=512).probability
+    spy(monkeypatch, lambda _, tiles: tiles.shape[1] <= 256)
+    found = run(path, model, tile_px=512)
+    assert found.tile_px == 256
+    assert [n.code for n in found.notices] == ["smaller_tiles"]
+    assert np.array_equal(found.probability > 127, base > 127)
+
+
+def test_a_device_without_room_hands_over_to_the_cpu_and_is_flagged(
+    make_model: MakeModel, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = make_picture(300, 300)
+    model = make_model()
+    base = run(path, model).probability
+    spy(monkeypatch, lambda device, _: device == "cpu")
+    found = run(path, model, device="cuda")
+    assert found.device == "cpu"
+    assert [n.code for n in found.notices] == ["device_fallback"]
+    assert np.array_equal(found.probability, base)
+
+
+def test_no_room_at_all_is_an_error(
+    make_model: MakeModel, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = make_picture(300, 300)
+    spy(monkeypatch, lambda *_: False)
+    with pytest.raises(ModelError, match="not even a small tile"):
+        run(path, make_model())
