@@ -94,6 +94,8 @@ def _decode_jpeg(data: bytes, picture: ImageFile.ImageFile) -> Pixels:
 
 
 def _decode_png(data: bytes, picture: ImageFile.ImageFile) -> Pixels:
+    if b"IEND" not in data:  # Pillow accepts a picture whose last rows are half written
+        raise ValueError("the end chunk is missing: the file was cut.")
     picture.load()
     if not _has_alpha(picture):
         return np.asarray(picture.convert("RGB")), None
