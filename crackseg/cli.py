@@ -257,6 +257,53 @@ def export_command(
     typer.echo(f"wrote {out}: {card.name} {card.version}, {card.network}")
 
 
+@app.command("evaluate", rich_help_panel=MODELS)
+def evaluate_command(
+    data: Annotated[Path, typer.Argument(help="Folder of sets (images/, masks/) or manifest CSV.")],
+    model: Annotated[
+        str, typer.Option(help="Name of a shipped model, or model folder.")
+    ] = "default",
+    split: Annotated[
+        str | None, typer.Option(help="train, val or test; default: test (val when choosing).")
+    ] = None,
+    sets: Annotated[str, typer.Option(help="Names of sets, by comma; default: all.")] = "",
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="Default: the model card's.")] = None,
+    threshold_low: Annotated[
+        float | None, typer.Option(help="Lower level of the hysteresis; default: the threshold.")
+    ] = None,
+    choose: Annotated[
+        bool, typer.Option("--choose-threshold", help="Find the best thresholds on val; no scores.")
+    ] = False,
+    runtime: Annotated[str, typer.Option(help="onnx, openvino or torch.")] = "onnx",
+    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures.")] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Folder for precision-recall plot and worst pictures.")
+    ] = None,
+) -> None:
+    """Score a model on labelled pictures, through the same chain that analyzes photographs."""
+    from crackseg.config import MaskOptions, PredictOptions
+    from crackseg.training.evaluate import EvaluateOptions, load_samples
+    from crackseg.training.evaluate_command import run_choice, run_scores
+
+    names = tuple(name for name in sets.split(",") if name)
+    options = EvaluateOptions(
+        model=model,
+        split=split or ("val" if choose else "test"),
+        sets=names,
+        predict=PredictOptions(runtime=runtime, device=device),
+        mask=MaskOptions(threshold=threshold, threshold_low=threshold_low),
+    )
+    samples = load_samples(data, root=root, split=options.split, sets=names)
+    if choose:
+        run_choice(samples, options, json_file)
+    else:
+        run_scores(samples, options, json_file, plots)
+
+
 def main() -> None:
     """Run the command line; an error of this package is one sentence and exit code 2."""
     try:

@@ -15,11 +15,14 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from crackseg.errors import DataError
+from crackseg.imagery.files import ORIENTATIONS, open_image
 from crackseg.records import SPLITS, Array, Sample
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Sample))
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".mpo", ".webp", ".bmp"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".mpo", ".png", ".tif", ".tiff"})
 
 
 def read_manifest(
@@ -114,23 +117,35 @@ def index_folder(
 
 
 def read_pair(sample: Sample) -> tuple[Array, Array]:
-    """Return the (H, W, 3) uint8 RGB picture and the (H, W) bool mask of a sample.
+    """Return the upright (H, W, 3) uint8 RGB picture and the (H, W) bool mask of a sample.
+
+    A photograph may say in EXIF how it is to be turned, a mask does not. One that fits only the
+    stored picture was drawn on it, and is turned with it.
 
     Raises:
-        DataError: the two differ in size, or the mask holds values other than 0 and one other.
+        DataError: the two differ in size, the mask holds values other than 0 and one other, or
+            it fits a picture as stored and as turned alike.
         ImageError: a file is unreadable.
     """
-    from crackseg.imagery.files import open_image
-
     with open_image(sample.image) as image:
         picture = image.read()
+        transpose, *flips = ORIENTATIONS[int(image.info.metadata["orientation"])]
     mask = read_mask(sample.mask)
+    upright = picture.shape[:2]
+    stored = upright[::-1] if transpose else upright
+    if (transpose or any(flips)) and mask.shape == stored:
+        if stored == upright and mask.any():
+            raise DataError(
+                f"{sample.mask}: {sample.image.name} is turned by its EXIF orientation, and "
+                "whether the mask is cannot be told; save the picture upright, without the tag."
+            )
+        mask = (mask.T if transpose else mask)[:: -1 if flips[0] else 1, :: -1 if flips[1] else 1]
     if picture.shape[:2] != mask.shape:
         raise DataError(
             f"{sample.mask}: mask is {mask.shape[0]} x {mask.shape[1]} px, its picture "
             f"{sample.image.name} {picture.shape[0]} x {picture.shape[1]} px (rows x columns)."
         )
-    return picture, mask
+    return picture, np.ascontiguousarray(mask)
 
 
 def read_mask(path: Path) -> Array:
@@ -141,11 +156,9 @@ def read_mask(path: Path) -> Array:
             would be a guess.
         ImageError: the file is unreadable.
     """
-    from crackseg.imagery.files import open_image
-
     with open_image(path) as image:
         values = image.read()
-    mask: Array = values.any(axis=2)
+    mask = np.asarray(values.any(axis=2))
     if mask.any() and (values[mask] != values[mask][0]).any():
         raise DataError(
             f"{path}: a mask must hold 0 and one other value, got several "

@@ -1,0 +1,341 @@
+"""A model and labelled pictures -> scores, through the same chain that analyzes a photograph.
+
+Whole pictures are predicted tile by tile and turned into masks by the product's own steps
+(threshold with hysteresis, specks dropped); beside them stand the scores of the bare threshold.
+Scores are pooled over pixels and averaged over pictures, strict and with a tolerance, and cracks
+are measured in prediction and label alike. The two thresholds are chosen on ``val`` alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crackseg.config import MaskOptions, MeasureOptions, PredictOptions, to_plain
+from crackseg.errors import ConfigError, DataError
+from crackseg.imagery.files import open_image
+from crackseg.inference.models import Model, load_model
+from crackseg.inference.predict import predict
+from crackseg.metrics import (
+    NOTHING,
+    SCORES,
+    Counts,
+    best_scores,
+    count,
+    count_centre_lines,
+    count_thresholds,
+    dilate,
+    false_alarms,
+    histogram,
+    mean_defined,
+)
+from crackseg.metrology.cracks import measure
+from crackseg.metrology.masks import probability_to_mask
+from crackseg.records import Array, Crack, Prediction, Sample
+from crackseg.training.manifest import index_folder, read_manifest, read_pair
+
+Progress = Callable[[int, int], None]  # pictures done, pictures in all
+OBJECTIVE = "mean over sets of pooled strict F1, less half the share of alarms on crack-free images"
+FOUND_SHARE = 0.5  # a crack is found when this share of its centre line lies near the other mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateOptions:
+    """What is scored and how."""
+
+    model: str = "default"
+    split: str = "test"
+    sets: tuple[str, ...] = ()  # all when empty
+    tolerance_px: float = 2.0
+    predict: PredictOptions = field(default_factory=PredictOptions)
+    mask: MaskOptions = field(default_factory=MaskOptions)  # thresholds None: the model card's
+    measure: MeasureOptions = field(default_factory=MeasureOptions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Cracks measured in the label and in the prediction of one picture, in px."""
+
+    labelled_length_px: float
+    marked_length_px: float
+    labelled_width_px: float  # mean over the centre line; nan without a crack
+    marked_width_px: float
+    labelled_cracks: int
+    found_cracks: int  # labelled ones that the prediction shows
+    marked_cracks: int
+    true_cracks: int  # predicted ones that the label shows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureScore:
+    """Everything counted in one picture."""
+
+    sample: Sample
+    strict: Counts
+    near: Counts  # with the tolerance
+    raw: Counts  # strict, at the bare threshold
+    lines: Counts  # centre lines: f1 is clDice
+    histogram: Array  # (2, 256)
+    sizes: Sizes
+    forward_s: float
+    megapixels: float
+
+
+def load_samples(
+    data: Path, *, root: Path | None = None, split: str, sets: Sequence[str] = ()
+) -> tuple[Sample, ...]:
+    """Return the samples of one split from a folder of sets or from a manifest.
+
+    "test" brings ``test_leaky`` along, which ``group`` keeps apart.
+
+    Raises:
+        DataError: the data is broken, or the split is empty.
+    """
+    if data.is_file():
+        samples: Iterable[Sample] = read_manifest(data, root=root)
+    else:
+        samples = index_folder(data, sets=sets, split=split, hashes=False)
+    wanted = {split, "test_leaky"} if split == "test" else {split}
+    kept = tuple(s for s in samples if s.split in wanted and (not sets or s.source in sets))
+    if not kept:
+        raise DataError(f"{data} has no picture of split `{split}` in {', '.join(sets) or 'it'}.")
+    return kept
+
+
+def score_pictures(
+    samples: Sequence[Sample], options: EvaluateOptions, progress: Progress | None = None
+) -> tuple[PictureScore, ...]:
+    """Return the score of every sample, in order.
+
+    Raises:
+        DataError: a pair is broken.
+        ImageError: a picture is unreadable.
+        ModelError: the model is incomplete.
+    """
+    model = load_model(options.model)
+    scores = []
+    for done, sample in enumerate(samples, start=1):
+        scores.append(_score_picture(sample, model, options))
+        if progress:
+            progress(done, len(samples))
+    return tuple(scores)
+
+
+def group(scores: Sequence[PictureScore]) -> dict[str, tuple[PictureScore, ...]]:
+    """Return the scores by set; a set with leaky test pictures appears as official and as clean."""
+    groups: dict[str, tuple[PictureScore, ...]] = {}
+    for source in dict.fromkeys(score.sample.source for score in scores):
+        of_set = tuple(score for score in scores if score.sample.source == source)
+        clean = tuple(score for score in of_set if score.sample.split != "test_leaky")
+        if clean:
+            groups[source] = clean
+        if len(clean) < len(of_set):
+            groups[f"{source} official (with test_leaky)"] = of_set
+    return groups
+
+
+def summarize(scores: Sequence[PictureScore]) -> dict[str, Any]:
+    """Return all figures of one group as plain values; undefined is nan."""
+    strict = [score.strict for score in scores]
+    ways = {
+        "strict": strict,
+        "tolerant": [score.near for score in scores],
+        "raw_threshold": [score.raw for score in scores],
+    }
+    lines = [score.lines for score in scores]
+    alarms = false_alarms(strict)
+    seconds, area = (math.fsum(getattr(s, n) for s in scores) for n in ("forward_s", "megapixels"))
+    return {
+        "images": len(scores),
+        **{
+            name: {"pooled": _pool(counts).scores(), "per_image": _average(counts)}
+            for name, counts in ways.items()
+        },
+        "cldice": {
+            "pooled": _pool(lines).f1,
+            "per_image": mean_defined(counts.f1 for counts in lines)[0],
+        },
+        **to_plain(best_scores(score.histogram for score in scores)),
+        "crack_free": to_plain(alarms),
+        "sizes": _summarize_sizes([score.sizes for score in scores]),
+        "forward_s_per_megapixel": seconds / area,
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdChoice:
+    """The two thresholds that serve the validation sets best."""
+
+    threshold: float
+    threshold_low: float
+    value: float  # of the objective
+    objective: str = OBJECTIVE
+
+
+def choose_threshold(
+    samples: Sequence[Sample], options: EvaluateOptions, progress: Progress | None = None
+) -> ThresholdChoice:
+    """Return the pair of thresholds with the best objective over the ``val`` pictures.
+
+    Raises:
+        ConfigError: a sample is not of split ``val``: a threshold chosen on test pictures would
+            make their scores worthless.
+    """
+    foreign = sorted({sample.split for sample in samples} - {"val"})
+    if foreign:
+        raise ConfigError(
+            f"thresholds are chosen on split `val`, got {', '.join(foreign)}; "
+            "use --split val, or give --threshold."
+        )
+    model = load_model(options.model)
+    levels = [(low, high) for low in range(15, 75, 5) for high in range(low, 100, 5)]
+    counts: dict[tuple[int, int], dict[str, list[Counts]]] = {pair: {} for pair in levels}
+    for done, sample in enumerate(samples, start=1):
+        _, label = read_pair(sample)
+        with open_image(sample.image) as image:
+            prediction = predict(image, model, options.predict)
+        for low, high in levels:
+            pair = replace(options.mask, threshold=high / 100, threshold_low=low / 100)
+            mask = _mark(prediction, model, pair)
+            counts[low, high].setdefault(sample.source, []).append(count(mask, label))
+        if progress:
+            progress(done, len(samples))
+    values = {pair: objective(of_sets) for pair, of_sets in counts.items()}
+    low, high = max(values, key=lambda pair: (values[pair], pair))
+    return ThresholdChoice(threshold=high / 100, threshold_low=low / 100, value=values[low, high])
+
+
+def mark_picture(picture: Path, options: EvaluateOptions) -> Array:
+    """Return the (H, W) bool crack mask that the model makes of a picture."""
+    model = load_model(options.model)
+    with open_image(picture) as image:
+        return _mark(predict(image, model, options.predict), model, options.mask)
+
+
+def objective(counts: dict[str, list[Counts]]) -> float:
+    """Return what the choice of thresholds maximises; see ``OBJECTIVE``."""
+    pooled = [_pool(of_set).f1 for of_set in counts.values() if _pool(of_set).labelled]
+    alarms = false_alarms(c for of_set in counts.values() for c in of_set).alarm_rate
+    mean = mean_defined(pooled)[0]
+    return (0.0 if math.isnan(mean) else mean) - (0.0 if math.isnan(alarms) else 0.5 * alarms)
+
+
+def thresholds(model: Model, options: MaskOptions) -> tuple[float, float]:
+    """Return threshold and lower threshold: the options', else the model card's."""
+    high = options.threshold if options.threshold is not None else model.card.threshold
+    if options.threshold_low is not None:
+        return high, options.threshold_low
+    return high, min(high, high if options.threshold is not None else model.card.threshold_low)
+
+
+def _score_picture(sample: Sample, model: Model, options: EvaluateOptions) -> PictureScore:
+    """Predict one picture and count everything."""
+    _, label = read_pair(sample)
+    with open_image(sample.image) as image:
+        prediction = predict(image, model, options.predict)
+        mask = _mark(prediction, model, options.mask)
+        marked, _ = measure(
+            mask, image=image.read, mask_options=options.mask, options=options.measure
+        )
+    labelled, _ = measure(label, mask_options=options.mask, options=options.measure)
+    bins = histogram(prediction.probability, label)
+    level = max(1, math.ceil(thresholds(model, options.mask)[0] * 255))
+    return PictureScore(
+        sample=sample,
+        strict=count(mask, label),
+        near=count(mask, label, tolerance_px=options.tolerance_px),
+        raw=count_thresholds(bins)[level - 1],
+        lines=count_centre_lines(mask, label),
+        histogram=bins,
+        sizes=_compare_sizes(marked, labelled, mask, label, options.tolerance_px),
+        forward_s=prediction.forward_s,
+        megapixels=label.size / 1e6,
+    )
+
+
+def _mark(prediction: Prediction, model: Model, options: MaskOptions) -> Array:
+    """Return the mask of a prediction, made by the product's own steps."""
+    high, low = thresholds(model, options)
+    return probability_to_mask(
+        prediction.probability,
+        threshold=high,
+        threshold_low=low,
+        options=options,
+        valid=prediction.valid,
+    )
+
+
+def _compare_sizes(
+    marked: Sequence[Crack], labelled: Sequence[Crack], mask: Array, label: Array, near_px: float
+) -> Sizes:
+    near_mask, near_label = dilate(mask, near_px), dilate(label, near_px)
+    return Sizes(
+        labelled_length_px=_length(labelled),
+        marked_length_px=_length(marked),
+        labelled_width_px=_mean_width(labelled),
+        marked_width_px=_mean_width(marked),
+        labelled_cracks=len(labelled),
+        found_cracks=sum(_shows(near_mask, crack) for crack in labelled),
+        marked_cracks=len(marked),
+        true_cracks=sum(_shows(near_label, crack) for crack in marked),
+    )
+
+
+def _length(cracks: Sequence[Crack]) -> float:
+    return math.fsum(crack.length.px or 0.0 for crack in cracks)
+
+
+def _mean_width(cracks: Sequence[Crack]) -> float:
+    """Return the mean width over all stations; nan without a measured one."""
+    widths = [branch.width_px for crack in cracks for branch in crack.branches]
+    every = np.concatenate(widths) if widths else np.zeros(0)
+    return float(np.nanmean(every)) if np.isfinite(every).any() else math.nan
+
+
+def _shows(mask: Array, crack: Crack) -> bool:
+    """Return whether enough of a crack's centre line lies in a mask."""
+    points = np.concatenate([branch.centre_line for branch in crack.branches])
+    rows, cols = np.clip(np.rint(points).astype(int), 0, np.array(mask.shape) - 1).T
+    return bool(mask[rows, cols].mean() >= FOUND_SHARE)
+
+
+def _summarize_sizes(sizes: Sequence[Sizes]) -> dict[str, float | int]:
+    """Return crack numbers and the errors of length and width over the pictures of a group.
+
+    Lengths are compared as totals; widths only in pictures where both sides have one. Errors are
+    predicted less labelled.
+    """
+
+    def total(name: str) -> float:
+        return math.fsum(getattr(size, name) for size in sizes)
+
+    labelled, marked = total("labelled_length_px"), total("marked_length_px")
+    widths = np.array([s.marked_width_px - s.labelled_width_px for s in sizes])
+    widths = widths[np.isfinite(widths)]
+    own = np.array(
+        [s.marked_length_px / s.labelled_length_px - 1 for s in sizes if s.labelled_length_px]
+    )
+    return {
+        "labelled_cracks": int(total("labelled_cracks")),
+        "found_cracks": int(total("found_cracks")),
+        "marked_cracks": int(total("marked_cracks")),
+        "true_cracks": int(total("true_cracks")),
+        "length_error_rel": marked / labelled - 1 if labelled else math.nan,
+        "length_error_rel_median_abs": float(np.median(np.abs(own))) if len(own) else math.nan,
+        "width_error_median_px": float(np.median(widths)) if len(widths) else math.nan,
+        "width_error_mean_abs_px": float(np.abs(widths).mean()) if len(widths) else math.nan,
+    }
+
+
+def _pool(counts: Iterable[Counts]) -> Counts:
+    return sum(counts, NOTHING)
+
+
+def _average(counts: Sequence[Counts]) -> dict[str, float]:
+    """Return the mean of each score over the pictures where it is defined."""
+    return {name: mean_defined(getattr(c, name) for c in counts)[0] for name in SCORES}

@@ -1,0 +1,103 @@
+"""What ``crackseg evaluate`` prints and writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from crackseg.config import to_plain
+from crackseg.inference.models import load_model
+from crackseg.records import Sample
+from crackseg.training.evaluate import (
+    EvaluateOptions,
+    PictureScore,
+    choose_threshold,
+    group,
+    score_pictures,
+    summarize,
+    thresholds,
+)
+from crackseg.training.score_text import as_text, without_nan
+
+
+def run_scores(
+    samples: Sequence[Sample], options: EvaluateOptions, json_file: Path | None, plots: Path | None
+) -> None:
+    """Score the samples, print the tables and write what was asked for."""
+    model = load_model(options.model)
+    high, low = thresholds(model, options.mask)
+    with _bar() as bar:
+        task = bar.add_task("", total=len(samples))
+        scores = score_pictures(samples, options, lambda done, _: bar.update(task, completed=done))
+    groups = group(scores)
+    summary = {name: summarize(of_group) for name, of_group in groups.items()}
+    print(
+        f"model {model.card.name} {model.card.version}, split {options.split}, class crack; masks: "
+        f"threshold {high:g} with hysteresis down to {low:g}, specks under "
+        f"{options.mask.min_area_px} px dropped; tolerance {options.tolerance_px:g} px\n"
+    )
+    print(as_text(summary))
+    if json_file:
+        protocol = {
+            "model": model.card.name,
+            "version": model.card.version,
+            "model_sha256": model.card.sha256["model.onnx"],
+            "threshold": high,
+            "threshold_low": low,
+            "options": to_plain(options),
+        }
+        _write_json(json_file, {"protocol": protocol, "sets": summary})
+    if plots:
+        _write_plots(groups, scores, options, plots)
+
+
+def run_choice(samples: Sequence[Sample], options: EvaluateOptions, json_file: Path | None) -> None:
+    """Choose the thresholds and print them."""
+    with _bar() as bar:
+        task = bar.add_task("", total=len(samples))
+        choice = choose_threshold(
+            samples, options, lambda done, _: bar.update(task, completed=done)
+        )
+    print(f"threshold {choice.threshold:g}, threshold_low {choice.threshold_low:g}")
+    print(f"{choice.value:.4f} = {choice.objective}; {len(samples)} pictures of val")
+    if json_file:
+        _write_json(json_file, to_plain(choice))
+
+
+def _write_json(file: Path, values: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(without_nan(values), indent=2, ensure_ascii=False, allow_nan=False)
+    file.write_text(text + "\n", encoding="utf-8")
+
+
+def _write_plots(
+    groups: dict[str, tuple[PictureScore, ...]],
+    scores: Sequence[PictureScore],
+    options: EvaluateOptions,
+    folder: Path,
+) -> None:
+    from crackseg.names import require
+
+    require("matplotlib", extra="train")
+    from crackseg.training.score_plots import draw_worst, plot_precision_recall
+
+    folder.mkdir(parents=True, exist_ok=True)
+    plot_precision_recall(groups, folder / "precision_recall.png")
+    draw_worst(scores, options, folder / "worst.jpg")
+    for name, of_group in groups.items():
+        if "official" not in name:
+            draw_worst(of_group, options, folder / f"worst_{name}.jpg")
+
+
+def _bar() -> Progress:
+    return Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
