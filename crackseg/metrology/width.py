@@ -2,6 +2,12 @@
 
 One function for both ways in: ``cracks.measure`` samples profiles from the photograph along the
 centre line, ``field_widths`` reads them from a file.
+
+A thin crack is wider in the picture than on the wall, since lens and pixels spread it, but they
+keep how much light it takes away: its width is the *integral* of darkness over that of a crack's
+interior. A wide crack shows its two edges: its width is the distance between the *half levels*.
+In between the two are blended. How dark the interior is, only a crack wide enough to show it can
+tell; a thinner one is taken to be as dark as `INTERIOR`, and the uncertainty says so.
 """
 
 from __future__ import annotations
@@ -12,31 +18,174 @@ import numpy as np
 
 from crackseg.records import Array
 
+# Darkness of a crack's interior where the picture does not show it (1 = black). On the field
+# profiles anything from 0.85 to 1.0 passes and 0.85 to 0.9 is best on both sites; a drawn or
+# wet crack is black. The middle is taken, and its standard uncertainty covers the range.
+INTERIOR, INTERIOR_U = 0.93, 0.04
+_BACKGROUND_PX = 10  # of concrete on either side that make the background level
+_EDGE_SHARE = 0.3  # of the deepest darkness: where the crack's stretch of the profile ends
+_EDGE_NOISE = 3.0  # ... but not within the noise of the background
+_SEARCH_PX = 4.0  # the crack's middle is at most this far from the profile's
+_FAINT = 0.04  # shallower than this is no dark line
+_ROUNDS = 3  # background and extent depend on each other and settle in three rounds
+# Width of a flank over its slope tells a plateau from a blurred line (3.6 for a Gaussian).
+_PLATEAU_RATIO, _PLATEAU_PX = (5.0, 7.0), (3.0, 5.0)
+_HALF_LEVEL_PX = (3.0, 6.0)  # the integral below, the half-level width above, blended between
+# What field measurements scatter beyond noise and interior: px, and per px of width.
+# Fitted in data/fit_width_uncertainty.py, checked by site (docs/accuracy.md).
+_MODEL_U_PX, _MODEL_U_REL = 0.18, 0.11
+
 
 @dataclass(frozen=True, slots=True)
 class Widths:
     """What (N,) profiles say of the crack's opening."""
 
-    width_px: Array  # (N,) float, nan where nothing dark crosses the profile
-    u_px: Array  # (N,) float, standard uncertainty (k = 1)
-    dark: Array  # (N,) bool, False where the line is not darker than its surroundings
+    width_px: Array  # (N,) float
+    noise_u_px: Array  # (N,) standard uncertainty that falls when stations are averaged
+    model_u_px: Array  # (N,) standard uncertainty that neighbouring stations share
+    dark: Array  # (N,) bool, False where nothing is clearly darker than its surroundings
     centre_px: Array  # (N,) float, middle of the dark stretch from the profile's middle
+
+    @property
+    def u_px(self) -> Array:
+        """Standard uncertainty (k = 1) of each width, (N,)."""
+        u: Array = np.hypot(self.noise_u_px, self.model_u_px)
+        return u
 
 
 def widths_from_profiles(profiles: Array, guess_px: Array | None = None) -> Widths:
     """Return the crack width of each profile.
 
     Args:
-        profiles: (N, P) grey values 0..255 at 1-px spacing, the crack near the middle.
-        guess_px: (N,) width of the mask there, to know where the background begins.
+        profiles: (N, P) grey values 0..255 at 1-px spacing, P >= 9, the crack near the middle.
+        guess_px: (N,) width of the mask there: the crack is looked for within it.
     """
-    profiles = np.asarray(profiles, dtype=np.float64)
-    count, points = profiles.shape
-    x = np.arange(points) - (points - 1) / 2
-    guess = np.full(count, 6.0) if guess_px is None else guess_px
-    outside = np.abs(x)[None, :] > (0.5 * guess + 3)[:, None]
-    level = np.nanmedian(np.where(outside, profiles, np.nan), axis=1)
-    dark = np.clip(1 - profiles / level[:, None], 0, 1) * ~outside
-    width = dark.sum(axis=1)
-    spread = np.full(count, 0.3)
-    return Widths(width, spread, width > 0.2, np.zeros(count))
+    profiles = np.asarray(profiles, dtype=np.float32)
+    search = np.full(len(profiles), _SEARCH_PX)
+    if guess_px is not None:
+        search = np.maximum(search, 0.5 * np.asarray(guess_px) + 2)
+    darkest = _darkest(profiles, search)
+    darkness, low, high, noise = _darkness(profiles, darkest)
+    at = np.arange(profiles.shape[1])
+    inside = (at >= low[:, None]) & (at <= high[:, None])
+    near = (at >= low[:, None] - 1) & (at <= high[:, None] + 1)
+    total = np.clip(np.where(near, darkness, 0), -1, 1).sum(axis=1)
+    peak = _at(darkness, darkest)
+    depth, shown = _interior(darkness, inside, near, darkest, high - low + 1)
+    integral = total / depth
+    left, right = _crossings(darkness, darkest, 0.5 * depth)
+    share = shown * _ramp(integral, _HALF_LEVEL_PX)
+    width = np.maximum((1 - share) * integral + share * (right - left), 0)
+    stretch = near.sum(axis=1)
+    integral_u = noise * np.sqrt(stretch + stretch**2 / (2 * _BACKGROUND_PX)) / depth
+    half_u = 2 * noise  # a flank falls over about 2 px: each edge shifts by noise times that
+    interior_u = (1 - shown) * width * INTERIOR_U / INTERIOR
+    return Widths(
+        width_px=width,
+        noise_u_px=(1 - share) * integral_u + share * half_u,
+        model_u_px=np.sqrt(_MODEL_U_PX**2 + (_MODEL_U_REL * width) ** 2 + interior_u**2),
+        dark=(peak > np.maximum(_FAINT, _EDGE_NOISE * noise)) & (total > 0),
+        centre_px=0.5 * (left + right) - (profiles.shape[1] - 1) / 2,
+    )
+
+
+def _darkest(profiles: Array, search: Array) -> Array:
+    """Return the (N,) place of the darkest sample, a grey value of 5 a px beyond ``search``."""
+    offset = np.abs(np.arange(profiles.shape[1]) - (profiles.shape[1] - 1) / 2)
+    away = np.maximum(0, offset - search[:, None])
+    place: Array = np.argmin(_blur(profiles) + 5 * away, axis=1)
+    return place
+
+
+def _blur(rows: Array) -> Array:
+    """Return the rows smoothed by 1-2-1, their ends as they are."""
+    smooth = rows.copy()
+    smooth[:, 1:-1] = 0.25 * (rows[:, :-2] + rows[:, 2:]) + 0.5 * rows[:, 1:-1]
+    return smooth
+
+
+def _at(rows: Array, place: Array) -> Array:
+    """Return the (N,) value of each row at its own place."""
+    values: Array = np.take_along_axis(rows, np.clip(place, 0, rows.shape[1] - 1)[:, None], axis=1)
+    return values[:, 0]
+
+
+def _darkness(profiles: Array, darkest: Array) -> tuple[Array, Array, Array, Array]:
+    """Return darkness, first and last sample of the crack, and the noise of the background.
+
+    Darkness is 1 - grey / background, 0 on the concrete and 1 where no light comes back. The
+    background is a straight line between the levels of both sides, so that a slope of the light
+    does not count as darkness.
+    """
+    at = np.arange(profiles.shape[1])
+    base = np.broadcast_to(np.median(profiles, axis=1)[:, None], profiles.shape)
+    noise = np.zeros(len(profiles), dtype=np.float32)
+    for _ in range(_ROUNDS):
+        darkness = 1 - profiles / np.maximum(base, 1)
+        edge = np.maximum(_EDGE_SHARE * _at(darkness, darkest), _EDGE_NOISE * noise)
+        low, high = _stretch(darkness <= edge[:, None], darkest)
+        base, noise = _background(profiles, low, high, at)
+    return 1 - profiles / np.maximum(base, 1), low, high, noise
+
+
+def _stretch(outside: Array, darkest: Array) -> tuple[Array, Array]:
+    """Return the first and last sample of the unbroken stretch around the darkest one."""
+    at = np.arange(outside.shape[1])
+    low = np.where(outside & (at < darkest[:, None]), at, -1).max(axis=1) + 1
+    high = np.where(outside & (at > darkest[:, None]), at, len(at)).min(axis=1) - 1
+    return low, high
+
+
+def _background(profiles: Array, low: Array, high: Array, at: Array) -> tuple[Array, Array]:
+    """Return the (N, P) background and its (N,) relative noise from both sides of the crack."""
+    steps = np.arange(2, 2 + _BACKGROUND_PX)  # the sample beside the crack is a mixed one
+    sides, levels, middles = [], [], []
+    for edge, sign in ((low, -1), (high, 1)):
+        place = edge[:, None] + sign * steps
+        enough = ((place >= 0) & (place <= at[-1])).sum(axis=1) >= 3
+        values = np.take_along_axis(profiles, np.clip(place, 0, at[-1]), axis=1)
+        sides.append(values)
+        levels.append(np.where(enough, np.median(values, axis=1), np.nan))
+        middles.append(np.clip(edge + sign * steps.mean(), 0, at[-1]))
+    whole = np.median(profiles, axis=1)
+    left = np.where(np.isnan(levels[0]), levels[1], levels[0])
+    right = np.where(np.isnan(levels[1]), levels[0], levels[1])
+    left, right = np.where(np.isnan(left), whole, left), np.where(np.isnan(right), whole, right)
+    way = (at - middles[0][:, None]) / np.maximum(middles[1] - middles[0], 1)[:, None]
+    base = left[:, None] + (right - left)[:, None] * np.clip(way, 0, 1)
+    rest = np.concatenate([sides[0] - left[:, None], sides[1] - right[:, None]], axis=1)
+    spread = 1.4826 * np.median(np.abs(rest), axis=1)  # standard deviation of a normal one
+    return base.astype(np.float32), spread / np.maximum(0.5 * (left + right), 1)
+
+
+def _interior(
+    darkness: Array, inside: Array, near: Array, darkest: Array, samples: Array
+) -> tuple[Array, Array]:
+    """Return the (N,) darkness of the crack's interior and, 0..1, how far the profile shows it."""
+    smooth = np.where(inside, _blur(darkness), -1).max(axis=1)
+    deepest = np.where(inside, darkness, -1).max(axis=1)
+    seen = np.clip(np.where(samples >= 5, smooth, deepest), 0.01, 1)
+    slope = np.where(near[:, :-1], np.abs(np.diff(darkness, axis=1)), 0).max(axis=1)
+    left, right = _crossings(darkness, darkest, 0.5 * seen)
+    flank = seen / np.maximum(np.sqrt(2 * np.pi) * slope, 1e-3)  # sigma of the blur
+    shown = _ramp((right - left) / flank, _PLATEAU_RATIO) * _ramp(right - left, _PLATEAU_PX)
+    return np.maximum(seen, (1 - shown) * INTERIOR + shown * seen), shown
+
+
+def _ramp(value: Array, ends: tuple[float, float]) -> Array:
+    """Return 0 below the first end, 1 above the second, a straight line between."""
+    ramp: Array = np.clip((value - ends[0]) / (ends[1] - ends[0]), 0, 1)
+    return ramp
+
+
+def _crossings(darkness: Array, darkest: Array, level: Array) -> tuple[Array, Array]:
+    """Return where darkness falls through ``level`` on either side, between samples."""
+    low, high = _stretch(darkness < level[:, None], darkest)
+    last = darkness.shape[1] - 1
+
+    def reach(edge: Array, step: int) -> Array:
+        inner, outer = _at(darkness, edge), _at(darkness, edge + step)
+        part = np.clip((inner - level) / np.maximum(inner - outer, 1e-6), 0, 1)
+        return np.clip(edge + step * part, 0, last)
+
+    return reach(low, -1), reach(high, 1)
