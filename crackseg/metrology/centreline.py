@@ -35,6 +35,7 @@ class Line:
     kind: LineKind
     component: int
     radius_px: float  # median half width of the mask along it
+    pixel_length_px: float = 0.0  # of the skeleton, in steps of 1 and sqrt(2); 0 for a bridge
 
     @property
     def length_px(self) -> float:
@@ -71,6 +72,7 @@ def centre_lines(skeleton: Skeleton, mask: Array, smooth_px: float) -> list[Line
                 kind="loop" if first == last else _kind(free),
                 component=int(skeleton.component[members[0]]),
                 radius_px=float(np.median(radius)),
+                pixel_length_px=float(chains.length[k]),
             )
         )
     return lines
@@ -210,7 +212,7 @@ def _beyond(path: Array, count: int, free: bool) -> Array:
         origin, direction = end_direction(path, 0.0)
         return origin + np.arange(1, count + 1)[:, None] * direction
     back = path[-2::-1][:count]
-    mirrored = 2 * path[-1] - back
+    mirrored: Array = 2 * path[-1] - back
     if len(mirrored) == count:
         return mirrored
     step = mirrored[-1] - (mirrored[-2] if len(mirrored) > 1 else path[-1])

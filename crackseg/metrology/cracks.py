@@ -15,6 +15,7 @@ import numpy as np
 from crackseg.config import MaskOptions, MeasureOptions
 from crackseg.errors import ConfigError
 from crackseg.metrology.centreline import Line, bridge, centre_lines
+from crackseg.metrology.ends import refine_ends
 from crackseg.metrology.masks import fill_pinholes
 from crackseg.metrology.pixels import Pixels, label_pixels, list_pixels
 from crackseg.metrology.skeleton import skeletonize
@@ -61,6 +62,8 @@ def measure(
     lines, group = bridge(centre_lines(skeleton, filled, options.smooth_px), mask_options.gap_px)
     kept = _long_enough(lines, group, options.min_length_px)
     lines, group = [lines[k] for k in kept], group[kept]
+    if image is not None:
+        lines = refine_ends(lines, mask.shape, image)
     stations = measure_stations(lines, filled, image)
     home = _home(lines, group, count)
     cracks = []
@@ -72,10 +75,9 @@ def measure(
                 [stations[k] for k in members],
                 _place(pixels, home[component] == name, mask, probability),
                 scale,
-                options,
             )
         )
-    cracks.sort(key=lambda crack: -crack.length.px)
+    cracks.sort(key=lambda crack: -(crack.length.px or 0.0))
     return tuple(replace(crack, id=k + 1) for k, crack in enumerate(cracks)), tuple(notices)
 
 

@@ -8,17 +8,17 @@ from typing import Literal
 
 import numpy as np
 
-from crackseg.config import MeasureOptions
 from crackseg.metrology.centreline import Line
-from crackseg.metrology.stations import Stations
-from crackseg.records import Array, Branch, Crack, Measure, Scale, Window
+from crackseg.metrology.stations import AVERAGE, Stations
+from crackseg.records import Array, Branch, Crack, Measure, Scale, WidthStatus, Window
 
-# Smallest width told from nothing, and smallest one that can be sized, in px: with the
-# photograph the darkness integral reads on below one pixel, a mask does not (docs/accuracy.md).
-DETECTION_PX = 0.5
-MASK_SIZING_PX = 2.0
-_MAP_LOOPS, _MAP_JUNCTIONS = 2, 8
-# Standard uncertainty of a length: each tip, and what smoothing takes off or leaves on.
+MASK_SIZING_PX = 2.0  # a mask does not size cracks thinner than this (docs/accuracy.md)
+_END_PX = 2.0  # stations this near to a tip see half a crack and are not counted
+_RUN = 5  # the maximum is that of a running median: one bad station is no width
+_MAP_LOOPS, _MAP_JUNCTIONS = 2, 8  # from here a net is a map crack
+_ISOTROPIC = 0.1  # mean direction shorter than this (1 = straight) says nothing
+# Standard uncertainty of a length: px for each tip, and a share for what smoothing takes off or
+# leaves on (phantom sweep in docs/accuracy.md).
 _TIP_U_PX, _LENGTH_U_REL = 0.6, 0.004
 
 
@@ -34,129 +34,86 @@ class Place:
     probability_mean: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Sized:
+    """The stations of one crack that count for its width."""
+
+    points: Array  # (N, 2)
+    px: Array  # (N,)
+    mm: Array | None  # (N,)
+    step: Array  # (N,) weight: length along the face of each station
+    noise: Array  # (N,)
+    model: Array  # (N,)
+    from_image: Array  # (N,) bool
+
+
 def summarize(
-    lines: list[Line],
-    stations: list[Stations],
-    place: Place,
-    scale: Scale | None,
-    options: MeasureOptions,
+    lines: list[Line], stations: list[Stations], place: Place, scale: Scale | None
 ) -> Crack:
-    """Return the record of one crack from its lines and their stations."""
-    branches = branches_of(lines, stations, scale)
-    tips, junctions, loops = graph_counts(branches)
-    length_px = sum(branch.length_px for branch in branches)
+    """Return the record of one crack; its number and width classes are set by the caller."""
+    branches = _branches(lines, stations, scale)
+    tips, junctions, loops = _count(branches)
+    bridges = tuple(branch for branch in branches if branch.kind == "bridge")
+    sized = _sized(lines, stations, scale)
+    widths, widest = _widths(sized, scale)
+    paper_length = sum(line.pixel_length_px for line in lines)
     area = float(len(place.rows))
-    paper_length = paper_length_px(lines)
-    widths = _widths(branches, stations, scale)
     return Crack(
         id=0,
         window=place.window,
         mask=place.crop,
         branches=branches,
-        length=_length_measure(branches, tips, scale),
-        bridged_length=_length_measure(tuple(b for b in branches if b.kind == "bridge"), 0, scale),
-        width_mean=widths["mean"],
-        width_median=widths["median"],
-        width_p95=widths["p95"],
-        width_max=widths["max"],
-        width_max_at=None,
+        length=_length(branches, tips, scale),
+        bridged_length=_length(bridges, 0, scale),
+        width_mean=widths[0],
+        width_median=widths[1],
+        width_p95=widths[2],
+        width_max=widths[3],
+        width_max_at=widest,
         area_px2=area,
-        area_mm2=_area_mm2(place, scale),
+        area_mm2=None if scale is None else _area_mm2(place, scale),
         paper_length_px=paper_length,
         paper_width_px=area / max(paper_length, 1.0),
-        orientation_deg=orientation_deg(branches),
-        tortuosity=_tortuosity(branches, length_px),
+        orientation_deg=orientation_deg([line.points for line in lines]),
+        tortuosity=_tortuosity(branches),
         tips=tips,
         junctions=junctions,
         loops=loops,
-        pattern=pattern(junctions, loops),
+        pattern=_pattern(junctions, loops),
         touches_border=place.touches_border,
         probability_mean=place.probability_mean,
+        flags=_flags(sized, bridges, place),
     )
 
 
-def paper_length_px(lines: list[Line]) -> float:
-    return sum(line.length_px for line in lines)
-
-
-def _tortuosity(branches: tuple[Branch, ...], length_px: float) -> float | None:
-    chords = [b.centre_line[-1] - b.centre_line[0] for b in branches]
-    chord = sum(float(np.hypot(*c)) for c in chords)
-    return length_px / chord if chord > 1 else None
-
-
-def _area_mm2(place: Place, scale: Scale | None) -> float | None:
-    return None if scale is None else len(place.rows) * scale.mm_per_px**2
-
-
-def _length_measure(branches: tuple[Branch, ...], tips: int, scale: Scale | None) -> Measure:
-    px = sum(b.length_px for b in branches)
-    u_px = 2 * float(np.hypot(_TIP_U_PX * np.sqrt(tips), _LENGTH_U_REL * px))
-    if scale is None:
-        return Measure(px=px, u_px=u_px)
-    mm = sum(b.length_mm or 0.0 for b in branches)
-    rel = mm / px if px else 0
-    return Measure(
-        px=px, u_px=u_px, mm=mm, u_mm=float(np.hypot(u_px * rel, 2 * mm * scale.sigma_rel))
-    )
-
-
-def _widths(
-    branches: tuple[Branch, ...], stations: list[Stations], scale: Scale | None
-) -> dict[str, Measure]:
-    width = np.concatenate([b.width_px for b in branches])
-    u = np.concatenate([b.width_u_px for b in branches])
-    good = np.isfinite(width)
-    width, u = width[good], u[good]
-    if not len(width):
-        nothing = Measure(px=None, status="not_resolvable")
-        return dict.fromkeys(("mean", "median", "p95", "max"), nothing)
-    values = {
-        "mean": width.mean(),
-        "median": np.median(width),
-        "p95": np.percentile(width, 95),
-        "max": width.max(),
-    }
-    gsd = None if scale is None else scale.mm_per_px
-    u_px = 2 * float(u.mean())
-    return {
-        k: Measure(
-            px=float(v), u_px=u_px, mm=gsd and float(v * gsd), u_mm=gsd and float(u_px * gsd)
-        )
-        for k, v in values.items()
-    }
-
-
-def branches_of(
+def _branches(
     lines: list[Line], stations: list[Stations], scale: Scale | None
 ) -> tuple[Branch, ...]:
     """Return the branches of one crack with nodes numbered from 0."""
     names: dict[int, int] = {}
     branches = []
     for line, station in zip(lines, stations, strict=True):
-        nodes = [names.setdefault(node, len(names)) for node in line.nodes]
-        bridge = line.kind == "bridge"
-        nothing = np.full(len(line.points), np.nan)
+        first, last = (names.setdefault(node, len(names)) for node in line.nodes)
         branches.append(
             Branch(
                 centre_line=line.points,
-                width_px=nothing if bridge else station.width_px,
-                width_u_px=nothing if bridge else station.u_px,
+                width_px=station.width_px,
+                width_u_px=np.hypot(station.noise_u_px, station.model_u_px),
                 edges=station.edges,
                 kind=line.kind,
-                nodes=(nodes[0], nodes[1]),
+                nodes=(first, last),
                 length_px=line.length_px,
-                length_mm=None if scale is None else _length(scale.to_mm(line.points)),
+                length_mm=None if scale is None else _path_length(scale.to_mm(line.points)),
             )
         )
     return tuple(branches)
 
 
-def _length(points: Array) -> float:
+def _path_length(points: Array) -> float:
     return float(np.hypot(*np.diff(points, axis=0).T).sum())
 
 
-def graph_counts(branches: tuple[Branch, ...]) -> tuple[int, int, int]:
+def _count(branches: tuple[Branch, ...]) -> tuple[int, int, int]:
     """Return the number of tips, junctions and loops of connected branches."""
     degree = Counter(node for branch in branches for node in branch.nodes)
     tips = sum(d == 1 for d in degree.values())
@@ -164,23 +121,182 @@ def graph_counts(branches: tuple[Branch, ...]) -> tuple[int, int, int]:
     return tips, junctions, len(branches) - len(degree) + 1
 
 
-def pattern(junctions: int, loops: int) -> Literal["single", "branching", "map"]:
-    """Name the pattern: a map crack is a net that closes on itself again and again."""
+def _pattern(junctions: int, loops: int) -> Literal["single", "branching", "map"]:
     if loops >= _MAP_LOOPS and junctions >= _MAP_JUNCTIONS:
         return "map"
     return "branching" if junctions else "single"
 
 
-def orientation_deg(branches: tuple[Branch, ...]) -> float | None:
+def orientation_deg(paths: list[Array]) -> float | None:
     """Return the length-weighted mean direction, 0 along a row, counter-clockwise, [0, 180).
 
     Directions are averaged at twice their angle, so that 179 and 1 degree give 0. None where
     they cancel (a ring, a net).
+
+    Args:
+        paths: (N, 2) float (row, col) centre lines.
     """
-    steps = np.concatenate([np.diff(b.centre_line, axis=0) for b in branches])
+    steps = np.concatenate([np.diff(path, axis=0) for path in paths])
     size = np.hypot(steps[:, 0], steps[:, 1])
     angle = np.arctan2(-steps[:, 0], steps[:, 1])
-    total = (size * np.exp(2j * angle)).sum() / max(float(size.sum()), 1e-9)
-    if abs(total) < 0.1:
+    total = complex((size * np.exp(2j * angle)).sum())
+    if abs(total) < _ISOTROPIC * float(size.sum()):
         return None
     return float(np.degrees(np.angle(total)) / 2 % 180)
+
+
+def _tortuosity(branches: tuple[Branch, ...]) -> float | None:
+    """Return length over straight distance: between the tips of a plain crack, else by branch."""
+    degree = Counter(node for branch in branches for node in branch.nodes)
+    ends = [
+        branch.centre_line[-side]
+        for branch in branches
+        for side in (0, 1)
+        if degree[branch.nodes[side]] == 1
+    ]
+    if len(ends) == 2 and max(degree.values()) <= 2:
+        chord = float(np.hypot(*(ends[0] - ends[1])))
+        length = sum(branch.length_px for branch in branches)
+    else:
+        open_ones = [branch for branch in branches if branch.kind != "loop"]
+        chord = sum(float(np.hypot(*(b.centre_line[-1] - b.centre_line[0]))) for b in open_ones)
+        length = sum(branch.length_px for branch in open_ones)
+    return max(1.0, length / chord) if chord > 1 else None
+
+
+def _area_mm2(place: Place, scale: Scale) -> float:
+    """Return the area of the crack's pixels on the face."""
+    if scale.homography is None:
+        return len(place.rows) * scale.mm_per_px**2
+    matrix = np.asarray(scale.homography)
+    # The area of a small square grows by the determinant over the cube of the third coordinate.
+    depth = matrix[2, 0] * place.cols + matrix[2, 1] * place.rows + matrix[2, 2]
+    return float(np.abs(np.linalg.det(matrix) / depth**3).sum())
+
+
+def _length(branches: tuple[Branch, ...], tips: int, scale: Scale | None) -> Measure:
+    px = sum(branch.length_px for branch in branches)
+    u_px = 2 * float(np.hypot(_TIP_U_PX * np.sqrt(tips), _LENGTH_U_REL * px))
+    if scale is None:
+        return Measure(px=px, u_px=u_px)
+    mm = sum(branch.length_mm or 0.0 for branch in branches)
+    mm_per_px = mm / px if px > 0 else scale.mm_per_px
+    u_mm = float(np.hypot(u_px * mm_per_px, 2 * scale.sigma_rel * mm))
+    return Measure(px=px, u_px=u_px, mm=mm, u_mm=u_mm)
+
+
+def _sized(lines: list[Line], stations: list[Stations], scale: Scale | None) -> _Sized:
+    """Return the stations with a width, away from junctions and tips."""
+    thick: dict[int, float] = {}
+    for line in lines:
+        for node in line.nodes:
+            thick[node] = max(thick.get(node, 0.0), line.radius_px)
+    parts = []
+    for line, station in zip(lines, stations, strict=True):
+        at = np.append(0.0, np.cumsum(np.hypot(*np.diff(line.points, axis=0).T)))
+        margin = [
+            _END_PX if line.free[side] else thick[line.nodes[side]] + _END_PX for side in (0, 1)
+        ]
+        good = np.isfinite(station.width_px)
+        clear = good & (at >= margin[0]) & (at <= at[-1] - margin[1])
+        chosen = np.flatnonzero(clear if clear.any() else good)
+        mm, step = _on_face(line.points, station, scale)
+        parts.append(
+            (
+                line.points[chosen],
+                station.width_px[chosen],
+                mm[chosen],
+                step[chosen],
+                station.noise_u_px[chosen],
+                station.model_u_px[chosen],
+                station.from_image[chosen],
+            )
+        )
+    points, px, mm, step, noise, model, seen = (
+        np.concatenate(part) for part in zip(*parts, strict=True)
+    )
+    return _Sized(points, px, None if scale is None else mm, step, noise, model, seen)
+
+
+def _on_face(points: Array, station: Stations, scale: Scale | None) -> tuple[Array, Array]:
+    """Return the (N,) width and step of each station in mm on the face, or in px without scale.
+
+    The opening is measured square to the crack on the face: what is square to it in an oblique
+    picture is not, so the part of the opening along the crack is taken off.
+    """
+    if scale is None:
+        return station.width_px, np.ones(len(points))
+    edges = scale.to_mm(station.edges.reshape(-1, 2)).reshape(-1, 2, 2)
+    opening = edges[:, 1] - edges[:, 0]
+    along = np.gradient(scale.to_mm(points), axis=0)
+    step = np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-12)
+    width = np.abs(opening[:, 0] * along[:, 1] - opening[:, 1] * along[:, 0]) / step
+    return width, step
+
+
+def _widths(
+    sized: _Sized, scale: Scale | None
+) -> tuple[tuple[Measure, Measure, Measure, Measure], tuple[float, float] | None]:
+    """Return mean, median, 95th percentile and maximum, and where the maximum is."""
+    if not len(sized.px):
+        nothing = Measure(px=None, status="not_resolvable")
+        return (nothing, nothing, nothing, nothing), None
+    smooth = _running_median(sized.px)
+    top = int(np.argmax(smooth))
+    near = np.argsort(np.abs(smooth - np.percentile(smooth, 95)), kind="stable")[:_RUN]
+    whole = np.arange(len(sized.px))
+    middle = np.argsort(np.abs(sized.px - np.median(sized.px)), kind="stable")[:_RUN]
+    measures = (
+        _measure(float(np.average(sized.px, weights=sized.step)), whole, sized, scale),
+        _measure(float(np.median(sized.px)), middle, sized, scale),
+        _measure(float(np.percentile(smooth, 95)), near, sized, scale),
+        _measure(float(smooth[top]), np.array([top]), sized, scale),
+    )
+    return measures, (float(sized.points[top, 0]), float(sized.points[top, 1]))
+
+
+def _measure(px: float, chosen: Array, sized: _Sized, scale: Scale | None) -> Measure:
+    """Return one width with k = 2 uncertainty from the stations it was made of.
+
+    Noise falls with the number of stations, ``AVERAGE`` of which share their profiles; what is
+    assumed of interior and edges is common to all and does not.
+    """
+    free = max(1.0, len(chosen) / AVERAGE)
+    noise = float(np.sqrt(np.mean(sized.noise[chosen] ** 2) / free))
+    u_px = 2 * float(np.hypot(noise, np.mean(sized.model[chosen])))
+    status: WidthStatus = "measured"
+    if px <= u_px:
+        status = "below_detection"
+    if np.mean(sized.from_image[chosen]) < 0.5 and px < MASK_SIZING_PX:
+        status = "not_resolvable"
+    if status != "measured":
+        # U is what such a crack may be as wide as; the width itself is not known.
+        u_mm = None if scale is None else u_px * scale.mm_per_px
+        return Measure(px=None, u_px=u_px, u_mm=u_mm, status=status)
+    if sized.mm is None or scale is None:
+        return Measure(px=px, u_px=u_px)
+    local = np.average(sized.mm[chosen], weights=sized.step[chosen])
+    local /= max(float(np.average(sized.px[chosen], weights=sized.step[chosen])), 1e-9)
+    mm = float(px * local)
+    u_mm = float(np.hypot(u_px * local, 2 * scale.sigma_rel * mm))
+    return Measure(px=px, u_px=u_px, mm=mm, u_mm=u_mm)
+
+
+def _running_median(values: Array) -> Array:
+    """Return the median of each value and its neighbours."""
+    half = min(_RUN, len(values)) // 2
+    padded = np.pad(values, half, mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
+    median: Array = np.median(windows, axis=1)
+    return median
+
+
+def _flags(sized: _Sized, bridges: tuple[Branch, ...], place: Place) -> tuple[str, ...]:
+    flags = []
+    if not len(sized.px) or np.mean(sized.from_image) < 0.5:
+        flags.append("width_from_mask")
+    if bridges:
+        flags.append("bridged")
+    if place.touches_border:
+        flags.append("touches_border")
+    return tuple(flags)

@@ -20,7 +20,8 @@ def _rule(side: int) -> Array:
     sides = (
         (n * e * s == 0) & (e * s * w == 0) if side == 0 else (n * e * w == 0) & (n * s * w == 0)
     )
-    return (neighbours >= 2) & (neighbours <= 6) & (rises == 1) & sides
+    rule: Array = (neighbours >= 2) & (neighbours <= 6) & (rises == 1) & sides
+    return rule
 
 
 def _corner(turn: int) -> Array:
@@ -29,7 +30,8 @@ def _corner(turn: int) -> Array:
     Its neighbours on two sides touch each other diagonally, so the line holds without it.
     """
     bits = (np.arange(256)[:, None] >> ((np.arange(8) + turn) % 8)) & 1
-    return (bits[:, 0] & bits[:, 2] & ~(bits[:, 4] | bits[:, 5] | bits[:, 6]) & 1) == 1
+    rule: Array = (bits[:, 0] & bits[:, 2] & (1 - (bits[:, 4] | bits[:, 5] | bits[:, 6]))) == 1
+    return rule
 
 
 _RULES = (_rule(0), _rule(1))
@@ -114,7 +116,8 @@ def _centred(position: Array, label: Array, count: int) -> Array:
     high = np.full(count, -1)
     np.minimum.at(low, label, position)
     np.maximum.at(high, label, position)
-    return (2 * position - (low + high)[label]).astype(np.float64)
+    centred: Array = (2 * position - (low + high)[label]).astype(np.float64)
+    return centred
 
 
 def _first_sign(*values: Array) -> Array:

@@ -186,6 +186,7 @@ def _crossings(darkness: Array, darkest: Array, level: Array) -> tuple[Array, Ar
     def reach(edge: Array, step: int) -> Array:
         inner, outer = _at(darkness, edge), _at(darkness, edge + step)
         part = np.clip((inner - level) / np.maximum(inner - outer, 1e-6), 0, 1)
-        return np.clip(edge + step * part, 0, last)
+        place: Array = np.clip(edge + step * part, 0, last)
+        return place
 
     return reach(low, -1), reach(high, 1)

@@ -1,0 +1,120 @@
+"""Set the free ends of centre lines where the photograph says that the crack ends.
+
+A mask that is a pixel or two too fat or too lean also ends too far out or too early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from scipy.ndimage import map_coordinates
+
+from crackseg.metrology.centreline import Line, end_direction, resample
+from crackseg.metrology.sampling import to_grey
+from crackseg.records import Array, Window
+
+_INSIDE_PX, _OUTSIDE_PX = 12.0, 6.0  # stretch looked at before and beyond the mask's end
+_REFERENCE_PX = 5.0  # up to this far before the mask's end the crack is taken to be whole
+_SIDE_PX = 6.0  # of concrete on either side
+_STEP_PX = 0.5
+_CLEAR = 4.0  # the crack must stand out from the noise of the strip by this factor
+
+
+def refine_ends(
+    lines: list[Line], shape: tuple[int, int], image: Callable[[Window], Array]
+) -> list[Line]:
+    """Return the lines with every free end moved to where the darkness falls to one half.
+
+    An end stays where the mask has it when no clear line is seen, or when no end is seen within
+    a few pixels.
+
+    Args:
+        lines: centre lines; ends that are not free stay.
+        shape: (H, W) of the picture.
+        image: reads a window of the photograph.
+    """
+    return [_refine(line, shape, image) for line in lines]
+
+
+def _refine(line: Line, shape: tuple[int, int], image: Callable[[Window], Array]) -> Line:
+    points = line.points
+    for side in (0, 1):
+        if line.free[side]:
+            path = points[::-1] if side == 0 else points
+            path = _move_end(path, line.radius_px, shape, image)
+            points = path[::-1] if side == 0 else path
+    return line if points is line.points else replace(line, points=points)
+
+
+def _move_end(
+    path: Array, radius: float, shape: tuple[int, int], image: Callable[[Window], Array]
+) -> Array:
+    inside = min(_INSIDE_PX + radius, 0.5 * len(path))
+    if inside < _REFERENCE_PX + 3:
+        return path
+    origin, direction = end_direction(path, radius)
+    along = np.arange(-inside, _OUTSIDE_PX + 1e-6, _STEP_PX)
+    strip = _strip(origin, direction, along, radius, shape, image)
+    if strip is None:
+        return path
+    stop = _stop(along, strip, radius)
+    if stop is None:
+        return path
+    if stop > 0:
+        return resample(np.concatenate([path[:-1], [origin, origin + stop * direction]]))
+    at = np.append(0.0, np.cumsum(np.hypot(*np.diff(path, axis=0).T)))
+    last = [np.interp(at[-1] + stop, at, path[:, k]) for k in (0, 1)]
+    return resample(np.concatenate([path[at < at[-1] + stop - 0.25], [last]]))
+
+
+def _strip(
+    origin: Array,
+    direction: Array,
+    along: Array,
+    radius: float,
+    shape: tuple[int, int],
+    image: Callable[[Window], Array],
+) -> Array | None:
+    """Return the (N, K) grey values around an end, or None where the picture ends as well."""
+    half = np.ceil(radius) + 3 + _SIDE_PX
+    across = np.arange(-half, half + 0.5)
+    normal = np.array([-direction[1], direction[0]])
+    grid = origin + along[:, None, None] * direction + across[None, :, None] * normal
+    low = np.floor(grid.min(axis=(0, 1))).astype(int)
+    high = np.ceil(grid.max(axis=(0, 1))).astype(int) + 1
+    if (low < 0).any() or high[0] > shape[0] or high[1] > shape[1]:
+        return None
+    window = Window(
+        row=int(low[0]), col=int(low[1]), height=int(high[0] - low[0]), width=int(high[1] - low[1])
+    )
+    place = np.moveaxis(grid - low, -1, 0)
+    strip: Array = map_coordinates(
+        to_grey(image(window)), place, order=1, prefilter=False, mode="nearest"
+    )
+    return strip
+
+
+def _stop(along: Array, strip: Array, radius: float) -> float | None:
+    """Return where the crack ends along the strip, or None where that cannot be seen."""
+    side = int(_SIDE_PX)
+    outer = np.concatenate([strip[:, :side], strip[:, -side:]], axis=1)
+    base = max(float(np.median(outer)), 1.0)
+    level = outer.mean(axis=1)
+    darkness = (1 - strip[:, side:-side] / np.maximum(level, 0.2 * base)[:, None]).sum(axis=1)
+    darkness = np.convolve(np.pad(darkness, 2, mode="edge"), np.full(5, 0.2), "valid")
+    whole = darkness[along <= -_REFERENCE_PX - radius]
+    if not len(whole):
+        whole = darkness[: max(3, len(along) // 4)]
+    reference = float(np.median(whole))
+    noise = float(np.std(outer - level[:, None])) / base * np.sqrt(strip.shape[1] - 2 * side)
+    if reference < _CLEAR * noise / np.sqrt(5 * _STEP_PX):
+        return None
+    start = int(np.searchsorted(along, -_REFERENCE_PX - radius))
+    below = np.flatnonzero(darkness[start:] < 0.5 * reference)
+    if not len(below) or below[0] == 0:
+        return None
+    k = start + int(below[0])
+    fall = (0.5 * reference - darkness[k]) / (darkness[k - 1] - darkness[k])
+    return float(along[k] - _STEP_PX * fall)
