@@ -11,7 +11,10 @@ from crackseg.records import Array
 def _rule(side: int) -> Array:
     """Return the (256,) table: neighbourhood code -> whether the pixel goes in this half pass.
 
-    Source: Zhang and Suen 1984, conditions (a)-(d) and (c')-(d'); bit k = direction k from N.
+    Bit k is the neighbour in direction k, from N clockwise.
+
+    Source: Zhang and Suen 1984, conditions (a)-(d) and (c')-(d'), with three neighbours at least
+        after Lü and Wang 1986: with two, diagonal lines of even width vanish whole.
     """
     bits = (np.arange(256)[:, None] >> np.arange(8)) & 1
     neighbours = bits.sum(axis=1)
@@ -20,7 +23,7 @@ def _rule(side: int) -> Array:
     sides = (
         (n * e * s == 0) & (e * s * w == 0) if side == 0 else (n * e * w == 0) & (n * s * w == 0)
     )
-    rule: Array = (neighbours >= 2) & (neighbours <= 6) & (rises == 1) & sides
+    rule: Array = (neighbours >= 3) & (neighbours <= 6) & (rises == 1) & sides
     return rule
 
 
