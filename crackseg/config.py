@@ -99,7 +99,7 @@ class ScaleOptions:
     geotiff_unit_m: float | None = None  # map unit in metres when the raster has no CRS
     face_batter: float | None = None  # horizontal over vertical: 0 = a vertical face
     face_azimuth_deg: float | None = None  # compass direction the face looks to
-    use_metadata: bool = True  # laser distance and focal length from EXIF / XMP
+    use_metadata: bool = True  # what the file says: georeference, laser distance, focal length
 
     def __post_init__(self) -> None:
         for name in ("mm_per_px", "distance_m", "marker_mm", "geotiff_unit_m"):

@@ -517,7 +517,8 @@ def mutants(count: int, seed: int) -> Any:
     for index in range(count):
         data = bytearray(originals[index % len(originals)])
         for _ in range(random_.choice((1, 1, 2, 4, 16))):
-            at = random_.randrange(len(data) if random_.random() < 0.5 else 100)
+            reach = len(data) if random_.random() < 0.5 else min(100, len(data))
+            at = random_.randrange(reach)
             action = random_.randrange(5)
             if action == 0:
                 data[at] = random_.randrange(256)
