@@ -27,6 +27,7 @@ _EDGE_SHARE = 0.3  # of the deepest darkness: where the crack's stretch of the p
 _EDGE_NOISE = 3.0  # ... but not within the noise of the background
 _SEARCH_PX = 4.0  # the crack's middle is at most this far from the profile's
 _FAINT = 0.04  # shallower than this is no dark line
+_SOFT_FLANK_PX = 1.1  # a flank softer than this has a tail beyond the next sample
 _ROUNDS = 3  # background and extent depend on each other and settle in three rounds
 # Width of a flank over its slope tells a plateau from a blurred line (3.6 for a Gaussian).
 _PLATEAU_RATIO, _PLATEAU_PX = (5.0, 7.0), (3.0, 5.0)
@@ -34,6 +35,7 @@ _HALF_LEVEL_PX = (3.0, 6.0)  # the integral below, the half-level width above, b
 # What field measurements scatter beyond noise and interior: px, and per px of width.
 # Fitted in data/fit_width_uncertainty.py, checked by site (docs/accuracy.md).
 _MODEL_U_PX, _MODEL_U_REL = 0.18, 0.11
+_MODEL_WIDEST_PX = 6.0  # few field cracks are wider: from here the edges alone make the error
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Widths:
     model_u_px: Array  # (N,) standard uncertainty that neighbouring stations share
     dark: Array  # (N,) bool, False where nothing is clearly darker than its surroundings
     centre_px: Array  # (N,) float, middle of the dark stretch from the profile's middle
+    interior: Array  # (N,) 0..1, deepest darkness seen
+    shown: Array  # (N,) 0..1, how far that is the darkness of the interior
 
     @property
     def u_px(self) -> Array:
@@ -53,12 +57,16 @@ class Widths:
         return u
 
 
-def widths_from_profiles(profiles: Array, guess_px: Array | None = None) -> Widths:
+def widths_from_profiles(
+    profiles: Array, guess_px: Array | None = None, interior: Array | None = None
+) -> Widths:
     """Return the crack width of each profile.
 
     Args:
         profiles: (N, P) grey values 0..255 at 1-px spacing, P >= 9, the crack near the middle.
         guess_px: (N,) width of the mask there: the crack is looked for within it.
+        interior: (N,) darkness of the interior where the profile does not show it, nan where
+            that is not known either; None: known nowhere.
     """
     profiles = np.asarray(profiles, dtype=np.float32)
     search = np.full(len(profiles), _SEARCH_PX)
@@ -66,27 +74,38 @@ def widths_from_profiles(profiles: Array, guess_px: Array | None = None) -> Widt
         search = np.maximum(search, 0.5 * np.asarray(guess_px) + 2)
     darkest = _darkest(profiles, search)
     darkness, low, high, noise = _darkness(profiles, darkest)
-    at = np.arange(profiles.shape[1])
-    inside = (at >= low[:, None]) & (at <= high[:, None])
-    near = (at >= low[:, None] - 1) & (at <= high[:, None] + 1)
+    seen, shown, flank = _interior(darkness, low, high, darkest)
+    assumed = np.full(len(profiles), np.nan) if interior is None else interior
+    known = np.isfinite(assumed)
+    depth = np.maximum(seen, (1 - shown) * np.where(known, assumed, INTERIOR) + shown * seen)
+    tail = np.where(flank > _SOFT_FLANK_PX, 2, 1)  # samples beyond the stretch that still count
+    near = _between(darkness, low - tail, high + tail)
     total = np.clip(np.where(near, darkness, 0), -1, 1).sum(axis=1)
-    peak = _at(darkness, darkest)
-    depth, shown = _interior(darkness, inside, near, darkest, high - low + 1)
     integral = total / depth
     left, right = _crossings(darkness, darkest, 0.5 * depth)
-    share = shown * _ramp(integral, _HALF_LEVEL_PX)
+    share = _ramp(integral, _HALF_LEVEL_PX)
     width = np.maximum((1 - share) * integral + share * (right - left), 0)
-    stretch = near.sum(axis=1)
-    integral_u = noise * np.sqrt(stretch + stretch**2 / (2 * _BACKGROUND_PX)) / depth
-    half_u = 2 * noise  # a flank falls over about 2 px: each edge shifts by noise times that
-    interior_u = (1 - shown) * width * INTERIOR_U / INTERIOR
+    samples = near.sum(axis=1)
+    integral_u = noise * np.sqrt(samples + samples**2 / (2 * _BACKGROUND_PX)) / depth
+    half_u = noise * np.sqrt(2) * np.maximum(flank, 0.5)  # level noise over the flank's slope
+    interior_u = (1 - shown) * width * np.where(known, 0.5, 1.0) * INTERIOR_U / INTERIOR
+    model_u = _MODEL_U_REL * np.minimum(width, _MODEL_WIDEST_PX)
     return Widths(
         width_px=width,
         noise_u_px=(1 - share) * integral_u + share * half_u,
-        model_u_px=np.sqrt(_MODEL_U_PX**2 + (_MODEL_U_REL * width) ** 2 + interior_u**2),
-        dark=(peak > np.maximum(_FAINT, _EDGE_NOISE * noise)) & (total > 0),
+        model_u_px=np.sqrt(_MODEL_U_PX**2 + model_u**2 + interior_u**2),
+        dark=(_at(darkness, darkest) > np.maximum(_FAINT, _EDGE_NOISE * noise)) & (total > 0),
         centre_px=0.5 * (left + right) - (profiles.shape[1] - 1) / 2,
+        interior=seen,
+        shown=shown,
     )
+
+
+def _between(rows: Array, low: Array, high: Array) -> Array:
+    """Return the (N, P) mask of the samples from ``low`` to ``high``."""
+    at = np.arange(rows.shape[1])
+    between: Array = (at >= low[:, None]) & (at <= high[:, None])
+    return between
 
 
 def _darkest(profiles: Array, search: Array) -> Array:
@@ -159,17 +178,22 @@ def _background(profiles: Array, low: Array, high: Array, at: Array) -> tuple[Ar
 
 
 def _interior(
-    darkness: Array, inside: Array, near: Array, darkest: Array, samples: Array
-) -> tuple[Array, Array]:
-    """Return the (N,) darkness of the crack's interior and, 0..1, how far the profile shows it."""
+    darkness: Array, low: Array, high: Array, darkest: Array
+) -> tuple[Array, Array, Array]:
+    """Return the (N,) deepest darkness, how far that is the interior's (0..1), and the blur.
+
+    The blur is the standard deviation that the steeper flank would have as a blurred edge, px.
+    """
+    inside = _between(darkness, low, high)
     smooth = np.where(inside, _blur(darkness), -1).max(axis=1)
     deepest = np.where(inside, darkness, -1).max(axis=1)
-    seen = np.clip(np.where(samples >= 5, smooth, deepest), 0.01, 1)
-    slope = np.where(near[:, :-1], np.abs(np.diff(darkness, axis=1)), 0).max(axis=1)
+    seen = np.clip(np.where(high - low >= 4, smooth, deepest), 0.01, 1)
+    near = _between(darkness[:, :-1], low - 1, high)
+    slope = np.where(near, np.abs(np.diff(darkness, axis=1)), 0).max(axis=1)
+    flank = seen / np.maximum(np.sqrt(2 * np.pi) * slope, 1e-3)
     left, right = _crossings(darkness, darkest, 0.5 * seen)
-    flank = seen / np.maximum(np.sqrt(2 * np.pi) * slope, 1e-3)  # sigma of the blur
     shown = _ramp((right - left) / flank, _PLATEAU_RATIO) * _ramp(right - left, _PLATEAU_PX)
-    return np.maximum(seen, (1 - shown) * INTERIOR + shown * seen), shown
+    return seen, shown, flank
 
 
 def _ramp(value: Array, ends: tuple[float, float]) -> Array:
