@@ -1,9 +1,9 @@
 """Render the sample photographs and their truth: ``python data/make_samples.py [FOLDER]``.
 
-Each scene is a concrete wall (``concrete.py``) with cracks of known course and width. The edge of
-a crack lies where its darkness falls to half: cracks are laid over the displayed picture by exact
-pixel coverage, before lens blur and noise. ``truth.json`` holds for each crack its length along
-the centre line (px), its mean and maximum width (px; the maximum of the width averaged over 5 px
+Each scene is a concrete wall (``concrete.py``) with cracks of known course and width. Cracks
+are laid over the displayed picture by exact pixel coverage, before lens blur and noise: the edge
+of a crack lies where its darkness falls to half. ``truth.json`` holds each crack's length along
+the centre line (px), its mean width (area over length) and its maximum width (averaged over 5 px
 along the crack) and the scale of each picture (mm per px).
 """
 
@@ -23,28 +23,25 @@ from concrete import LIME, RUST, WET, Wall
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
-from scipy.spatial import cKDTree
+
+from crackseg.metrology.phantoms import Look, Stroke, draw
 
 Array = NDArray[np.float64]
 STEP_PX = 0.25  # distance of neighbouring stations along a course
-SUPER = 4  # sub-pixels per pixel and direction when coverage is counted
+INSIDE = 0.07  # grey inside a crack over that of the concrete, as field profiles show it
 
 
 @dataclass(frozen=True)
-class Stroke:
-    """One unbranched stretch of crack: stations (row, col) and the two half widths at each."""
+class Line:
+    """One unbranched stretch of crack: its smooth course and the torn stroke that is drawn."""
 
-    course: Array  # (N, 2)
-    left_px: Array  # (N,)
-    right_px: Array  # (N,)
+    course: Array  # (N, 2) row, col
+    drawn: Stroke
 
     @property
     def length_px(self) -> float:
+        """Length of the smooth course."""
         return float(np.linalg.norm(np.diff(self.course, axis=0), axis=1).sum())
-
-    @property
-    def width_px(self) -> Array:
-        return self.left_px + self.right_px
 
 
 def course_between(
@@ -77,88 +74,64 @@ def _even(path: Array) -> Array:
     return np.column_stack([np.interp(at, along, path[:, axis]) for axis in (0, 1)])
 
 
-def stroke(
+def line(
     rng: np.random.Generator,
     course: Array,
     *,
     widths_px: tuple[float, float],
     tips: tuple[bool, bool] = (False, False),
     vary: float = 0.15,
-) -> Stroke:
+) -> Line:
     """Return the course opened from ``widths_px[0]`` at its start to ``widths_px[1]`` at its end.
 
-    At a tip the crack closes to 55 % over the last 14 px.
+    At a tip the crack closes to 55 % over the last 14 px. The two edges are torn independently.
     """
     count = len(course)
     swell = gaussian_filter1d(rng.normal(0, 1, count), 35 / STEP_PX)
     swell += 0.6 * gaussian_filter1d(rng.normal(0, 1, count), 9 / STEP_PX)
     width = np.linspace(*widths_px, count) * np.exp(vary * swell / swell.std())
     at = np.arange(count) * STEP_PX
-    for open_here, distance in zip(tips, (at, at[::-1]), strict=True):
-        if open_here:
+    for closes, distance in zip(tips, (at, at[::-1]), strict=True):
+        if closes:
             width *= 0.55 + 0.45 * np.clip(distance / 14, 0, 1)
-    halves = []
-    for _ in range(2):
-        rough = gaussian_filter1d(rng.normal(0, 1, count), 1.5 / STEP_PX)
-        chips = np.clip(gaussian_filter1d(rng.normal(0, 1, count), 2.5 / STEP_PX) * 4 - 1.1, 0, 1)
-        torn = 0.14 * rough / rough.std() + 0.30 * (chips - chips.mean())
-        halves.append(np.clip(width / 2 + np.sqrt(width) * torn, 0.3, None))
-    return Stroke(course, *halves)
+    left, right = (np.clip(width / 2 + np.sqrt(width) * _torn(rng, count), 0.3, None) for _ in "lr")
+    tangent = np.gradient(course, axis=0)
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+    normal = np.column_stack([tangent[:, 1], -tangent[:, 0]])
+    middle = course + normal * ((left - right) / 2)[:, None]
+    return Line(course, Stroke(points=middle, width_px=left + right))
 
 
-def inside_only(line: Stroke, shape: tuple[int, int]) -> Stroke:
-    """Return the part of a stroke whose stations lie in the picture."""
-    kept = ((line.course > -0.5) & (line.course < np.array(shape) - 0.5)).all(axis=1)
-    return Stroke(line.course[kept], line.left_px[kept], line.right_px[kept])
+def _torn(rng: np.random.Generator, count: int) -> Array:
+    rough = gaussian_filter1d(rng.normal(0, 1, count), 1.5 / STEP_PX)
+    chips = np.clip(gaussian_filter1d(rng.normal(0, 1, count), 2.5 / STEP_PX) * 4 - 1.1, 0, 1)
+    return 0.14 * rough / rough.std() + 0.30 * (chips - chips.mean())
 
 
-def coverage(strokes: list[Stroke], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Return (H, W) the share of each pixel that the strokes cover."""
-    cover = np.zeros(shape, np.float32)
-    for line in strokes:
-        for first in range(0, len(line.course), 400):
-            part = slice(first, first + 401)
-            _cover(cover, line.course[part], line.left_px[part], line.right_px[part])
-    return cover
+def inside_only(stretch: Line, shape: tuple[int, int]) -> Line:
+    """Return the part of a line whose stations lie in the picture."""
+    kept = ((stretch.course > -0.5) & (stretch.course < np.array(shape) - 0.5)).all(axis=1)
+    drawn = Stroke(points=stretch.drawn.points[kept], width_px=stretch.drawn.width_px[kept])
+    return Line(stretch.course[kept], drawn)
 
 
-def _cover(cover: NDArray[np.float32], course: Array, left: Array, right: Array) -> None:
-    """Raise the coverage where one piece of a stroke lies."""
-    margin = float(max(left.max(), right.max())) + 2
-    top, first = np.maximum(np.floor(course.min(axis=0) - margin), 0).astype(int)
-    bottom = min(int(course[:, 0].max() + margin) + 1, cover.shape[0])
-    last = min(int(course[:, 1].max() + margin) + 1, cover.shape[1])
-    if bottom <= top or last <= first or len(course) < 3:
-        return
-    sub = (np.arange(SUPER) + 0.5) / SUPER - 0.5
-    rows = (np.arange(top, bottom)[:, None] + sub).ravel()
-    cols = (np.arange(first, last)[:, None] + sub).ravel()
-    points = np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1).reshape(-1, 2)
-    distance, nearest = cKDTree(course).query(points, distance_upper_bound=margin)
-    near = np.isfinite(distance)
-    nearest, points = nearest[near], points[near]
-    tangent = np.gradient(course, axis=0)[nearest]
-    offset = points - course[nearest]
-    side = tangent[:, 1] * offset[:, 0] - tangent[:, 0] * offset[:, 1]
-    covered = np.zeros(near.shape, np.float32)
-    covered[near] = distance[near] <= np.where(side > 0, left[nearest], right[nearest])
-    share = covered.reshape(bottom - top, SUPER, last - first, SUPER).mean(axis=(1, 3))
-    np.maximum(cover[top:bottom, first:last], share, out=cover[top:bottom, first:last])
+def coverage(crack: list[Line], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return (H, W) the share of each pixel that a crack covers."""
+    strokes = [stretch.drawn for stretch in crack]
+    look = Look(blur_px=0, noise=0)
+    return np.asarray(draw(shape, strokes, look, np.random.default_rng(0)).coverage)
 
 
 def lay(
-    picture: NDArray[np.float32], strokes: list[Stroke], rng: np.random.Generator
+    picture: NDArray[np.float32], cover: NDArray[np.float32], rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Return the displayed picture with cracks: dark inside, chipped rims, a faint halo."""
-    cover = coverage(strokes, picture.shape[:2])
     rim = cv2.GaussianBlur(cover, (0, 0), 1.8) * (1 - cover)
     lit = np.clip(np.roll(cover, (2, 2), axis=(0, 1)) - cover, 0, 1)
     chips = concrete.fractal(rng, cover.shape, beta=1.2, band_px=(3, 30))
-    halo = cv2.GaussianBlur(cover, (0, 0), 9)
-    around = picture * (1 + 0.10 * lit + 0.22 * rim * chips - 0.12 * halo)[..., None]
-    depth = 0.16 + 0.06 * concrete.fractal(rng, cover.shape, beta=1.8, band_px=(3, 80))
-    dark = np.clip(depth, 0.07, 0.29)[..., None] * np.float32([1.0, 0.95, 0.88])
-    dark = dark * (0.45 + 0.55 * picture.mean(axis=-1, keepdims=True) / 0.6)
+    around = picture * (1 + 0.08 * lit + 0.20 * rim * chips)[..., None]
+    left = INSIDE + 0.025 * concrete.fractal(rng, cover.shape, beta=1.8, band_px=(3, 80))
+    dark = picture * np.clip(left, 0.02, 0.14)[..., None] * np.float32([1.0, 0.95, 0.88])
     return np.asarray(around * (1 - cover[..., None]) + dark * cover[..., None], np.float32)
 
 
@@ -167,7 +140,8 @@ class Scene:
     """A finished photograph with the truth about it."""
 
     pixels: NDArray[np.uint8]
-    cracks: list[list[Stroke]]
+    cracks: list[list[Line]]
+    areas_px2: list[float]
     mm_per_px: float | None
 
 
@@ -187,7 +161,7 @@ def hair_crack(rng: np.random.Generator) -> Scene:
     picture = concrete.expose(wall, sun=(-0.9, -0.9), ambient=0.42, gain=1.12)
     cracks = [
         [
-            stroke(
+            line(
                 rng,
                 course_between(rng, (-8, 560), (905, 760), wander=0.34),
                 widths_px=(3.0, 1.9),
@@ -195,7 +169,7 @@ def hair_crack(rng: np.random.Generator) -> Scene:
             ),
         ],
         [
-            stroke(
+            line(
                 rng,
                 course_between(rng, (610, 1608), (820, 905), wander=0.34),
                 widths_px=(2.6, 1.8),
@@ -226,7 +200,7 @@ def lift_joint(rng: np.random.Generator) -> Scene:
     upper = course_between(rng, (-8, 900), (452, 850), wander=0.36)
     lower = course_between(rng, (452, 850), (1208, 690), wander=0.36)
     whole = _even(np.vstack([upper, lower[1:]]))
-    cracks = [[stroke(rng, whole, widths_px=(4.0, 6.5))]]
+    cracks = [[line(rng, whole, widths_px=(4.0, 6.5))]]
     return _finish(picture, cracks, rng, mm_per_px=0.20, blur_px=0.66, noise=1.9)
 
 
@@ -249,8 +223,8 @@ def moss_and_shade(rng: np.random.Generator) -> Scene:
     branch = course_between(rng, (float(fork[0]), float(fork[1])), (90, 1250), wander=0.32)
     cracks = [
         [
-            stroke(rng, trunk, widths_px=(9.0, 5.0)),
-            stroke(rng, branch, widths_px=(5.0, 2.8), tips=(False, True)),
+            line(rng, trunk, widths_px=(9.0, 5.0)),
+            line(rng, branch, widths_px=(5.0, 2.8), tips=(False, True)),
         ]
     ]
     return _finish(picture, cracks, rng, mm_per_px=0.25, blur_px=0.7, noise=2.0)
@@ -303,8 +277,8 @@ def dam_face(rng: np.random.Generator) -> Scene:
     fork = trunk[int(len(trunk) * 0.5)]
     cracks = [
         [
-            stroke(rng, trunk, widths_px=(7.5, 3.0), tips=(False, True)),
-            stroke(
+            line(rng, trunk, widths_px=(7.5, 3.0), tips=(False, True)),
+            line(
                 rng,
                 course_between(rng, (float(fork[0]), float(fork[1])), (2130, 3980), wander=0.34),
                 widths_px=(4.5, 2.6),
@@ -312,7 +286,7 @@ def dam_face(rng: np.random.Generator) -> Scene:
             ),
         ],
         [
-            stroke(
+            line(
                 rng,
                 course_between(rng, (1320, -8), (1990, 1330), wander=0.34),
                 widths_px=(4.2, 2.4),
@@ -320,7 +294,7 @@ def dam_face(rng: np.random.Generator) -> Scene:
             )
         ],
         [
-            stroke(
+            line(
                 rng,
                 course_between(rng, (3655, 4490), (1190, 4870), wander=0.34),
                 widths_px=(8.5, 4.0),
@@ -328,7 +302,7 @@ def dam_face(rng: np.random.Generator) -> Scene:
             )
         ],
         [
-            stroke(
+            line(
                 rng,
                 course_between(rng, (2760, 650), (3290, 2020), wander=0.34),
                 widths_px=(2.6, 3.4),
@@ -355,7 +329,7 @@ def drone_photo(rng: np.random.Generator) -> Scene:
     picture = concrete.expose(wall, sun=(-0.8, 1.0), ambient=0.44, gain=1.18)
     cracks = [
         [
-            stroke(
+            line(
                 rng,
                 course_between(rng, (210, 1448), (1190, 420), wander=0.34),
                 widths_px=(5.5, 2.6),
@@ -363,7 +337,7 @@ def drone_photo(rng: np.random.Generator) -> Scene:
             )
         ],
         [
-            stroke(
+            line(
                 rng,
                 course_between(rng, (1928, 620), (1440, 1010), wander=0.32),
                 widths_px=(4.0, 2.4),
@@ -399,7 +373,7 @@ def _water(
 
 def _finish(
     picture: NDArray[np.float32],
-    cracks: list[list[Stroke]],
+    cracks: list[list[Line]],
     rng: np.random.Generator,
     *,
     mm_per_px: float,
@@ -407,13 +381,12 @@ def _finish(
     noise: float,
 ) -> Scene:
     shape = picture.shape[:2]
-    strokes = [line for crack in cracks for line in crack]
-    if strokes:
-        picture = lay(picture, strokes, rng)
+    covers = [coverage(crack, shape) for crack in cracks]
+    if covers:
+        picture = lay(picture, np.maximum.reduce(covers), rng)
     pixels = concrete.photograph(picture, rng, blur_px=blur_px, noise=noise)
-    return Scene(
-        pixels, [[inside_only(line, shape) for line in crack] for crack in cracks], mm_per_px
-    )
+    inside = [[inside_only(stretch, shape) for stretch in crack] for crack in cracks]
+    return Scene(pixels, inside, [float(cover.sum()) for cover in covers], mm_per_px)
 
 
 # The drone's facts: laser distance over focal length in pixels is the size of a pixel.
@@ -470,18 +443,18 @@ def _exif() -> Image.Exif:
 def truth(scene: Scene) -> dict[str, Any]:
     """Return what is true of a scene, cracks from the left to the right."""
     cracks = []
-    for lines in scene.cracks:
-        length = sum(line.length_px for line in lines)
-        mean = sum(float(line.width_px.mean()) * line.length_px for line in lines) / length
+    for lines, area_px2 in zip(scene.cracks, scene.areas_px2, strict=True):
+        length = sum(stretch.length_px for stretch in lines)
         widest = max(
-            float(uniform_filter1d(line.width_px, int(5 / STEP_PX)).max()) for line in lines
+            float(uniform_filter1d(stretch.drawn.width_px, int(5 / STEP_PX)).max())
+            for stretch in lines
         )
-        points = np.vstack([line.course for line in lines])
+        points = np.vstack([stretch.course for stretch in lines])
         (top, left), (bottom, right) = points.min(axis=0), points.max(axis=0)
         cracks.append(
             {
                 "length_px": round(length, 1),
-                "width_mean_px": round(mean, 2),
+                "width_mean_px": round(area_px2 / length, 2),
                 "width_max_px": round(widest, 2),
                 "branches": 1 if len(lines) == 1 else 2 * len(lines) - 1,
                 "box": [round(float(v), 1) for v in (top, left, bottom, right)],

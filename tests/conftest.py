@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from crackseg.config import AnalyzeOptions, to_plain
+from crackseg.inference.models import write_card, write_probe
 from crackseg.records import (
     Branch,
     Crack,
     ImageInfo,
     Measure,
+    ModelCard,
     Notice,
     Report,
     Scale,
@@ -23,6 +26,7 @@ from crackseg.records import (
     Window,
 )
 
+BIN = WidthClass(document="bins", label="0.5 to 1 mm", verified=False)
 SAMPLES = Path(__file__).parent.parent / "data" / "samples"
 
 
@@ -78,7 +82,7 @@ def make_crack(number: int, *, row: int, col: int, length: int, scale: Scale | N
         pattern="single",
         touches_border=col == 0,
         probability_mean=0.9,
-        width_classes=(WidthClass(document="bins", label="0.5 to 1 mm", verified=False),),
+        width_classes=() if k is None else (BIN,),
         flags=("touches_border",) if col == 0 else (),
     )
 
@@ -134,3 +138,65 @@ def make_report(tmp_path: Path) -> Callable[..., Report]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def dark_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder whose network calls every pixel darker than grey 90 a crack."""
+    onnx = pytest.importorskip("onnx")
+    node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    level = onnx.numpy_helper.from_array(np.float32(90), "level")
+    nodes = [
+        node("Cast", ["image"], ["float"], to=onnx.TensorProto.FLOAT),
+        node("ReduceMean", ["float"], ["grey"], axes=[3], keepdims=0),
+        node("Sub", ["level", "grey"], ["logits"]),
+        node("Sigmoid", ["logits"], ["probability"]),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "dark",
+        [value("image", onnx.TensorProto.UINT8, ["n", "h", "w", 3])],
+        [value("probability", onnx.TensorProto.FLOAT, ["n", "h", "w"])],
+        [level],
+    )
+    opset = [onnx.helper.make_opsetid("", 17)]
+    folder = tmp_path_factory.mktemp("models") / "dark"
+    folder.mkdir()
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), folder / "model.onnx"
+    )
+    image = np.full((1, 32, 32, 3), 80, np.uint8)
+    write_probe(folder, image, np.full((1, 32, 32), 1 / (1 + np.exp(-10.0)), np.float32))
+    card = ModelCard(
+        name="dark",
+        version="1",
+        network="dark",
+        network_arguments={},
+        input_multiple=32,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        threshold=0.5,
+        threshold_low=0.3,
+        tile_px=128,
+        sha256={},
+        intended_use="tests",
+        limits="everything",
+    )
+    write_card(folder, card)
+    return folder
+
+
+def draw_photo(path: Path, *, cracks: int = 1, size: tuple[int, int] = (260, 180)) -> Path:
+    """Write a plain grey photograph with straight dark cracks of 4 px; return its path."""
+    picture = Image.new("RGB", size, (160, 158, 155))
+    for n in range(cracks):
+        ImageDraw.Draw(picture).line([(30, 40 + 50 * n), (200, 60 + 50 * n)], (20, 20, 20), 4)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+    return path
+
+
+@pytest.fixture
+def photo() -> Callable[..., Path]:
+    """The function ``draw_photo``."""
+    return draw_photo

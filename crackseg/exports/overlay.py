@@ -166,7 +166,7 @@ class _Box:
 
 def _draw_label(picture: Array, crack: Crack, factor: float, pen: _Pen, taken: list[_Box]) -> None:
     """Write number and largest width beside the widest place, the number alone if tight."""
-    anchor = crack.width_max_at or _middle(crack)
+    anchor = widest_place(crack)
     row, col = round(anchor[0] * factor), round(anchor[1] * factor)
     for text in (wording.label(crack), str(crack.id)):
         tag = _tag(text, pen.font_px)
@@ -183,7 +183,10 @@ def _draw_label(picture: Array, crack: Crack, factor: float, pen: _Pen, taken: l
         return
 
 
-def _middle(crack: Crack) -> tuple[float, float]:
+def widest_place(crack: Crack) -> tuple[float, float]:
+    """Return (row, col) of the largest width, or of a pixel of a crack without a width."""
+    if crack.width_max_at is not None:
+        return crack.width_max_at
     rows, cols = np.nonzero(crack.mask)
     at = len(rows) // 2
     return float(rows[at] + crack.window.row), float(cols[at] + crack.window.col)

@@ -164,10 +164,7 @@ def unmeasured(report: Report) -> list[str]:
 
 def _crack(report: Report, crack: Crack, image: OpenImage | None) -> dict[str, Any]:
     """Return what the table and the close-ups say of one crack."""
-    row, col = crack.width_max_at or (
-        crack.window.row + crack.window.height / 2,
-        crack.window.col + crack.window.width / 2,
-    )
+    row, col = overlay.widest_place(crack)
     angle = crack.orientation_deg
     shown: dict[str, Any] = {
         "id": crack.id,
@@ -184,13 +181,18 @@ def _crack(report: Report, crack: Crack, image: OpenImage | None) -> dict[str, A
             {"label": entry.label or "–", "verified": entry.verified}
             for entry in crack.width_classes
         ],
-        "flags": [FLAGS.get(flag, flag.replace("_", " ")) for flag in crack.flags],
+        "flags": [FLAGS.get(flag, flag.replace("_", " ")) for flag in _remarks(crack)],
         "plain": None,
         "outlined": None,
     }
     if image is not None:
         shown["plain"], shown["outlined"] = _close_ups(report, crack, image, (row, col))
     return shown
+
+
+def _remarks(crack: Crack) -> list[str]:
+    border = ["touches_border"] if crack.touches_border else []
+    return list(dict.fromkeys([*border, *crack.flags]))
 
 
 def place_in_words(down: float, across: float) -> str:

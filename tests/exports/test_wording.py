@@ -1,0 +1,41 @@
+"""Figures carry the digits that their uncertainty justifies."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crackseg.exports import wording
+from crackseg.records import Measure
+
+
+@pytest.mark.parametrize(
+    ("value", "u", "text"),
+    [
+        (2.413, 0.123, "2.41 ± 0.12 mm"),
+        (2.413, 0.3, "2.4 ± 0.3 mm"),
+        (628.2, 26.0, "628 ± 26 mm"),
+        (0.1234, 0.0021, "0.123 ± 0.002 mm"),
+        (5.0, None, "5.00 mm"),
+        (None, None, "–"),
+    ],
+)
+def test_quantity(value: float | None, u: float | None, text: str) -> None:
+    assert wording.quantity(value, u, "mm") == text
+
+
+def test_status_replaces_a_number() -> None:
+    assert wording.measured(Measure(px=0.4, status="below_detection")) == "below detection"
+    assert wording.measured(Measure(px=None, status="not_resolvable")) == "not resolvable"
+
+
+def test_long_lengths_are_in_metres() -> None:
+    assert wording.length(Measure(px=9000, mm=2250, u_px=80, u_mm=46)) == "2.25 ± 0.05 m"
+
+
+@given(st.floats(1e-3, 1e6))
+def test_scale_bar_is_round_and_fits(limit_mm: float) -> None:
+    length = wording.round_length_mm(limit_mm)
+    assert 0.3999 * limit_mm <= length <= limit_mm * (1 + 1e-6)
+    assert f"{length:e}"[0] in "125"

@@ -1,0 +1,167 @@
+"""The chain from an open image to a folder: right figures, right shares, whole folders only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from PIL import Image
+
+from crackseg import pipeline
+from crackseg.config import AnalyzeOptions, read_options
+from crackseg.errors import ImageError
+from crackseg.exports import EXPORTS
+from crackseg.exports.tables import SCHEMA, report_to_dict
+from crackseg.imagery.files import OpenImage, open_image
+from crackseg.inference.models import load_model
+from crackseg.records import Report, Scale
+
+Photo = Callable[..., Path]
+TRUE_LENGTH_PX = float(np.hypot(170, 20))
+
+
+@pytest.fixture
+def image(photo: Photo, tmp_path: Path) -> Iterator[OpenImage]:
+    """An open photograph with two cracks."""
+    with open_image(photo(tmp_path / "wall.png", cracks=2)) as opened:
+        yield opened
+
+
+def options(**values: object) -> AnalyzeOptions:
+    return read_options(AnalyzeOptions, values)
+
+
+def test_analyze_measures_in_mm_and_keeps_the_schema(image: OpenImage, dark_model: Path) -> None:
+    shares: list[float] = []
+    report = pipeline.analyze(
+        image, load_model(dark_model), options(scale={"mm_per_px": 0.5}), shares.append
+    )
+    assert len(report.cracks) == 2
+    for crack in report.cracks:
+        assert crack.length.px == pytest.approx(TRUE_LENGTH_PX, rel=0.03)
+        assert crack.length.mm == pytest.approx(crack.length.px * 0.5)
+        assert crack.width_mean.px == pytest.approx(crack.area_px2 / TRUE_LENGTH_PX, abs=0.4)
+    assert report.totals.length_px == pytest.approx(sum(c.length.px or 0 for c in report.cracks))
+    assert report.totals.analyzed_mm2 == pytest.approx(260 * 180 / 4)
+    assert report.totals.density_m_per_m2 == pytest.approx(
+        1000 * (report.totals.length_mm or 0) / (260 * 180 / 4)
+    )
+    assert shares[-1] == pytest.approx(1.0)
+    assert {"decode", "scale", "forward", "stitch", "mask", "measure"} <= set(report.timing_s)
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(schema).validate(json.loads(json.dumps(report_to_dict(report))))
+
+
+def test_without_scale_there_is_one_warning_and_no_mm(image: OpenImage, dark_model: Path) -> None:
+    report = pipeline.analyze(image, load_model(dark_model), options())
+    assert [n.code for n in report.notices].count("no_scale") == 1
+    assert report.totals.length_mm is None
+    assert report.cracks[0].width_max.mm is None
+
+
+def test_thresholds_come_from_the_card_unless_given(dark_model: Path) -> None:
+    card = load_model(dark_model).card
+    assert pipeline.thresholds(options(), card) == (0.5, 0.3)
+    assert pipeline.thresholds(options(mask={"threshold": 0.2}), card) == (0.2, 0.2)
+    given = options(mask={"threshold": 0.8, "threshold_low": 0.6})
+    assert pipeline.thresholds(given, card) == (0.8, 0.6)
+
+
+def test_measured_mask_agrees_with_analysis(
+    image: OpenImage, dark_model: Path, tmp_path: Path
+) -> None:
+    found = pipeline.analyze(image, load_model(dark_model), options())
+    pipeline.export(found, tmp_path / "out", image, ["mask"])
+    with open_image(tmp_path / "out" / "mask.png") as mask:
+        again = pipeline.measure_mask(mask, image, options())
+    assert again.model is None
+    assert [c.length.px for c in again.cracks] == [c.length.px for c in found.cracks]
+    assert [c.width_mean.px for c in again.cracks] == [c.width_mean.px for c in found.cracks]
+
+
+@pytest.mark.parametrize("value", [1, 200, 255])
+def test_a_mask_of_two_values_needs_no_particular_ones(value: int, tmp_path: Path) -> None:
+    mask = np.zeros((60, 200), np.uint8)
+    mask[30:33, 20:180] = value
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    with open_image(tmp_path / "mask.png") as opened:
+        report = pipeline.measure_mask(opened, None, options())
+    assert len(report.cracks) == 1
+    assert report.cracks[0].area_px2 == 480
+    assert "mask_not_binary" not in [n.code for n in report.notices]
+
+
+def test_a_grey_mask_is_cut_in_the_middle_with_a_warning(tmp_path: Path) -> None:
+    mask = np.zeros((60, 200), np.uint8)
+    mask[30:33, 20:180] = 255
+    mask[28:30, 20:180] = 90
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    with open_image(tmp_path / "mask.png") as opened:
+        report = pipeline.measure_mask(opened, None, options())
+    assert report.cracks[0].area_px2 == 480
+    assert "mask_not_binary" in [n.code for n in report.notices]
+
+
+@pytest.mark.parametrize(("value", "cracks"), [(0, 0), (255, 1)])
+def test_a_mask_of_one_value(value: int, cracks: int, tmp_path: Path) -> None:
+    Image.fromarray(np.full((40, 60), value, np.uint8)).save(tmp_path / "mask.png")
+    with open_image(tmp_path / "mask.png") as opened:
+        report = pipeline.measure_mask(opened, None, options())
+    assert report.totals.area_px2 == value / 255 * 40 * 60
+    assert len(report.cracks) == cracks
+
+
+def test_a_mask_of_another_size_is_refused(image: OpenImage, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((90, 130), np.uint8)).save(tmp_path / "mask.png")
+    with (
+        open_image(tmp_path / "mask.png") as mask,
+        pytest.raises(ImageError, match="260 x 180 px, got 130 x 90"),
+    ):
+        pipeline.measure_mask(mask, image, options())
+
+
+def test_export_times_itself_and_replaces_the_folder(
+    make_report: Callable[..., Report], tmp_path: Path
+) -> None:
+    folder = tmp_path / "out" / "wall"
+    folder.mkdir(parents=True)
+    (folder / "stale.txt").write_text("old")
+    report = pipeline.export(make_report(), folder, None, EXPORTS)
+    names = {path.name for path in folder.iterdir()}
+    assert "stale.txt" not in names
+    assert {"report.json", "page.html", "mask.png", "overlay.jpg", "cracks.csv"} <= names
+    assert report.timing_s["export"] > 0
+    written = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert written["timing_s"]["export"] == pytest.approx(report.timing_s["export"], abs=1e-3)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["wall"]
+
+
+def test_a_failed_export_leaves_the_old_folder_and_nothing_else(
+    make_report: Callable[..., Report], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "wall"
+    pipeline.export(make_report(), folder, None, ["csv"])
+
+    def full(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
+        (folder / "half.txt").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setitem(EXPORTS, "page", full)
+    with pytest.raises(OSError, match="No space left"):
+        pipeline.export(make_report(), folder, None, ["csv", "page"])
+    assert [path.name for path in tmp_path.iterdir()] == ["wall"]
+    assert {path.name for path in folder.iterdir()} == {"cracks.csv", "report.json"}
+
+
+def test_area_of_an_oblique_picture_is_that_of_the_face() -> None:
+    scale = Scale(
+        mm_per_px=0.5,
+        sigma_rel=0.01,
+        source="plane",
+        homography=((0.5, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+    )
+    assert pipeline._mm2_per_px2(scale, (40, 90)) == pytest.approx(0.5)
