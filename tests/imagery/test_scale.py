@@ -1,0 +1,529 @@
+"""Millimetres from every source, right on oblique planes, and an error where sources contradict."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crackseg.config import ScaleOptions
+from crackseg.errors import ConfigError, ScaleError
+from crackseg.imagery import planes
+from crackseg.imagery.camera import DIAGONAL_35MM, focal_px
+from crackseg.imagery.scale import find_scale
+from crackseg.records import Array, ImageInfo, Notice, Scale
+
+HEIGHT, WIDTH = 900, 1200
+FOCAL = 1500.0
+DRONE = {
+    "lrf_distance_m": 12.0,
+    "lrf_status": "Normal",
+    "calibrated_focal_length_px": 1000.0,
+    "gimbal_yaw_deg": 10.0,
+    "gimbal_pitch_deg": 0.0,
+    "gimbal_roll_deg": 0.0,
+}
+
+
+def info(height: int = HEIGHT, width: int = WIDTH, **facts: Any) -> ImageInfo:
+    keep = {k: facts.pop(k) for k in ("crs", "transform") if k in facts}
+    values = {k: float(v) if isinstance(v, int) else v for k, v in facts.items()}
+    return ImageInfo(
+        path=Path("face.jpg"),
+        sha256="",
+        height_px=height,
+        width_px=width,
+        format="JPEG",
+        metadata=values,
+        **keep,
+    )
+
+
+def scale_of(image: ImageInfo, **options: Any) -> tuple[Scale, list[str]]:
+    scale, notices = find_scale(image, ScaleOptions(**options))
+    assert scale is not None
+    return scale, [n.code for n in notices]
+
+
+def nothing(image: ImageInfo, **options: Any) -> tuple[Notice, ...]:
+    scale, notices = find_scale(image, ScaleOptions(**options))
+    assert scale is None
+    return notices
+
+
+def camera(tilt_deg: float, axis: str, distance_mm: float = 1600.0) -> Array:
+    """Return the homography from mm on a tilted plane to pixels of a pinhole camera."""
+    turn = np.zeros(3)
+    turn["xy".index(axis)] = math.radians(tilt_deg)
+    rotation = cv2.Rodrigues(turn)[0]
+    inner = np.array([[FOCAL, 0, (WIDTH - 1) / 2], [0, FOCAL, (HEIGHT - 1) / 2], [0, 0, 1]])
+    return inner @ np.column_stack([rotation[:, 0], rotation[:, 1], [0, 0, distance_mm]])
+
+
+def render(view: Array, markers: list[tuple[float, float]], side_mm: int) -> Array:
+    """Return an RGB picture of a concrete-like plane with ArUco markers, twice oversampled."""
+    rng = np.random.default_rng(0)
+    size_mm, per_mm = 2000, 2
+    coarse = rng.normal(0, 25, (250, 250)).astype(np.float32)
+    canvas = cv2.resize(coarse, (size_mm * per_mm, size_mm * per_mm)) + 170
+    canvas = np.clip(canvas, 0, 255).astype(np.uint8)
+    table = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_4X4_50)
+    px = side_mm * per_mm
+    for number, (x, y) in enumerate(markers):
+        col, row = (int((v + size_mm / 2) * per_mm) for v in (x, y))
+        canvas[row - px // 6 : row + px + px // 6, col - px // 6 : col + px + px // 6] = 235
+        canvas[row : row + px, col : col + px] = cv2.aruco.generateImageMarker(table, number, px)
+    shift = 0.5 / per_mm - size_mm / 2
+    to_mm = np.array([[1 / per_mm, 0, shift], [0, 1 / per_mm, shift], [0, 0, 1]])
+    twice = np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]])
+    fine = cv2.warpPerspective(canvas, twice @ view @ to_mm, (2 * WIDTH, 2 * HEIGHT))
+    grey = cv2.GaussianBlur(
+        cv2.resize(fine, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), (0, 0), 0.7
+    )
+    noisy = np.clip(grey + rng.normal(0, 3, grey.shape), 0, 255).astype(np.uint8)
+    return np.repeat(noisy[..., None], 3, axis=2)
+
+
+PIXELS = np.array([[100, 100], [1100, 100], [1100, 800], [100, 800], [600, 450], [300, 600.0]])
+
+
+def errors(scale: Scale, view: Array) -> tuple[float, float]:
+    """Return the largest relative error of distances between points of the plane.
+
+    The second value is that of the uniform scale at the picture's centre.
+    """
+    true = planes.apply(np.linalg.inv(view), PIXELS)
+    i, j = np.triu_indices(len(PIXELS), 1)
+    length = np.linalg.norm(true[i] - true[j], axis=1)
+    mm = scale.to_mm(PIXELS[:, ::-1])
+    found = np.linalg.norm(mm[i] - mm[j], axis=1)
+    naive = np.linalg.norm(PIXELS[i] - PIXELS[j], axis=1) * scale.mm_per_px
+    return float(np.abs(found / length - 1).max()), float(np.abs(naive / length - 1).max())
+
+
+FOUR = [(-450.0, -300.0), (300.0, 200.0), (300.0, -300.0), (-450.0, 150.0)]
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+@pytest.mark.parametrize(("markers", "bound"), [(FOUR, 0.005), ([(-75.0, -75.0)], 0.01)])
+def test_markers_make_an_oblique_view_right(
+    axis: str, markers: list[tuple[float, float]], bound: float
+) -> None:
+    view = camera(35.0, axis)
+    pixels = render(view, markers, 150)
+    scale, notices = find_scale(info(), ScaleOptions(marker_mm=150.0), lambda w: pixels[w.slices])
+    assert notices == ()
+    assert scale is not None
+    assert scale.source == "marker"
+    right, naive = errors(scale, view)
+    assert right < bound
+    assert naive > 0.25  # what one mm per px for the whole picture would give
+    assert 0.5 * right / 3 < scale.sigma_rel < 0.015
+    expected = 1600 / FOCAL / math.sqrt(math.cos(math.radians(35)))
+    assert scale.mm_per_px == pytest.approx(expected, rel=0.005)
+
+
+def test_a_picture_without_the_marker_says_so_and_another_source_serves() -> None:
+    blank = np.full((HEIGHT, WIDTH, 3), 170, np.uint8)
+    options = ScaleOptions(marker_mm=150.0, mm_per_px=0.7)
+    scale, notices = find_scale(info(), options, lambda w: blank[w.slices])
+    assert scale is not None
+    assert scale.source == "given"
+    assert [n.code for n in notices] == ["marker_not_found"]
+    with pytest.raises(ConfigError, match="DICT_4X4_50"):
+        find_scale(
+            info(),
+            ScaleOptions(marker_mm=9.0, marker_dictionary="DICT_4x4_50"),
+            lambda w: blank[w.slices],
+        )
+    with pytest.raises(ScaleError, match="pixels are not at hand"):
+        find_scale(info(), options)
+
+
+def test_a_marker_that_stands_off_the_plane_is_an_error() -> None:
+    view = camera(0.0, "x")
+    pixels = render(view, FOUR[:1], 150)
+    other = render(camera(0.0, "x", 2500.0), FOUR[1:2], 150)
+    pixels[HEIGHT // 2 :, WIDTH // 2 :] = other[HEIGHT // 2 :, WIDTH // 2 :]
+    table = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_4X4_50)
+    assert len(cv2.aruco.ArucoDetector(table).detectMarkers(pixels[..., 0])[0]) == 2
+    with pytest.raises(ScaleError, match="do not lie on one plane"):
+        find_scale(info(), ScaleOptions(marker_mm=150.0), lambda w: pixels[w.slices])
+
+
+def test_two_reference_points_give_one_scale() -> None:
+    scale, _ = scale_of(info(), reference_points=((10, 20, 0, 0), (10, 420, 0, 1000)))
+    assert scale.mm_per_px == pytest.approx(2.5)
+    assert scale.homography is None
+    assert scale.sigma_rel == pytest.approx(math.hypot(0.5 * math.sqrt(2) / 400, 0.002))
+
+
+def test_three_reference_points_are_averaged() -> None:
+    points = ((0, 0, 0, 0), (0, 300, 0, 600), (400, 0, 800, 0))
+    scale, _ = scale_of(info(), reference_points=points)
+    assert scale.mm_per_px == pytest.approx(2.0)
+    bent, _ = scale_of(info(), reference_points=(*points[:2], (400, 0, 900, 0)))
+    assert bent.sigma_rel > 0.02
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+@pytest.mark.parametrize("count", [4, 6])
+def test_four_reference_points_give_the_plane(axis: str, count: int) -> None:
+    view = camera(35.0, axis)
+    mm = planes.apply(np.linalg.inv(view), PIXELS)
+    points = np.column_stack([PIXELS[:, ::-1], mm[:, ::-1]])[:count]
+    scale, _ = scale_of(info(), reference_points=tuple(tuple(p) for p in points.tolist()))
+    assert errors(scale, view)[0] < 1e-6
+    assert scale.sigma_rel < 0.01
+
+
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [
+        (((1, 2, 3, 4),), "two or more"),
+        (((1, 2, 0, 0), (1, 2, 0, 9)), "must lie apart"),
+        (((1, 2, 5, 5), (1, 90, 5, 5)), "must lie apart"),
+        (((1, math.nan, 5, 5), (1, 90, 5, 5)), "two or more"),
+        (tuple((k, 2 * k, k, 2 * k) for k in range(0, 400, 50)), "plane"),
+        (((0, 0, 0, 0), (0, 800, 0, 1), (800, 800, 1, 1), (800, 0, 1, 0), (400, 400, 0, 0)), "px"),
+    ],
+)
+def test_points_that_fix_nothing_are_refused(points: Any, words: str) -> None:
+    with pytest.raises(ScaleError, match=words):
+        find_scale(info(), ScaleOptions(reference_points=points))
+
+
+def test_a_horizon_in_the_picture_is_refused() -> None:
+    view = camera(75.0, "x")
+    near = np.array([[500, 300], [700, 300], [700, 350], [500, 350.0]])
+    mm = planes.apply(np.linalg.inv(view), near)
+    points = np.column_stack([near[:, ::-1], mm[:, ::-1]]).tolist()
+    with pytest.raises(ScaleError, match="horizon"):
+        find_scale(info(), ScaleOptions(reference_points=tuple(tuple(p) for p in points)))
+
+
+UTM = {"crs": "EPSG:32632", "crs_kind": "projected", "map_unit_m": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("facts", "options", "expected"),
+    [
+        (UTM, {}, 1.3),
+        ({**UTM, "map_unit_m": 0.3048}, {}, 1.3 * 0.3048),
+        ({**UTM, "map_unit_m": 1200 / 3937}, {}, 1.3 * 1200 / 3937),
+        ({"crs_kind": "unknown"}, {"geotiff_unit_m": 1.0}, 1.3),
+        ({"crs_kind": "unknown"}, {"geotiff_unit_m": 0.01}, 0.013),
+        (UTM, {"geotiff_unit_m": 1.0}, 1.3),
+    ],
+)
+def test_a_georeferenced_raster_has_its_scale(
+    facts: dict[str, Any], options: dict[str, Any], expected: float
+) -> None:
+    raster = info(transform=(0.0013, 0.0, 5e5, 0.0, -0.0013, 5e6), **facts)
+    scale, codes = scale_of(raster, **options)
+    assert scale.source == "geotiff"
+    assert scale.mm_per_px == pytest.approx(expected)
+    assert scale.homography is None
+    assert codes == []
+
+
+def test_a_turned_raster_with_oblong_pixels_keeps_distances() -> None:
+    turn = math.radians(30)
+    a, b = 0.002 * math.cos(turn), 0.003 * math.sin(turn)
+    d, e = 0.002 * math.sin(turn), -0.003 * math.cos(turn)
+    scale, _ = scale_of(info(transform=(a, b, 7.0, d, e, 9.0), **UTM))
+    mm = scale.to_mm(np.array([[0, 0], [0, 100], [100, 0.0]]))
+    assert np.linalg.norm(mm[1] - mm[0]) == pytest.approx(200)
+    assert np.linalg.norm(mm[2] - mm[0]) == pytest.approx(300)
+    assert scale.mm_per_px == pytest.approx(math.sqrt(6))
+
+
+@pytest.mark.parametrize(
+    ("facts", "code", "words"),
+    [
+        ({"crs": "EPSG:4326", "crs_kind": "geographic"}, "geographic_crs", "degrees"),
+        ({"crs": "EPSG:3857", "crs_kind": "mercator", "map_unit_m": 1.0}, "mercator_crs", "UTM"),
+        ({"crs_kind": "unknown"}, "no_map_unit", "`geotiff_unit_m`"),
+        ({"crs_kind": "projected", "crs": "EPSG:2056"}, "no_map_unit", "unit"),
+    ],
+)
+def test_a_raster_without_a_length_unit_has_no_scale(
+    facts: dict[str, Any], code: str, words: str
+) -> None:
+    (notice,) = nothing(info(transform=(1e-6, 0.0, 8.0, 0.0, -1e-6, 47.0), **facts))
+    assert notice.code == code
+    assert words in notice.message
+
+
+def test_a_unit_that_contradicts_the_crs_is_an_error() -> None:
+    raster = info(transform=(0.001, 0.0, 0.0, 0.0, -0.001, 0.0), **UTM)
+    with pytest.raises(ScaleError, match=r"0\.3048.*EPSG:32632.*1 m"):
+        find_scale(raster, ScaleOptions(geotiff_unit_m=0.3048))
+
+
+def test_the_laser_distance_over_the_calibrated_focal_length() -> None:
+    scale, codes = scale_of(info(**DRONE))
+    assert scale.source == "lrf"
+    assert scale.mm_per_px == pytest.approx(12.0)
+    assert 0.02 < scale.sigma_rel < 0.03
+    assert "laser distance 12 m" in scale.detail
+    assert codes == []
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"lrf_status": "TooFar"}, "laser_not_normal"),
+        ({"lrf_distance_m": 0.0}, "laser_not_normal"),
+        ({"lrf_distance_m": -3.0}, "laser_not_normal"),
+        ({"calibrated_focal_length_px": 3.0}, "absurd_focal_length"),
+        ({"focal_length_35mm": 200.0}, "focal_lengths_disagree"),
+        ({"exif_width_px": 4000.0, "exif_height_px": 2250.0}, "cropped_picture"),
+    ],
+)
+def test_absurd_camera_facts_are_named_and_not_used(change: dict[str, Any], code: str) -> None:
+    notices = nothing(info(**{**DRONE, **change}))
+    assert code in [n.code for n in notices]
+
+
+def test_a_picture_resized_whole_keeps_its_scale() -> None:
+    taken = {"exif_width_px": 4800.0, "exif_height_px": 3600.0}
+    scale, codes = scale_of(info(**{**DRONE, **taken, "calibrated_focal_length_px": 4000.0}))
+    assert scale.mm_per_px == pytest.approx(12.0)
+    assert codes == ["resized_picture"]
+    turned = info(WIDTH, HEIGHT, **DRONE, exif_width_px=1200.0, exif_height_px=900.0)
+    assert scale_of(turned)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"focal_length_35mm": 24.0}, 1500 / DIAGONAL_35MM * 24),
+        ({"focal_length_35mm": 24.0, "digital_zoom": 2.0}, 1500 / DIAGONAL_35MM * 48),
+        ({"focal_length_35mm": 24.0, "digital_zoom": 0.0}, 1500 / DIAGONAL_35MM * 24),
+        (
+            {
+                "focal_length_mm": 8.0,
+                "focal_plane_x_resolution": 2540.0,
+                "focal_plane_resolution_unit": 2.0,
+            },
+            800.0,
+        ),
+        ({"dewarp_fx_px": 900.0, "focal_length_35mm": 25.0}, 900.0),
+        ({}, None),
+        ({"focal_length_mm": 8.0}, None),
+    ],
+)
+def test_the_focal_length_in_pixels(facts: dict[str, Any], expected: float | None) -> None:
+    notices: list[Notice] = []
+    found = focal_px(info(**facts), notices)
+    assert (found and found[0]) == (expected and pytest.approx(expected))
+    assert [n.code for n in notices] == (
+        ["absurd_metadata"] if facts.get("digital_zoom") == 0 else []
+    )
+
+
+def test_the_35_mm_equivalent_goes_by_the_diagonal() -> None:
+    """A 4:3 frame of a 24 mm equivalent: 36 mm over its width would be 4 % off."""
+    found = focal_px(info(3956, 5280, focal_length_35mm=24.0), [])
+    assert found is not None
+    assert found[0] == pytest.approx(math.hypot(3956, 5280) * 24 / 43.27)
+    assert abs(found[0] / (5280 * 24 / 36) - 1) > 0.03
+
+
+def test_the_stand_off_distance_with_the_exif_focal_length() -> None:
+    scale, _ = scale_of(info(focal_length_35mm=24.0), distance_m=5.0)
+    assert scale.source == "exif"
+    assert scale.mm_per_px == pytest.approx(5000 / (1500 / DIAGONAL_35MM * 24))
+    assert scale.sigma_rel == pytest.approx(math.hypot(0.05, 0.025, 0.02), rel=0.01)
+    assert [n.code for n in nothing(info(), distance_m=5.0)] == ["no_focal_length"]
+    (notice,) = nothing(info(focal_length_35mm=24.0), distance_m=5.0, use_metadata=False)
+    assert "`use_metadata`" in notice.message
+
+
+def face_view(yaw: float, pitch: float, roll: float, batter: float, azimuth: float) -> Array:
+    """Return mm on the face -> px by tracing points of the face, independently of planes.py."""
+    y, p, r = np.radians([yaw, pitch, roll])
+    # NED camera axes from the rotation matrices Rz(yaw) Ry(pitch) Rx(roll), as DJI defines them
+    rz = np.array([[np.cos(y), -np.sin(y), 0], [np.sin(y), np.cos(y), 0], [0, 0, 1]])
+    ry = np.array([[np.cos(p), 0, np.sin(p)], [0, 1, 0], [-np.sin(p), 0, np.cos(p)]])
+    rx = np.array([[1, 0, 0], [0, np.cos(r), -np.sin(r)], [0, np.sin(r), np.cos(r)]])
+    forward, right, down = (rz @ ry @ rx).T
+    a, slope = np.radians(azimuth), np.arctan(batter)
+    normal = np.array([np.cos(a) * np.cos(slope), np.sin(a) * np.cos(slope), -np.sin(slope)])
+    along = np.array([np.sin(a), -np.cos(a), 0.0])  # north, east: to the right seen from outside
+    fall = np.cross(along, normal)
+    fall *= np.sign(fall[2])  # downwards
+    foot = 8000.0 * forward
+    mm = np.array([[0, 0], [900, 0], [0, 900], [900, 900], [-700, 300.0]])
+    points = foot + mm[:, :1] * along + mm[:, 1:] * fall
+    px = np.column_stack([points @ right, points @ down]) / (points @ forward)[:, None] * FOCAL
+    return planes.from_points(mm, px + np.array([(WIDTH - 1) / 2, (HEIGHT - 1) / 2]))
+
+
+FACES = [
+    (0.0, 0.0, 0.0, 0.0, 180.0),
+    (10.0, -5.0, 3.0, 0.0, 200.0),
+    (350.0, 0.0, 0.0, 0.75, 170.0),
+    (90.0, -30.0, 0.0, 0.75, 300.0),
+    (-120.0, 10.0, -2.0, 0.1, 40.0),
+    (45.0, -90.0, 0.0, 5.0, 225.0),
+]
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_sloping_face_is_measured_by_its_angles(face: tuple[float, ...]) -> None:
+    yaw, pitch, roll, batter, azimuth = face
+    facts = {"gimbal_yaw_deg": yaw, "gimbal_pitch_deg": pitch, "gimbal_roll_deg": roll}
+    facts |= {"calibrated_focal_length_px": FOCAL, "lrf_distance_m": 8.0}
+    scale, codes = scale_of(info(**facts), face_batter=batter, face_azimuth_deg=azimuth)
+    assert scale.source == "plane"
+    assert codes == []
+    assert errors(scale, face_view(*face))[0] < 1e-6
+
+
+def test_a_face_leaning_back_is_longer_than_it_looks() -> None:
+    """The share that field notes give for a 0.75:1 face seen horizontally: 25 %."""
+    scale, _ = scale_of(
+        info(**{**DRONE, "gimbal_yaw_deg": 0.0}), face_batter=0.75, face_azimuth_deg=180.0
+    )
+    centre = np.array([[449.5, 599.5], [450.5, 599.5], [449.5, 600.5]])
+    mm = scale.to_mm(centre)
+    assert np.linalg.norm(mm[1] - mm[0]) / 12.0 == pytest.approx(1.25, rel=1e-3)
+    assert np.linalg.norm(mm[2] - mm[0]) / 12.0 == pytest.approx(1.0, rel=1e-3)
+    assert scale.mm_per_px == pytest.approx(12.0 * math.sqrt(1.25), rel=1e-3)
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_turned_picture_measures_the_same_face(orientation: int) -> None:
+    facts = {**DRONE, "gimbal_pitch_deg": -20.0, "calibrated_focal_length_px": FOCAL}
+    options = {"face_batter": 0.4, "face_azimuth_deg": 200.0}
+    stored, _ = scale_of(info(**facts), **options)
+    swap = orientation in (6, 8)
+    size = (WIDTH, HEIGHT) if swap else (HEIGHT, WIDTH)
+    turned, _ = scale_of(info(*size, **facts, orientation=orientation), **options)
+    points = np.array([[10.0, 20.0], [800.0, 50.0], [300.0, 1100.0]])
+    row, col = points.T
+    upright = {
+        3: np.column_stack([HEIGHT - 1 - row, WIDTH - 1 - col]),
+        6: np.column_stack([col, HEIGHT - 1 - row]),
+        8: np.column_stack([WIDTH - 1 - col, row]),
+    }[orientation]
+    assert np.allclose(turned.to_mm(upright), stored.to_mm(points), rtol=1e-9, atol=1e-6)
+
+
+def test_a_face_seen_from_behind_is_an_error() -> None:
+    with pytest.raises(ScaleError, match="face_azimuth_deg"):
+        scale_of(info(**DRONE), face_batter=0.0, face_azimuth_deg=10.0)
+
+
+@pytest.mark.parametrize(
+    ("drop", "options", "words"),
+    [
+        ((), {"face_batter": 0.0}, "`face_azimuth_deg` missing"),
+        ((), {"face_azimuth_deg": 190.0}, "`face_batter` missing"),
+        (("gimbal_yaw_deg",), {"face_azimuth_deg": 190.0, "face_batter": 0.0}, "gimbal angles"),
+    ],
+)
+def test_a_face_plane_that_is_not_complete_is_said(
+    drop: tuple[str, ...], options: dict[str, float], words: str
+) -> None:
+    facts = {k: v for k, v in DRONE.items() if k not in drop}
+    scale, notices = find_scale(info(**facts), ScaleOptions(distance_m=12.0, **options))
+    assert scale is not None
+    assert scale.homography is None
+    assert [n.code for n in notices] == ["face_plane_incomplete"]
+    assert words in notices[0].message
+
+
+def test_a_pitched_camera_without_a_face_is_warned_of() -> None:
+    scale, notices = find_scale(info(**{**DRONE, "gimbal_pitch_deg": -35.0}), ScaleOptions())
+    assert scale is not None
+    assert [n.code for n in notices] == ["oblique_view"]
+    assert "22 %" in notices[0].message
+
+
+def test_the_height_above_take_off_is_refused_with_the_reason() -> None:
+    (notice,) = nothing(info(focal_length_35mm=24.0, relative_altitude_m=39.9))
+    assert notice.code == "relative_altitude_refused"
+    assert "height above take-off" in notice.message
+    assert nothing(info()) == ()
+
+
+def test_the_most_trusted_source_wins_when_all_agree() -> None:
+    facts = {**DRONE, **UTM, "transform": (0.0119, 0.0, 0.0, 0.0, -0.0119, 0.0)}
+    points = ((0.0, 0.0, 0.0, 0.0), (0.0, 1000.0, 0.0, 12010.0))
+    order = ["reference", "given", "geotiff", "lrf", "exif"]
+    options: dict[str, Any] = {"reference_points": points, "mm_per_px": 12.1, "distance_m": 12.2}
+    removals: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+        ({}, ()),
+        ({"reference_points": ()}, ()),
+        ({"mm_per_px": None}, ()),
+        ({}, ("transform",)),
+        ({}, ("lrf_distance_m",)),
+    ]
+    for source, (fewer, gone) in zip(order, removals, strict=True):
+        options |= fewer
+        facts = {k: v for k, v in facts.items() if k not in gone}
+        assert scale_of(info(**facts), **options)[0].source == source
+
+
+@pytest.mark.parametrize(
+    ("facts", "options", "names"),
+    [
+        (DRONE, {"mm_per_px": 9.0}, ("`mm_per_px` = 9", "laser distance 12 m")),
+        (
+            {**UTM, "transform": (0.002, 0.0, 0.0, 0.0, -0.002, 0.0)},
+            {"mm_per_px": 2.3},
+            ("`mm_per_px` = 2.3", "GeoTIFF transform .EPSG:32632, unit 1 m. = 2"),
+        ),
+        (DRONE, {"distance_m": 20.0}, ("laser distance 12 m", "`distance_m` 20 m")),
+        (
+            DRONE,
+            {"reference_points": ((0.0, 0.0, 0.0, 0.0), (0.0, 100.0, 0.0, 100.0))},
+            ("2 reference points = 1 mm/px", "laser distance"),
+        ),
+    ],
+)
+def test_sources_that_contradict_are_both_named(
+    facts: dict[str, Any], options: dict[str, Any], names: tuple[str, str]
+) -> None:
+    with pytest.raises(ScaleError, match=f"{names[0]}.*{names[1]}") as caught:
+        find_scale(info(**facts), ScaleOptions(**options))
+    assert "use_metadata" in str(caught.value)
+    if "mm_per_px" in options:
+        found, _ = find_scale(info(**facts), ScaleOptions(**options, use_metadata=False))
+        assert found is not None
+        assert found.source == "given"
+
+
+def test_an_oblique_plane_does_not_contradict_the_distance_across_its_tilt() -> None:
+    view = camera(35.0, "y")
+    mm = planes.apply(np.linalg.inv(view), PIXELS[:4])
+    points = tuple(tuple(p) for p in np.column_stack([PIXELS[:4, ::-1], mm[:, ::-1]]).tolist())
+    laser = info(calibrated_focal_length_px=FOCAL, lrf_distance_m=1.6)
+    assert scale_of(laser, reference_points=points)[0].source == "reference"
+    far = info(calibrated_focal_length_px=FOCAL, lrf_distance_m=2.9)
+    with pytest.raises(ScaleError, match="contradict"):
+        scale_of(far, reference_points=points)
+
+
+NUMBER = st.one_of(st.floats(-1e6, 1e6), st.integers(-3, 3).map(float), st.just(math.nan))
+
+
+@given(points=st.lists(st.tuples(NUMBER, NUMBER, NUMBER, NUMBER), min_size=1, max_size=6))
+def test_wild_points_give_a_scale_or_a_scale_error(
+    points: list[tuple[float, float, float, float]],
+) -> None:
+    try:
+        scale, _ = find_scale(info(), ScaleOptions(reference_points=tuple(points)))
+    except ScaleError:
+        return
+    assert scale is not None
+    assert math.isfinite(scale.mm_per_px)
