@@ -10,7 +10,7 @@ import math
 import re
 import struct
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -77,12 +77,12 @@ class Facts:
     notices: tuple[Notice, ...] = ()
 
 
-def pillow_tags(exif: bytes | None) -> tuple[dict[str, Any], tuple[Notice, ...]]:
+def pillow_tags(exif: bytes | None) -> tuple[dict[str, Any], list[Notice]]:
     """Return EXIF bytes as tag names and raw values, and notices of what could not be read."""
     if not exif:
-        return {}, ()
+        return {}, []
     if len(exif) > MAX_BYTES:
-        return {}, (_notice("exif_too_large", f"EXIF of {len(exif)} bytes was ignored."),)
+        return {}, [_notice("exif_too_large", f"EXIF of {len(exif)} bytes was ignored.")]
     tags: dict[str, Any] = {}
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -94,25 +94,20 @@ def pillow_tags(exif: bytes | None) -> tuple[dict[str, Any], tuple[Notice, ...]]
                 ifd = block.get_ifd(pointer)
                 tags |= {names.get(key, str(key)): value for key, value in ifd.items()}
     except _PARSE_ERRORS as error:
-        return tags, (_notice("damaged_exif", f"EXIF is damaged: {_short(error)}"),)
+        return tags, [_notice("damaged_exif", f"EXIF is damaged: {_short(error)}")]
     if caught:
-        return tags, (_notice("damaged_exif", f"EXIF is damaged: {_short(caught[0].message)}"),)
-    return tags, ()
+        return tags, [_notice("damaged_exif", f"EXIF is damaged: {_short(caught[0].message)}")]
+    return tags, []
 
 
-def read_facts(
-    tags: Mapping[str, Any], xmp: bytes | str | None, *, notices: Iterable[Notice] = ()
-) -> Facts:
+def read_facts(tags: Mapping[str, Any], xmp: bytes | str | None) -> Facts:
     """Return the facts of EXIF tags and an XMP packet.
 
     Args:
         tags: EXIF, Exif-IFD and GPS tags by name, values as a reader gave them.
         xmp: the packet, or None.
-        notices: what was already found wrong.
     """
-    found = [*notices]
-    flight, trouble = _read_xmp(xmp)
-    found += trouble
+    flight, found = _read_xmp(xmp)
     values: dict[str, float | str] = {}
     values |= _numbers(tags, _EXIF_NUMBERS, found)
     values |= _numbers(flight, _DJI_NUMBERS, found)

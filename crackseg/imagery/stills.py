@@ -29,11 +29,12 @@ def open_still(path: Path, kind: str, max_px: float) -> Source:
     picture, warned = _parse(data, kind)
     width, height = picture.size
     check_header(path, height, width, stored=3 * height * width / len(data), max_px=max_px)
-    notices = [Notice(code="damaged_header", message=f"`{path.name}`: {w}") for w in warned]
+    tags, notices = pillow_tags(picture.info.get("exif"))
+    if not notices:  # else Pillow warns of the same
+        notices = [Notice(code="damaged_header", message=f"`{path.name}`: {w}") for w in warned]
+    facts = read_facts(tags, picture.info.get("xmp"))
     if kind == "PNG" and getattr(picture, "is_animated", False):
         notices.append(multi_page(path))
-    tags, trouble = pillow_tags(picture.info.get("exif"))
-    facts = read_facts(tags, picture.info.get("xmp"), notices=trouble)
     decode = _decode_jpeg if kind == "JPEG" else _decode_png
     whole = _Whole(functools.partial(decode, data, picture))
     if kind == "PNG" and data[24] == 16:  # bit depth in IHDR; Pillow would keep the high byte only

@@ -70,18 +70,19 @@ def _source(path: Path, file: Any, max_px: float) -> Source:
         notices.append(multi_page(path))
     picture = _Picture(page=page, segments=segments, mask=mask, nodata=nodata, levels=levels)
     place = read_georeference(page)
+    facts, trouble = _facts(page)
     return Source(
         height_px=page.imagelength,
         width_px=page.imagewidth,
         format="BigTIFF" if file.is_bigtiff else "TIFF",
-        facts=_facts(page),
+        facts=facts,
         load=picture.load,
         close=file.close,
         may_be_invalid=picture.may_be_invalid,
         crs=place.crs,
         transform=place.transform,
         metadata=place.metadata,
-        notices=(*notices, *place.notices),
+        notices=(*notices, *place.notices, *trouble),
     )
 
 
@@ -345,17 +346,20 @@ def _palette(page: Any) -> Array:
     return colours
 
 
-def _facts(page: Any) -> Facts:
+def _facts(page: Any) -> tuple[Facts, list[Notice]]:
+    """Return EXIF and XMP facts of a page; a damaged tag is left out, with a notice."""
     tags: dict[str, Any] = {}
-    try:
-        for tag in page.tags:
+    damaged: list[str] = []
+    for tag in page.tags:
+        try:
             if tag.count < 4096:
                 tags |= tag.value if isinstance(tag.value, dict) else {tag.name: tag.value}
-    except DECODE_ERRORS as error:
-        trouble = Notice(code="damaged_exif", message=f"metadata is damaged: {error}")
-        return read_facts(tags, None, notices=[trouble])
+        except DECODE_ERRORS:
+            damaged.append(str(tag.code))
     xmp = page.tags.valueof(700)
-    return read_facts(tags, xmp if isinstance(xmp, bytes | str) else None)
+    facts = read_facts(tags, xmp if isinstance(xmp, bytes | str) else None)
+    text = f"TIFF tags {', '.join(damaged)} are damaged and were ignored."
+    return facts, [Notice(code="damaged_exif", message=text)] if damaged else []
 
 
 def _overlap(

@@ -1,0 +1,365 @@
+"""Metadata is read as it comes from cameras, and no damage in it stops an analysis."""
+
+from __future__ import annotations
+
+import io
+import math
+import zlib
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+from pictures import encoded, grey, picture, png_chunk
+from PIL import Image
+
+from crackseg.imagery.files import open_image
+from crackseg.imagery.metadata import MAX_BYTES, Facts, pillow_tags, read_facts
+from crackseg.records import ImageInfo
+
+EXIF, GPS = 0x8769, 0x8825
+
+
+def exif_bytes(
+    base: dict[int, Any], exif: dict[int, Any] | None = None, gps: dict[int, Any] | None = None
+) -> bytes:
+    block = Image.Exif()
+    block.update(base)
+    block.get_ifd(EXIF).update(exif or {})
+    block.get_ifd(GPS).update(gps or {})
+    return block.tobytes()
+
+
+def facts_of(exif: bytes | None = None, xmp: bytes | None = None) -> Facts:
+    tags, notices = pillow_tags(exif)
+    facts = read_facts(tags, xmp)
+    return replace(facts, notices=(*notices, *facts.notices))
+
+
+def codes(facts: Facts) -> list[str]:
+    return [n.code for n in facts.notices]
+
+
+def xmp(attributes: str, elements: str = "") -> bytes:
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+        'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="DJI" '
+        f'xmlns:drone-dji="http://www.dji.com/drone-dji/1.0/" {attributes}>{elements}'
+        '</rdf:Description></rdf:RDF></x:xmpmeta>\n<?xpacket end="w"?>\0\0'
+    ).encode()
+
+
+def dji(**values: str) -> bytes:
+    return xmp(" ".join(f'drone-dji:{name}="{value}"' for name, value in values.items()))
+
+
+FLIGHT = {
+    "LRFTargetDistance": "7.403",
+    "LRFStatus": "Normal",
+    "CalibratedFocalLength": "3666.666504",
+    "DewarpData": "2022-06-08;3713.29,3713.29,7.02,-8.72,-0.11,0.01,0.0,0.0,-0.03",
+    "GimbalPitchDegree": "-12.30",
+    "GimbalYawDegree": "+102.50",
+    "GimbalRollDegree": "+180.00",
+    "RelativeAltitude": "+39.90",
+    "GpsLatitude": "46.5",
+    "GpsLongtitude": "-8.25",
+}
+
+
+def test_flight_facts_come_from_signed_strings() -> None:
+    facts = facts_of(xmp=dji(**FLIGHT))
+    assert facts.values == {
+        "lrf_distance_m": 7.403,
+        "lrf_status": "Normal",
+        "calibrated_focal_length_px": 3666.666504,
+        "dewarp_fx_px": 3713.29,
+        "dewarp_fy_px": 3713.29,
+        "dewarp_cx_px": 7.02,
+        "dewarp_cy_px": -8.72,
+        "gimbal_pitch_deg": -12.3,
+        "gimbal_yaw_deg": 102.5,
+        "gimbal_roll_deg": 180.0,
+        "relative_altitude_m": 39.9,
+        "gps_lat_deg": 46.5,
+        "gps_lon_deg": -8.25,
+    }
+    assert facts.gps is not None
+    assert (facts.gps.lat_deg, facts.gps.lon_deg) == (46.5, -8.25)
+    assert facts.notices == ()
+
+
+def test_facts_may_be_elements_and_the_right_spelling_counts_too() -> None:
+    elements = "".join(f"<drone-dji:{k}>{v}</drone-dji:{k}>" for k, v in FLIGHT.items())
+    assert facts_of(xmp=xmp("", elements)).values == facts_of(xmp=dji(**FLIGHT)).values
+    right = dji(**{("GpsLongitude" if k == "GpsLongtitude" else k): v for k, v in FLIGHT.items()})
+    assert facts_of(xmp=right).gps == facts_of(xmp=dji(**FLIGHT)).gps
+
+
+def test_camera_time_place_and_focal_length() -> None:
+    data = exif_bytes(
+        {0x010F: "Hasselblad\0\0", 0x0110: "L2D-20c\0\0\0", 0x0112: 6},
+        {
+            0x9003: "2026:05:04 10:11:12",
+            0x9011: "+02:00",
+            0x920A: 12.29,
+            0xA405: 24,
+            0xA404: 1.5,
+            0xA002: 5280,
+            0xA003: 3956,
+        },
+        {1: "S", 2: (8.0, 18.0, 14.22), 3: "W", 4: (115.0, 29.0, 2.94), 5: b"\x01", 6: 12.5},
+    )
+    facts = facts_of(data)
+    assert facts.camera == "Hasselblad L2D-20c"
+    assert facts.orientation == 6
+    assert facts.taken_at == datetime(2026, 5, 4, 10, 11, 12, tzinfo=timezone(timedelta(hours=2)))
+    assert facts.gps is not None
+    assert facts.gps.lat_deg == pytest.approx(-8.30395)
+    assert facts.gps.lon_deg == pytest.approx(-115.48415)
+    assert facts.gps.alt_m == pytest.approx(-12.5)
+    expected = {"focal_length_35mm": 24, "digital_zoom": 1.5, "exif_width_px": 5280}
+    assert expected.items() <= facts.values.items()
+    assert facts.values["focal_length_mm"] == pytest.approx(12.29)
+    assert facts.notices == ()
+
+
+def test_a_maker_named_twice_is_written_once() -> None:
+    assert facts_of(exif_bytes({0x010F: "Canon", 0x0110: "Canon EOS R5"})).camera == "Canon EOS R5"
+    assert facts_of(exif_bytes({0x010F: "DJI"})).camera == "DJI"
+    assert facts_of(None).camera is None
+
+
+@pytest.mark.parametrize(
+    ("tags", "code"),
+    [
+        ({"Orientation": 9}, "absurd_metadata"),
+        ({"Orientation": "up"}, "absurd_metadata"),
+        ({"FocalLength": 0.0}, "absurd_metadata"),
+        ({"FocalLengthIn35mmFilm": 99999}, "absurd_metadata"),
+        ({"GPSLatitude": (91, 0, 0), "GPSLongitude": (8, 0, 0)}, "absurd_metadata"),
+    ],
+)
+def test_absurd_values_are_left_out_and_named(tags: dict[str, Any], code: str) -> None:
+    facts = read_facts(tags, None)
+    assert codes(facts) == [code]
+    assert facts.orientation == 1
+    assert facts.gps is None
+    assert facts.values == {}
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"FocalLength": math.nan, "DigitalZoomRatio": (0, 0), "Orientation": 0},
+        {"FocalLength": "", "FocalLengthIn35mmFilm": None, "DigitalZoomRatio": b"\xff"},
+        {"DateTime": "0000:00:00 00:00:00", "Make": b"\0\0", "Model": "\0"},
+        {"DateTime": 7, "GPSLatitude": 5, "GPSLongitude": (1, 2)},
+        {"GPSLatitude": (math.nan, 0, 0), "GPSLongitude": (8, 0, 0)},
+        {"GPSLatitude": (1, 0, 1, 0, 1, 0), "GPSLongitude": (8, 1, 0, 1, 0, 1)},
+    ],
+)
+def test_what_cameras_write_for_unknown_is_unknown(tags: dict[str, Any]) -> None:
+    assert read_facts(tags, None) == Facts()
+
+
+@pytest.mark.parametrize(
+    ("packet", "code"),
+    [
+        (b"<x:xmpmeta", "damaged_xmp"),
+        (b"\xff\xfe\x00garbage", "damaged_xmp"),
+        (xmp('drone-dji:A="1" drone-dji:A="2"'), "damaged_xmp"),
+        (dji(DewarpData="2022;1,2"), "damaged_xmp"),
+        (dji(DewarpData="2022;a,b,c,d"), "damaged_xmp"),
+        (dji(LRFTargetDistance="-5"), "absurd_metadata"),
+        (dji(GimbalPitchDegree="900"), "absurd_metadata"),
+        (b"x" * (MAX_BYTES + 1), "xmp_too_large"),
+        (
+            b'<!DOCTYPE a [<!ENTITY b "bbbbbbbb"><!ENTITY c "&b;&b;">]><x:xmpmeta '
+            b'xmlns:x="adobe:ns:meta/">&c;</x:xmpmeta>',
+            "damaged_xmp",
+        ),
+        (b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>', "damaged_xmp"),
+    ],
+)
+def test_damaged_xmp_is_named(packet: bytes, code: str) -> None:
+    assert codes(facts_of(xmp=packet)) == [code]
+
+
+def test_damaged_exif_keeps_what_could_be_read() -> None:
+    whole = exif_bytes({0x010F: "DJI", 0x0112: 3}, {0x920A: 12.0})
+    for end in range(8, len(whole)):
+        facts = facts_of(whole[:end])
+        assert facts.orientation in (1, 3)
+    assert codes(facts_of(b"Exif\0\0II*\0\xff\xff\xff\x7f")) == ["damaged_exif"]
+    assert codes(facts_of(b"\0" * (MAX_BYTES + 1))) == ["exif_too_large"]
+
+
+@given(st.binary(max_size=400), st.binary(max_size=400))
+def test_garbage_never_raises(exif: bytes, packet: bytes) -> None:
+    assert isinstance(facts_of(b"Exif\0\0II*\0\x08\0\0\0" + exif, packet), Facts)
+
+
+VALID = exif_bytes(
+    {0x010F: "DJI", 0x0112: 6},
+    {0x9003: "2026:05:04 10:11:12", 0x920A: 12.29, 0xA404: 1.0},
+    {1: "N", 2: (46.0, 30.0, 15.5), 3: "E", 4: (8.0, 1.0, 2.0)},
+)
+
+
+@given(st.lists(st.tuples(st.integers(6, len(VALID) - 1), st.integers(0, 255)), max_size=8))
+def test_flipped_bytes_of_a_valid_block_never_raise(changes: list[tuple[int, int]]) -> None:
+    damaged = bytearray(VALID)
+    for at, value in changes:
+        damaged[at] = value
+    facts = facts_of(bytes(damaged))
+    assert facts.orientation in range(1, 9)
+    assert all(not isinstance(v, float) or math.isfinite(v) for v in facts.values.values())
+
+
+ANY = st.one_of(
+    st.none(),
+    st.text(max_size=20),
+    st.binary(max_size=20),
+    st.floats(),
+    st.integers(),
+    st.lists(st.floats() | st.integers(), max_size=7).map(tuple),
+)
+NAMES = ["Orientation", "FocalLength", "DateTime", "Make", "Model", "GPSLatitude", "GPSLongitude"]
+
+
+@given(st.dictionaries(st.sampled_from([*NAMES, "GPSAltitude", "GPSLatitudeRef"]), ANY))
+def test_any_value_under_any_tag_never_raises(tags: dict[str, Any]) -> None:
+    facts = read_facts(tags, None)
+    assert facts.gps is None or abs(facts.gps.lat_deg) <= 90
+
+
+@given(st.dictionaries(st.sampled_from(sorted(FLIGHT)), st.text(max_size=30)))
+def test_any_text_under_any_flight_name_never_raises(values: dict[str, str]) -> None:
+    assert isinstance(facts_of(xmp=dji(**values)), Facts)
+
+
+def info_of(path: Path) -> ImageInfo:
+    with open_image(path) as image:
+        assert image.read().size
+        return image.info
+
+
+def test_a_jpeg_with_garbage_for_metadata_is_still_analyzed(tmp_path: Path) -> None:
+    path = tmp_path / "p.jpg"
+    path.write_bytes(encoded("JPEG", exif=b"Exif\0\0MM\0*" + b"\xff" * 50, xmp=b"<x:xmpmeta>"))
+    found = info_of(path)
+    assert {n.code for n in found.notices} == {"damaged_exif", "damaged_xmp"}
+
+
+def test_a_png_carries_exif_and_xmp(tmp_path: Path) -> None:
+    path = tmp_path / "p.png"
+    data = encoded("PNG", exif=VALID)
+    text = b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(dji(**FLIGHT))
+    path.write_bytes(data[:33] + png_chunk(b"iTXt", text) + data[33:])
+    found = info_of(path)
+    assert found.camera == "DJI"
+    assert found.metadata["lrf_distance_m"] == 7.403
+    assert found.notices == ()
+
+
+def test_a_tiff_carries_exif_gps_and_xmp(tmp_path: Path) -> None:
+    block = Image.Exif()
+    block.load(VALID)
+    path = tmp_path / "p.tif"
+    buffer = io.BytesIO()
+    Image.fromarray(picture()).save(
+        buffer, format="TIFF", exif=block, tiffinfo={700: dji(**FLIGHT), **dict(block)}
+    )
+    path.write_bytes(buffer.getvalue())
+    found = info_of(path)
+    assert found.camera == "DJI"
+    assert found.metadata["lrf_distance_m"] == 7.403
+    assert found.metadata["orientation"] == 6
+
+
+EPSG = {"projected": (1, 3072, 32632), "geographic": (2, 2048, 4326), "mercator": (1, 3072, 3857)}
+
+
+def geotiff(path: Path, keys: list[tuple[int, int]], *extra: Any) -> Path:
+    """Write a GeoTIFF with short geo keys."""
+    directory = [1, 1, 0, len(keys)]
+    for key, value in sorted(keys):
+        directory += [key, 0, 1, value]
+    tags = [(34735, "H", len(directory), directory, True), *extra]
+    tifffile.imwrite(path, grey(), photometric="minisblack", extratags=tags)
+    return path
+
+
+SCALE = (33550, "d", 3, (0.002, 0.003, 0.0), True)
+TIE = (33922, "d", 6, (10.0, 20.0, 0.0, 500000.0, 5000000.0, 0.0), True)
+MATRIX = (
+    34264,
+    "d",
+    16,
+    (0.1, 0.2, 0, 7.0, 0.3, -0.4, 0, 8.0, 0, 0, 0, 0, 0, 0, 0, 1.0),
+    True,
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit", "metres"),
+    [
+        ("projected", 9001, 1.0),
+        ("projected", 9002, 0.3048),
+        ("projected", 9003, 1200 / 3937),
+        ("projected", None, 1.0),
+        ("geographic", None, None),
+        ("mercator", 9001, 1.0),
+    ],
+)
+def test_geo_keys_give_crs_and_unit(
+    kind: str, unit: int | None, metres: float | None, tmp_path: Path
+) -> None:
+    model, key, code = EPSG[kind]
+    keys = [(1024, model), (1025, 1), (key, code), *([(3076, unit)] if unit else [])]
+    found = info_of(geotiff(tmp_path / "p.tif", keys, SCALE, TIE))
+    assert found.crs == f"EPSG:{code}"
+    assert found.metadata["crs_kind"] == kind
+    assert found.metadata.get("map_unit_m") == metres
+    assert found.transform == pytest.approx((0.002, 0, 499999.98, 0, -0.003, 5000000.06))
+
+
+def test_tie_points_at_pixel_centres_are_moved_to_the_corner(tmp_path: Path) -> None:
+    found = info_of(geotiff(tmp_path / "p.tif", [(1024, 1), (1025, 2)], SCALE, TIE))
+    assert found.transform is not None
+    assert found.transform[2] == pytest.approx(499999.979)
+    assert found.transform[5] == pytest.approx(5000000.0615)
+
+
+def test_a_full_matrix_and_a_raster_without_crs(tmp_path: Path) -> None:
+    found = info_of(geotiff(tmp_path / "p.tif", [(1024, 32767)], MATRIX))
+    assert found.transform == (0.1, 0.2, 7.0, 0.3, -0.4, 8.0)
+    assert found.crs is None
+    assert found.metadata["crs_kind"] == "unknown"
+    tifffile.imwrite(tmp_path / "q.tif", grey(), photometric="minisblack", extratags=[SCALE, TIE])
+    assert info_of(tmp_path / "q.tif").transform is not None
+    tifffile.imwrite(tmp_path / "r.tif", grey(), photometric="minisblack")
+    assert info_of(tmp_path / "r.tif").transform is None
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        [(33550, "d", 2, (0.1, 0.1), True), (33922, "d", 3, (0.0, 0.0, 0.0), True)],
+        [(33550, "d", 3, (math.nan, 0.1, 0.0), True), TIE],
+        [(34735, "H", 5, (1, 1, 0, 900, 7), True), SCALE, TIE],
+        [(34735, "H", 1, (9,), True), SCALE, TIE],
+    ],
+)
+def test_damaged_geo_tags_never_stop_the_picture(tags: list[Any], tmp_path: Path) -> None:
+    path = tmp_path / "p.tif"
+    tifffile.imwrite(path, grey(), photometric="minisblack", extratags=tags)
+    found = info_of(path)
+    assert found.transform is None or np.isfinite(found.transform).all()
