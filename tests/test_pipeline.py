@@ -115,6 +115,14 @@ def test_a_mask_of_one_value(value: int, cracks: int, tmp_path: Path) -> None:
     assert len(report.cracks) == cracks
 
 
+def test_a_large_empty_mask_is_no_bomb(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4200, 4200), np.uint8)).save(tmp_path / "mask.png")
+    with pytest.raises(ImageError, match="bomb"), open_image(tmp_path / "mask.png"):
+        pass
+    with open_image(tmp_path / "mask.png", is_mask=True) as opened:
+        assert pipeline.measure_mask(opened, None, options()).cracks == ()
+
+
 def test_a_mask_of_another_size_is_refused(image: OpenImage, tmp_path: Path) -> None:
     Image.fromarray(np.zeros((90, 130), np.uint8)).save(tmp_path / "mask.png")
     with (

@@ -9,11 +9,12 @@ ends early is an error, never a grey picture without cracks.
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from types import TracebackType
 
 from crackseg.errors import ImageError
-from crackseg.imagery.source import DECODE_ERRORS, Pixels, Source
+from crackseg.imagery.source import DECODE_ERRORS, MAX_RATIO, Limits, Pixels, Source
 from crackseg.imagery.stills import open_still
 from crackseg.records import Array, ImageInfo, Window
 
@@ -124,21 +125,25 @@ class OpenImage:
         return upright
 
 
-def open_image(path: str | Path, *, max_megapixels: float = 1000.0) -> OpenImage:
+def open_image(
+    path: str | Path, *, max_megapixels: float = 1000.0, is_mask: bool = False
+) -> OpenImage:
     """Open an image file after judging its header; pixels are decoded at the first read.
 
     Args:
         path: a JPEG, PNG or TIFF file, whatever its name.
         max_megapixels: larger pictures are refused.
+        is_mask: flat areas are to be expected, so that no compression is too good to be honest.
 
     Raises:
         ImageError: missing, empty, unreadable, of another kind, too large, damaged or cut.
     """
     path = Path(path)
     kind = _kind(path)
+    limits = Limits(max_megapixels * 1e6, math.inf if is_mask else MAX_RATIO)
     try:
         digest = _sha256(path)
-        source = _open_source(path, kind, max_megapixels * 1e6)
+        source = _open_source(path, kind, limits)
     except ImageError:
         raise
     except DECODE_ERRORS as error:
@@ -183,12 +188,12 @@ def _foreign(head: bytes) -> str:
     )
 
 
-def _open_source(path: Path, kind: str, max_px: float) -> Source:
+def _open_source(path: Path, kind: str, limits: Limits) -> Source:
     if kind == "TIFF":
         from crackseg.imagery.tiff import open_tiff  # tifffile is slow to import
 
-        return open_tiff(path, max_px)
-    return open_still(path, kind, max_px)
+        return open_tiff(path, limits)
+    return open_still(path, kind, limits)
 
 
 def _assemble(path: Path, digest: str, source: Source) -> OpenImage:

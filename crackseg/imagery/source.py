@@ -53,8 +53,16 @@ class Source:
     notices: tuple[Notice, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a header may claim: pixels, and claimed bytes per stored byte (a mask has no limit)."""
+
+    max_px: float
+    max_ratio: float = MAX_RATIO
+
+
 def check_header(
-    path: Path, height_px: int, width_px: int, *, stored: float, max_px: float
+    path: Path, height_px: int, width_px: int, *, stored: float, limits: Limits
 ) -> None:
     """Refuse a picture that is too large, or impossibly large for the bytes it is stored in.
 
@@ -63,20 +71,20 @@ def check_header(
         height_px: rows that the header claims.
         width_px: columns that the header claims.
         stored: claimed pixels per stored byte, counted as 3 bytes each.
-        max_px: the limit on pixels.
+        limits: what is refused.
     """
     if height_px < 1 or width_px < 1:
         raise ImageError(f"`{path.name}` says it has {height_px} x {width_px} px: nothing to see.")
     pixels = height_px * width_px
-    if pixels > max_px:
+    if pixels > limits.max_px:
         raise ImageError(
             f"`{path.name}` has {width_px} x {height_px} px = {pixels / 1e6:.0f} megapixels, more "
-            f"than the limit of {max_px / 1e6:g}; raise `max_megapixels` or cut the picture."
+            f"than the limit of {limits.max_px / 1e6:g}; raise `max_megapixels` or cut the picture."
         )
-    if pixels > RATIO_FROM_PX and stored > MAX_RATIO:
+    if pixels > RATIO_FROM_PX and stored > limits.max_ratio:
         raise ImageError(
             f"`{path.name}` claims {pixels / 1e6:.0f} megapixels in so few bytes ({stored:.0f} "
-            f"times compressed; a photograph stays below {MAX_RATIO:.0f}): refused as a bomb."
+            f"times compressed; a photograph stays below {limits.max_ratio:.0f}): refused as a bomb."
         )
 
 

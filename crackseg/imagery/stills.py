@@ -19,16 +19,16 @@ from PIL import ImageFile, JpegImagePlugin, PngImagePlugin
 from crackseg.errors import ImageError
 from crackseg.imagery.levels import Levels, find_levels, range_notice, to_uint8
 from crackseg.imagery.metadata import pillow_tags, read_facts
-from crackseg.imagery.source import Pixels, Source, check_header, multi_page
+from crackseg.imagery.source import Limits, Pixels, Source, check_header, multi_page
 from crackseg.records import Array, Notice, Window
 
 
-def open_still(path: Path, kind: str, max_px: float) -> Source:
+def open_still(path: Path, kind: str, limits: Limits) -> Source:
     """Return a source for JPEG or PNG, which can only be decoded whole."""
     data = path.read_bytes()
     picture, warned = _parse(data, kind)
     width, height = picture.size
-    check_header(path, height, width, stored=3 * height * width / len(data), max_px=max_px)
+    check_header(path, height, width, stored=3 * height * width / len(data), limits=limits)
     tags, notices = pillow_tags(picture.info.get("exif"))
     if not notices:  # else Pillow warns of the same
         notices = [Notice(code="damaged_header", message=f"`{path.name}`: {w}") for w in warned]

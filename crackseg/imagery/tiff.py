@@ -23,7 +23,7 @@ from crackseg.errors import ImageError
 from crackseg.imagery.georeference import read_georeference
 from crackseg.imagery.levels import Levels, find_levels, range_notice, to_uint8
 from crackseg.imagery.metadata import Facts, read_facts
-from crackseg.imagery.source import DECODE_ERRORS, Pixels, Source, check_header, multi_page
+from crackseg.imagery.source import DECODE_ERRORS, Limits, Pixels, Source, check_header, multi_page
 from crackseg.records import Array, Notice, Window
 
 CACHE_BYTES = 256_000_000  # decoded segments kept: a band of tiles of a 60,000 px wide RGB raster
@@ -36,7 +36,7 @@ _RAW_TAGS = (50706, 33421)  # DNGVersion, CFARepeatPatternDim
 _JPEG = (6, 7, 34892, 33007)
 
 
-def open_tiff(path: Path, max_px: float) -> Source:
+def open_tiff(path: Path, limits: Limits) -> Source:
     """Return a source for a TIFF file.
 
     Raises:
@@ -45,18 +45,18 @@ def open_tiff(path: Path, max_px: float) -> Source:
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is raised or noticed
     file = TiffFile(path)
     try:
-        return _source(path, file, max_px)
+        return _source(path, file, limits)
     except BaseException:
         file.close()
         raise
 
 
-def _source(path: Path, file: Any, max_px: float) -> Source:
+def _source(path: Path, file: Any, limits: Limits) -> Source:
     page = file.pages[0]
     _refuse_unknown(path, page)
     size = max(path.stat().st_size, 1)
     stored = _claimed_bytes(page) / size
-    check_header(path, page.imagelength, page.imagewidth, stored=stored, max_px=max_px)
+    check_header(path, page.imagelength, page.imagewidth, stored=stored, limits=limits)
     segments = Segments(page, size)
     mask, several = _other_pages(file, page, size)
     nodata = _nodata(page)
