@@ -83,8 +83,9 @@ def check_header(
         )
     if pixels > RATIO_FROM_PX and stored > limits.max_ratio:
         raise ImageError(
-            f"`{path.name}` claims {pixels / 1e6:.0f} megapixels in so few bytes ({stored:.0f} "
-            f"times compressed; a photograph stays below {limits.max_ratio:.0f}): refused as a bomb."
+            f"`{path.name}` claims {pixels / 1e6:.0f} megapixels in so few bytes "
+            f"({stored:.0f} times compressed; a photograph stays below {limits.max_ratio:.0f}): "
+            "refused as a bomb."
         )
 
 
