@@ -15,6 +15,7 @@ from torch import nn
 
 from crackseg.errors import ConfigError, UnknownName
 from crackseg.names import nearest
+from crackseg.networks.layers import free_sizes
 
 Tensor = Any
 SIDE_HEADS = ("googlenet", "inception_v3")  # they train side heads unless told otherwise
@@ -46,11 +47,11 @@ def classifier(name: str, **arguments: Any) -> nn.Module:
 class TileClassifier(nn.Module):
     """See ``classifier``."""
 
-    multiple = 32  # most of them halve five times
+    multiple = 128  # the smallest picture that all of them take, and a divisor of usual tiles
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.model = free_sizes(model)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, 1, H, W) logits, the same in every pixel of a picture."""

@@ -102,3 +102,39 @@ def unpool(x: Tensor, places: tuple[Tensor, ...]) -> Tensor:
     """
     spread = torch.stack([torch.where(place, x, 0.0) for place in places], 2)
     return F.pixel_shuffle(spread.flatten(1, 2), 2)
+
+
+class AdaptiveMean(nn.Module):
+    """``nn.AdaptiveAvgPool2d`` for graphs with free sizes: a product with two matrices of weights.
+
+    The exporter unrolls torch's own layer for the size it traces and fails on every other.
+    """
+
+    def __init__(self, rows: int, cols: int) -> None:
+        super().__init__()
+        self.rows, self.cols = rows, cols
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the (N, C, rows, cols) means of (N, C, H, W)."""
+        return _bins(x, x.shape[-2], self.rows) @ x @ _bins(x, x.shape[-1], self.cols).mT
+
+
+def _bins(x: Tensor, size: int, count: int) -> Tensor:
+    """Return (count, size) weights; bin k averages from floor(k size / count) to the next ceil."""
+    place = torch.arange(size, device=x.device)
+    number = torch.arange(count, device=x.device)[:, None]
+    inside = (place >= number * size // count) & (place < -(-(number + 1) * size // count))
+    return (inside.to(x.dtype) / inside.sum(1, keepdim=True)).to(x.dtype)
+
+
+def free_sizes(network: nn.Module) -> nn.Module:
+    """Replace adaptive means over several bins, in place, and return the network."""
+    for name, child in list(network.named_children()):
+        if isinstance(child, nn.AdaptiveAvgPool2d):
+            size = child.output_size
+            rows, cols = (size, size) if isinstance(size, int) else size
+            if rows is not None and cols is not None and rows * cols > 1:
+                setattr(network, name, AdaptiveMean(rows, cols))
+        else:
+            free_sizes(child)
+    return network

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import segmentation_models_pytorch as smp
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from segmentation_models_pytorch.decoders.pspnet.decoder import PSPModule
 from torch import nn
 
 from crackseg.errors import ConfigError, ModelError, UnknownName
 from crackseg.names import nearest
-from crackseg.networks.layers import pad_to_multiple, scaled
+from crackseg.networks.layers import free_sizes, pad_to_multiple, scaled
 
 Tensor = Any
 RESNET_CHANNELS = (64, 128, 256, 512)
@@ -83,12 +85,26 @@ class SmpNetwork(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        for module in model.modules():
+            if isinstance(module, PSPModule):
+                module.blocks = nn.ModuleList(_PyramidLevel(block.pool) for block in module.blocks)
+        self.model = free_sizes(model)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, 1, H, W) logits."""
         height, width = x.shape[-2:]
         return self.model(pad_to_multiple(x, self.multiple))[..., :height, :width]
+
+
+class _PyramidLevel(nn.Module):
+    """A level of PSPNet; the library's own takes another pooling while it is exported."""
+
+    def __init__(self, pool: nn.Module) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(self.pool(x), x.shape[-2:], mode="bilinear", align_corners=True)
 
 
 def _load_encoder(encoder: nn.Module, path: Path) -> None:

@@ -1,0 +1,301 @@
+"""One battery over every network: shapes, odd sizes, learning, seeds, the written graph."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("segmentation_models_pytorch")
+
+import torch.nn.functional as F  # noqa: E402
+from torch import nn  # noqa: E402
+
+from crackseg.errors import ConfigError, ModelError, UnknownName  # noqa: E402
+from crackseg.losses import deep_loss  # noqa: E402
+from crackseg.networks import NETWORKS, build  # noqa: E402
+from crackseg.networks.cost import measure_cost  # noqa: E402
+from crackseg.networks.layers import AdaptiveMean, bilinear_deconv, pool, unpool  # noqa: E402
+from crackseg.networks.mask_rcnn import instances_of  # noqa: E402
+from crackseg.training.export_onnx import PARITY, write_graph  # noqa: E402
+
+SMALL = {"width": 0.0625}
+PIXELS = {  # networks with one logit per pixel, at sizes for a test
+    "cdds": SMALL,
+    "cdds_lite": {},
+    "fcn": SMALL,
+    "resnet152": SMALL,
+    "segnet": SMALL,
+    "unet": SMALL,
+    "smp:deeplabv3plus:mobilenet_v2": {},
+    "smp:pspnet:mobilenet_v2": {},
+}
+SWITCHES = [
+    {"stage_depths": (2, 2, 3, 4, 4)},
+    {"stage_depths": (2, 2, 3, 3, 5), "deconv_kernel": 1},
+    {"upsample": "nearest"},
+    {"upsample": "bilinear", "dropout": 0.0},
+    {"skip": False},
+    {"predict_from": "main"},
+]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make(name, seed=0, **arguments):
+    torch.manual_seed(seed)
+    return build(name, **(arguments or PIXELS.get(name, {})))
+
+
+def crack_tiles(size=64):
+    """Two normalised tiles with a dark line each, and their masks."""
+    rows, cols = np.mgrid[:size, :size]
+    lines = [np.abs(rows - size / 2) < 3, np.abs(rows - cols) < 3]
+    mask = torch.from_numpy(np.stack(lines)[:, None].astype(np.float32))
+    return (0.4 - 1.5 * mask).expand(-1, 3, -1, -1).contiguous(), mask
+
+
+def test_every_network_of_the_table_is_in_the_battery():
+    assert {name for name in PIXELS if ":" not in name} | {"mask_rcnn"} == set(NETWORKS)
+
+
+@pytest.mark.parametrize("name", PIXELS)
+def test_any_size_gives_one_logit_per_pixel(name):
+    network = make(name).eval()
+    for height, width in [(64, 96), (33, 70), (97, 41)]:
+        with torch.inference_mode():
+            logits = network(torch.randn(1, 3, height, width))
+        assert logits.shape == (1, 1, height, width)
+        assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", PIXELS)
+def test_steps_lower_the_loss(name):
+    x, mask = crack_tiles()
+    valid = torch.ones_like(mask, dtype=torch.bool)
+    network = make(name).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(4):
+        torch.manual_seed(1)  # the same dropout at every step
+        outputs = network(x)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        assert all(output.shape == mask.shape for output in outputs)
+        loss = deep_loss("dice_bce", outputs, mask, valid, 0.5)
+        optimizer.zero_grad()
+        loss.backward()
+        if ":" not in name:  # libraries keep layers of an encoder that a decoder does not use
+            assert [n for n, p in network.named_parameters() if p.grad is None] == []
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", PIXELS)
+def test_same_seed_same_weights(name):
+    first, again, other = (make(name, seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cdds",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in [*PIXELS, "classifier:alexnet", "classifier:googlenet"]
+            if name != "cdds"
+        ),
+    ],
+)
+def test_the_written_graph_agrees_at_other_sizes(name, tmp_path):
+    network = make(name)
+    for module in network.modules():  # fresh running means of 0 and 1 would hide a lost one
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2)
+    worst = write_graph(
+        network,
+        tmp_path / "model.onnx",
+        mean=(127.0, 127.0, 127.0),
+        std=(64.0, 64.0, 64.0),
+        multiple=network.multiple,
+    )
+    assert worst <= PARITY
+
+
+def test_cdds_has_the_layers_and_the_cost_of_its_table():
+    network = build("cdds")
+    kinds = [type(m) for m in network.down.modules()], [type(m) for m in network.up.modules()]
+    assert kinds[0].count(nn.Conv2d) == 15
+    assert kinds[1].count(nn.ConvTranspose2d) == 15
+    assert len(network.branches) == 4
+    cost = measure_cost(network, 512, 512)
+    assert cost.parameters / 1e6 == pytest.approx(29.85, abs=0.005)
+    assert cost.gmac == pytest.approx(208.4, abs=0.05)
+    quarter = measure_cost(build("cdds", width=0.25), 512, 512)
+    assert quarter.parameters / 1e6 == pytest.approx(1.87, abs=0.005)
+    assert quarter.gmac == pytest.approx(13.2, abs=0.05)
+
+
+def test_cdds_pools_and_unpools_four_times(monkeypatch):
+    import crackseg.networks.cdds as module
+
+    calls = []
+    monkeypatch.setattr(module, "pool", lambda x: calls.append("pool") or pool(x))
+    monkeypatch.setattr(module, "unpool", lambda x, p: calls.append("unpool") or unpool(x, p))
+    make("cdds").eval()(torch.zeros(1, 3, 32, 32))
+    assert calls == ["pool"] * 4 + ["unpool"] * 4
+
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=str)
+def test_switches_of_cdds(switch):
+    network = make("cdds", **SMALL, **switch)
+    convolutions = [m for m in network.down.modules() if isinstance(m, nn.Conv2d)]
+    assert len(convolutions) == 15
+    outputs = network.train()(torch.randn(2, 3, 40, 48))
+    assert len(outputs) == (1 if switch.get("skip") is False else 5)
+    with torch.inference_mode():
+        assert network.eval()(torch.randn(1, 3, 40, 48)).shape == (1, 1, 40, 48)
+
+
+def test_published_sizes_of_the_rivals():
+    """Parameters in millions as their articles and libraries give them."""
+    for name, millions in {"fcn": 134.3, "unet": 31.0, "segnet": 29.5, "resnet152": 67.2}.items():
+        with torch.device("meta"):
+            network = build(name)
+        parameters = sum(p.numel() for p in network.parameters())
+        assert parameters / 1e6 == pytest.approx(millions, abs=0.06), name
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 12), (1, 1, 2, 2), (1, 5, 4, 30)])
+def test_unpooling_equals_torch_also_where_values_tie(shape):
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randint(0, 3, shape, generator=generator).float().requires_grad_()
+    values = torch.randn((*shape[:2], shape[2] // 2, shape[3] // 2), generator=generator)
+    highest, indices = F.max_pool2d(x, 2, return_indices=True)
+    ours, places = pool(x)
+    assert torch.equal(ours, highest)
+    assert torch.equal(unpool(values, places), F.max_unpool2d(values, indices, 2))
+    assert torch.equal(sum(place.int() for place in places), torch.ones_like(values).int())
+    weight = torch.randn_like(highest)
+    expected = torch.autograd.grad((highest * weight).sum(), x)[0]
+    assert torch.equal(torch.autograd.grad((pool(x)[0] * weight).sum(), x)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "bins"), [(6, 6, (6, 6)), (7, 19, (6, 3)), (3, 2, (6, 6))]
+)
+def test_adaptive_mean_equals_torch(height, width, bins):
+    x = torch.randn(2, 3, height, width)
+    assert torch.allclose(AdaptiveMean(*bins)(x), F.adaptive_avg_pool2d(x, bins), atol=1e-6)
+
+
+def test_deconvolution_starts_bilinear():
+    x = torch.randn(1, 2, 6, 7)
+    for stride in (2, 4, 8):
+        up = bilinear_deconv(2, stride)(x)
+        expected = F.interpolate(x, scale_factor=stride, mode="bilinear", align_corners=False)
+        inner = (..., slice(stride, -stride), slice(stride, -stride))
+        assert torch.allclose(up[inner], expected[inner], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["classifier:resnet18", "classifier:googlenet"])
+def test_classifiers_learn_whether_a_tile_holds_a_crack(name):
+    x, mask = crack_tiles(128)
+    x = torch.cat([x, torch.full_like(x, 0.4)])
+    mask = torch.cat([mask, torch.zeros_like(mask)])
+    network = make(name).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(5):
+        torch.manual_seed(1)
+        loss = network.loss(x, mask)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0]
+    with torch.inference_mode():
+        logits = network.eval()(x)
+    assert logits.shape == (4, 1, 128, 128)
+    assert (logits == logits[..., :1, :1]).all()
+
+
+@pytest.mark.slow
+def test_mask_rcnn_learns_from_instances_and_merges_them():
+    x, mask = crack_tiles(128)
+    network = make("mask_rcnn").train()
+    with pytest.raises(ConfigError, match="loss"):
+        network(x)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.02)
+    losses = []
+    for _ in range(6):
+        torch.manual_seed(1)
+        loss = network.loss(x, mask)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0]
+    with torch.inference_mode():
+        logits = network.eval()(x[..., :100, :77])
+    assert logits.shape == (2, 1, 100, 77)
+    assert logits.isfinite().all()
+
+
+def test_instances_are_the_connected_pieces_of_a_mask():
+    mask = torch.zeros(20, 30)
+    mask[2, 3:15] = 1
+    mask[10:18, 20] = 1
+    mask[17, 21:25] = 1
+    mask[0, 29] = 1  # too small
+    found = instances_of(mask)
+    assert found["boxes"].tolist() == [[3, 2, 15, 3], [20, 10, 25, 18]]
+    assert found["masks"].sum((1, 2)).tolist() == [12, 12]
+    assert found["labels"].tolist() == [1, 1]
+    assert instances_of(mask * 0)["boxes"].shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "error", "word"),
+    [
+        ("cddss", {}, UnknownName, "cdds"),
+        ("cdds", {"widht": 1}, ConfigError, "widht"),
+        ("cdds", {"width": 0}, ConfigError, "larger than 0"),
+        ("cdds", {"stage_depths": (3, 3)}, ConfigError, "five"),
+        ("cdds", {"upsample": "cubic"}, ConfigError, "bilinear"),
+        ("smp:unett:resnet18", {}, UnknownName, "unet"),
+        ("smp:unet:resnet19", {}, UnknownName, "resnet18"),
+        ("smp:unet", {}, ConfigError, "encoder"),
+        ("smp:unet:resnet18", {"decoder_channels": 3}, ConfigError, "resnet18"),
+        ("classifier:resnet", {}, UnknownName, "resnet18"),
+        ("classifier:resnet18", {"wings": 2}, ConfigError, "wings"),
+        ("zoo:lion", {}, UnknownName, "smp"),
+    ],
+)
+def test_wrong_names_and_arguments_are_named(name, arguments, error, word):
+    with pytest.raises(error, match=word):
+        build(name, **arguments)
+
+
+def test_local_encoder_weights_are_loaded_or_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    donor = make("smp:unet:mobilenet_v2", seed=1).model.encoder.state_dict()
+    save_file(donor, tmp_path / "encoder.safetensors")
+    torch.manual_seed(2)
+    network = build("smp:unet:mobilenet_v2", encoder_weights=tmp_path / "encoder.safetensors")
+    loaded = network.model.encoder.state_dict()
+    assert all(torch.equal(loaded[key], donor[key]) for key in donor)
+    with pytest.raises(ModelError, match="do not fit"):
+        build("smp:unet:resnet18", encoder_weights=tmp_path / "encoder.safetensors")
+    with pytest.raises(ModelError, match="missing"):
+        build("smp:unet:resnet18", encoder_weights=tmp_path / "missing.safetensors")
