@@ -23,6 +23,7 @@ _BRIDGE_COS = float(np.cos(np.radians(40.0)))
 _NEAR_COS = float(np.cos(np.radians(75.0)))
 _NEAR_PX = 4.0  # below this distance the direction of a tip is noise and may be 75 degrees off
 _STEP_PX = 0.5
+_HOOK_PX, _HOOK_SLOPE = 4, 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Line:
     kind: LineKind
     component: int
     radius_px: float  # median half width of the mask along it
+    radius_max_px: float
     pixel_length_px: float = 0.0  # of the skeleton, in steps of 1 and sqrt(2); 0 for a bridge
 
     @property
@@ -57,6 +59,8 @@ def centre_lines(skeleton: Skeleton, mask: Array, smooth_px: float) -> list[Line
         members = chains.order[chains.start[k] : chains.start[k + 1]]
         first, last = (int(end) for end in chains.ends[k])
         free, closed = (first == TIP, last == TIP), first == CLOSED
+        if len(members) < 3 and all(free):
+            continue  # a dot or a round blob has no direction: it is no crack
         if first < 0:
             first, new_node = new_node, new_node + 1
         if last < 0:
@@ -72,6 +76,7 @@ def centre_lines(skeleton: Skeleton, mask: Array, smooth_px: float) -> list[Line
                 kind="loop" if first == last else _kind(free),
                 component=int(skeleton.component[members[0]]),
                 radius_px=float(np.median(radius)),
+                radius_max_px=float(radius.max()),
                 pixel_length_px=float(chains.length[k]),
             )
         )
@@ -112,14 +117,26 @@ def _finish(
         return resample(_smooth(path, sigma, (False, False), closed=True))
     for side in (0, 1):
         if free[side]:
-            path = _carry_end(path[::-1] if side == 0 else path, radius[-side], mask)
+            path = _carry_end(
+                path[::-1] if side == 0 else path, radius[::-1] if side == 1 else radius, mask
+            )
             path = path[::-1] if side == 0 else path
     return resample(_smooth(path, sigma, free, closed=False))
 
 
-def _carry_end(path: Array, radius: float, mask: Array) -> Array:
-    """Return the path with its last stretch replaced by a straight one to the end of the mask."""
-    cut = int(min(np.ceil(radius), 0.4 * len(path)))
+def _carry_end(path: Array, radii: Array, mask: Array) -> Array:
+    """Return the path with its last stretch replaced by a straight one to the end of the mask.
+
+    Args:
+        path: (N, 2) float, the end last.
+        radii: (M,) px, half width of the mask along the skeleton, the end first.
+        mask: (H, W) bool.
+    """
+    # A skeleton that hooks into a corner comes nearer to the mask's edge by 0.7 px a px.
+    steep = radii[_HOOK_PX:] - radii[:-_HOOK_PX] >= _HOOK_SLOPE * _HOOK_PX
+    hook = int(np.argmin(steep)) if len(steep) and not steep.all() else 0
+    radius = float(radii[hook])
+    cut = int(min(hook + np.ceil(0.5 * radius), 0.4 * len(path)))
     path = path[: len(path) - cut]
     origin, direction = end_direction(path, radius)
     reach = cut + 3 * radius + 4
@@ -159,7 +176,7 @@ def cross_sums(picture: Array, origin: Array, direction: Array, along: Array, ha
 
 def last_crossing(along: Array, profile: Array) -> float:
     """Return where the profile first falls below half of its level before ``along`` = 0."""
-    level = 0.5 * float(np.median(profile[along <= 0]))
+    level = 0.5 * max(float(np.median(profile[along <= 0])), 0.5)
     start = int(np.searchsorted(along, 0.0))
     below = np.flatnonzero(profile[start:] < level)
     if not len(below):
@@ -260,6 +277,7 @@ def _span(lines: list[Line], a: tuple[int, int], b: tuple[int, int]) -> Line:
         kind="bridge",
         component=one.component,
         radius_px=0.5 * (one.radius_px + two.radius_px),
+        radius_max_px=max(one.radius_px, two.radius_px),
     )
 
 

@@ -34,10 +34,10 @@ def mask_edges(mask: Array, points: Array, normal: Array, reach: Array) -> Array
     """
     edges = np.full((len(points), 2), np.nan)
     for chosen, half in by_size(reach):
-        across = np.arange(0, half + 1, 0.5)
-        for side, sign in ((0, -1.0), (1, 1.0)):
-            values = _read(mask.view(np.uint8), points[chosen], sign * normal[chosen], across)
-            edges[chosen, side] = _first_fall(values) * 0.5
+        across = np.arange(-half, half + 1, dtype=np.float64)
+        values = _read(mask.view(np.uint8), points[chosen], normal[chosen], across)
+        edges[chosen, 0] = _first_fall(values[:, half::-1])
+        edges[chosen, 1] = _first_fall(values[:, half:])
     return edges
 
 

@@ -18,8 +18,8 @@ from crackseg.metrology.thinning import thin
 from crackseg.records import Array
 
 TIP, CLOSED = -1, -2  # what a chain ends in when it is no junction
-# A side line that sticks out of the crack by less than this is taken for a bump of its edge.
-_SPUR_PX = 3.0
+# A side line shorter than the local width and this is taken for a bump of the crack's edge.
+_SPUR_PX = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ def _without_spurs(chains: Chains, radius: Array, component: Array) -> Array:
     )
     spur = joined[:, 0] != joined[:, 1]
     tiny = joined.all(axis=1) & (chains.ends[:, 0] == chains.ends[:, 1])
-    prunable = (spur | tiny) & (chains.length <= local + np.maximum(local, _SPUR_PX))
+    prunable = (spur | tiny) & (chains.length <= 2 * local + _SPUR_PX)
     home = component[head]
     # A blob whose lines are all spurs keeps its longest one.
     by_length = np.lexsort((chains.length, home))

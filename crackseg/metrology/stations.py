@@ -13,7 +13,7 @@ from crackseg.metrology.width import Widths, widths_from_profiles
 from crackseg.records import Array, Window
 
 AVERAGE = 5  # neighbouring profiles averaged: noise falls, a bend of 5 px is still straight
-_BACKGROUND_PX = 12  # of concrete on either side of the crack in each profile
+_BACKGROUND_PX = 11  # of concrete on either side of the crack in each profile
 _CHUNK = 50_000  # stations sampled at a time: bounds memory on gigapixel pictures
 # Stations, and share of a line, that must show the interior before the rest is taken as dark.
 _SHOWING, _SHOWING_SHARE = 5, 0.15
@@ -49,9 +49,10 @@ def measure_stations(
         points = np.concatenate([lines[k].points for k in chunk])
         normal = np.concatenate([normals(lines[k].points) for k in chunk])
         radius = np.repeat([lines[k].radius_px for k in chunk], sizes)
-        stations = _from_mask(mask, points, normal, radius)
+        reach = np.repeat([1.2 * lines[k].radius_max_px + 3 for k in chunk], sizes)
+        stations = _from_mask(mask, points, normal, reach)
         if image is not None:
-            half = int(np.ceil(2 * radius.max() + _BACKGROUND_PX))
+            half = int(np.ceil(reach.max())) + _BACKGROUND_PX
             profiles = _average(read_profiles(image, mask.shape, points, normal, half), sizes)
             stations = _from_image(stations, profiles, points, normal, radius, sizes)
         for k, part in zip(chunk, _parts(sizes), strict=True):
@@ -59,9 +60,9 @@ def measure_stations(
     return [result[k] for k in range(len(lines))]
 
 
-def _from_mask(mask: Array, points: Array, normal: Array, radius: Array) -> Stations:
+def _from_mask(mask: Array, points: Array, normal: Array, reach: Array) -> Stations:
     """Return the widths across the mask."""
-    distance = mask_edges(mask, points, normal, 2 * radius + 4)
+    distance = mask_edges(mask, points, normal, reach)
     width = distance.sum(axis=1)
     return Stations(
         width_px=width,
@@ -125,12 +126,12 @@ def _part(stations: Stations, part: slice, bridge: bool) -> Stations:
 
 def _chunks(lines: list[Line]) -> Iterator[list[int]]:
     """Yield line numbers in groups of similar width and of bounded size."""
-    order = np.argsort([line.radius_px for line in lines], kind="stable")
+    order = np.argsort([line.radius_max_px for line in lines], kind="stable")
     chunk: list[int] = []
     size = 0
     for k in order:
         line = lines[k]
-        wide = chunk and line.radius_px > 1.5 * lines[chunk[0]].radius_px + 2
+        wide = chunk and line.radius_max_px > 1.5 * lines[chunk[0]].radius_max_px + 2
         if chunk and (wide or size + len(line.points) > _CHUNK):
             yield chunk
             chunk, size = [], 0

@@ -95,19 +95,20 @@ def pose_table(pixels: Pixels, label: Array, count: int) -> Array:
 def _pose(pixels: Pixels, label: Array, count: int) -> Array:
     """Return the (count,) pose of each component: bit 2 flips rows, 1 columns, 0 transposes."""
     u, v = _centred(pixels.rows, label, count), _centred(pixels.cols, label, count)
+    uu, vv = u * u, v * v
 
-    def moment(power_u: int, power_v: int) -> Array:
-        return np.bincount(label, weights=u**power_u * v**power_v, minlength=count)
+    def moment(weights: Array) -> Array:
+        return np.bincount(label, weights=weights, minlength=count)
 
     # Sums of whole numbers, exact below 2**53, so a symmetric crack gives a true zero.
-    odd_u = (moment(1, 0), moment(3, 0), moment(1, 2))
-    odd_v = (moment(0, 1), moment(0, 3), moment(2, 1))
+    odd_u = (moment(u), moment(uu * u), moment(u * vv))
+    odd_v = (moment(v), moment(vv * v), moment(uu * v))
     sign_u, sign_v = _first_sign(*odd_u), _first_sign(*odd_v)
     flip_u, flip_v = sign_u < 0, sign_v < 0
-    skew = moment(1, 1) * np.where(flip_u == flip_v, 1, -1)
+    skew = moment(u * v) * np.where(flip_u == flip_v, 1, -1)
     flip_u ^= (sign_u == 0) & (skew < 0)
     flip_v ^= (sign_u != 0) & (sign_v == 0) & (skew < 0)
-    longer = [moment(2, 0) - moment(0, 2)]
+    longer = [moment(uu) - moment(vv)]
     longer += [np.abs(a) - np.abs(b) for a, b in zip(odd_u, odd_v, strict=True)]
     pose: Array = flip_u * 4 + flip_v * 2 + (_first_sign(*longer) < 0)
     return pose

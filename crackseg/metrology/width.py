@@ -23,6 +23,7 @@ from crackseg.records import Array
 # wet crack is black. The middle is taken, and its standard uncertainty covers the range.
 INTERIOR, INTERIOR_U = 0.93, 0.04
 _BACKGROUND_PX = 10  # of concrete on either side that make the background level
+_OUTER_PX = 5  # at either end of the profile: the background to begin with
 _EDGE_SHARE = 0.3  # of the deepest darkness: where the crack's stretch of the profile ends
 _EDGE_NOISE = 3.0  # ... but not within the noise of the background
 _SEARCH_PX = 4.0  # the crack's middle is at most this far from the profile's
@@ -136,45 +137,56 @@ def _darkness(profiles: Array, darkest: Array) -> tuple[Array, Array, Array, Arr
     background is a straight line between the levels of both sides, so that a slope of the light
     does not count as darkness.
     """
-    at = np.arange(profiles.shape[1])
-    base = np.broadcast_to(np.median(profiles, axis=1)[:, None], profiles.shape)
+    outer = np.concatenate([profiles[:, :_OUTER_PX], profiles[:, -_OUTER_PX:]], axis=1)
+    whole = np.median(outer, axis=1)  # of all samples, a wide crack's would be the darker half
+    base = np.broadcast_to(whole[:, None], profiles.shape)
     noise = np.zeros(len(profiles), dtype=np.float32)
     for _ in range(_ROUNDS):
         darkness = 1 - profiles / np.maximum(base, 1)
         edge = np.maximum(_EDGE_SHARE * _at(darkness, darkest), _EDGE_NOISE * noise)
         low, high = _stretch(darkness <= edge[:, None], darkest)
-        base, noise = _background(profiles, low, high, at)
+        base, noise = _background(profiles, low, high, whole)
     return 1 - profiles / np.maximum(base, 1), low, high, noise
 
 
 def _stretch(outside: Array, darkest: Array) -> tuple[Array, Array]:
     """Return the first and last sample of the unbroken stretch around the darkest one."""
-    at = np.arange(outside.shape[1])
-    low = np.where(outside & (at < darkest[:, None]), at, -1).max(axis=1) + 1
-    high = np.where(outside & (at > darkest[:, None]), at, len(at)).min(axis=1) - 1
-    return low, high
+    at = np.arange(outside.shape[1], dtype=np.int16)
+    middle = darkest[:, None].astype(np.int16)
+    low = np.where(outside & (at < middle), at, np.int16(-1)).max(axis=1) + 1
+    high = np.where(outside & (at > middle), at, np.int16(len(at))).min(axis=1) - 1
+    return low.astype(np.intp), high.astype(np.intp)
 
 
-def _background(profiles: Array, low: Array, high: Array, at: Array) -> tuple[Array, Array]:
-    """Return the (N, P) background and its (N,) relative noise from both sides of the crack."""
+def _background(profiles: Array, low: Array, high: Array, whole: Array) -> tuple[Array, Array]:
+    """Return the (N, P) background and its (N,) relative noise from both sides of the crack.
+
+    Where a side has too few samples the other one counts for both, or else ``whole``.
+    """
+    last = profiles.shape[1] - 1
     steps = np.arange(2, 2 + _BACKGROUND_PX)  # the sample beside the crack is a mixed one
+    row = np.arange(len(profiles))[:, None] * (last + 1)
     sides, levels, middles = [], [], []
     for edge, sign in ((low, -1), (high, 1)):
         place = edge[:, None] + sign * steps
-        enough = ((place >= 0) & (place <= at[-1])).sum(axis=1) >= 3
-        values = np.take_along_axis(profiles, np.clip(place, 0, at[-1]), axis=1)
+        values = np.take(profiles, row + np.clip(place, 0, last))
+        enough = np.abs(np.clip(place[:, 2], 0, last) - place[:, 2]) == 0
         sides.append(values)
-        levels.append(np.where(enough, np.median(values, axis=1), np.nan))
-        middles.append(np.clip(edge + sign * steps.mean(), 0, at[-1]))
-    whole = np.median(profiles, axis=1)
+        levels.append(np.where(enough, np.median(values, axis=1), np.nan).astype(np.float32))
+        middles.append(np.clip(edge + sign * steps.mean(), 0, last).astype(np.float32))
     left = np.where(np.isnan(levels[0]), levels[1], levels[0])
     right = np.where(np.isnan(levels[1]), levels[0], levels[1])
     left, right = np.where(np.isnan(left), whole, left), np.where(np.isnan(right), whole, right)
-    way = (at - middles[0][:, None]) / np.maximum(middles[1] - middles[0], 1)[:, None]
-    base = left[:, None] + (right - left)[:, None] * np.clip(way, 0, 1)
-    rest = np.concatenate([sides[0] - left[:, None], sides[1] - right[:, None]], axis=1)
-    spread = 1.4826 * np.median(np.abs(rest), axis=1)  # standard deviation of a normal one
-    return base.astype(np.float32), spread / np.maximum(0.5 * (left + right), 1)
+    rise = (right - left) / np.maximum(middles[1] - middles[0], 1)
+    at = np.arange(last + 1, dtype=np.float32)
+    base = left[:, None] + rise[:, None] * (
+        np.clip(at, middles[0][:, None], middles[1][:, None]) - middles[0][:, None]
+    )
+    rest = np.abs(sides[0] - left[:, None]).sum(axis=1) + np.abs(sides[1] - right[:, None]).sum(
+        axis=1
+    )
+    spread = 1.2533 * rest / (2 * _BACKGROUND_PX)  # standard deviation of a normal one
+    return base, spread / np.maximum(0.5 * (left + right), 1)
 
 
 def _interior(
