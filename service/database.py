@@ -1,0 +1,277 @@
+"""The tables of the service, on SQLite (WAL) or PostgreSQL, and how they are opened and checked.
+
+Files are never in the database: a row names what lies under the data folder (see ``storage.py``).
+Times are RFC 3339 in UTC as text, so that they sort and mean the same in both databases.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from crackseg.errors import CracksegError, DataError
+from service.settings import Settings
+
+SCHEMA_VERSION = 1
+FINAL = ("succeeded", "failed", "cancelled")
+
+metadata = sa.MetaData()
+
+about = sa.Table("about", metadata, sa.Column("schema_version", sa.Integer, nullable=False))
+
+keys = sa.Table(
+    "keys",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("secret_sha256", sa.Text, nullable=False),
+    sa.Column("scopes", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("revoked_at", sa.Text),
+)
+
+surveys = sa.Table(
+    "surveys",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("tenant", sa.Text, nullable=False, index=True),
+    sa.Column("kind", sa.Text, nullable=False),  # survey, or analysis: one image, one job
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+)
+
+images = sa.Table(
+    "images",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("survey_id", sa.Text, sa.ForeignKey("surveys.id"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("width_px", sa.Integer, nullable=False),
+    sa.Column("height_px", sa.Integer, nullable=False),
+    sa.Column("format", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.UniqueConstraint("survey_id", "name"),
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("survey_id", sa.Text, sa.ForeignKey("surveys.id"), nullable=False, index=True),
+    sa.Column("tenant", sa.Text, nullable=False, index=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, index=True),
+    sa.Column("options", sa.JSON, nullable=False),
+    sa.Column("round", sa.Integer, nullable=False, default=1),  # grows with every retry
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("started_at", sa.Text),
+    sa.Column("finished_at", sa.Text),
+    sa.Column("updated_at", sa.Text, nullable=False),
+)
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("job_id", sa.Text, sa.ForeignKey("jobs.id"), primary_key=True),
+    sa.Column("image_id", sa.Text, sa.ForeignKey("images.id"), primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("progress", sa.Float, nullable=False, default=0.0),
+    sa.Column("error_code", sa.Text),
+    sa.Column("error", sa.Text),
+    sa.Column("summary", sa.JSON),  # the image's row of the survey
+    sa.Column("seconds", sa.Float),
+    sa.Column("finished_at", sa.Text),
+)
+
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    sa.Column("job_id", sa.Text, sa.ForeignKey("jobs.id"), primary_key=True),
+    sa.Column("image_id", sa.Text, sa.ForeignKey("images.id"), primary_key=True),
+    sa.Column("crack_id", sa.Integer, primary_key=True),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("updated_at", sa.Text, nullable=False),
+)
+
+submissions = sa.Table(  # what an Idempotency-Key led to
+    "submissions",
+    metadata,
+    sa.Column("tenant", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("object_id", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+)
+
+uploads = sa.Table(  # resumable uploads that are not whole yet
+    "uploads",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("survey_id", sa.Text, sa.ForeignKey("surveys.id"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("sha256", sa.Text),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("slot", sa.Text, primary_key=True),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("seen_at", sa.Text, nullable=False),
+)
+
+
+class DatabaseError(CracksegError):
+    """The database is damaged, of another version, or cannot be opened."""
+
+
+def open_database(settings: Settings) -> Engine:
+    """Return an engine on the service's database; its tables are made if need be.
+
+    Raises:
+        DatabaseError: damaged, of another version, or not reachable.
+    """
+    engine = _postgres(settings.db) if settings.db else _sqlite(settings.data / "service.sqlite")
+    try:
+        with engine.begin() as db:
+            if settings.db:  # several processes may start at once
+                db.execute(sa.text("SELECT pg_advisory_xact_lock(7238461)"))
+            metadata.create_all(db)
+            version = db.scalar(sa.select(about.c.schema_version))
+            if version is None:
+                db.execute(about.insert().values(schema_version=SCHEMA_VERSION))
+    except sa.exc.SQLAlchemyError as error:
+        engine.dispose()
+        raise DatabaseError(
+            f"the database cannot be opened: {str(error).splitlines()[0]}; "
+            "see `crackseg db check`, or restore a backup."
+        ) from error
+    if version not in (None, SCHEMA_VERSION):
+        engine.dispose()
+        raise DatabaseError(
+            f"the database has schema version {version}, this release needs {SCHEMA_VERSION}; "
+            "run the release that wrote it, or restore a backup."
+        )
+    return engine
+
+
+def _postgres(url: str) -> Engine:
+    return sa.create_engine(sqlalchemy_url(url), pool_pre_ping=True, pool_size=10, max_overflow=20)
+
+
+def sqlalchemy_url(url: str) -> str:
+    """Return a postgresql:// address with the driver that is installed."""
+    return "postgresql+psycopg://" + url.partition("://")[2]
+
+
+def _sqlite(path: Path) -> Engine:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(f"sqlite:///{path}", pool_size=10, max_overflow=30)
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, record: Any) -> None:
+        connection.isolation_level = "IMMEDIATE"
+        connection.execute("PRAGMA busy_timeout=30000")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    return engine
+
+
+def insert_new(db: Connection, table: sa.Table, values: dict[str, Any]) -> bool:
+    """Insert a row unless its key exists; return whether it was inserted."""
+    columns = ", ".join(f'"{name}"' for name in values)
+    places = ", ".join(f":{name}" for name in values)
+    text = f"INSERT INTO {table.name} ({columns}) VALUES ({places}) ON CONFLICT DO NOTHING"
+    return bool(db.execute(sa.text(text), values).rowcount)
+
+
+def now(*, ago: timedelta = timedelta()) -> str:
+    """Return the time as RFC 3339 text in UTC with milliseconds."""
+    moment = datetime.now(UTC) - ago
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def new_id() -> str:
+    """Return a UUIDv7 (RFC 9562): sorted by time, not to be guessed."""
+    value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+def check(settings: Settings) -> list[str]:
+    """Return what is wrong with the databases and with the files their rows name."""
+    problems: list[str] = []
+    if not settings.db:
+        for name in ("service.sqlite", "jobs.sqlite"):
+            problems += _check_sqlite(settings.data / name)
+    if problems:
+        return problems
+    engine = open_database(settings)
+    with engine.connect() as db:
+        named = db.execute(sa.select(images.c.survey_id, images.c.id, images.c.size_bytes)).all()
+        done = db.execute(
+            sa.select(tasks.c.job_id, tasks.c.image_id).where(tasks.c.state == "succeeded")
+        ).all()
+    engine.dispose()
+    for survey, image, size in named:
+        path = settings.data / "uploads" / survey / image
+        if not path.is_file() or path.stat().st_size != size:
+            problems.append(f"image {image} of survey {survey} is missing or has another size.")
+    for job, image in done:
+        if not (settings.data / "results" / job / image / "report.json").is_file():
+            problems.append(f"the report of image {image} of job {job} is missing.")
+    return problems
+
+
+def _check_sqlite(path: Path) -> list[str]:
+    if not path.is_file():
+        return [] if path.name == "jobs.sqlite" else [f"`{path}` does not exist."]
+    try:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+            answer = [row[0] for row in db.execute("PRAGMA integrity_check")]
+        db.close()
+    except sqlite3.Error as error:
+        return [f"`{path.name}`: {error}."]
+    return [] if answer == ["ok"] else [f"`{path.name}`: {line}." for line in answer]
+
+
+def backup(settings: Settings, out: Path) -> None:
+    """Copy the SQLite databases, consistent while the service runs, into a new folder.
+
+    Raises:
+        DataError: the folder exists, or the database is PostgreSQL.
+    """
+    if settings.db:
+        raise DataError("`crackseg db backup` is for SQLite; use pg_dump for PostgreSQL.")
+    if out.exists():
+        raise DataError(f"`{out}` exists already; name a new folder.")
+    out.mkdir(parents=True)
+    for name in ("service.sqlite", "jobs.sqlite"):
+        if (settings.data / name).is_file():
+            source = sqlite3.connect(settings.data / name)
+            target = sqlite3.connect(out / name)
+            with target:
+                source.backup(target)
+            source.close()
+            target.close()

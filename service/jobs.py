@@ -1,0 +1,363 @@
+"""What may happen to surveys, images and jobs, as rows: each function is one step of a transaction.
+
+A job is `queued` until a worker has handed its images to the engine, then `running`, and
+`succeeded` when its last image is done, `failed` when none of them could be analyzed. The rows are
+the truth; the engine (``worker.py``) only sees to it that every image is worked on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from crackseg.records import ImageInfo
+from service.database import (
+    FINAL,
+    images,
+    insert_new,
+    jobs,
+    new_id,
+    now,
+    submissions,
+    surveys,
+    tasks,
+    uploads,
+    verdicts,
+)
+from service.errors import Problem, not_found
+from service.settings import MB, Settings
+from service.storage import Received
+
+OGC_STATUS = {
+    "queued": "accepted",
+    "running": "running",
+    "succeeded": "successful",
+    "failed": "failed",
+    "cancelled": "dismissed",
+}
+
+
+def fingerprint(*parts: Any) -> str:
+    """Return a digest of what was submitted."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def submit_once(
+    db: Connection, tenant: str, route: str, key: str | None, digest: str, object_id: str
+) -> str:
+    """Return ``object_id`` for a new submission, the earlier one's for a repeated one.
+
+    Raises:
+        Problem: 422, the key was used for something else.
+    """
+    if not key:
+        return object_id
+    row = {
+        "tenant": tenant, "route": route, "key": key, "fingerprint": digest,
+        "object_id": object_id, "created_at": now(),
+    }  # fmt: skip
+    if insert_new(db, submissions, row):
+        return object_id
+    same = [submissions.c[name] == row[name] for name in ("tenant", "route", "key")]
+    earlier = db.execute(sa.select(submissions).where(*same)).one()
+    if earlier.fingerprint != digest:
+        detail = "This Idempotency-Key was used for another request."
+        raise Problem(422, "idempotency-conflict", detail)
+    return str(earlier.object_id)
+
+
+def find_survey(db: Connection, tenant: str, survey_id: str, kind: str = "survey") -> Row[Any]:
+    """Return a survey of the tenant.
+
+    Raises:
+        Problem: 404.
+    """
+    query = sa.select(surveys).where(
+        surveys.c.id == survey_id, surveys.c.tenant == tenant, surveys.c.kind == kind
+    )
+    return db.execute(query).one_or_none() or _missing(kind)
+
+
+def find_job(db: Connection, tenant: str, job_id: str, kind: str | None = None) -> Row[Any]:
+    """Return a job of the tenant.
+
+    Raises:
+        Problem: 404.
+    """
+    query = sa.select(jobs).where(jobs.c.id == job_id, jobs.c.tenant == tenant)
+    if kind:
+        query = query.where(jobs.c.kind == kind)
+    return db.execute(query).one_or_none() or _missing(kind or "job")
+
+
+def _missing(what: str) -> Any:
+    raise not_found(what)
+
+
+def create_survey(db: Connection, tenant: str, name: str, *, kind: str, survey_id: str) -> None:
+    """Insert a survey."""
+    row = {"id": survey_id, "tenant": tenant, "kind": kind, "name": name, "created_at": now()}
+    db.execute(surveys.insert().values(row))
+
+
+def check_quota(db: Connection, tenant: str, settings: Settings, size_bytes: int) -> None:
+    """Refuse what would exceed the tenant's share.
+
+    Raises:
+        Problem: 413 bytes, 429 images that wait.
+    """
+    mine = sa.select(surveys.c.id).where(surveys.c.tenant == tenant)
+    stored = db.scalar(
+        sa.select(sa.func.sum(images.c.size_bytes)).where(images.c.survey_id.in_(mine))
+    )
+    if int(stored or 0) + size_bytes > settings.max_tenant_mb * MB:
+        detail = f"At most {settings.max_tenant_mb} MB of images are kept; delete some surveys."
+        raise Problem(413, "quota-exceeded", detail)
+    waiting = db.scalar(
+        sa.select(sa.func.count())
+        .select_from(tasks.join(jobs))
+        .where(jobs.c.tenant == tenant, tasks.c.state == "queued")
+    )
+    if int(waiting or 0) >= settings.max_queued_images:
+        detail = f"{waiting} images wait already; submit more when some are done."
+        raise Problem(429, "backpressure", detail, headers={"Retry-After": "60"})
+
+
+def add_image(
+    db: Connection,
+    survey_id: str,
+    name: str,
+    received: Received,
+    info: ImageInfo,
+    *,
+    image_id: str | None = None,
+) -> tuple[Row[Any], bool]:
+    """Insert an image; return its row and whether it is new: the same bytes again are no news.
+
+    Raises:
+        Problem: 409, the name holds other bytes.
+    """
+    row = {
+        "id": image_id or new_id(), "survey_id": survey_id, "name": name,
+        "sha256": received.sha256, "size_bytes": received.size_bytes,
+        "width_px": info.width_px, "height_px": info.height_px, "format": info.format,
+        "created_at": now(),
+    }  # fmt: skip
+    fresh = insert_new(db, images, row)
+    query = sa.select(images).where(images.c.survey_id == survey_id, images.c.name == name)
+    kept = db.execute(query).one()
+    if kept.sha256 != received.sha256:
+        detail = "The survey holds another image of this name; delete it, or rename this one."
+        raise Problem(409, "name-taken", detail)
+    return kept, fresh
+
+
+def create_job(
+    db: Connection, tenant: str, survey_id: str, options: Mapping[str, Any],
+    *, kind: str, job_id: str,
+) -> None:  # fmt: skip
+    """Insert a job for all images of a survey.
+
+    Raises:
+        Problem: 409, the survey holds no image, or is being analyzed.
+    """
+    found = db.scalars(
+        sa.select(images.c.id).where(images.c.survey_id == survey_id).order_by(images.c.id)
+    ).all()
+    if not found:
+        raise Problem(409, "survey-empty", "The survey holds no image yet.")
+    busy = sa.select(jobs.c.id).where(jobs.c.survey_id == survey_id, ~jobs.c.state.in_(FINAL))
+    if db.scalar(busy.limit(1)):
+        raise Problem(409, "survey-busy", "The survey is being analyzed; cancel that job first.")
+    created = now()
+    row = {"id": job_id, "survey_id": survey_id, "tenant": tenant, "kind": kind}
+    row |= {"state": "queued", "created_at": created, "updated_at": created}
+    db.execute(jobs.insert().values(**row, options=dict(options)))
+    db.execute(
+        tasks.insert(), [{"job_id": job_id, "image_id": i, "state": "queued"} for i in found]
+    )
+
+
+def cancel(db: Connection, job_id: str) -> None:
+    """Cancel what of a job is not done; workers notice within a second."""
+    open_tasks = (tasks.c.job_id == job_id) & ~tasks.c.state.in_(FINAL)
+    done = now()
+    db.execute(tasks.update().where(open_tasks).values(state="cancelled", finished_at=done))
+    open_job = (jobs.c.id == job_id) & ~jobs.c.state.in_(FINAL)
+    db.execute(
+        jobs.update().where(open_job).values(state="cancelled", finished_at=done, updated_at=done)
+    )
+
+
+def retry(db: Connection, job_id: str) -> int:
+    """Queue the failed and cancelled images of a finished job again; return how many.
+
+    Raises:
+        Problem: 409, it is not finished, or nothing failed.
+    """
+    row = db.execute(sa.select(jobs).where(jobs.c.id == job_id)).one()
+    if row.state not in FINAL:
+        raise Problem(409, "job-busy", "The job is not finished.")
+    again = (tasks.c.job_id == job_id) & tasks.c.state.in_(("failed", "cancelled"))
+    fresh = {"state": "queued", "attempts": 0, "progress": 0.0, "error": None}
+    fresh |= {"error_code": None, "finished_at": None}
+    count = db.execute(tasks.update().where(again).values(fresh)).rowcount
+    if not count:
+        raise Problem(409, "nothing-to-retry", "No image of the job failed.")
+    values = {"state": "queued", "finished_at": None, "updated_at": now(), "round": row.round + 1}
+    db.execute(jobs.update().where(jobs.c.id == job_id).values(values))
+    return count
+
+
+def close_if_done(db: Connection, job_id: str) -> None:
+    """Finish a job whose images are all done; may be called any number of times."""
+    query = sa.select(tasks.c.state, sa.func.count()).where(tasks.c.job_id == job_id)
+    counts: dict[str, int] = dict(db.execute(query.group_by(tasks.c.state)).tuples().all())
+    if counts.keys() - set(FINAL):
+        return
+    state = "succeeded" if counts.get("succeeded") else "failed"
+    moment = now()
+    db.execute(
+        jobs.update()
+        .where(jobs.c.id == job_id, jobs.c.state == "running")
+        .values(state=state, finished_at=moment, updated_at=moment)
+    )
+
+
+def task_counts(db: Connection, job_id: str) -> tuple[dict[str, int], float]:
+    """Return the images of a job by state, and the share of the work that is done."""
+    query = (
+        sa.select(tasks.c.state, sa.func.count(), sa.func.sum(tasks.c.progress))
+        .where(tasks.c.job_id == job_id)
+        .group_by(tasks.c.state)
+    )
+    rows = db.execute(query).all()
+    counts = dict.fromkeys(("queued", "running", "succeeded", "failed", "cancelled"), 0)
+    counts |= {row[0]: row[1] for row in rows}
+    total = sum(counts.values())
+    done = sum(counts[s] for s in FINAL)
+    running = sum(row[2] or 0.0 for row in rows if row[0] == "running")
+    return {"total": total, **counts}, (done + running) / total if total else 0.0
+
+
+def status_info(db: Connection, job: Row[Any]) -> dict[str, Any]:
+    """Return a job as statusInfo."""
+    counts, share = task_counts(db, job.id)
+    done = counts["succeeded"] + counts["failed"]
+    message = f"{done} of {counts['total']} images done"
+    if counts["failed"]:
+        message += f", {counts['failed']} failed"
+    base = f"/v1/jobs/{job.id}"
+    links = [{"href": base, "rel": "self"}, {"href": f"{base}/images", "rel": "items"}]
+    if job.state == "succeeded":
+        results = "http://www.opengis.net/def/rel/ogc/1.0/results"
+        links.append({"href": f"{base}/results", "rel": results})
+    return {
+        "jobID": job.id,
+        "processID": "crack-segmentation",
+        "type": "process",
+        "status": OGC_STATUS[job.state],
+        "message": message,
+        "progress": 100 if job.state in FINAL else min(int(100 * share), 99),
+        "created": job.created_at,
+        "started": job.started_at,
+        "finished": job.finished_at,
+        "updated": job.updated_at,
+        "survey": job.survey_id,
+        "options": job.options,
+        "counts": counts,
+        "links": links,
+    }
+
+
+def task_rows(
+    db: Connection, job_id: str, *, after: str = "", limit: int | None = None
+) -> list[Row[Any]]:
+    """Return the images of a job with what became of them, in the order they came."""
+    query = (
+        sa.select(tasks, images.c.name, images.c.width_px, images.c.height_px)
+        .join(images, images.c.id == tasks.c.image_id)
+        .where(tasks.c.job_id == job_id, tasks.c.image_id > after)
+        .order_by(tasks.c.image_id)
+    )
+    return list(db.execute(query.limit(limit) if limit else query))
+
+
+def find_task(db: Connection, job_id: str, image_id: str) -> Row[Any]:
+    """Return an image of a job.
+
+    Raises:
+        Problem: 404.
+    """
+    query = (
+        sa.select(tasks, images.c.name, images.c.width_px, images.c.height_px)
+        .join(images, images.c.id == tasks.c.image_id)
+        .where(tasks.c.job_id == job_id, tasks.c.image_id == image_id)
+    )
+    return db.execute(query).one_or_none() or _missing("image")
+
+
+def task_info(row: Row[Any]) -> dict[str, Any]:
+    """Return an image of a job as answers hold it."""
+    base = f"/v1/jobs/{row.job_id}/images/{row.image_id}"
+    links = {name: f"{base}/{name}" for name in ARTEFACTS} if row.state == "succeeded" else {}
+    error = {"code": row.error_code, "message": row.error} if row.error_code else None
+    return {
+        "image": row.image_id,
+        "name": row.name,
+        "status": row.state,
+        "progress": 1.0 if row.state in FINAL else row.progress,
+        "error": error,
+        "summary": row.summary,
+        "finished_at": row.finished_at,
+        "links": {"self": base, **links},
+    }
+
+
+ARTEFACTS = {  # file of a result -> media type
+    "report.json": "application/json",
+    "mask.png": "image/png",
+    "overlay.jpg": "image/jpeg",
+    "photo.jpg": "image/jpeg",
+    "thumb.jpg": "image/jpeg",
+    "cracks.csv": "text/csv; charset=utf-8",
+    "cracks.geojson": "application/geo+json",
+    "page.html": "text/html; charset=utf-8",
+}
+
+
+def delete_survey(db: Connection, survey_id: str) -> list[str]:
+    """Delete the rows of a survey and return the ids of its jobs."""
+    mine = sa.select(jobs.c.id).where(jobs.c.survey_id == survey_id)
+    job_ids = list(db.scalars(mine))
+    for table in (verdicts, tasks):
+        db.execute(table.delete().where(table.c.job_id.in_(job_ids)))
+    db.execute(jobs.delete().where(jobs.c.survey_id == survey_id))
+    db.execute(uploads.delete().where(uploads.c.survey_id == survey_id))
+    db.execute(images.delete().where(images.c.survey_id == survey_id))
+    db.execute(submissions.delete().where(submissions.c.object_id.in_([survey_id, *job_ids])))
+    db.execute(surveys.delete().where(surveys.c.id == survey_id))
+    return job_ids
+
+
+def expired_surveys(db: Connection, keep_days: float) -> list[str]:
+    """Return the surveys whose last job ended long ago."""
+    limit = now(ago=timedelta(days=keep_days))
+    newer = sa.select(jobs.c.survey_id).where(
+        sa.or_(jobs.c.finished_at.is_(None), jobs.c.finished_at > limit)
+    )
+    query = sa.select(surveys.c.id).where(surveys.c.created_at < limit, ~surveys.c.id.in_(newer))
+    return list(db.scalars(query))
+
+
+def safe_stem(name: str, number: int) -> str:
+    """Return a folder name for an image in a bundle: unique by its number, plain characters."""
+    stem = "".join(c if c.isalnum() or c in "-_ ." else "_" for c in Path(name).stem)
+    return f"{number:04d}_{stem.strip('. ')[:80] or 'image'}"

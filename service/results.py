@@ -1,0 +1,200 @@
+"""Results leave the service: files with their digest, survey tables, and the bundle as a stream."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from fastapi import Request, Response
+from fastapi.responses import FileResponse
+from sqlalchemy.engine import Connection, Row
+from zipstream import ZipStream
+
+from crackseg import __version__
+from crackseg.exports.survey import NO_RESULT, failure_row, write_survey
+from service import jobs as domain
+from service.database import FINAL, new_id, verdicts
+from service.errors import Problem
+from service.storage import Storage
+
+# The exported pages hold their style and pictures inside and need no script at all.
+PAGE_POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; " \
+    "frame-ancestors 'none'; form-action 'none'; base-uri 'none'"  # fmt: skip
+VERDICT_COLUMNS = ("image", "image_name", "crack", "verdict", "note", "by", "updated_at")
+SURVEY_FILES = {
+    "report.json": ("survey.json", "application/json"),
+    "report.csv": ("summary.csv", "text/csv; charset=utf-8"),
+    "report.html": ("index.html", "text/html; charset=utf-8"),
+}
+
+
+def file_response(request: Request, task: Row[Any], name: str) -> Response:
+    """Return a file of an image's results, with its ETag; ranges are answered.
+
+    Raises:
+        Problem: 409, there are no results (yet).
+    """
+    if task.state != "succeeded":
+        raise not_ready(task.state)
+    storage: Storage = request.app.state.storage
+    path = storage.result(task.job_id, task.image_id) / name
+    headers = {"Content-Disposition": disposition(name, task.name, name.endswith("csv"))}
+    if name.endswith(".html"):
+        headers["Content-Security-Policy"] = PAGE_POLICY
+    answer = FileResponse(path, media_type=domain.ARTEFACTS[name], headers=headers)
+    answer.headers["Cache-Control"] = "private, no-cache"
+    etag = f'"{task.job_id}-{task.finished_at}"'
+    answer.headers["ETag"] = etag
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers={"ETag": etag})
+    return answer
+
+
+def not_ready(state: str) -> Problem:
+    """Return the answer to a request for results that are not there."""
+    words = {"failed": "The image could not be analyzed.", "cancelled": "It was cancelled."}
+    headers = {} if state in FINAL else {"Retry-After": "2"}
+    detail = words.get(state, "The analysis is not finished.")
+    return Problem(409, "result-not-ready", detail, headers=headers)
+
+
+def disposition(name: str, image_name: str, download: bool) -> str:
+    """Return a Content-Disposition; the image's name only in RFC 5987 form."""
+    kind = "attachment" if download else "inline"
+    full = quote(f"{Path(image_name).stem}_{name}", safe="")
+    return f"{kind}; filename=\"{name}\"; filename*=UTF-8''{full}"
+
+
+def survey_rows(db: Connection, job_id: str) -> list[dict[str, Any]]:
+    """Return the rows of a survey's tables; images that are not done are marked so."""
+    rows = []
+    for task in domain.task_rows(db, job_id):
+        if task.state == "succeeded":
+            rows.append(dict(task.summary))
+        elif task.state == "failed":
+            rows.append(failure_row(Path(task.name), task.error or task.error_code))
+        else:
+            rows.append({**NO_RESULT, "image": task.name, "status": "failed", "warnings": [],
+                         "reason": f"Not analyzed: {task.state}."})  # fmt: skip
+    return rows
+
+
+def write_survey_files(db: Connection, job: Row[Any], storage: Storage, folder: Path) -> None:
+    """Write the survey's tables, its page, the map and the verdicts of a job into a folder."""
+    rows = survey_rows(db, job.id)
+    said = verdict_rows(db, job.id)
+    about = {
+        "package_version": __version__,
+        "started_at": job.started_at or job.created_at,
+        "ended_at": job.finished_at,
+        "model": _model_of(db, job, storage),
+        "options": job.options,
+        "verdicts": said,
+    }
+    write_survey(rows, about, folder, gallery=True)
+    (folder / "verdicts.csv").write_text(verdicts_csv(said), encoding="utf-8-sig")
+
+
+def _model_of(db: Connection, job: Row[Any], storage: Storage) -> dict[str, Any]:
+    """Return the model that the reports name."""
+    for task in domain.task_rows(db, job.id):
+        report = storage.result(job.id, task.image_id) / "report.json"
+        if task.state == "succeeded" and report.is_file():
+            model = json.loads(report.read_text(encoding="utf-8"))["model"]
+            return {key: model[key] for key in ("name", "version", "sha256")}
+    return {"name": "none", "version": "", "sha256": ""}
+
+
+def survey_file(request: Request, job: Row[Any], name: str) -> Response:
+    """Return a table or the page of a survey, fresh: verdicts may have changed."""
+    storage: Storage = request.app.state.storage
+    written, media = SURVEY_FILES[name]
+    work = storage.data / "work" / new_id()
+    work.mkdir()
+    try:
+        with request.app.state.engine.connect() as db:
+            write_survey_files(db, job, storage, work)
+        content = (work / written).read_bytes()
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    headers = {"Content-Disposition": disposition(written, job.survey_id, name.endswith("csv"))}
+    if name.endswith("html"):
+        headers["Content-Security-Policy"] = PAGE_POLICY
+    return Response(content, media_type=media, headers=headers)
+
+
+def survey_geojson(request: Request, job: Row[Any]) -> Iterator[str]:
+    """Yield one feature collection of all images' cracks, image by image."""
+    storage: Storage = request.app.state.storage
+    with request.app.state.engine.connect() as db:
+        done = [t for t in domain.task_rows(db, job.id) if t.state == "succeeded"]
+    yield '{"type":"FeatureCollection","features":['
+    between = ""
+    for task in done:
+        path = storage.result(job.id, task.image_id) / "cracks.geojson"
+        if not path.is_file():
+            continue
+        for feature in json.loads(path.read_text(encoding="utf-8"))["features"]:
+            feature["properties"] = {**(feature.get("properties") or {}), "image": task.name}
+            yield between + json.dumps(feature, ensure_ascii=False, allow_nan=False)
+            between = ",\n"
+    yield "]}\n"
+
+
+def bundle(request: Request, job: Row[Any]) -> Iterator[bytes]:
+    """Yield a ZIP of everything: the survey's files and a folder per image."""
+    storage: Storage = request.app.state.storage
+    work = storage.data / "work" / new_id()
+    work.mkdir()
+    try:
+        with request.app.state.engine.connect() as db:
+            tasks = [t for t in domain.task_rows(db, job.id) if t.state == "succeeded"]
+            write_survey_files(db, job, storage, work)
+        # Pictures are packed already; deflating them again costs time and gains nothing.
+        archive = ZipStream(sized=False)
+        for path in sorted(work.iterdir()):
+            archive.add_path(path, path.name)
+        for task in tasks:
+            for path in sorted(storage.result(job.id, task.image_id).iterdir()):
+                archive.add_path(path, f"images/{task.image_id}/{path.name}")
+        yield from archive
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def verdict_rows(db: Connection, job_id: str) -> list[dict[str, Any]]:
+    """Return what inspectors said of the cracks of a job."""
+    names = {task.image_id: task.name for task in domain.task_rows(db, job_id)}
+    query = sa.select(verdicts).where(verdicts.c.job_id == job_id)
+    found = db.execute(query.order_by(verdicts.c.image_id, verdicts.c.crack_id)).mappings()
+    return [
+        {
+            "image": row["image_id"], "image_name": names.get(row["image_id"], ""),
+            "crack": row["crack_id"], "verdict": row["verdict"], "note": row["note"],
+            "by": row["by"], "updated_at": row["updated_at"],
+        }
+        for row in found
+    ]  # fmt: skip
+
+
+def verdicts_csv(rows: list[dict[str, Any]]) -> str:
+    """Return verdicts as a table; cells that a spreadsheet would run are made text."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(VERDICT_COLUMNS)
+    for row in rows:
+        writer.writerow([_cell(row[column]) for column in VERDICT_COLUMNS])
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+        return f"'{value}"
+    return value

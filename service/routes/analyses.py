@@ -1,0 +1,190 @@
+"""The short way: one image in, one report out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.responses import FileResponse, RedirectResponse
+from starlette.concurrency import run_in_threadpool
+
+from service import jobs as domain
+from service.database import FINAL, new_id
+from service.intake import Submission, plain, receive_submission
+from service.keys import Caller, reader, writer
+from service.results import file_response
+from service.routes.documents import RAW_IMAGE, READ, UPLOAD, WRITE, file_answer, problems
+from service.schemas import Analysis
+
+router = APIRouter(prefix="/v1/analyses", tags=["analyses"])
+_FORM = {
+    "schema": {
+        "type": "object",
+        "required": ["image"],
+        "properties": {
+            "image": {"type": "string", "format": "binary"},
+            "mm_per_px": {"type": "number"},
+            "options": {"type": "string", "description": "A JSON object, see `Options`."},
+        },
+    }
+}
+_QUERY = [
+    {"name": "name", "in": "query", "schema": {"type": "string"}, "description": "File name."},
+    {"name": "mm_per_px", "in": "query", "schema": {"type": "number"}},
+    {"name": "options", "in": "query", "schema": {"type": "string"},
+     "description": "A JSON object, see `Options`."},
+]  # fmt: skip
+IdempotencyKey = Annotated[str | None, Header(max_length=200)]
+
+
+@router.post(
+    "", status_code=202, response_model=Analysis, responses=problems(*UPLOAD),
+    operation_id="createAnalysis",
+    openapi_extra={
+        "requestBody": {
+            **RAW_IMAGE, "content": {**RAW_IMAGE["content"], "multipart/form-data": _FORM}
+        },
+        "parameters": _QUERY,
+    },
+)  # fmt: skip
+async def create_analysis(
+    request: Request,
+    response: Response,
+    caller: Annotated[Caller, Depends(writer)],
+    idempotency_key: IdempotencyKey = None,
+) -> Any:
+    """Take one image, as the raw body or as a form, and queue it.
+
+    With an `Idempotency-Key` the same image and options sent again answer the same analysis.
+    """
+    submission = await receive_submission(request)
+    analysis = await run_in_threadpool(_create, request, caller, submission, idempotency_key)
+    response.headers["Location"] = f"/v1/analyses/{analysis['id']}"
+    response.headers["Retry-After"] = "1"
+    return analysis
+
+
+def _create(
+    request: Request, caller: Caller, submission: Submission, key: str | None
+) -> dict[str, Any]:
+    state = request.app.state
+    received, fresh = submission.judged.received, new_id()
+    options = plain(submission.options)
+    digest = domain.fingerprint(received.sha256, submission.name, options)
+    try:
+        with state.engine.begin() as db:
+            found = domain.submit_once(db, caller.tenant, "analyses", key, digest, fresh)
+            if found == fresh:
+                domain.check_quota(db, caller.tenant, state.settings, received.size_bytes)
+                name = submission.name
+                domain.create_survey(db, caller.tenant, name, kind="analysis", survey_id=fresh)
+                domain.add_image(db, fresh, name, received, submission.judged.info, image_id=fresh)
+                domain.create_job(db, caller.tenant, fresh, options, kind="analysis", job_id=fresh)
+                state.storage.keep(received.path, fresh, fresh)  # before the row can be seen
+            return _analysis(db, caller.tenant, found)
+    finally:
+        received.path.unlink(missing_ok=True)
+
+
+def _analysis(db: sa.Connection, tenant: str, analysis_id: str) -> dict[str, Any]:
+    job = domain.find_job(db, tenant, analysis_id, "analysis")
+    task = domain.find_task(db, analysis_id, analysis_id)
+    info = domain.task_info(task)
+    base = f"/v1/analyses/{analysis_id}"
+    done = task.state == "succeeded"
+    return {
+        "id": analysis_id,
+        "status": task.state,
+        "progress": info["progress"],
+        "image": task.name,
+        "created_at": job.created_at,
+        "finished_at": task.finished_at,
+        "error": info["error"],
+        "cracks": task.summary["cracks"] if task.summary else None,
+        "links": {
+            "self": base,
+            "page": f"/surveys/{analysis_id}/images/{analysis_id}",
+            **({name: f"{base}/{name}" for name in domain.ARTEFACTS} if done else {}),
+        },
+    }
+
+
+@router.get(
+    "/{analysis_id}", response_model=Analysis, responses=problems(*READ),
+    operation_id="getAnalysis",
+)  # fmt: skip
+def get_analysis(
+    analysis_id: str, request: Request, response: Response,
+    caller: Annotated[Caller, Depends(reader)],
+) -> Any:  # fmt: skip
+    """Return how far an analysis is; poll it no faster than `Retry-After` says."""
+    with request.app.state.engine.connect() as db:
+        analysis = _analysis(db, caller.tenant, analysis_id)
+    if analysis["status"] not in FINAL:
+        response.headers["Retry-After"] = "1"
+    return analysis
+
+
+@router.post(
+    "/{analysis_id}/cancel", response_model=Analysis, responses=problems(*WRITE),
+    operation_id="cancelAnalysis",
+)  # fmt: skip
+def cancel_analysis(
+    analysis_id: str, request: Request, caller: Annotated[Caller, Depends(writer)]
+) -> Any:
+    """Stop an analysis; one that is done stays as it is."""
+    with request.app.state.engine.begin() as db:
+        domain.find_job(db, caller.tenant, analysis_id, "analysis")
+        domain.cancel(db, analysis_id)
+        return _analysis(db, caller.tenant, analysis_id)
+
+
+@router.delete(
+    "/{analysis_id}", status_code=204, responses=problems(*WRITE), operation_id="deleteAnalysis"
+)
+def delete_analysis(
+    analysis_id: str, request: Request, caller: Annotated[Caller, Depends(writer)]
+) -> None:
+    """Delete an analysis with its image and results; a running one is cancelled."""
+    state = request.app.state
+    with state.engine.begin() as db:
+        domain.find_job(db, caller.tenant, analysis_id, "analysis")
+        job_ids = domain.delete_survey(db, analysis_id)
+    state.storage.remove_survey(analysis_id, job_ids)
+
+
+@router.get(
+    "/{analysis_id}/page", status_code=303, response_class=RedirectResponse,
+    responses={**problems(*READ), 303: {"description": "The page of the analysis."}},
+    operation_id="getAnalysisPage",
+)  # fmt: skip
+def get_analysis_page(
+    analysis_id: str, request: Request, caller: Annotated[Caller, Depends(reader)]
+) -> RedirectResponse:
+    """Lead to the page for people."""
+    with request.app.state.engine.connect() as db:
+        domain.find_job(db, caller.tenant, analysis_id, "analysis")
+    return RedirectResponse(f"/surveys/{analysis_id}/images/{analysis_id}", 303)
+
+
+def _add_file_route(name: str, media: str) -> None:
+    def get_file(
+        analysis_id: str, request: Request, caller: Annotated[Caller, Depends(reader)]
+    ) -> Response:
+        with request.app.state.engine.connect() as db:
+            domain.find_job(db, caller.tenant, analysis_id, "analysis")
+            task = domain.find_task(db, analysis_id, analysis_id)
+        return file_response(request, task, name)
+
+    router.add_api_route(
+        f"/{{analysis_id}}/{name}", get_file, methods=["GET"], response_class=FileResponse,
+        responses={**problems(*READ, 409), 200: file_answer(media, None)},
+        operation_id=f"getAnalysis_{name.replace('.', '_')}", summary=f"Get {name}",
+    )  # fmt: skip
+
+
+for _name, _media in domain.ARTEFACTS.items():
+    _add_file_route(_name, _media)
+
+__all__ = ["router"]

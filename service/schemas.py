@@ -1,0 +1,325 @@
+"""What requests and answers look like; the examples are those of the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from crackseg.config import AnalyzeOptions, read_options
+
+State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+OgcStatus = Literal["accepted", "running", "successful", "failed", "dismissed"]
+_ID = "01939f6e-5a80-7c11-9e0b-3f1f2f6f7a10"
+_TIME = "2026-11-21T10:20:30.123Z"
+Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+
+
+class Strict(BaseModel):
+    """A request body: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Options(Strict):
+    """How an image is analyzed; what is left out has the default of `crackseg analyze`."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"mm_per_px": 0.8, "threshold": 0.5}]}
+    )
+
+    mm_per_px: Annotated[float, Field(ge=1e-4, le=1e4, allow_inf_nan=False)] | None = Field(
+        default=None, description="Size of a pixel on the structure."
+    )
+    distance_m: Positive | None = Field(default=None, description="From camera to face.")
+    marker_mm: Positive | None = Field(default=None, description="Side of a marker in the picture.")
+    use_metadata: bool = Field(
+        default=True, description="Take the scale from EXIF and XMP if it is there."
+    )
+    threshold: Share | None = Field(
+        default=None, description="Probability from which a pixel is crack."
+    )
+    threshold_low: Share | None = None
+    min_area_px: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    gap_px: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] | None = None
+    min_length_px: Annotated[float, Field(ge=0, le=10**5, allow_inf_nan=False)] | None = None
+
+    def to_analyze_options(self) -> AnalyzeOptions:
+        """Return the options as the pipeline takes them.
+
+        Raises:
+            ConfigError: values contradict each other.
+        """
+        given = self.model_dump(exclude_none=True)
+        rooms = {
+            "scale": ("mm_per_px", "distance_m", "marker_mm", "use_metadata"),
+            "mask": ("threshold", "threshold_low", "min_area_px", "gap_px"),
+            "measure": ("min_length_px",),
+        }
+        nested = {r: {k: given[k] for k in keys if k in given} for r, keys in rooms.items()}
+        return read_options(AnalyzeOptions, nested)
+
+
+class Counts(BaseModel):
+    """Images of a job by state."""
+
+    total: int
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+
+
+class ErrorInfo(BaseModel):
+    """Why an image was not analyzed."""
+
+    code: str
+    message: str
+
+
+class Analysis(BaseModel):
+    """One image and what became of it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": _ID,
+                    "status": "running",
+                    "progress": 0.4,
+                    "image": "DJI_0042.JPG",
+                    "created_at": _TIME,
+                    "finished_at": None,
+                    "error": None,
+                    "cracks": None,
+                    "links": {"self": f"/v1/analyses/{_ID}"},
+                }
+            ]
+        }
+    )
+
+    id: str
+    status: State
+    progress: float
+    image: str
+    created_at: str
+    finished_at: str | None
+    error: ErrorInfo | None
+    cracks: int | None
+    links: dict[str, str]
+
+
+class NewSurvey(Strict):
+    """A survey to be."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"name": "North face, spring 2026"}]}
+    )
+
+    name: str = Field(min_length=1, max_length=200)
+
+
+class Survey(BaseModel):
+    """A set of images that are analyzed together."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": _ID,
+                    "name": "North face, spring 2026",
+                    "created_at": _TIME,
+                    "images": 3,
+                    "size_bytes": 31457280,
+                    "job": None,
+                    "status": "draft",
+                }
+            ]
+        }
+    )
+
+    id: str
+    name: str
+    created_at: str
+    images: int
+    size_bytes: int
+    job: str | None = Field(description="The latest job.")
+    status: Literal["draft", "queued", "running", "succeeded", "failed", "cancelled"]
+
+
+class SurveyPage(BaseModel):
+    """Some surveys, the newest first."""
+
+    surveys: list[Survey]
+    next: str | None = Field(description="Cursor of the next page.")
+
+
+class Image(BaseModel):
+    """An image that was taken in."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": _ID,
+                    "name": "DJI_0042.JPG",
+                    "sha256": "9f" * 32,
+                    "size_bytes": 10485760,
+                    "width_px": 5280,
+                    "height_px": 3956,
+                    "format": "JPEG",
+                    "created_at": _TIME,
+                }
+            ]
+        }
+    )
+
+    id: str
+    name: str
+    sha256: str
+    size_bytes: int
+    width_px: int
+    height_px: int
+    format: str
+    created_at: str
+
+
+class ImagePage(BaseModel):
+    """Some images, in the order they came."""
+
+    images: list[Image]
+    next: str | None
+
+
+class Job(BaseModel):
+    """A job as OGC API - Processes 1.0 says it (statusInfo), with counts."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "jobID": _ID,
+                    "processID": "crack-segmentation",
+                    "type": "process",
+                    "status": "running",
+                    "message": "12 of 200 images done",
+                    "progress": 6,
+                    "created": _TIME,
+                    "started": _TIME,
+                    "finished": None,
+                    "updated": _TIME,
+                    "survey": _ID,
+                    "options": {"mm_per_px": 0.8},
+                    "counts": {
+                        "total": 200,
+                        "queued": 186,
+                        "running": 2,
+                        "succeeded": 12,
+                        "failed": 0,
+                        "cancelled": 0,
+                    },
+                    "links": [{"href": f"/v1/jobs/{_ID}", "rel": "self"}],
+                }
+            ]
+        }
+    )
+
+    jobID: str
+    processID: Literal["crack-segmentation"] = "crack-segmentation"
+    type: Literal["process"] = "process"
+    status: OgcStatus
+    message: str
+    progress: int
+    created: str
+    started: str | None
+    finished: str | None
+    updated: str
+    survey: str
+    options: dict[str, Any]
+    counts: Counts
+    links: list[dict[str, str]]
+
+
+class JobPage(BaseModel):
+    """Some jobs, the newest first."""
+
+    jobs: list[Job]
+    links: list[dict[str, str]]
+
+
+class Task(BaseModel):
+    """What became of one image of a job."""
+
+    image: str = Field(description="The image's id.")
+    name: str
+    status: State
+    progress: float
+    error: ErrorInfo | None
+    summary: dict[str, Any] | None = Field(description="The image's row of the survey.")
+    finished_at: str | None
+    links: dict[str, str]
+
+
+class TaskPage(BaseModel):
+    """Some images of a job, in the order they came."""
+
+    images: list[Task]
+    next: str | None
+
+
+class NewVerdict(Strict):
+    """What an inspector says of a crack."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"verdict": "reject", "note": "formwork joint"}]},
+    )
+
+    verdict: Literal["accept", "reject", "open"]
+    note: str = Field(default="", max_length=2000)
+
+
+class Verdict(NewVerdict):
+    """A verdict with the crack it is about."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    image: str
+    crack: int
+    by: str
+    updated_at: str
+
+
+class Verdicts(BaseModel):
+    """All verdicts of a job."""
+
+    verdicts: list[Verdict]
+
+
+class Execution(BaseModel):
+    """An execute request of OGC API - Processes 1.0; answers are always asynchronous."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"inputs": {"survey": _ID, "options": {"mm_per_px": 0.8}}}]}
+    )
+
+    class Inputs(Strict):
+        """What is analyzed, and how."""
+
+        survey: str = Field(max_length=64)
+        options: Options = Field(default_factory=lambda: Options())
+
+    inputs: Inputs
+
+
+class ProblemBody(BaseModel):
+    """An error, RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str
+    errors: list[dict[str, Any]] | None = None

@@ -1,0 +1,100 @@
+"""What an operator may choose: where data lies, who may connect, how much is taken in.
+
+Defaults suit one machine. Every limit has its reason beside it; a TOML file given with ``--config``
+may change any of them, an unknown key is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from crackseg.config import read_options, to_plain
+from crackseg.errors import ConfigError
+
+ROLES = ("all", "api", "worker")
+MB = 1024 * 1024
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of the service; what the workers read is the same record."""
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+    role: str = "all"
+    db: str = ""  # empty: SQLite in `data`; else postgresql://user:password@host/name
+    model: str = "default"  # name of a shipped model, or a model folder
+    allowed_hosts: tuple[str, ...] = ()  # names the service may be called by, besides `host`
+
+    slots: int = 0  # images analyzed at once; 0: as many as cores, at most one per 3 GB of memory
+    threads: int = 0  # of the network per slot; 0: cores / slots
+    image_timeout_s: float = 900.0  # 100 megapixels take some 60 s on two cores
+    image_cpu_s: float = 3600.0
+    image_memory_mb: int = 8192  # address space of one slot; 200 megapixels need about 3 GB
+    attempts: int = 8  # starts of one image, counting those that a dead worker cut short
+
+    max_image_mb: int = 512
+    max_image_megapixels: float = 200.0  # drones reach 100
+    max_survey_images: int = 5000
+    max_tenant_mb: int = 200 * 1024
+    max_queued_images: int = 20_000  # of one tenant
+    min_free_mb: int = 512  # intake and work pause below
+    body_pause_s: float = 30.0  # a sender that is silent for longer is cut off
+    head_s: float = 5.0  # a request head must be whole within
+
+    grace_s: float = 30.0  # running images may finish after SIGTERM
+    keep_days: float = 0.0  # finished surveys are deleted after; 0: never
+    keep_uploads_h: float = 24.0  # unfinished uploads
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ConfigError(f"`role` must be one of {', '.join(ROLES)}, got `{self.role}`.")
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"`port` must lie between 0 and 65535, got {self.port}.")
+        if self.role != "all" and not self.db:
+            raise ConfigError(
+                f"role `{self.role}` needs `--db postgresql://...`; SQLite is for one machine "
+                "with role `all`."
+            )
+        if self.db and not self.db.startswith(("postgresql://", "postgres://")):
+            raise ConfigError("`db` must start with postgresql://; leave it out for SQLite.")
+        for name in ("max_image_mb", "max_image_megapixels", "image_timeout_s", "attempts"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"`{name}` must be larger than 0, got {getattr(self, name)}.")
+
+    @property
+    def public(self) -> bool:
+        """Whether others than this machine can connect."""
+        return self.host not in LOOPBACK
+
+    @property
+    def slot_count(self) -> int:
+        """Images analyzed at once by one worker."""
+        if self.slots:
+            return self.slots
+        memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
+        return max(min(cores(), int(memory_gb // 3)), 1)
+
+    @property
+    def thread_count(self) -> int:
+        """Threads of the network in one slot."""
+        return self.threads or max(cores() // self.slot_count, 1)
+
+    def to_json(self) -> str:
+        """Return the settings as one line, for a worker process."""
+        return json.dumps(to_plain(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        """Return the settings that ``to_json`` wrote."""
+        return read_options(cls, json.loads(text), where="settings")
+
+
+def cores() -> int:
+    """Return the processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
