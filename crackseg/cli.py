@@ -327,7 +327,8 @@ def _settings(data: Path, db: str, config: Path | None = None, **given: object) 
     from crackseg.errors import MissingExtra
     from service.settings import Settings
 
-    missing = [n for n in ("fastapi", "uvicorn", "dbos", "sqlalchemy", "pebble") if not find_spec(n)]
+    needed = ("fastapi", "uvicorn", "dbos", "sqlalchemy", "pebble")
+    missing = [name for name in needed if not find_spec(name)]
     if missing:
         raise MissingExtra(
             f"the service needs {', '.join(missing)}; pip install 'crackseg[service]'."
