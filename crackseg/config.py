@@ -75,7 +75,8 @@ class MeasureOptions:
 
     min_length_px: float = 15.0  # shorter cracks are not told from texture
     smooth_px: float = 4.0  # standard deviation along the line when it is smoothed
-    documents: tuple[str, ...] = ()  # width-class documents; empty: all shipped
+    documents: tuple[str, ...] = ()  # width-class documents; empty: all in the file
+    width_classes: Path | None = None  # file of width classes; None: the shipped one
 
     def __post_init__(self) -> None:
         _require(

@@ -15,6 +15,7 @@ import numpy as np
 from crackseg.config import MaskOptions, MeasureOptions
 from crackseg.errors import ConfigError
 from crackseg.metrology.centreline import Line, bridge, centre_lines
+from crackseg.metrology.classes import classify, read_documents
 from crackseg.metrology.ends import refine_ends
 from crackseg.metrology.masks import fill_pinholes
 from crackseg.metrology.pixels import Pixels, label_pixels, list_pixels
@@ -48,6 +49,7 @@ def measure(
         ConfigError: ``mask`` is not a bool picture, or ``probability`` has another shape.
     """
     _check(mask, probability)
+    documents = read_documents(options.documents, options.width_classes)
     notices: list[Notice] = []
     if scale is None:
         notices.append(
@@ -60,6 +62,7 @@ def measure(
     count, component = label_pixels(pixels)
     skeleton = skeletonize(pixels, component, pose_table(pixels, component, count))
     lines, group = bridge(centre_lines(skeleton, filled, options.smooth_px), mask_options.gap_px)
+    all_groups = group
     kept = _long_enough(lines, group, options.min_length_px)
     lines, group = [lines[k] for k in kept], group[kept]
     if image is not None:
@@ -78,7 +81,21 @@ def measure(
             )
         )
     cracks.sort(key=lambda crack: -(crack.length.px or 0.0))
-    return tuple(replace(crack, id=k + 1) for k, crack in enumerate(cracks)), tuple(notices)
+    if dropped := len(set(all_groups.tolist())) - len(cracks):
+        notices.append(
+            Notice(
+                code="short_pieces_dropped",
+                message=f"{dropped} pieces shorter than {options.min_length_px:g} px "
+                "were taken for texture and are not reported.",
+            )
+        )
+    return (
+        tuple(
+            replace(crack, id=k + 1, width_classes=classify(crack.width_p95, documents))
+            for k, crack in enumerate(cracks)
+        ),
+        tuple(notices),
+    )
 
 
 def _long_enough(lines: list[Line], group: Array, min_length_px: float) -> Array:
