@@ -7,6 +7,7 @@ are drawn reduced; everything drawn has a size that suits the picture it is draw
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -113,9 +114,12 @@ def draw_outline(
     origin: tuple[float, float] = (0, 0),
 ) -> None:
     """Draw a thin line round a crack, just outside it; ``origin`` is the picture's (row, col)."""
-    grown = cv2.dilate(np.pad(crack.mask, 2).astype(np.uint8), np.ones((3, 3), np.uint8))
+    margin = thickness + 1
+    side = 2 * thickness + 1
+    padded = np.pad(crack.mask, margin).astype(np.uint8)
+    grown = cv2.dilate(padded, np.ones((side, side), np.uint8))
     lines, _ = cv2.findContours(grown, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
-    shift = np.array([crack.window.col - 2 - origin[1], crack.window.row - 2 - origin[0]])
+    shift = np.array([crack.window.col - margin - origin[1], crack.window.row - margin - origin[0]])
     fixed = 16  # cv2 takes coordinates in sixteenths of a pixel
     scaled = [
         np.rint(((line + shift + 0.5) * factor - 0.5) * fixed).astype(np.int32) for line in lines
@@ -170,7 +174,8 @@ def _draw_label(picture: Array, crack: Crack, factor: float, pen: _Pen, taken: l
     row, col = round(anchor[0] * factor), round(anchor[1] * factor)
     for text in (wording.label(crack), str(crack.id)):
         tag = _tag(text, pen.font_px)
-        box = _free_place(tag.shape, (row, col), picture.shape, pen, taken)
+        places = _free_places(tag.shape[:2], (row, col), picture.shape, pen, taken)
+        box = min(places, key=lambda place: _hidden_px(crack, place, factor), default=None)
         if box is None:
             continue
         near = (
@@ -192,27 +197,34 @@ def widest_place(crack: Crack) -> tuple[float, float]:
     return float(rows[at] + crack.window.row), float(cols[at] + crack.window.col)
 
 
-def _free_place(
-    tag_shape: tuple[int, ...],
+def _free_places(
+    size: tuple[int, int],
     anchor: tuple[int, int],
     shape: tuple[int, ...],
     pen: _Pen,
     taken: list[_Box],
-) -> _Box | None:
-    """Return the nearest place round the anchor that is inside the picture and not taken."""
-    height, width = tag_shape[:2]
+) -> Iterator[_Box]:
+    """Yield places round the anchor, inside the picture and not taken, the nearest first."""
+    height, width = size
     row, col = anchor
     for distance in (pen.gap_px, 3 * pen.gap_px, 6 * pen.gap_px):
         rows = (row - height // 2, row - distance - height, row + distance)
         cols = (col + distance, col - distance - width, col - width // 2)
-        for top in rows:
-            for left in cols:
-                if top == rows[0] and left == cols[2]:
-                    continue  # it would hide the crack
-                box = _Box(top, left, height, width)
-                if box.inside(shape) and not any(box.meets(other) for other in taken):
-                    return box
-    return None
+        for top, left in itertools.product(rows, cols):
+            box = _Box(top, left, height, width)
+            if box.inside(shape) and not any(box.meets(other) for other in taken):
+                yield box
+
+
+def _hidden_px(crack: Crack, box: _Box, factor: float) -> int:
+    """Return how many pixels of a crack a box on the picture would hide."""
+    top, left = (
+        max(round(start / factor) - first, 0)
+        for start, first in ((box.row, crack.window.row), (box.col, crack.window.col))
+    )
+    bottom = round((box.row + box.height) / factor) - crack.window.row
+    right = round((box.col + box.width) / factor) - crack.window.col
+    return int(np.count_nonzero(crack.mask[top : max(bottom, 0), left : max(right, 0)]))
 
 
 def _draw_scale_bar(picture: Array, scale: Scale, factor: float, pen: _Pen) -> _Box:
