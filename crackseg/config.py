@@ -44,6 +44,10 @@ class PredictOptions:
         )
         _require(self.overlap_px >= 0, f"`overlap_px` must be 0 or larger, got {self.overlap_px}.")
         _require(self.batch >= 1, f"`batch` must be 1 or larger, got {self.batch}.")
+        _require(
+            self.threads is None or self.threads >= 1,
+            f"`threads` must be 1 or larger, got {self.threads}.",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +110,15 @@ class ScaleOptions:
         for name in ("mm_per_px", "distance_m", "marker_mm", "geotiff_unit_m"):
             value = getattr(self, name)
             _require(value is None or value > 0, f"`{name}` must be larger than 0, got {value}.")
+        for name in ("mm_per_px_sigma_rel", "distance_sigma_rel"):
+            value = getattr(self, name)
+            _require(0 < value < 1, f"`{name}` must lie between 0 and 1, got {value}; 0.02 is 2 %.")
+        for name in ("face_batter", "face_azimuth_deg"):
+            value = getattr(self, name)
+            _require(
+                value is None or abs(value) <= 360,
+                f"`{name}` must be a finite number, got {value}.",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,8 @@ import math
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+
 from crackseg.errors import ImageError
 from crackseg.imagery.source import DECODE_ERRORS, MAX_RATIO, Limits, Pixels, Source
 from crackseg.imagery.stills import open_still
@@ -120,9 +122,11 @@ class OpenImage:
 
     def _upright(self, stored: Array) -> Array:
         transpose, flip_rows, flip_cols = self._turn
+        if not any(self._turn):
+            return stored
         turned = stored.swapaxes(0, 1) if transpose else stored
-        upright: Array = turned[:: -1 if flip_rows else 1, :: -1 if flip_cols else 1]
-        return upright
+        upright = turned[:: -1 if flip_rows else 1, :: -1 if flip_cols else 1]
+        return np.ascontiguousarray(upright)
 
 
 def open_image(

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -75,6 +76,24 @@ def pad_tile(tile: Array, height_px: int, width_px: int) -> Array:
     if grow == (0, 0):
         return tile
     return np.pad(tile, ((0, grow[0]), (0, grow[1]), (0, 0)), mode="reflect")
+
+
+def fill_invalid(tile: Array, valid: Array) -> Array:
+    """Return an (h, w, 3) tile whose invalid pixels repeat the nearest valid one.
+
+    No-data is black or white as a rule, and its border would look like a crack. At least one pixel
+    must be valid.
+    """
+    if valid.all():
+        return tile
+    holes = np.where(valid, 0, 1).astype(np.uint8)
+    _, nearest = cv2.distanceTransformWithLabels(
+        holes, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    colours = np.zeros((int(nearest.max()) + 1, tile.shape[2]), dtype=tile.dtype)
+    colours[nearest[valid]] = tile[valid]
+    filled: Array = colours[nearest]
+    return filled
 
 
 class Band:

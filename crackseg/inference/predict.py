@@ -15,7 +15,7 @@ import numpy as np
 from crackseg.config import PredictOptions
 from crackseg.errors import ModelError
 from crackseg.imagery.files import OpenImage
-from crackseg.imagery.tiles import Band, allocate, pad_tile, plan_axis
+from crackseg.imagery.tiles import Axis, Band, allocate, fill_invalid, pad_tile, plan_axis
 from crackseg.inference.models import Model
 from crackseg.inference.runtimes import RUNTIMES, Forward, open_forward
 from crackseg.records import Array, ModelCard, Notice, Prediction, Window
@@ -119,24 +119,27 @@ def _all_tiles(
         if seen is not None:
             valid = allocate((height, width), bool, 1) if valid is None else valid
             valid[window.slices] = seen
-        wanted = [j for j in range(len(cols.starts)) if _counts(seen, cols.starts[j], cols.size_px)]
-        tiles = [
-            pad_tile(pixels[:, s : s + cols.size_px], rows.size_px, cols.size_px)
-            for s in (cols.starts[j] for j in wanted)
-        ]
-        for k, (j, answer) in enumerate(zip(wanted, batcher(tiles), strict=True)):
+        tiles = dict(_cut(pixels, seen, rows, cols))
+        for k, (j, answer) in enumerate(zip(tiles, batcher([*tiles.values()]), strict=True)):
             band.add(i, j, answer)
             if progress:
-                progress((i + (k + 1) / len(wanted)) / len(rows.starts))
+                progress((i + (k + 1) / len(tiles)) / len(rows.starts))
         band.finish(i)
     if valid is not None:
         np.multiply(probability, valid, out=probability)
     return probability, valid
 
 
-def _counts(seen: Array | None, start: int, size_px: int) -> bool:
-    """Return whether a tile holds a pixel that counts; the network need not see the others."""
-    return seen is None or bool(seen[:, start : start + size_px].any())
+def _cut(pixels: Array, seen: Array | None, rows: Axis, cols: Axis) -> Iterator[tuple[int, Array]]:
+    """Yield number and pixels of the tiles of a band that hold a pixel that counts."""
+    for j, start in enumerate(cols.starts):
+        part = slice(start, start + cols.size_px)
+        tile = pixels[:, part]
+        if seen is not None:
+            if not seen[:, part].any():
+                continue
+            tile = fill_invalid(tile, seen[:, part])
+        yield j, pad_tile(tile, rows.size_px, cols.size_px)
 
 
 def _open(model: Model, options: PredictOptions) -> Forward:

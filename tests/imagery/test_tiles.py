@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from crackseg.errors import ConfigError
 from crackseg.imagery import tiles
-from crackseg.imagery.tiles import Band, allocate, pad_tile, plan_axis
+from crackseg.imagery.tiles import Band, allocate, fill_invalid, pad_tile, plan_axis
 from crackseg.records import Array
 
 
@@ -106,3 +106,18 @@ def test_a_large_result_lies_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     large[3, 4] = False
     assert large.sum() == 1999
     assert not isinstance(allocate((10, 10), np.uint8, 0), np.memmap)
+
+
+def test_invalid_pixels_repeat_the_nearest_valid_one() -> None:
+    rng = np.random.default_rng(5)
+    tile = rng.integers(1, 256, (40, 50, 3), np.uint8)
+    valid = rng.random((40, 50)) < 0.02
+    tile[~valid] = 0
+    filled = fill_invalid(tile, valid)
+    assert np.array_equal(filled[valid], tile[valid])
+    rows, cols = np.nonzero(valid)
+    for row, col in [(0, 0), (39, 49), (20, 7), (11, 30)]:
+        distance = np.hypot(rows - row, cols - col)
+        near = distance <= distance.min() * 1.03 + 1e-9  # the 5 x 5 mask is not quite Euclidean
+        assert (tile[rows[near], cols[near]] == filled[row, col]).all(axis=1).any()
+    assert fill_invalid(tile, np.ones_like(valid)) is tile

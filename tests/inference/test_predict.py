@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from crackseg.config import PredictOptions
 from crackseg.errors import ConfigError, ModelError, UnknownName
@@ -79,6 +80,16 @@ def test_pixels_that_do_not_count_are_zero_and_not_run(
     assert found.probability[:, 450:].any()
     assert sum(tiles) == 3 * 3  # of 3 x 7 tiles, those that reach beyond column 450
     assert found.forward_s > 0
+
+
+def test_the_border_of_no_data_is_no_crack(make_model: MakeModel, tmp_path: Path) -> None:
+    pixels = np.full((300, 400, 4), 190, np.uint8)
+    pixels[..., 3] = 255
+    pixels[:, 200:] = 0  # black and transparent, as a mosaic is outside its photographs
+    path = tmp_path / "mosaic.png"
+    Image.fromarray(pixels).save(path)
+    found = run(path, make_model()).probability
+    assert np.ptp(found[8:-8, 8:200].astype(int)) <= 1
 
 
 def test_a_picture_without_a_single_valid_pixel_needs_no_network(
