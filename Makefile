@@ -1,39 +1,42 @@
 # make demo: install the base package and analyze the sample photographs.
-# make test: install everything the tests need and run them.
+# make test: install everything the tests need and run them. make check: lint, types, tests.
 PYTHON ?= python3.11
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The versions that the tests last passed with.
 TORCH := torch==2.14.1 torchvision==0.29.1
 
-.PHONY: demo test check samples clean
+.PHONY: demo test lint check samples clean
 
-demo: .venv/base
+demo: $(VENV)/base
 	$(BIN)/crackseg analyze data/samples --out demo-report
 
-test: .venv/test
+test: $(VENV)/test
 	$(BIN)/pytest
 
-check: .venv/test
+lint: $(VENV)/test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
 
-samples: .venv/base
+check: lint test
+
+samples: $(VENV)/base
 	$(BIN)/python data/make_samples.py
 
 $(BIN)/python:
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 
-.venv/base: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+$(VENV)/base: pyproject.toml | $(BIN)/python
+	$(PIP) --editable .
 	@touch $@
 
-.venv/test: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train,test]'
-	@touch $@ .venv/base
+$(VENV)/test: pyproject.toml | $(BIN)/python
+	$(PIP) $(TORCH)
+	$(PIP) --editable '.[train,test,service]'
+	@touch $@ $(VENV)/base
 
 clean:
-	rm -rf .venv demo-report
+	rm -rf $(VENV) demo-report

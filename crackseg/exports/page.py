@@ -34,8 +34,8 @@ SOURCES = {
 }
 FLAGS = {
     "touches_border": "leaves the picture",
-    "below_detection": "width below detection",
-    "not_resolvable": "width not resolvable",
+    "width_from_mask": "width from the mask alone",
+    "bridged": "crosses gaps",
 }
 
 
