@@ -27,6 +27,7 @@ _OUTER_PX = 5  # at either end of the profile: the background to begin with
 _EDGE_SHARE = 0.3  # of the deepest darkness: where the crack's stretch of the profile ends
 _EDGE_NOISE = 3.0  # ... but not within the noise of the background
 _SEARCH_PX = 4.0  # the crack's middle is at most this far from the profile's
+_BEYOND_MASK_PX = 5.0  # the crack reaches at most this far beyond the mask: else it is a pore
 _FAINT = 0.04  # shallower than this is no dark line
 _SOFT_FLANK_PX = 1.1  # a flank softer than this has a tail beyond the next sample
 _ROUNDS = 3  # background and extent depend on each other and settle in three rounds
@@ -70,11 +71,12 @@ def widths_from_profiles(
             that is not known either; None: known nowhere.
     """
     profiles = np.asarray(profiles, dtype=np.float32)
-    search = np.full(len(profiles), _SEARCH_PX)
+    search, reach = np.full(len(profiles), _SEARCH_PX), np.full(len(profiles), np.inf)
     if guess_px is not None:
         search = np.maximum(search, 0.5 * np.asarray(guess_px) + 2)
+        reach = 0.5 * np.asarray(guess_px) + _BEYOND_MASK_PX
     darkest = _darkest(profiles, search)
-    darkness, low, high, noise = _darkness(profiles, darkest)
+    darkness, low, high, noise = _darkness(profiles, darkest, reach)
     seen, shown, flank = _interior(darkness, low, high, darkest)
     assumed = np.full(len(profiles), np.nan) if interior is None else interior
     known = np.isfinite(assumed)
@@ -84,6 +86,7 @@ def widths_from_profiles(
     total = np.clip(np.where(near, darkness, 0), -1, 1).sum(axis=1)
     integral = total / depth
     left, right = _crossings(darkness, darkest, 0.5 * depth)
+    left, right = np.maximum(left, low - tail), np.minimum(right, high + tail)
     share = _ramp(integral, _HALF_LEVEL_PX)
     width = np.maximum((1 - share) * integral + share * (right - left), 0)
     samples = near.sum(axis=1)
@@ -130,21 +133,23 @@ def _at(rows: Array, place: Array) -> Array:
     return values[:, 0]
 
 
-def _darkness(profiles: Array, darkest: Array) -> tuple[Array, Array, Array, Array]:
+def _darkness(profiles: Array, darkest: Array, reach: Array) -> tuple[Array, Array, Array, Array]:
     """Return darkness, first and last sample of the crack, and the noise of the background.
 
     Darkness is 1 - grey / background, 0 on the concrete and 1 where no light comes back. The
     background is a straight line between the levels of both sides, so that a slope of the light
-    does not count as darkness.
+    does not count as darkness. What is farther than ``reach`` from the middle is not the crack.
     """
     outer = np.concatenate([profiles[:, :_OUTER_PX], profiles[:, -_OUTER_PX:]], axis=1)
     whole = np.median(outer, axis=1)  # of all samples, a wide crack's would be the darker half
     base = np.broadcast_to(whole[:, None], profiles.shape)
     noise = np.zeros(len(profiles), dtype=np.float32)
+    offset = np.abs(np.arange(profiles.shape[1]) - (profiles.shape[1] - 1) / 2)
+    beyond = offset > reach[:, None]
     for _ in range(_ROUNDS):
         darkness = 1 - profiles / np.maximum(base, 1)
         edge = np.maximum(_EDGE_SHARE * _at(darkness, darkest), _EDGE_NOISE * noise)
-        low, high = _stretch(darkness <= edge[:, None], darkest)
+        low, high = _stretch((darkness <= edge[:, None]) | beyond, darkest)
         base, noise = _background(profiles, low, high, whole)
     return 1 - profiles / np.maximum(base, 1), low, high, noise
 
