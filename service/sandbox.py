@@ -98,6 +98,11 @@ class Sandbox:
             raise Died("memory", "It needs more memory than one image may have.") from error
         return answer
 
+    def warm_up(self, size: int, model: str) -> None:
+        """Let every process import what it needs, before somebody waits for it."""
+        for _ in range(size):
+            self._pool.schedule(warm, args=(model,))
+
     def close(self) -> None:
         """Kill all processes."""
         self._pool.stop()
@@ -136,6 +141,15 @@ def judge(path: str, name: str, max_megapixels: float) -> dict[str, Any]:
         code = "unsupported" if "told by content" in str(error) else "unusable"
         return {"error": _renamed(error, path, name), "code": code}
     return {"width_px": info.width_px, "height_px": info.height_px, "format": info.format}
+
+
+def warm(model: str) -> None:
+    """Import what an analysis needs and read the model."""
+    import crackseg.exports.overlay
+    import crackseg.pipeline  # noqa: F401
+
+    _model(model)
+    time.sleep(0.3)  # so that each process of the pool takes one
 
 
 def analyze_file(request: dict[str, Any]) -> dict[str, Any]:

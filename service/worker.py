@@ -66,6 +66,7 @@ class Worker:
         self.sandbox = sandbox.Sandbox(
             settings.slot_count, memory_mb=settings.image_memory_mb, cpu_s=settings.image_cpu_s
         )
+        self.sandbox.warm_up(settings.slot_count, settings.model)
         self._start_engine()
 
     def _start_engine(self) -> None:
@@ -86,7 +87,10 @@ class Worker:
                 "log_level": "WARNING",
             }
         )
-        step = DBOS.step(name="work_on_image")(self._work_on)
+
+        @DBOS.step(name="work_on_image")
+        def step(job_id: str, image_id: str) -> None:
+            self._work_on(job_id, image_id)
 
         @DBOS.workflow(name="image", max_recovery_attempts=_RECOVERIES)
         def image(job_id: str, image_id: str, round_number: int) -> None:
