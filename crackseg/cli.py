@@ -210,6 +210,26 @@ def data_index(
     typer.echo(f"{len(samples)} pairs written to {out}")
 
 
+@data_app.command("check")
+def data_check(
+    data: Annotated[Path, typer.Argument(help="Manifest CSV, or a folder of sets.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+    near_bits: Annotated[
+        int, typer.Option(help="Fingerprints that differ in so many of 255 bits are one picture.")
+    ] = 50,
+) -> None:
+    """Find broken pairs, odd masks and pictures on both sides of a split; exit code 1 if any."""
+    from crackseg.training.check import check_data
+
+    samples, findings = check_data(data, root=root, near_bits=near_bits)
+    for finding in findings:
+        typer.echo(f"{finding.kind:15} {finding.where}: {finding.message}")
+    typer.echo(f"{len(samples)} sound pairs, {len(findings)} findings")
+    raise typer.Exit(1 if findings else 0)
+
+
 @app.command("train", rich_help_panel=MODELS)
 def train_command(
     run: Annotated[Path, typer.Argument(help="RUN.toml, see data/runs/ for examples.")],
@@ -258,6 +278,28 @@ def export_command(
         ),
     )
     typer.echo(f"wrote {out}: {card.name} {card.version}, {card.network}")
+
+
+@app.command("evaluate-widths", rich_help_panel=MODELS)
+def evaluate_widths_command(
+    csv: Annotated[Path, typer.Argument(help="Columns site, name, width_mm, mm_per_px, profile.")],
+    json_file: Annotated[
+        Path | None, typer.Argument(help="With --json: write there instead of printing.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON.")] = False,
+) -> None:
+    """Hold the width code against cracks that were measured on the wall."""
+    from crackseg.metrology.field_widths import read_field_widths, score, score_text
+
+    scores = score(read_field_widths(csv))
+    if not as_json:
+        typer.echo(score_text(scores))
+        return
+    text = json.dumps(scores, indent=1)
+    if json_file is None or str(json_file) == "-":
+        typer.echo(text)
+    else:
+        json_file.write_text(text + "\n", encoding="utf-8")
 
 
 @app.command("evaluate", rich_help_panel=MODELS)

@@ -23,6 +23,7 @@ from crackseg.records import Array
 # wet crack is black. The middle is taken, and its standard uncertainty covers the range.
 INTERIOR, INTERIOR_U = 0.93, 0.04
 _BACKGROUND_PX = 10  # of concrete on either side that make the background level
+SHORTEST_PROFILE = 9  # samples: fewer hold no background
 _OUTER_PX = 5  # at either end of the profile: the background to begin with
 _EDGE_SHARE = 0.3  # of the deepest darkness: where the crack's stretch of the profile ends
 _EDGE_NOISE = 3.0  # ... but not within the noise of the background

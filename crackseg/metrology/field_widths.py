@@ -1,0 +1,174 @@
+"""Hold the width code against widths that people measured on real cracks.
+
+The file has one crack a row: grey values at 1-px spacing across it, the width that was read on
+the wall, and the size of a pixel there. The widths come from the same function that ``measure``
+calls on profiles sampled from a photograph.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crackseg.errors import DataError
+from crackseg.metrology.width import SHORTEST_PROFILE, widths_from_profiles
+from crackseg.records import Array
+
+BINS_PX = (0.0, 0.5, 1.0, 2.0, 4.0, float("inf"))
+_COLUMNS = ("site", "name", "width_mm", "mm_per_px", "profile")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldWidths:
+    """Cracks measured on the wall, with their profiles in the photograph."""
+
+    site: tuple[str, ...]
+    width_mm: Array  # (N,)
+    mm_per_px: Array  # (N,)
+    profiles: tuple[Array, ...]  # each (P,), P may differ
+
+    @property
+    def width_px(self) -> Array:
+        """Width on the wall in px of its photograph, (N,)."""
+        width: Array = self.width_mm / self.mm_per_px
+        return width
+
+
+def read_field_widths(path: Path) -> FieldWidths:
+    """Return the rows of a CSV file with columns site, name, width_mm, mm_per_px, profile.
+
+    Other columns are ignored; ``profile`` holds grey values parted by spaces.
+
+    Raises:
+        DataError: the file is missing, has other columns, or a row is broken.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = [c for c in _COLUMNS if c not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(
+                    f"`{path}` must have the columns {', '.join(_COLUMNS)}; {missing[0]} is missing."
+                )
+            rows = [_row(path, reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"`{path}` cannot be read: {error}.") from error
+    if not rows:
+        raise DataError(f"`{path}` holds no measurements.")
+    sites, widths, sizes, profiles = zip(*rows, strict=True)
+    return FieldWidths(
+        site=sites, width_mm=np.array(widths), mm_per_px=np.array(sizes), profiles=profiles
+    )
+
+
+def _row(path: Path, line: int, row: dict[str, Any]) -> tuple[str, float, float, Array]:
+    values = {}
+    for column in ("width_mm", "mm_per_px"):
+        try:
+            values[column] = float(row[column])
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"`{path}` line {line}: `{column}` must be a number, got {row[column]!r}."
+            ) from error
+        if not 0 < values[column] < 1e4:
+            raise DataError(
+                f"`{path}` line {line}: `{column}` must be larger than 0, got {row[column]}."
+            )
+    try:
+        profile = np.array([float(v) for v in str(row["profile"]).split()])
+    except ValueError as error:
+        raise DataError(f"`{path}` line {line}: `profile` must be numbers ({error}).") from error
+    if len(profile) < SHORTEST_PROFILE or not np.isfinite(profile).all():
+        raise DataError(
+            f"`{path}` line {line}: `profile` must hold at least {SHORTEST_PROFILE} grey values, "
+            f"got {len(profile)}."
+        )
+    return str(row["site"]), values["width_mm"], values["mm_per_px"], profile
+
+
+def measured(field: FieldWidths) -> tuple[Array, Array]:
+    """Return the (N,) widths in px that the profiles give and their standard uncertainty."""
+    width, u = np.empty(len(field.profiles)), np.empty(len(field.profiles))
+    sizes = np.array([len(profile) for profile in field.profiles])
+    for size in np.unique(sizes):
+        chosen = np.flatnonzero(sizes == size)
+        found = widths_from_profiles(np.stack([field.profiles[k] for k in chosen]))
+        width[chosen], u[chosen] = found.width_px, found.u_px
+    return width, u
+
+
+def score(field: FieldWidths) -> dict[str, Any]:
+    """Return the errors of the measured widths: in px, in mm, by width, by site.
+
+    ``interval_coverage`` is the share of cracks whose width on the wall lies within the stated
+    width ± U (k = 2).
+    """
+    width, u = measured(field)
+    error = width - field.width_px
+    error_mm = np.abs(error * field.mm_per_px)
+    covered = np.abs(error) <= 2 * u
+    return {
+        "n": len(error),
+        "mae_px": float(np.abs(error).mean()),
+        "bias_px": float(error.mean()),
+        "median_abs_mm": float(np.median(error_mm)),
+        "within_0.05_mm": float((error_mm <= 0.05).mean()),
+        "within_0.1_mm": float((error_mm <= 0.1).mean()),
+        "interval_coverage": float(covered.mean()),
+        "by_bin": [
+            {"from_px": low, "to_px": high if np.isfinite(high) else None}
+            | _part(error, u, covered, chosen)
+            for low, high, chosen in _bins(field.width_px)
+        ],
+        "by_site": {
+            site: _part(error, u, covered, np.array([s == site for s in field.site]))
+            for site in sorted(set(field.site))
+        },
+    }
+
+
+def _bins(width: Array) -> Iterator[tuple[float, float, Array]]:
+    for low, high in zip(BINS_PX[:-1], BINS_PX[1:], strict=True):
+        chosen = (width >= low) & (width < high)
+        if chosen.any():
+            yield low, high, chosen
+
+
+def _part(error: Array, u: Array, covered: Array, chosen: Array) -> dict[str, Any]:
+    return {
+        "n": int(chosen.sum()),
+        "mae_px": float(np.abs(error[chosen]).mean()),
+        "bias_px": float(error[chosen].mean()),
+        "u_px": float(2 * u[chosen].mean()),
+        "interval_coverage": float(covered[chosen].mean()),
+    }
+
+
+def score_text(scores: dict[str, Any]) -> str:
+    """Return the scores as lines of text."""
+    lines = [
+        f"{scores['n']} cracks: mean error {scores['mae_px']:.3f} px, bias "
+        f"{scores['bias_px']:+.3f} px, median error {scores['median_abs_mm']:.4f} mm,",
+        f"{scores['within_0.05_mm']:.1%} within 0.05 mm, {scores['within_0.1_mm']:.1%} within "
+        f"0.1 mm, {scores['interval_coverage']:.1%} within the stated interval (k = 2).",
+        "",
+        f"{'':>16} {'n':>5} {'MAE px':>7} {'bias px':>8} {'U px':>6} {'covered':>8}",
+    ]
+    parts = {_bin_name(part): part for part in scores["by_bin"]} | scores["by_site"]
+    for name, part in parts.items():
+        lines.append(
+            f"{name:>16} {part['n']:5d} {part['mae_px']:7.3f} {part['bias_px']:+8.3f} "
+            f"{part['u_px']:6.2f} {part['interval_coverage']:8.1%}"
+        )
+    return "\n".join(lines)
+
+
+def _bin_name(part: dict[str, Any]) -> str:
+    if part["to_px"] is None:
+        return f"{part['from_px']:g} px and more"
+    return f"{part['from_px']:g} to {part['to_px']:g} px"
