@@ -12,7 +12,7 @@ import csv
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +24,20 @@ from crackseg.records import SPLITS, Array, Sample
 COLUMNS = tuple(field.name for field in dataclasses.fields(Sample))
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".mpo", ".png", ".tif", ".tiff"})
 
+Refuse = Callable[[DataError], None]
+
+
+def raise_it(error: DataError) -> None:
+    """Raise the error: what is done with broken rows unless they are collected."""
+    raise error
+
 
 def read_manifest(
-    file: Path, *, root: Path | None = None, check_hashes: bool = True
+    file: Path,
+    *,
+    root: Path | None = None,
+    check_hashes: bool = True,
+    refuse: Refuse = raise_it,
 ) -> tuple[Sample, ...]:
     """Return the samples of a manifest after checking that every file is there and unaltered.
 
@@ -34,28 +45,35 @@ def read_manifest(
         file: CSV with the columns of ``COLUMNS``.
         root: folder the paths are relative to; the CSV's own folder when None.
         check_hashes: compare the sha256 of both files of every row.
+        refuse: called with the error of a broken row, which is then left out; raises by default.
 
     Raises:
         DataError: names file, row (the header is row 1) and column.
     """
     folder = file.parent if root is None else root
-    try:
-        with file.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            if sorted(reader.fieldnames or ()) != sorted(COLUMNS):
+    samples: list[Sample] = []
+    first: dict[Path, int] = {}
+    for number, row in enumerate(_read_rows(file), start=2):
+        where = f"{file}: row {number}"
+        try:
+            sample = _read_row(row, folder, where, check_hashes)
+            if sample.image in first:
                 raise DataError(
-                    f"{file}: row 1: columns must be {', '.join(COLUMNS)}, "
-                    f"got {', '.join(reader.fieldnames or ()) or 'nothing'}."
+                    f"{where}: column `image`: {sample.image} is already in row "
+                    f"{first[sample.image]}; keep one of the two."
                 )
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"manifest `{file}` cannot be read: {error}.") from error
-    samples = tuple(
-        _read_row(row, folder, f"{file}: row {number}", check_hashes)
-        for number, row in enumerate(rows, start=2)
-    )
-    _refuse_repeats(samples, file)
-    return samples
+        except DataError as error:
+            refuse(error)
+            continue
+        first[sample.image] = number
+        samples.append(sample)
+    return tuple(samples)
+
+
+def row_numbers(file: Path, *, root: Path | None = None) -> dict[Path, int]:
+    """Return the row of every picture of a manifest (the header is row 1)."""
+    folder = file.parent if root is None else root
+    return {folder / row["image"]: number for number, row in enumerate(_read_rows(file), start=2)}
 
 
 def write_manifest(samples: Iterable[Sample], file: Path, *, root: Path | None = None) -> None:
@@ -82,6 +100,7 @@ def index_folder(
     split: str = "train",
     hold_out: float = 0.0,
     hashes: bool = True,
+    refuse: Refuse = raise_it,
 ) -> tuple[Sample, ...]:
     """Return one sample for every pair below ``root``, in order of set and stem.
 
@@ -98,11 +117,12 @@ def index_folder(
             stems in name order are taken, whole sites together: neighbours in a series often show
             the same spot, and a random draw would put them on both sides.
         hashes: compute the sha256 of every file.
+        refuse: called with the error of a broken pair, which is then left out; raises by default.
 
     Raises:
         DataError: no pair was found, a set is unknown, or a listed picture or its mask is missing.
     """
-    folders = _find_sets(root)
+    folders = find_sets(root)
     unknown = sorted(set(sets) - set(folders))
     if unknown:
         raise DataError(
@@ -111,7 +131,8 @@ def index_folder(
         )
     samples: list[Sample] = []
     for name in sorted(sets or folders):
-        found = _index_set(folders[name], name, split, (licences or {}).get(name, "unstated"))
+        licence = (licences or {}).get(name, "unstated")
+        found = _index_set(folders[name], name, split, licence, refuse)
         samples += _hold_out(found, hold_out)
     return tuple(_with_hashes(sample) for sample in samples) if hashes else tuple(samples)
 
@@ -173,6 +194,21 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _read_rows(file: Path) -> list[dict[str, str]]:
+    """Return the rows of a manifest as they stand; only the columns are checked."""
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            if sorted(reader.fieldnames or ()) != sorted(COLUMNS):
+                raise DataError(
+                    f"{file}: row 1: columns must be {', '.join(COLUMNS)}, "
+                    f"got {', '.join(reader.fieldnames or ()) or 'nothing'}."
+                )
+            return list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"manifest `{file}` cannot be read: {error}.") from error
+
+
 def _read_row(row: Mapping[str, str | None], folder: Path, where: str, check: bool) -> Sample:
     """Return the checked sample of one CSV row."""
     for column in COLUMNS:
@@ -195,19 +231,7 @@ def _read_row(row: Mapping[str, str | None], folder: Path, where: str, check: bo
         raise DataError(f"{where}: {error}") from error
 
 
-def _refuse_repeats(samples: Sequence[Sample], file: Path) -> None:
-    """Raise when two rows name the same picture."""
-    first: dict[Path, int] = {}
-    for number, sample in enumerate(samples, start=2):
-        if sample.image in first:
-            raise DataError(
-                f"{file}: row {number}: column `image`: {sample.image} is already in row "
-                f"{first[sample.image]}; keep one of the two."
-            )
-        first[sample.image] = number
-
-
-def _find_sets(root: Path) -> dict[str, Path]:
+def find_sets(root: Path) -> dict[str, Path]:
     """Return set name -> folder for ``root`` itself or the sets directly below it."""
     if not root.is_dir():
         raise DataError(f"data root `{root}` must be a folder; there is none of this name.")
@@ -224,29 +248,31 @@ def _find_sets(root: Path) -> dict[str, Path]:
     return found
 
 
-def _index_set(folder: Path, name: str, split: str, licence: str) -> list[Sample]:
+def _index_set(folder: Path, name: str, split: str, licence: str, refuse: Refuse) -> list[Sample]:
     """Return the samples of one set, without hashes, in order of stem."""
-    images, masks = _by_stem(folder / "images"), _by_stem(folder / "masks")
+    images, masks = by_stem(folder / "images"), by_stem(folder / "masks")
     splits = _read_lists(folder) or dict.fromkeys(images, split)
     sites = _read_sites(folder / "sites.csv")
-    for stem in splits:
-        for kind, files in (("images", images), ("masks", masks)):
-            if stem not in files:
-                raise DataError(f"{folder / kind}: there is no picture with the stem `{stem}`.")
-    return [
-        Sample(
-            image=images[stem],
-            mask=masks[stem],
-            source=name,
-            split=splits[stem],  # type: ignore[arg-type]
-            site=sites.get(stem, ""),
-            licence=licence,
+    samples = []
+    for stem in sorted(splits):
+        missing = [n for n, files in (("images", images), ("masks", masks)) if stem not in files]
+        if missing:
+            refuse(DataError(f"{folder / missing[0]}: there is no picture with the stem `{stem}`."))
+            continue
+        samples.append(
+            Sample(
+                image=images[stem],
+                mask=masks[stem],
+                source=name,
+                split=splits[stem],  # type: ignore[arg-type]
+                site=sites.get(stem, ""),
+                licence=licence,
+            )
         )
-        for stem in sorted(splits)
-    ]
+    return samples
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def by_stem(folder: Path) -> dict[str, Path]:
     """Return stem -> file of the pictures in a folder, refusing two files of one stem."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
