@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def read_field_widths(path: Path) -> FieldWidths:
             missing = [c for c in _COLUMNS if c not in (reader.fieldnames or ())]
             if missing:
                 raise DataError(
-                    f"`{path}` must have the columns {', '.join(_COLUMNS)}; {missing[0]} is missing."
+                    f"`{path}` must have the columns {', '.join(_COLUMNS)}; "
+                    f"{missing[0]} is missing."
                 )
             rows = [_row(path, reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -133,7 +135,7 @@ def score(field: FieldWidths) -> dict[str, Any]:
 
 
 def _bins(width: Array) -> Iterator[tuple[float, float, Array]]:
-    for low, high in zip(BINS_PX[:-1], BINS_PX[1:], strict=True):
+    for low, high in pairwise(BINS_PX):
         chosen = (width >= low) & (width < high)
         if chosen.any():
             yield low, high, chosen

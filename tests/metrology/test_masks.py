@@ -1,0 +1,97 @@
+"""Thresholding against scikit-image, and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from skimage.filters import apply_hysteresis_threshold
+
+from crackseg.config import MaskOptions
+from crackseg.errors import ConfigError
+from crackseg.metrology.masks import fill_pinholes, probability_to_mask
+
+
+def blobs(rng: np.random.Generator) -> np.ndarray:
+    field = ndimage.gaussian_filter(rng.normal(size=(120, 150)), 2.5)
+    return np.clip(128 + 200 * field / field.std() / 3, 0, 255).astype(np.uint8)
+
+
+def test_hysteresis_is_that_of_scikit_image(rng: np.random.Generator) -> None:
+    probability = blobs(rng)
+    mask = probability_to_mask(
+        probability, threshold=0.8, threshold_low=0.6, options=MaskOptions(min_area_px=1)
+    )
+    structure = np.ones((3, 3))
+    low, seed = probability >= 153, probability >= 204
+    label, _ = ndimage.label(low, structure)
+    assert np.array_equal(mask, np.isin(label, np.unique(label[seed & low])) & low)
+    # scikit-image joins by sides only, so its mask lies within ours
+    theirs = apply_hysteresis_threshold(probability.astype(float), 152.5, 203.5)
+    assert (mask | ~theirs).all()
+
+
+def test_specks_go_and_cracks_stay() -> None:
+    probability = np.zeros((40, 60), np.uint8)
+    probability[10, 5:45] = 200
+    probability[30:33, 10:13] = 250
+    mask = probability_to_mask(
+        probability, threshold=0.5, threshold_low=0.3, options=MaskOptions(min_area_px=12)
+    )
+    assert mask.sum() == 40
+    assert mask[10, 5:45].all()
+
+
+def test_threshold_is_the_smallest_that_counts() -> None:
+    probability = np.full((5, 5), 128, np.uint8)
+    options = MaskOptions(min_area_px=1)
+    hit = probability_to_mask(probability, threshold=128 / 255, threshold_low=0.1, options=options)
+    miss = probability_to_mask(probability, threshold=0.51, threshold_low=0.1, options=options)
+    assert hit.all()
+    assert not miss.any()
+
+
+def test_invalid_pixels_and_the_border_do_not_count() -> None:
+    probability = np.full((20, 20), 255, np.uint8)
+    valid = np.ones((20, 20), bool)
+    valid[:, 10:] = False
+    mask = probability_to_mask(
+        probability,
+        threshold=0.5,
+        threshold_low=0.5,
+        options=MaskOptions(ignore_border_px=2),
+        valid=valid,
+    )
+    assert mask.sum() == 16 * 8
+    assert mask[2:18, 2:10].all()
+
+
+@pytest.mark.parametrize(
+    ("threshold", "low"), [(0.3, 0.5), (0.5, 0.0), (1.2, 0.5)], ids=["order", "zero", "above"]
+)
+def test_thresholds_out_of_order_are_refused(threshold: float, low: float) -> None:
+    with pytest.raises(ConfigError, match="threshold_low"):
+        probability_to_mask(
+            np.zeros((4, 4), np.uint8),
+            threshold=threshold,
+            threshold_low=low,
+            options=MaskOptions(),
+        )
+
+
+def test_a_float_map_is_refused() -> None:
+    with pytest.raises(ConfigError, match="uint8"):
+        probability_to_mask(
+            np.zeros((4, 4)), threshold=0.5, threshold_low=0.5, options=MaskOptions()
+        )
+
+
+def test_pinholes_are_filled_and_islands_are_not(rng: np.random.Generator) -> None:
+    mask = ndimage.gaussian_filter(rng.normal(size=(150, 150)), 1.5) > -0.05
+    filled = fill_pinholes(mask, 12)
+    holes, count = ndimage.label(~mask)
+    border = np.unique(np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]]))
+    sizes = np.bincount(holes.ravel(), minlength=count + 1)
+    small = [k for k in range(1, count + 1) if k not in border and sizes[k] <= 12]
+    assert len(small) > 5
+    assert np.array_equal(filled, mask | np.isin(holes, small))
