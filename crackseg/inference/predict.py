@@ -6,6 +6,7 @@ over. The last two are flagged in the result.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -41,7 +42,7 @@ def predict(
     Raises:
         ConfigError: the tile does not fit the model, or the device is not there.
         ImageError: the picture is damaged.
-        ModelError: not even one small tile fits into memory.
+        ModelError: not even one small tile fits into memory, or the network gives nan.
     """
     notices: list[Notice] = []
     for attempt in _attempts(model.card, options):
@@ -90,6 +91,11 @@ class _Batcher:
                 continue
             finally:
                 self.seconds += time.perf_counter() - start
+            if not math.isfinite(float(answer.sum())):
+                raise ModelError(
+                    "the network gave values that are not finite; its weights are damaged, or the "
+                    "device's half precision does not suit it."
+                )
             yield from answer
             done += len(stacked)
 

@@ -201,3 +201,15 @@ def test_no_room_at_all_is_an_error(
     spy(monkeypatch, lambda *_: False)
     with pytest.raises(ModelError, match="not even a small tile"):
         run(path, make_model())
+
+
+def test_an_answer_that_is_not_finite_is_an_error(
+    make_model: MakeModel, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> Forward:
+        return lambda tiles: np.full(tiles.shape[:3], np.nan, np.float32)
+
+    monkeypatch.setattr(predict_module, "open_forward", broken)
+    path, _ = make_picture(200, 200)
+    with pytest.raises(ModelError, match="not finite"):
+        run(path, make_model())
