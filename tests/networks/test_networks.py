@@ -235,7 +235,7 @@ def test_mask_rcnn_learns_from_instances_and_merges_them():
     network = make("mask_rcnn").train()
     with pytest.raises(ConfigError, match="loss"):
         network(x)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.02)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     losses = []
     for _ in range(6):
         torch.manual_seed(1)

@@ -1,0 +1,265 @@
+"""Scores of a model whose every answer is known: dark pixels are crack."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from crackseg.cli import app
+from crackseg.config import MaskOptions
+from crackseg.errors import ConfigError, DataError
+from crackseg.inference.models import write_card, write_probe
+from crackseg.metrics import count
+from crackseg.records import ModelCard
+from crackseg.training.evaluate import (
+    EvaluateOptions,
+    choose_threshold,
+    group,
+    load_samples,
+    objective,
+    score_pictures,
+    summarize,
+)
+from crackseg.training.score_text import as_text, without_nan
+
+HEIGHT, WIDTH = 96, 128
+WALL, CRACK = 200, 40  # grey levels: probability under 0.001 and over 0.999
+
+
+def probability_of(grey):
+    return 1 / (1 + math.exp((grey - 120) / 10))
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A folder whose model gives sigmoid((120 - grey) / 10)."""
+    onnx = pytest.importorskip("onnx")
+    helper, numbers = onnx.helper, onnx.numpy_helper.from_array
+    constants = [
+        numbers(np.array([3], np.int64), "channel"),
+        numbers(np.float32(120), "middle"),
+        numbers(np.float32(10), "spread"),
+    ]
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float", "channel"], ["grey"], keepdims=0),
+        helper.make_node("Sub", ["middle", "grey"], ["dark"]),
+        helper.make_node("Div", ["dark", "spread"], ["logit"]),
+        helper.make_node("Sigmoid", ["logit"], ["probability"]),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "dark",
+        [value("image", onnx.TensorProto.UINT8, ["n", "h", "w", 3])],
+        [value("probability", onnx.TensorProto.FLOAT, ["n", "h", "w"])],
+        constants,
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(made.SerializeToString())
+    write_probe(folder, np.zeros((1, 32, 32, 3), np.uint8), np.ones((1, 32, 32)))
+    card = ModelCard(
+        name="dark",
+        version="1",
+        network="none",
+        network_arguments={},
+        input_multiple=32,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        threshold=0.5,
+        threshold_low=0.3,
+        tile_px=128,
+        sha256={},
+        intended_use="tests",
+        limits="everything",
+    )
+    write_card(folder, card)
+    return folder
+
+
+def line(row, thick=3):
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[row : row + thick, 10:110] = True
+    return mask
+
+
+def write(root, name, stem, grey, label):
+    """Write a picture of these grey levels with its label into a set."""
+    for kind in ("images", "masks"):
+        (root / name / kind).mkdir(parents=True, exist_ok=True)
+    picture = np.repeat(np.asarray(grey, np.uint8)[..., None], 3, axis=2)
+    Image.fromarray(picture).save(root / name / "images" / f"{stem}.png")
+    Image.fromarray(label.astype(np.uint8) * 255).save(root / name / "masks" / f"{stem}.png")
+
+
+def wall(*marks):
+    grey = np.full((HEIGHT, WIDTH), WALL)
+    for mark, level in marks:
+        grey[mark] = level
+    return grey
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A set with an exact, a shifted and a leaky crack, and one without cracks."""
+    root, nothing = tmp_path / "data", np.zeros((HEIGHT, WIDTH), bool)
+    write(root, "cracks", "exact", wall((line(40), CRACK)), line(40))
+    write(root, "cracks", "shifted", wall((line(41), CRACK)), line(40))
+    write(root, "cracks", "leaky", wall((line(60), CRACK)), line(60))
+    (root / "cracks" / "test.txt").write_text("exact\nshifted\n")
+    (root / "cracks" / "test_leaky.txt").write_text("leaky\n")
+    write(root, "free", "clean", wall(), nothing)
+    write(root, "free", "stained", wall((line(20, 9), CRACK)), nothing)
+    (root / "free" / "test.txt").write_text("clean\nstained\n")
+    return root
+
+
+def scored(data, model, **options):
+    made = EvaluateOptions(model=str(model), **options)
+    return group(score_pictures(load_samples(data, split=made.split), made))
+
+
+def test_scores_of_known_masks(data, model):
+    groups = scored(data, model)
+    assert {name: len(scores) for name, scores in groups.items()} == {
+        "cracks": 2,
+        "cracks official (with test_leaky)": 3,
+        "free": 2,
+    }
+    figures = summarize(groups["cracks"])
+    # 300 px each; the shifted line shares two of its three rows
+    assert figures["strict"]["pooled"]["f1"] == pytest.approx(500 / 600)
+    assert figures["strict"]["pooled"]["iou"] == pytest.approx(500 / 700)
+    assert figures["strict"]["per_image"]["f1"] == pytest.approx((1 + 2 / 3) / 2)
+    assert figures["strict"]["per_image"]["iou"] == pytest.approx((1 + 1 / 2) / 2)
+    assert figures["tolerant"]["pooled"]["f1"] == 1
+    assert figures["raw_threshold"]["pooled"] == pytest.approx(figures["strict"]["pooled"])
+    assert figures["ods"] == pytest.approx(500 / 600)
+    assert figures["cldice"]["pooled"] == pytest.approx(1, abs=0.01)  # ends of the thin line
+    assert math.isnan(figures["crack_free"]["alarm_rate"])
+    sizes = figures["sizes"]
+    assert (sizes["labelled_cracks"], sizes["found_cracks"]) == (2, 2)
+    assert (sizes["marked_cracks"], sizes["true_cracks"]) == (2, 2)
+    assert abs(sizes["length_error_rel"]) < 0.01
+    assert abs(sizes["width_error_median_px"]) < 0.5
+    official = summarize(groups["cracks official (with test_leaky)"])
+    assert official["strict"]["pooled"]["f1"] == pytest.approx(800 / 900)
+    free = summarize(groups["free"])
+    assert free["crack_free"]["alarm_rate"] == 0.5
+    assert free["crack_free"]["median_share"] == pytest.approx(900 / HEIGHT / WIDTH / 2)
+    assert math.isnan(free["strict"]["per_image"]["recall"])
+
+
+def test_the_product_mask_has_hysteresis_and_no_specks_and_the_bare_one_has(tmp_path, model):
+    weak = 120 + 4  # probability 0.40: above the lower threshold only
+    crack, rest, speck = line(40), line(40), line(70)
+    crack[:, 60:] = rest[:, :60] = False
+    speck[:, 13:] = False  # 3 x 3 px
+    write(tmp_path / "d", "s", "p", wall((crack, CRACK), (rest, weak), (speck, CRACK)), line(40))
+    figures = summarize(scored(tmp_path / "d", model)["s"])
+    assert figures["strict"]["pooled"]["f1"] == 1
+    assert figures["raw_threshold"]["pooled"]["recall"] == pytest.approx(0.5)
+    assert figures["raw_threshold"]["pooled"]["precision"] == pytest.approx(150 / 159)
+    given = summarize(scored(tmp_path / "d", model, mask=MaskOptions(threshold=0.6))["s"])
+    assert given["strict"]["pooled"]["recall"] == pytest.approx(0.5)  # a threshold alone: both
+
+
+def test_a_missed_and_an_invented_crack_are_told_apart(tmp_path, model):
+    write(tmp_path / "d", "s", "p", wall((line(10), CRACK), (line(30), CRACK)), line(10) | line(80))
+    sizes = summarize(scored(tmp_path / "d", model)["s"])["sizes"]
+    assert (sizes["labelled_cracks"], sizes["found_cracks"]) == (2, 1)
+    assert (sizes["marked_cracks"], sizes["true_cracks"]) == (2, 1)
+
+
+@pytest.fixture
+def faint(tmp_path):
+    """A validation set in which only thresholds between 0.55 and 0.75 are right."""
+    root = tmp_path / "faint"
+    crack, stain = 120 - 11, 120 - 2  # probability 0.75 and 0.55
+    assert 0.74 < probability_of(crack) < 0.76
+    write(root, "wall", "a", wall((line(40), crack), (line(70), stain)), line(40))
+    write(root, "free", "b", wall((line(20), stain)), np.zeros((HEIGHT, WIDTH), bool))
+    for name, stem in (("wall", "a"), ("free", "b")):
+        (root / name / "val.txt").write_text(f"{stem}\n")
+    return root
+
+
+def test_the_chosen_threshold_keeps_the_crack_and_drops_the_stain(faint, model):
+    options = EvaluateOptions(model=str(model), split="val")
+    choice = choose_threshold(load_samples(faint, split="val"), options)
+    assert choice.value == 1
+    assert 0.55 < choice.threshold_low <= choice.threshold <= 0.75
+
+
+def test_no_threshold_is_chosen_on_test(data, model):
+    with pytest.raises(ConfigError, match="val"):
+        choose_threshold(load_samples(data, split="test"), EvaluateOptions(model=str(model)))
+    answer = CliRunner().invoke(
+        app, ["evaluate", str(data), "--model", str(model), "--split", "test", "--choose-threshold"]
+    )
+    assert isinstance(answer.exception, ConfigError)
+
+
+def test_objective_weighs_sets_alike_and_counts_alarms():
+    good, bad = line(10), line(50)
+    counts = {
+        "large": [count(good, good)] * 5,
+        "small": [count(bad, good)],
+        "free": [count(good, ~good & good), count(~good & good, ~good & good)],
+    }
+    assert objective(counts) == pytest.approx((1 + 0) / 2 - 0.5 * 0.5)
+    assert objective({"large": counts["large"]}) == 1
+
+
+def test_the_command_prints_writes_and_draws(data, model, tmp_path):
+    pytest.importorskip("matplotlib")
+    arguments = ["evaluate", str(data), "--model", str(model), "--json", str(tmp_path / "s.json")]
+    answer = CliRunner().invoke(app, [*arguments, "--plots", str(tmp_path / "plots")])
+    assert answer.exit_code == 0, answer.output
+    assert "threshold 0.5 with hysteresis down to 0.3" in answer.output
+    assert "cracks official (with test_leaky)" in answer.output
+    assert "free: 2 crack-free images" in answer.output
+    written = json.loads((tmp_path / "s.json").read_text())
+    assert written["sets"]["cracks"]["strict"]["pooled"]["f1"] == pytest.approx(5 / 6)
+    assert written["sets"]["cracks"]["crack_free"]["alarm_rate"] is None
+    assert written["protocol"]["threshold_low"] == 0.3
+    for name in ("precision_recall.png", "worst.jpg", "worst_free.jpg"):
+        with Image.open(tmp_path / "plots" / name) as picture:  # noqa: TID251 - an independent reader
+            assert picture.width > 600
+
+
+def test_the_command_writes_the_chosen_thresholds(faint, model, tmp_path):
+    answer = CliRunner().invoke(
+        app,
+        [
+            *("evaluate", str(faint), "--model", str(model)),
+            *("--choose-threshold", "--json", str(tmp_path / "t.json")),
+        ],
+    )
+    assert answer.exit_code == 0, answer.output
+    written = json.loads((tmp_path / "t.json").read_text())
+    assert f"threshold {written['threshold']:g}" in answer.output
+    assert written["value"] == 1
+
+
+def test_text_and_json_say_undefined_instead_of_a_number(data, model):
+    text = as_text({"free": summarize(scored(data, model)["free"])})
+    assert "50.0%" in text
+    assert without_nan({"a": [math.nan, 1.0], "b": (math.inf,)}) == {
+        "a": [None, 1.0],
+        "b": [math.inf],
+    }
+
+
+def test_an_empty_split_is_refused(data):
+    with pytest.raises(DataError, match="`val`"):
+        load_samples(data, split="val")
+    with pytest.raises(DataError, match="nowhere"):
+        load_samples(data, split="test", sets=["nowhere"])
