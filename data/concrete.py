@@ -253,7 +253,7 @@ def add_moss(wall: Wall, rng: np.random.Generator, *, where: Array, amount: floa
     cushion = ramp(field, 1.22 - amount, 1.42 - amount) * 0.93
     tint(wall, film, (0.52, 0.55, 0.40))
     hue = fractal(rng, wall.shape, beta=1.8, band_px=(6, 120))
-    green = np.stack([0.078 + 0.012 * hue, 0.090 + 0.007 * hue, np.full_like(hue, 0.040)], axis=-1)
+    green = np.stack([0.070 + 0.012 * hue, 0.078 + 0.007 * hue, np.full_like(hue, 0.042)], axis=-1)
     green *= np.exp(0.30 * tufts + 0.25 * edge)[..., None]
     wall.albedo[:] = (
         wall.albedo * (1 - cushion[..., None]) + np.clip(green, 0.012, 1) * cushion[..., None]

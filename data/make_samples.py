@@ -84,7 +84,7 @@ def line(
 ) -> Line:
     """Return the course opened from ``widths_px[0]`` at its start to ``widths_px[1]`` at its end.
 
-    At a tip the crack closes to 55 % over the last 14 px. The two edges are torn independently.
+    At a tip the crack closes to 65 % over the last 14 px. The two edges are torn independently.
     """
     count = len(course)
     swell = gaussian_filter1d(rng.normal(0, 1, count), 35 / STEP_PX)
@@ -93,7 +93,7 @@ def line(
     at = np.arange(count) * STEP_PX
     for closes, distance in zip(tips, (at, at[::-1]), strict=True):
         if closes:
-            width *= 0.55 + 0.45 * np.clip(distance / 14, 0, 1)
+            width *= 0.65 + 0.35 * np.clip(distance / 14, 0, 1)
     left, right = (np.clip(width / 2 + np.sqrt(width) * _torn(rng, count), 0.3, None) for _ in "lr")
     tangent = np.gradient(course, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
@@ -171,8 +171,8 @@ def hair_crack(rng: np.random.Generator) -> Scene:
         [
             line(
                 rng,
-                course_between(rng, (610, 1608), (820, 905), wander=0.34),
-                widths_px=(2.6, 1.8),
+                course_between(rng, (560, 1608), (1070, 720), wander=0.34),
+                widths_px=(2.6, 2.0),
                 tips=(False, True),
             ),
         ],
