@@ -163,9 +163,10 @@ def _cover(shape: tuple[int, int], stroke: Stroke) -> tuple[Array, Array, Array,
     sides = np.sort(np.abs(along_vector), axis=1)  # the pixel's shadow: two boxes of these lengths
     half = width[nearest] / 2
     share = _shadow(half - across, sides) - _shadow(-half - across, sides)
-    beyond = np.where(nearest == 0, along, np.where(nearest == len(points) - 1, -along, 1e3))
-    share *= _shadow(beyond, sides)
-    line = (np.abs(across) <= 0.5 * sides[:, 1]) & (beyond >= 0)
+    at = np.append(0.0, np.cumsum(np.hypot(*np.diff(points, axis=0).T)))
+    to_end = np.minimum(at[nearest] + along, at[-1] - at[nearest] - along)
+    share *= _shadow(to_end, sides)
+    line = (np.abs(across) <= 0.5 * sides[:, 1]) & (to_end >= 0)
     return rows, cols, share.astype(np.float32), (share >= 0.5) | line
 
 

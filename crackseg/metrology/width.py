@@ -30,6 +30,7 @@ _EDGE_NOISE = 3.0  # ... but not within the noise of the background
 _SEARCH_PX = 4.0  # the crack's middle is at most this far from the profile's
 _BEYOND_MASK_PX = 5.0  # the crack reaches at most this far beyond the mask: else it is a pore
 _FAINT = 0.04  # shallower than this is no dark line
+_BLACK = 10.0  # grey value: nothing is seen in a profile that stays below it
 _SOFT_FLANK_PX = 1.1  # a flank softer than this has a tail beyond the next sample
 _ROUNDS = 3  # background and extent depend on each other and settle in three rounds
 # Width of a flank over its slope tells a plateau from a blurred line (3.6 for a Gaussian).
@@ -76,7 +77,7 @@ def widths_from_profiles(
     if guess_px is not None:
         search = np.maximum(search, 0.5 * np.asarray(guess_px) + 2)
         reach = 0.5 * np.asarray(guess_px) + _BEYOND_MASK_PX
-    darkest = _darkest(profiles, search)
+    darkest = _darkest(profiles, search, reach)
     darkness, low, high, noise = _darkness(profiles, darkest, reach)
     seen, shown, flank = _interior(darkness, low, high, darkest)
     assumed = np.full(len(profiles), np.nan) if interior is None else interior
@@ -94,12 +95,14 @@ def widths_from_profiles(
     integral_u = noise * np.sqrt(samples + samples**2 / (2 * _BACKGROUND_PX)) / depth
     half_u = noise * np.sqrt(2) * np.maximum(flank, 0.5)  # level noise over the flank's slope
     interior_u = (1 - shown) * width * np.where(known, 0.5, 1.0) * INTERIOR_U / INTERIOR
+    dark = _at(darkness, darkest) > np.maximum(_FAINT, _EDGE_NOISE * noise)
+    dark &= (total > 0) & (profiles.max(axis=1) >= _BLACK)
     model_u = _MODEL_U_REL * np.minimum(width, _MODEL_WIDEST_PX)
     return Widths(
         width_px=width,
         noise_u_px=(1 - share) * integral_u + share * half_u,
         model_u_px=np.sqrt(_MODEL_U_PX**2 + model_u**2 + interior_u**2),
-        dark=(_at(darkness, darkest) > np.maximum(_FAINT, _EDGE_NOISE * noise)) & (total > 0),
+        dark=dark,
         centre_px=0.5 * (left + right) - (profiles.shape[1] - 1) / 2,
         interior=seen,
         shown=shown,
@@ -113,11 +116,15 @@ def _between(rows: Array, low: Array, high: Array) -> Array:
     return between
 
 
-def _darkest(profiles: Array, search: Array) -> Array:
-    """Return the (N,) place of the darkest sample, a grey value of 5 a px beyond ``search``."""
+def _darkest(profiles: Array, search: Array, reach: Array) -> Array:
+    """Return the (N,) place of the darkest sample.
+
+    Beyond ``search`` a sample must be darker by 5 grey values a px; beyond ``reach`` is none.
+    """
     offset = np.abs(np.arange(profiles.shape[1]) - (profiles.shape[1] - 1) / 2)
-    away = np.maximum(0, offset - search[:, None])
-    place: Array = np.argmin(_blur(profiles) + 5 * away, axis=1)
+    away = 5 * np.maximum(0, offset - search[:, None])
+    away[offset > np.maximum(reach, 1)[:, None]] = np.inf
+    place: Array = np.argmin(_blur(profiles) + away, axis=1)
     return place
 
 
