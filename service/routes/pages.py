@@ -1,7 +1,250 @@
-"""The pages for people."""
+"""The pages for people: rendered here, with small scripts of our own and nothing from afar."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+import functools
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sqlalchemy.engine import Connection, Row
+from starlette.concurrency import run_in_threadpool
+
+from crackseg.exports import wording
+from crackseg.exports.survey import length_text, survey_totals, width_text
+from service import jobs as domain
+from service import results
+from service.database import FINAL, jobs, surveys
+from service.errors import Problem, not_found
+from service.keys import COOKIE, Caller, identify, verify
+from service.routes.surveys import survey_info
 
 router = APIRouter(include_in_schema=False)
+_PAGE = 100
+DOWNLOADS = (
+    ("report.csv", "table (CSV)"), ("report.json", "JSON"), ("report.geojson", "map (GeoJSON)"),
+    ("report.html", "report (HTML)"), ("verdicts.csv", "verdicts (CSV)"),
+    ("bundle.zip", "everything (ZIP)"),
+)  # fmt: skip
+COLUMNS = (
+    ("id", "No."), ("length", "Length"), ("width", "Widest"), ("class", "Class"),
+    ("verdict", "Verdict"),
+)  # fmt: skip
+
+
+@functools.cache
+def templates() -> Environment:
+    """Return the templates, with escaping on."""
+    folder = Path(__file__).parent.parent / "pages" / "templates"
+    return Environment(
+        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+
+
+def render(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """Return a page."""
+    with_keys = COOKIE in request.cookies
+    text = templates().get_template(name).render(with_keys=with_keys, **values)
+    return HTMLResponse(text, status, headers={"Cache-Control": "no-store"})
+
+
+def _caller(request: Request) -> Caller | RedirectResponse:
+    """Return the caller, or the way to the page where a key is given."""
+    try:
+        caller = identify(request)
+    except Problem as problem:
+        if problem.status != 401:
+            raise
+        return RedirectResponse(f"/login?next={request.url.path}", 303)
+    if "read" not in caller.scopes:
+        raise Problem(403, "forbidden", "This key lacks the scope `read`.")
+    return caller
+
+
+@router.get("/login")
+def show_login(request: Request, next: str = "/") -> Response:
+    """Ask for a key."""
+    return render(request, "login.html.j2", next=_own_path(next), wrong=False)
+
+
+@router.post("/login")
+async def log_in(request: Request) -> Response:
+    """Keep a key in a cookie that no script and no other site can use."""
+    async with request.form(max_files=0, max_fields=2) as form:
+        key, target = str(form.get("key", "")).strip(), _own_path(str(form.get("next", "/")))
+    if await run_in_threadpool(verify, request.app.state.engine, key) is None:
+        return render(request, "login.html.j2", 401, next=target, wrong=True)
+    answer = RedirectResponse(target, 303)
+    secure = request.url.scheme == "https"
+    answer.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=secure)
+    return answer
+
+
+@router.post("/logout")
+def log_out() -> Response:
+    """Forget the key."""
+    answer = RedirectResponse("/login", 303)
+    answer.delete_cookie(COOKIE)
+    return answer
+
+
+def _own_path(target: str) -> str:
+    """Return a path of this service: never another site's address."""
+    return target if target.startswith("/") and not target.startswith(("//", "/\\")) else "/"
+
+
+@router.get("/")
+def show_index(request: Request, cursor: str = "") -> Response:
+    """Show the surveys and the form for a new one."""
+    caller = _caller(request)
+    if isinstance(caller, Response):
+        return caller
+    query = sa.select(surveys).where(
+        surveys.c.tenant == caller.tenant,
+        surveys.c.kind == "survey",
+        surveys.c.id < (cursor or "~"),
+    )
+    with request.app.state.engine.connect() as db:
+        rows = db.execute(query.order_by(surveys.c.id.desc()).limit(_PAGE + 1)).all()
+        shown = [survey_info(db, row) for row in rows[:_PAGE]]
+    following = rows[_PAGE - 1].id if len(rows) > _PAGE else None
+    limit = request.app.state.settings.max_image_mb
+    return render(request, "index.html.j2", surveys=shown, following=following, max_image_mb=limit)
+
+
+def _find(db: Connection, caller: Caller, survey_id: str) -> tuple[Row[Any], Row[Any] | None]:
+    """Return a survey or analysis and its latest job."""
+    query = sa.select(surveys).where(surveys.c.id == survey_id, surveys.c.tenant == caller.tenant)
+    row = db.execute(query).one_or_none()
+    if row is None:
+        raise not_found("survey")
+    latest = sa.select(jobs).where(jobs.c.survey_id == survey_id).order_by(jobs.c.id.desc())
+    return row, db.execute(latest.limit(1)).one_or_none()
+
+
+@router.get("/surveys/{survey_id}")
+def show_survey(survey_id: str, request: Request) -> Response:
+    """Show a survey: how far it is, and its images, the most severe first."""
+    caller = _caller(request)
+    if isinstance(caller, Response):
+        return caller
+    with request.app.state.engine.connect() as db:
+        row, job = _find(db, caller, survey_id)
+        survey = survey_info(db, row)
+        if job is None:
+            return render(request, "survey.html.j2", survey=survey, job=None)
+        tasks = sorted(domain.task_rows(db, job.id), key=severity)
+        verdicts = Counter(verdict["image"] for verdict in results.verdict_rows(db, job.id))
+        values = {
+            "job": domain.status_info(db, job),
+            "state": job.state,
+            "totals": survey_totals(results.survey_rows(db, job.id)),
+        }
+    scaled = any((task.summary or {}).get("mm_per_px") for task in tasks)
+    images = [_tile(task, verdicts[task.image_id], "mm" if scaled else "px") for task in tasks]
+    return render(
+        request, "survey.html.j2", survey=survey, images=images, downloads=DOWNLOADS,
+        unit="mm" if scaled else "px", **values,
+    )  # fmt: skip
+
+
+def severity(task: Row[Any]) -> tuple[Any, ...]:
+    """Sort failed images first, then by width in mm, by width in px, crack-free ones last."""
+    summary = task.summary or {}
+    if task.state == "failed":
+        return (0, 0.0, task.name)
+    if summary.get("cracks") and summary["width_max_mm"] is not None:
+        return (1, -summary["width_max_mm"], task.name)
+    if summary.get("cracks"):
+        return (2, -(summary["width_max_px"] or 0.0), task.name)
+    return (3, 0.0, task.name)
+
+
+def _tile(task: Row[Any], verdicts: int, unit: str) -> dict[str, Any]:
+    summary = task.summary or {}
+    found = bool(summary.get("cracks"))
+    return {
+        "id": task.image_id,
+        "name": task.name,
+        "state": task.state,
+        "reason": task.error or "",
+        "progress": task.progress,
+        "cracks": summary.get("cracks", ""),
+        "width": width_text(summary) if found else "",
+        "width_value": summary.get(f"width_max_{unit}") or 0,
+        "length": length_text(summary) if found else "",
+        "scaled": bool(summary.get("mm_per_px")),
+        "warnings": [
+            code.replace("_", " ") for code in summary.get("warnings", []) if code != "no_scale"
+        ],
+        "verdicts": verdicts,
+    }
+
+
+@router.get("/surveys/{survey_id}/images/{image_id}")
+def show_image(survey_id: str, image_id: str, request: Request) -> Response:
+    """Show an image with its cracks."""
+    caller = _caller(request)
+    if isinstance(caller, Response):
+        return caller
+    with request.app.state.engine.connect() as db:
+        row, job = _find(db, caller, survey_id)
+        if job is None:
+            raise not_found("image")
+        task = domain.find_task(db, job.id, image_id)
+        order = [t.image_id for t in sorted(domain.task_rows(db, job.id), key=severity)]
+        said = {v["crack"]: v for v in results.verdict_rows(db, job.id) if v["image"] == image_id}
+    place = order.index(image_id)
+    values: dict[str, Any] = {
+        "survey": {"id": survey_id, "name": row.name},
+        "image": domain.task_info(task),
+        "previous": order[place - 1] if place else None,
+        "following": order[place + 1] if place + 1 < len(order) else None,
+    }
+    if task.state == "succeeded":
+        path = request.app.state.storage.result(job.id, image_id) / "report.json"
+        values |= _report_values(json.loads(path.read_text(encoding="utf-8")), said)
+    elif task.state not in FINAL:
+        return RedirectResponse(f"/surveys/{survey_id}", 303)
+    return render(request, "image.html.j2", **values)
+
+
+def _report_values(report: dict[str, Any], said: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    scale = report["scale"]
+    unit = "mm" if scale else "px"
+    text = f"{scale['mm_per_px']:.4g} mm per pixel ({scale['source']})" if scale else "no scale"
+    return {
+        "report": report,
+        "unit": unit,
+        "scale": text,
+        "columns": COLUMNS,
+        "cracks": [_crack(crack, said.get(crack["id"], {}), unit) for crack in report["cracks"]],
+    }
+
+
+def _crack(crack: dict[str, Any], said: dict[str, Any], unit: str) -> dict[str, Any]:
+    classes = [entry["label"] for entry in crack["width_classes"] if entry["label"]]
+    status = crack["width_status"]
+    measured = wording.quantity(crack[f"width_max_{unit}"], crack[f"width_max_u_{unit}"], unit)
+    return {
+        "id": crack["id"],
+        "length": wording.quantity(crack[f"length_{unit}"], crack[f"length_u_{unit}"], unit),
+        "length_value": crack[f"length_{unit}"] or 0,
+        "width": measured if status == "measured" else status.replace("_", " "),
+        "width_value": crack[f"width_max_{unit}"] or 0,
+        "label": classes[0] if classes else "",
+        "verdict": said.get("verdict", "open"),
+        "note": said.get("note", ""),
+    }
+
+
+@router.get("/docs")
+def show_docs() -> Response:
+    """Lead to the description that programs read; no page of others is loaded."""
+    return RedirectResponse("/openapi.json", 307)

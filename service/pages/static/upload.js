@@ -1,0 +1,184 @@
+"use strict";
+// Choose or drop photographs, send them one by one (three at a time, repeated when the line breaks),
+// then start the analysis. Names are only ever set as text.
+const byId = (id) => document.getElementById(id);
+const form = byId("new");
+const PICTURE = /\.(jpe?g|mpo|png|tiff?)$/i;
+let chosen = [];
+
+function choose(found) {
+  const pictures = found.filter(({ file }) => PICTURE.test(file.name) && !file.name.startsWith("."));
+  const taken = new Set();
+  chosen = pictures.map(({ file, path }) => {
+    let name = path.replaceAll("/", "_");
+    while (taken.has(name)) name = `_${name}`;
+    taken.add(name);
+    return { file, name };
+  });
+  const left = found.length - chosen.length;
+  const size = chosen.reduce((sum, { file }) => sum + file.size, 0) / 1048576;
+  byId("chosen").textContent = `${chosen.length} photographs, ${size.toFixed(1)} MB` +
+    (left ? `; ${left} other files are left out` : "") + ".";
+  byId("start").disabled = !chosen.length;
+  if (!byId("name").value && chosen.length) {
+    const folder = found[0].folder;
+    byId("name").value = folder || `Survey of ${new Date().toISOString().slice(0, 10)}`;
+  }
+}
+
+function fromInput(event) {
+  choose([...event.target.files].map((file) => {
+    const parts = (file.webkitRelativePath || file.name).split("/");
+    return { file, path: parts.slice(parts.length > 1 ? 1 : 0).join("/"), folder: parts.length > 1 ? parts[0] : "" };
+  }));
+}
+byId("files").addEventListener("change", fromInput);
+byId("folder").addEventListener("change", fromInput);
+
+async function below(entry, path, folder) {
+  if (entry.isFile) {
+    const file = await new Promise((done, fail) => entry.file(done, fail));
+    return [{ file, path: path + entry.name, folder }];
+  }
+  const reader = entry.createReader();
+  const found = [];
+  for (;;) {
+    const some = await new Promise((done, fail) => reader.readEntries(done, fail));
+    if (!some.length) return found;
+    for (const child of some) found.push(...await below(child, child.isFile ? path : `${path}${child.name}/`, folder));
+  }
+}
+
+const drop = byId("drop");
+for (const name of ["dragenter", "dragover"]) drop.addEventListener(name, (event) => { event.preventDefault(); drop.classList.add("over"); });
+for (const name of ["dragleave", "drop"]) drop.addEventListener(name, () => drop.classList.remove("over"));
+drop.addEventListener("drop", async (event) => {
+  event.preventDefault();
+  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
+  const found = [];
+  for (const entry of entries) found.push(...await below(entry, "", entry.isDirectory ? entry.name : ""));
+  choose(found);
+});
+
+for (const id of ["distance_m", "mm_per_px"]) {
+  byId(id).addEventListener("input", () => { form.querySelector(`input[value=${id}]`).checked = true; });
+}
+
+function options() {
+  const kind = form.querySelector("input[name=scale]:checked").value;
+  if (kind === "metadata") return {};
+  const value = Number(byId(kind).value);
+  if (!(value > 0)) throw new Error("Give the scale as a number above zero.");
+  return { [kind]: value };
+}
+
+async function post(path, body) {
+  const answer = await fetch(path, {
+    method: "POST", body: JSON.stringify(body),
+    headers: { "Content-Type": "application/json", "Idempotency-Key": crypto.randomUUID ? crypto.randomUUID() : String(Math.random()) },
+  });
+  const told = await answer.json();
+  if (!answer.ok) throw new Error(told.detail);
+  return told;
+}
+
+function send(url, file, onShare) {
+  return new Promise((done) => {
+    const request = new XMLHttpRequest();
+    request.open("PUT", url);
+    request.upload.onprogress = (event) => onShare(event.loaded / Math.max(file.size, 1));
+    request.onload = () => done({ status: request.status, text: request.responseText });
+    request.onerror = () => done({ status: 0, text: "" });
+    request.send(file);
+  });
+}
+
+async function sendOne(survey, item, row) {
+  const url = `/v1/surveys/${survey}/images/${encodeURIComponent(item.name)}`;
+  for (let attempt = 0; ; attempt += 1) {
+    const { status, text } = await send(url, item.file, (share) => { row.bar.value = share; });
+    if (status === 200 || status === 201) { row.state.textContent = "sent"; row.bar.value = 1; return null; }
+    const again = status === 0 || status === 408 || status === 429 || status >= 500;
+    if (!again || attempt === 5) {
+      let reason = "the connection broke";
+      try { reason = JSON.parse(text).detail; } catch { /* no answer at all */ }
+      row.bar.remove();
+      row.state.textContent = reason;
+      row.state.className = "bad";
+      return `${item.name}: ${reason}`;
+    }
+    row.state.textContent = "trying again";
+    await new Promise((done) => setTimeout(done, 1000 * 2 ** attempt));
+  }
+}
+
+function addRow(item) {
+  const line = document.createElement("li");
+  const name = document.createElement("span");
+  const bar = document.createElement("progress");
+  const state = document.createElement("span");
+  name.textContent = item.name;
+  bar.max = 1; bar.value = 0;
+  line.append(name, bar, state);
+  byId("list").append(line);
+  return { bar, state };
+}
+
+async function sendAll(survey) {
+  const waiting = chosen.map((item) => ({ item, row: addRow(item) }));
+  const refused = [];
+  let done = 0;
+  const bar = byId("bar");
+  bar.hidden = false;
+  const lane = async () => {
+    while (waiting.length) {
+      const { item, row } = waiting.shift();
+      const problem = await sendOne(survey, item, row);
+      if (problem) refused.push(problem);
+      done += 1;
+      bar.value = done / chosen.length;
+      byId("say").textContent = `${done} of ${chosen.length} sent`;
+    }
+  };
+  await Promise.all([lane(), lane(), lane()]);
+  return refused;
+}
+
+async function execute(survey, how) {
+  await post(`/v1/surveys/${survey}/execution`, how);
+  location.assign(`/surveys/${survey}`);
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const say = byId("say");
+  const start = byId("start");
+  start.disabled = true;
+  byId("list").replaceChildren();
+  try {
+    const how = options();
+    const survey = (await post("/v1/surveys", { name: byId("name").value })).id;
+    const refused = await sendAll(survey);
+    if (!refused.length) { await execute(survey, how); return; }
+    const list = byId("refused");
+    list.hidden = false;
+    list.replaceChildren(...refused.map((text) => {
+      const line = document.createElement("li");
+      line.className = "warn";
+      line.textContent = text;
+      return line;
+    }));
+    if (refused.length === chosen.length) throw new Error("No photograph could be used.");
+    say.textContent = `${refused.length} photographs were refused and will not be part of the survey. `;
+    const go = document.createElement("button");
+    go.type = "button";
+    go.className = "main";
+    go.textContent = "Analyze the others";
+    go.addEventListener("click", () => execute(survey, how).catch((error) => { say.textContent = error.message; }));
+    say.append(go);
+    go.focus();
+  } catch (error) {
+    say.textContent = error.message;
+    start.disabled = false;
+  }
+});
