@@ -25,6 +25,7 @@ __all__ = ["RUNTIMES", "predict"]
 
 Progress = Callable[[float], None]
 
+_FLAT_PX = 32  # no photograph ends in two block rows without any noise
 _LEAST_TILE_PX = 128  # smaller tiles see too little to tell a crack from a joint
 
 
@@ -60,7 +61,7 @@ def predict(
             overlap_px=attempt.overlap_px,
             forward_s=batcher.seconds,
             device=attempt.device,
-            notices=tuple(notices),
+            notices=(*notices, *_flat_end(image)),
         )
     raise ModelError(
         f"`{image.info.path.name}` cannot be analyzed on `{options.device}`: not even a small tile "
@@ -146,6 +147,24 @@ def _cut(pixels: Array, seen: Array | None, rows: Axis, cols: Axis) -> Iterator[
                 continue
             tile = fill_invalid(tile, seen[:, part])
         yield j, pad_tile(tile, rows.size_px, cols.size_px)
+
+
+def _flat_end(image: OpenImage) -> list[Notice]:
+    """Return a notice when a JPEG has a border strip of one colour: what is made of lost data."""
+    height, width = image.info.height_px, image.info.width_px
+    if image.info.format not in ("JPEG", "MPO") or min(height, width) < 4 * _FLAT_PX:
+        return []
+    strips = [  # the stored end is at any side once the picture is upright
+        Window(row=height - _FLAT_PX, col=0, height=_FLAT_PX, width=width),
+        Window(row=0, col=0, height=_FLAT_PX, width=width),
+        Window(row=0, col=width - _FLAT_PX, height=height, width=_FLAT_PX),
+        Window(row=0, col=0, height=height, width=_FLAT_PX),
+    ]
+    flat = [not np.ptp(image.read(strip), axis=(0, 1)).any() for strip in strips]
+    if not any(flat) or all(flat):
+        return []
+    text = f"{_FLAT_PX} px along a side are of one colour: the file may have lost its end."
+    return [Notice(code="flat_end", message=text)]
 
 
 def _open(model: Model, options: PredictOptions) -> Forward:

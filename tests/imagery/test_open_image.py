@@ -399,14 +399,22 @@ def test_an_mpo_may_lose_its_second_picture_but_not_its_first(tmp_path: Path) ->
         try_all(path)
 
 
-def flat_png(width: int, height: int) -> bytes:
+def flat_png(width: int, height: int, channels: int = 3) -> bytes:
     """Return a true PNG of one colour: deflate at its best."""
     packer = zlib.compressobj(9)
-    row = b"\0" * (3 * width + 1)
+    row = b"\0" * (channels * width + 1)
     body = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    colour = {1: 0, 3: 2}[channels]
+    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", body), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*c) for c in chunks)
+
+
+def test_an_empty_mask_is_no_bomb(tmp_path: Path) -> None:
+    path = tmp_path / "mask.png"
+    path.write_bytes(flat_png(5472, 3648, 1))
+    with open_image(path, is_mask=True) as image:
+        assert not image.read(Window(row=0, col=0, height=9, width=9)).any()
 
 
 def lying_jpeg(width: int, height: int) -> bytes:

@@ -213,3 +213,20 @@ def test_an_answer_that_is_not_finite_is_an_error(
     path, _ = make_picture(200, 200)
     with pytest.raises(ModelError, match="not finite"):
         run(path, make_model())
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_jpeg_that_lost_its_end_but_has_an_end_mark_is_flagged(
+    make_model: MakeModel, tmp_path: Path, orientation: int
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    path, exif = tmp_path / "p.jpg", Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(path, exif=exif)
+    model = make_model()
+    assert run(path, model).notices == ()
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + b"\xff\xd9")
+    assert [n.code for n in run(path, model).notices] == ["flat_end"]
+    Image.fromarray(np.full_like(pixels, 99)).save(path)
+    assert run(path, model).notices == ()
