@@ -230,6 +230,54 @@ def data_check(
     raise typer.Exit(1 if findings else 0)
 
 
+@data_app.command("import")
+def data_import(
+    source: Annotated[Path, typer.Argument(help="File or folder of annotations.")],
+    images: Annotated[Path, typer.Option(help="Folder of the photographs.")],
+    out: Annotated[Path, typer.Option(help="Set to write (images/, masks/).")],
+    format: Annotated[str, typer.Option(help="labelme, cvat, coco or masks.")],
+    labels: Annotated[str, typer.Option(help="Labels that are crack, by comma.")] = "",
+    values: Annotated[
+        str, typer.Option(help="Grey values that are crack in masks, by comma; default: above 0.")
+    ] = "",
+    line_px: Annotated[
+        float | None, typer.Option(help="Width in pixels to give to annotated lines.")
+    ] = None,
+) -> None:
+    """Turn annotations into a set of photographs and masks."""
+    from crackseg.training.annotations import ImportOptions, import_annotations
+
+    options = ImportOptions(
+        labels=tuple(name for name in labels.split(",") if name),
+        values=tuple(int(value) for value in values.split(",") if value),
+        line_px=line_px,
+    )
+    samples = import_annotations(source, images, out, format=format, options=options)
+    typer.echo(f"{len(samples)} pairs written to {out}")
+
+
+@data_app.command("tile")
+def data_tile(
+    data: Annotated[Path, typer.Argument(help="Set (images/, masks/) or manifest CSV.")],
+    out: Annotated[Path, typer.Option(help="Set of tiles to write.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+    tile_px: Annotated[int, typer.Option(help="Side of a tile.")] = 512,
+    overlap_px: Annotated[int, typer.Option(help="Least overlap of neighbours.")] = 0,
+    empty_share: Annotated[
+        float, typer.Option(help="Share of the tiles without a crack to keep.")
+    ] = 1.0,
+) -> None:
+    """Cut large photographs and their masks into tiles that stay in pairs."""
+    from crackseg.training.manifest import index_folder, read_manifest
+    from crackseg.training.tiling import cut_tiles
+
+    samples = read_manifest(data, root=root) if data.is_file() else index_folder(data, hashes=False)
+    count = cut_tiles(samples, out, tile_px=tile_px, overlap_px=overlap_px, empty_share=empty_share)
+    typer.echo(f"{count} tiles written to {out}")
+
+
 @app.command("train", rich_help_panel=MODELS)
 def train_command(
     run: Annotated[Path, typer.Argument(help="RUN.toml, see data/runs/ for examples.")],

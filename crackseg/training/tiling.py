@@ -1,0 +1,92 @@
+"""Large photographs with masks -> tiles of one size, still in pairs, photograph by photograph.
+
+Tiles of one photograph share a site, so that a later split keeps them together; where the
+photographs have a split, their tiles inherit it. Pixels are copied, never resized.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from crackseg.errors import ConfigError
+from crackseg.imagery.tiles import plan_axis
+from crackseg.records import Array, Sample
+from crackseg.training.manifest import read_pair
+
+
+def cut_tiles(
+    samples: Sequence[Sample],
+    out: Path,
+    *,
+    tile_px: int = 512,
+    overlap_px: int = 0,
+    empty_share: float = 1.0,
+) -> int:
+    """Write a set of tiles (images/, masks/, lists, sites.csv) and return their number.
+
+    Args:
+        samples: photographs with masks.
+        out: set to write.
+        tile_px: side of a tile; a side of the photograph that is shorter is kept whole.
+        overlap_px: least overlap; tiles are spread evenly, so all have the full size.
+        empty_share: share of the tiles without a crack to keep, evenly over the photograph.
+
+    Raises:
+        ConfigError: a number is out of range, or two photographs share a stem.
+        DataError: a pair is broken.
+    """
+    if not 0 <= empty_share <= 1:
+        raise ConfigError(f"`empty_share` must lie between 0 and 1, got {empty_share}.")
+    if len({sample.image.stem for sample in samples}) < len(samples):
+        raise ConfigError("two photographs share a stem; tile their sets one by one.")
+    lists: dict[str, list[str]] = defaultdict(list)
+    sites: list[tuple[str, str]] = []
+    for folder in ("images", "masks"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    for sample in samples:
+        stems = _cut_one(sample, out, tile_px, overlap_px, empty_share)
+        lists[sample.split] += stems
+        sites += [(stem, sample.site or sample.image.stem) for stem in stems]
+    for split, stems in lists.items():
+        (out / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
+    with (out / "sites.csv").open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream, lineterminator="\n").writerows([("stem", "site"), *sites])
+    return len(sites)
+
+
+def _cut_one(
+    sample: Sample, out: Path, tile_px: int, overlap_px: int, empty_share: float
+) -> list[str]:
+    """Write the tiles of one photograph and return their stems."""
+    picture, mask = read_pair(sample)
+    rows, cols = (_starts(side, tile_px, overlap_px) for side in mask.shape)
+    stems, empty = [], 0
+    for row in rows:
+        for col in cols:
+            where = slice(row, row + tile_px), slice(col, col + tile_px)
+            if not mask[where].any():
+                empty += 1
+                if int(empty * empty_share) == int((empty - 1) * empty_share):
+                    continue
+            stem = f"{sample.image.stem}_r{row:05}_c{col:05}"
+            bgr = cv2.cvtColor(np.ascontiguousarray(picture[where]), cv2.COLOR_RGB2BGR)
+            _write_png(out / "images" / f"{stem}.png", bgr)
+            _write_png(out / "masks" / f"{stem}.png", mask[where].astype(np.uint8) * 255)
+            stems.append(stem)
+    return stems
+
+
+def _starts(side_px: int, tile_px: int, overlap_px: int) -> tuple[int, ...]:
+    if side_px <= tile_px:
+        return (0,)
+    return tuple(plan_axis(side_px, tile_px=tile_px, overlap_px=overlap_px, multiple=1).starts)
+
+
+def _write_png(file: Path, pixels: Array) -> None:
+    file.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
