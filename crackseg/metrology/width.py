@@ -37,8 +37,8 @@ _ROUNDS = 3  # background and extent depend on each other and settle in three ro
 _PLATEAU_RATIO, _PLATEAU_PX = (5.0, 7.0), (3.0, 5.0)
 _HALF_LEVEL_PX = (3.0, 6.0)  # the integral below, the half-level width above, blended between
 # What field measurements scatter beyond noise and interior: px, and per px of width.
-# Fitted in data/fit_width_uncertainty.py, checked by site (docs/accuracy.md).
-_MODEL_U_PX, _MODEL_U_REL = 0.18, 0.11
+# Fitted and checked by site (data/make_accuracy.py, docs/accuracy.md).
+MODEL_U_PX, MODEL_U_REL = 0.18, 0.11
 _MODEL_WIDEST_PX = 6.0  # few field cracks are wider: from here the edges alone make the error
 
 
@@ -97,11 +97,11 @@ def widths_from_profiles(
     interior_u = (1 - shown) * width * np.where(known, 0.5, 1.0) * INTERIOR_U / INTERIOR
     dark = _at(darkness, darkest) > np.maximum(_FAINT, _EDGE_NOISE * noise)
     dark &= (total > 0) & (profiles.max(axis=1) >= _BLACK)
-    model_u = _MODEL_U_REL * np.minimum(width, _MODEL_WIDEST_PX)
+    model_u = MODEL_U_REL * np.minimum(width, _MODEL_WIDEST_PX)
     return Widths(
         width_px=width,
         noise_u_px=(1 - share) * integral_u + share * half_u,
-        model_u_px=np.sqrt(_MODEL_U_PX**2 + model_u**2 + interior_u**2),
+        model_u_px=np.sqrt(MODEL_U_PX**2 + model_u**2 + interior_u**2),
         dark=dark,
         centre_px=0.5 * (left + right) - (profiles.shape[1] - 1) / 2,
         interior=seen,
