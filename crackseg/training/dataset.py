@@ -6,7 +6,7 @@ was killed and resumed sees the same crops as one that was not, with any number 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,21 +52,37 @@ class Crops(Dataset):
         return image, torch.from_numpy(np.ascontiguousarray(mask[None]))
 
 
-class EpochNumbers(Sampler):
-    """The crop numbers of one epoch: [epoch * length, (epoch + 1) * length)."""
+class StepNumbers(Sampler):
+    """The crop numbers of the next ``steps`` optimizer steps, counted from the start of the run.
 
-    def __init__(self, length: int) -> None:
-        self.length, self.epoch = length, 0
+    They follow from the step the run has reached, not from a count of epochs, so that a resumed
+    run draws the crops an undisturbed one draws.
 
-    def set_epoch(self, epoch: int) -> None:
-        """Move to an epoch; Lightning calls this, also after a resume."""
-        self.epoch = epoch
+    Args:
+        steps: steps until the iterator ends (an epoch).
+        crops_per_step: crops that go into one optimizer step, over all devices.
+        reached: gives the optimizer steps done so far.
+        rank: number of this device.
+        devices: how many share a step.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        crops_per_step: int,
+        reached: Callable[[], int],
+        rank: int = 0,
+        devices: int = 1,
+    ) -> None:
+        self.steps, self.crops_per_step, self.reached = steps, crops_per_step, reached
+        self.rank, self.devices = rank, devices
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.epoch * self.length, (self.epoch + 1) * self.length))
+        first = self.reached() * self.crops_per_step + self.rank
+        return iter(range(first, first + self.steps * self.crops_per_step, self.devices))
 
     def __len__(self) -> int:
-        return self.length
+        return self.steps * self.crops_per_step // self.devices
 
 
 class WholePictures(Dataset):

@@ -126,7 +126,8 @@ def export_run(run: Path, folder: Path, options: ExportOptions) -> ModelCard:
     trained = identity["options"]
     arguments = {k: v for k, v in trained["arguments"].items() if k != "encoder_weights"}
     network = build(trained["network"], **arguments)
-    network.load_state_dict(weights)
+    weights = {name: _halve(tensor) for name, tensor in weights.items()}
+    network.load_state_dict(weights)  # back to float32: the graph and the file hold one network
     multiple = int(getattr(network, "multiple", 32))
     folder.mkdir(parents=True, exist_ok=True)
     mean, std = trained["mean"], trained["std"]
@@ -154,6 +155,14 @@ def export_run(run: Path, folder: Path, options: ExportOptions) -> ModelCard:
         scores=options.scores,
     )
     return write_card(folder, card)
+
+
+def _halve(tensor: Any) -> Any:
+    """Return float32 weights as float16, for half the file; running statistics stay as they are.
+
+    Statistics (one dimension) are small and span too many orders of magnitude for float16.
+    """
+    return tensor.half() if tensor.dtype == torch.float32 and tensor.dim() > 1 else tensor
 
 
 def _noise(shape: tuple[int, ...]) -> Array:

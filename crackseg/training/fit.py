@@ -34,7 +34,7 @@ from crackseg.losses import deep_loss
 from crackseg.metrics import histogram
 from crackseg.networks import build
 from crackseg.records import Array, Sample
-from crackseg.training.dataset import Crops, EpochNumbers, WholePictures, split_samples
+from crackseg.training.dataset import Crops, StepNumbers, WholePictures, split_samples
 from crackseg.training.manifest import read_manifest
 from crackseg.training.options import FitOptions, TrainOptions
 
@@ -90,22 +90,13 @@ def _fit(options: TrainOptions, samples: tuple[Sample, ...]) -> Path:
     lightning.seed_everything(options.seed, verbose=False)
     module = Segmenter(options)
     crops = Crops(split_samples(samples, "train", data.sets), data, options.seed)
-    per_epoch = fit.steps_per_epoch * data.batch * fit.accumulate
-    loader = DataLoader(
-        crops,
-        data.batch,
-        sampler=EpochNumbers(per_epoch),
-        num_workers=data.workers,
-        pin_memory=torch.cuda.is_available(),
-        persistent_workers=data.workers > 0,
-    )
     pictures = WholePictures(split_samples(samples, "val", data.val_sets or data.sets))
     last = out / "checkpoints" / "last.ckpt"
     trainer = lightning.Trainer(
         accelerator=options.accelerator,
         devices=options.devices,
         precision=options.precision,
-        max_epochs=-(-fit.steps // fit.steps_per_epoch),
+        max_epochs=-1,
         max_steps=fit.steps,
         accumulate_grad_batches=fit.accumulate,
         gradient_clip_val=fit.clip_norm or None,
@@ -115,10 +106,27 @@ def _fit(options: TrainOptions, samples: tuple[Sample, ...]) -> Path:
         enable_model_summary=False,
         callbacks=_callbacks(options),
         logger=[CSVLogger(out, "log", ""), TensorBoardLogger(out, "tensorboard", "")],
-        use_distributed_sampler=options.devices > 1,
+        use_distributed_sampler=False,  # the sampler shares the crops out itself
+    )
+    numbers = StepNumbers(
+        fit.steps_per_epoch,
+        data.batch * fit.accumulate * options.devices,
+        lambda: trainer.global_step,
+        trainer.global_rank,
+        options.devices,
+    )
+    loader = DataLoader(
+        crops,
+        data.batch,
+        sampler=numbers,
+        num_workers=data.workers,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=data.workers > 0,
     )
     with warnings.catch_warnings():
-        # one decoding process is right on two cores, and validation pictures come one by one
+        # one decoding process is right on two cores; the tree warning is Lightning's own affair
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+        warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists.*")
         warnings.filterwarnings("ignore", message=".*Experiment logs directory.*exists.*")
@@ -165,13 +173,17 @@ class Segmenter(lightning.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         """Return the loss of one batch of crops."""
         image, mask = batch
-        outputs = self.network(self.normalize(image))
+        own = getattr(self.network, "loss", None)  # classifiers, Mask R-CNN: targets of their own
+        x = self.normalize(image)
+        loss = own(x, mask) if own else self._pixel_loss(self.network(x), mask)
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def _pixel_loss(self, outputs: Any, mask: Any) -> Any:
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         fit = self.options.fit
         valid = torch.ones_like(mask, dtype=torch.bool)
-        loss = deep_loss(fit.loss, [o.float() for o in outputs], mask, valid, fit.branch_weight)
-        self.log("loss", loss, prog_bar=True)
-        return loss
+        return deep_loss(fit.loss, [o.float() for o in outputs], mask, valid, fit.branch_weight)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move the running mean after every optimizer step."""
@@ -280,18 +292,22 @@ def score(histograms: Mapping[str, list[Array]]) -> dict[str, float]:
 
 
 def _callbacks(options: TrainOptions) -> list[Callback]:
+    folder = options.out / "checkpoints"
     best = ModelCheckpoint(
-        options.out / "checkpoints",
+        folder,
         "best",
         monitor="val/score",
         mode="max",
-        save_last=True,
-        enable_version_counter=False,
         save_on_train_epoch_end=False,
+        enable_version_counter=False,
+    )
+    # saved once the epoch is over: a run resumed from it starts the next epoch at its first crop
+    last = ModelCheckpoint(
+        folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
     )
     patience = options.fit.patience_epochs
     stop = [EarlyStopping("val/score", mode="max", patience=patience)] if patience else []
-    return [best, *stop]
+    return [best, *stop, last]
 
 
 def _single(batch: list[Any]) -> Any:

@@ -1,0 +1,99 @@
+"""Augmentations keep pairs together, labels binary and thin cracks whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from skimage.measure import label
+
+from crackseg.errors import ConfigError
+from crackseg.training.augment import (
+    AugmentOptions,
+    augment,
+    distract,
+    hair_crack,
+    random_crop,
+)
+
+PLAIN = AugmentOptions(
+    native=1, rotate=0, photometric=0, blur=0, noise=0, jpeg=0, shadow=0, hair=0, distract=0
+)
+
+
+def _pair(height: int = 90, width: int = 120):
+    """A dark diagonal line of 3 px on grey, and its mask."""
+    rows, cols = np.mgrid[:height, :width]
+    mask = (np.abs(rows - 0.6 * cols - 5) < 2).astype(np.uint8)
+    picture = np.repeat((180 - 120 * mask)[..., None], 3, axis=2).astype(np.uint8)
+    return picture, mask
+
+
+def test_flips_and_turns_move_picture_and_mask_alike():
+    picture, mask = _pair(64, 64)
+    seen = set()
+    for seed in range(48):
+        image, changed = augment(picture, mask, PLAIN, np.random.default_rng(seed))
+        np.testing.assert_array_equal(image[..., 0] < 100, changed == 1)
+        seen.add(changed.tobytes())
+    assert len(seen) == 8, "a skew line has eight different flips and turns"
+
+
+@pytest.mark.parametrize("size", [40, 64, 150])
+def test_crop_has_its_size_and_binary_labels_for_small_and_large_pictures(size):
+    picture, mask = _pair()
+    for seed in range(10):
+        options = AugmentOptions(native=0.3, rotate=0)
+        image, labels = random_crop(
+            picture, mask, size, options, np.random.default_rng(seed), aim=True
+        )
+        assert image.shape == (size, size, 3)
+        assert labels.shape == (size, size)
+        assert set(np.unique(labels)) <= {0, 1}
+        assert labels.any(), "an aimed crop holds crack"
+
+
+def test_a_scaled_crop_keeps_a_thin_crack_dark_and_in_one_piece():
+    rows, cols = np.mgrid[:200, :200]
+    mask = (np.abs(rows - 0.37 * cols - 60) < 1.1).astype(np.uint8)
+    picture = np.repeat((180 - 120 * mask)[..., None], 3, axis=2).astype(np.uint8)
+    options = AugmentOptions(native=0, scale_low=0.5, scale_high=0.5, rotate=0)
+    for seed in range(8):
+        image, labels = random_crop(
+            picture, mask, 96, options, np.random.default_rng(seed), aim=False
+        )
+        assert label(labels, connectivity=2).max() == 1
+        assert image[labels == 1].mean() < image[labels == 0].mean() - 30
+
+
+def test_a_drawn_hair_crack_is_dark_where_it_is_labelled():
+    picture = np.full((128, 128, 3), 160, np.uint8)
+    none = np.zeros((128, 128), np.uint8)
+    found = 0
+    for seed in range(20):
+        image, labels = hair_crack(picture, none, np.random.default_rng(seed))
+        if labels.any():
+            found += 1
+            assert image[labels == 1].mean() < 150
+            assert (image[labels == 0] >= 150).mean() > 0.9
+    assert found > 12
+
+
+def test_distractors_change_the_picture():
+    picture = np.full((96, 96, 3), 160, np.uint8)
+    changed = [distract(picture, np.random.default_rng(s)) for s in range(20)]
+    assert sum((c != picture).any() for c in changed) > 15
+
+
+def test_same_generator_same_crop():
+    picture, mask = _pair(96, 96)
+    one, two = (
+        augment(picture, mask, AugmentOptions(hair=1, distract=1), np.random.default_rng(5))
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(one[0], two[0])
+    np.testing.assert_array_equal(one[1], two[1])
+
+
+def test_options_refuse_an_empty_range():
+    with pytest.raises(ConfigError, match="scale_low"):
+        AugmentOptions(scale_low=2, scale_high=1)
