@@ -6,6 +6,7 @@ walks in steps of one pixel. All three spoil a length; none is left in a centre 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -22,6 +23,7 @@ LineKind = Literal["tip-tip", "tip-junction", "junction-junction", "loop", "brid
 _BRIDGE_COS = float(np.cos(np.radians(40.0)))
 _NEAR_COS = float(np.cos(np.radians(75.0)))
 _NEAR_PX = 4.0  # below this distance the direction of a tip is noise and may be 75 degrees off
+_SEEN_GAPS = 3.0  # how much farther than unseen a gap is bridged where the picture shows it
 _STEP_PX = 0.5
 _HOOK_PX, _HOOK_SLOPE = 4, 0.3
 
@@ -237,11 +239,22 @@ def _beyond(path: Array, count: int, free: bool) -> Array:
     return np.concatenate([mirrored, more])
 
 
-def bridge(lines: list[Line], gap_px: float) -> tuple[list[Line], Array]:
+def bridge(
+    lines: list[Line],
+    gap_px: float,
+    goes_on: Callable[[Array, Array, float], bool] | None = None,
+) -> tuple[list[Line], Array]:
     """Return the lines with bridges over gaps added, and the (L,) crack each line belongs to.
 
     Two tips of different cracks are joined when they are at most ``gap_px`` apart and each points
-    at the other; the nearest pairs first, each tip once.
+    at the other; the nearest pairs first, each tip once. Up to ``_SEEN_GAPS`` times as far they
+    are joined where ``goes_on`` says so.
+
+    Args:
+        lines: centre lines.
+        gap_px: longest gap bridged unseen.
+        goes_on: says for two tips and a half width whether the photograph shows the crack
+            between them; None: there is no photograph.
     """
     tips = [(k, side) for k, line in enumerate(lines) for side in (0, 1) if line.free[side]]
     group = {line.component: line.component for line in lines}
@@ -253,10 +266,15 @@ def bridge(lines: list[Line], gap_px: float) -> tuple[list[Line], Array]:
 
     joined = list(lines)
     used: set[tuple[int, int]] = set()
-    for first, second in _pairs(lines, tips, gap_px):
+    for first, second in _pairs(lines, tips, gap_px * (_SEEN_GAPS if goes_on else 1)):
         a, b = tips[first], tips[second]
         here, there = root(lines[a[0]].component), root(lines[b[0]].component)
         if here == there or a in used or b in used:
+            continue
+        one, two = lines[a[0]], lines[b[0]]
+        place, other = one.points[-a[1]], two.points[-b[1]]
+        far = np.hypot(*(place - other)) > gap_px
+        if far and not (goes_on and goes_on(place, other, max(one.radius_px, two.radius_px))):
             continue
         group[there] = here
         used |= {a, b}

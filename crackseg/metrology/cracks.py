@@ -16,7 +16,7 @@ from crackseg.config import MaskOptions, MeasureOptions
 from crackseg.errors import ConfigError
 from crackseg.metrology.centreline import Line, bridge, centre_lines
 from crackseg.metrology.classes import classify, read_documents
-from crackseg.metrology.ends import refine_ends
+from crackseg.metrology.ends import dark_between, refine_ends
 from crackseg.metrology.masks import fill_pinholes
 from crackseg.metrology.pixels import Pixels, label_pixels, list_pixels
 from crackseg.metrology.skeleton import skeletonize
@@ -61,7 +61,8 @@ def measure(
         return (), tuple(notices)
     count, component = label_pixels(pixels)
     skeleton = skeletonize(pixels, component, pose_table(pixels, component, count))
-    lines, group = bridge(centre_lines(skeleton, filled, options.smooth_px), mask_options.gap_px)
+    lines = centre_lines(skeleton, filled, options.smooth_px)
+    lines, group = bridge(lines, mask_options.gap_px, _goes_on(mask.shape, image))
     all_groups = group
     kept = _long_enough(lines, group, options.min_length_px)
     lines, group = [lines[k] for k in kept], group[kept]
@@ -78,6 +79,7 @@ def measure(
                 [stations[k] for k in members],
                 _place(pixels, home[component] == name, mask, probability),
                 scale,
+                photograph=image is not None,
             )
         )
     cracks.sort(key=lambda crack: -(crack.length.px or 0.0))
@@ -96,6 +98,15 @@ def measure(
         ),
         tuple(notices),
     )
+
+
+def _goes_on(
+    shape: tuple[int, int], image: Callable[[Window], Array] | None
+) -> Callable[[Array, Array, float], bool] | None:
+    """Return what tells a bridge whether the photograph shows the crack between two tips."""
+    if image is None:
+        return None
+    return lambda one, two, radius: dark_between(one, two, radius, shape, image)
 
 
 def _long_enough(lines: list[Line], group: Array, min_length_px: float) -> Array:

@@ -1,4 +1,4 @@
-"""Set the free ends of centre lines where the photograph says that the crack ends.
+"""Ask the photograph where a crack ends, and whether it goes on between two pieces.
 
 A mask that is a pixel or two too fat or too lean also ends too far out or too early.
 """
@@ -20,6 +20,7 @@ _REFERENCE_PX = 5.0  # up to this far before the mask's end the crack is taken t
 _SIDE_PX = 6.0  # of concrete on either side
 _STEP_PX = 0.5
 _CLEAR = 4.0  # the crack must stand out from the noise of the strip by this factor
+_GAP_SHARE = 0.4  # darkness that a gap must keep to be the same crack
 
 
 def refine_ends(
@@ -98,18 +99,12 @@ def _strip(
 
 def _stop(along: Array, strip: Array, radius: float) -> float | None:
     """Return where the crack ends along the strip, or None where that cannot be seen."""
-    side = int(_SIDE_PX)
-    outer = np.concatenate([strip[:, :side], strip[:, -side:]], axis=1)
-    base = max(float(np.median(outer)), 1.0)
-    level = outer.mean(axis=1)
-    darkness = (1 - strip[:, side:-side] / np.maximum(level, 0.2 * base)[:, None]).sum(axis=1)
-    darkness = np.convolve(np.pad(darkness, 2, mode="edge"), np.full(5, 0.2), "valid")
+    darkness, noise = _darkness(strip)
     whole = darkness[along <= -_REFERENCE_PX - radius]
     if not len(whole):
         whole = darkness[: max(3, len(along) // 4)]
     reference = float(np.median(whole))
-    noise = float(np.std(outer - level[:, None])) / base * np.sqrt(strip.shape[1] - 2 * side)
-    if reference < _CLEAR * noise / np.sqrt(5 * _STEP_PX):
+    if reference < _CLEAR * noise:
         return None
     start = int(np.searchsorted(along, -_REFERENCE_PX - radius))
     below = np.flatnonzero(darkness[start:] < 0.5 * reference)
@@ -118,3 +113,42 @@ def _stop(along: Array, strip: Array, radius: float) -> float | None:
     k = start + int(below[0])
     fall = (0.5 * reference - darkness[k]) / (darkness[k - 1] - darkness[k])
     return float(along[k] - _STEP_PX * fall)
+
+
+def _darkness(strip: Array) -> tuple[Array, float]:
+    """Return the (N,) darkness across a strip, in px of black, and its noise.
+
+    Both are of means over five samples along the strip.
+    """
+    side = int(_SIDE_PX)
+    outer = np.concatenate([strip[:, :side], strip[:, -side:]], axis=1)
+    base = max(float(np.median(outer)), 1.0)
+    level = outer.mean(axis=1)
+    inner = strip[:, side:-side]
+    darkness = (1 - inner / np.maximum(level, 0.2 * base)[:, None]).sum(axis=1)
+    smooth = np.convolve(np.pad(darkness, 2, mode="edge"), np.full(5, 0.2), "valid")
+    spread = float(np.std(outer - level[:, None])) / base
+    return smooth, spread * float(np.sqrt(inner.shape[1] / (5 * _STEP_PX)))
+
+
+def dark_between(
+    one: Array, two: Array, radius: float, shape: tuple[int, int], image: Callable[[Window], Array]
+) -> bool:
+    """Say whether the photograph shows the crack all the way from one tip to another.
+
+    Args:
+        one: (2,) float (row, col) of a tip.
+        two: (2,) of the other.
+        radius: half width of the mask at the tips, px.
+        shape: (H, W) of the picture.
+        image: reads a window of the photograph.
+    """
+    distance = float(np.hypot(*(two - one)))
+    along = np.arange(-_REFERENCE_PX - 1, distance + _REFERENCE_PX + 1, _STEP_PX)
+    strip = _strip(one, (two - one) / distance, along, radius, shape, image)
+    if strip is None:
+        return False
+    darkness, noise = _darkness(strip)
+    crack = float(np.median(darkness[(along < -1) | (along > distance + 1)]))
+    gap = darkness[(along >= 0) & (along <= distance)]
+    return crack >= _CLEAR * noise and float(gap.min()) >= _GAP_SHARE * crack

@@ -70,7 +70,10 @@ def fill_pinholes(mask: Array, max_area_px: int) -> Array:
         # A hole's contour runs on the crack pixels around it; by Pick's theorem it encloses
         # area - length / 2 + 1 pixels.
         if parent >= 0 and cv2.contourArea(contour) - len(contour) / 2 + 1 <= max_area_px:
-            cv2.drawContours(filled, [contour], 0, 1, cv2.FILLED)
+            col, row, width, height = cv2.boundingRect(contour)
+            patch = np.zeros((height, width), dtype=np.uint8)
+            cv2.drawContours(patch, [contour], 0, 1, cv2.FILLED, offset=(-col, -row))
+            filled[row : row + height, col : col + width] |= patch
     return filled.view(bool)
 
 

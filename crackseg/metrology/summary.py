@@ -48,7 +48,12 @@ class _Sized:
 
 
 def summarize(
-    lines: list[Line], stations: list[Stations], place: Place, scale: Scale | None
+    lines: list[Line],
+    stations: list[Stations],
+    place: Place,
+    scale: Scale | None,
+    *,
+    photograph: bool,
 ) -> Crack:
     """Return the record of one crack; its number and width classes are set by the caller."""
     branches = _branches(lines, stations, scale)
@@ -82,7 +87,7 @@ def summarize(
         pattern=_pattern(junctions, loops),
         touches_border=place.touches_border,
         probability_mean=place.probability_mean,
-        flags=_flags(sized, bridges, place),
+        flags=_flags(sized, bridges, place, photograph),
     )
 
 
@@ -291,10 +296,14 @@ def _running_median(values: Array) -> Array:
     return median
 
 
-def _flags(sized: _Sized, bridges: tuple[Branch, ...], place: Place) -> tuple[str, ...]:
+def _flags(
+    sized: _Sized, bridges: tuple[Branch, ...], place: Place, photograph: bool
+) -> tuple[str, ...]:
     flags = []
     if not len(sized.px) or np.mean(sized.from_image) < 0.5:
         flags.append("width_from_mask")
+        if photograph:
+            flags.append("not_dark")  # a bright line, a stain's rim, or nothing to be seen
     if bridges:
         flags.append("bridged")
     if place.touches_border:

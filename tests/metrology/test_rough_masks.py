@@ -98,6 +98,23 @@ def test_gaps_are_bridged_only_ahead_and_only_so_far(cracks_of: Any) -> None:
     assert len(cracks_of(beside)) == 2
 
 
+@pytest.mark.parametrize("gap", [20, 30])
+def test_a_long_gap_is_bridged_where_the_photograph_shows_the_crack(
+    cracks_of: Any, gap: int
+) -> None:
+    rng = np.random.default_rng(4)
+    whole = wandering((100, 30), 3, 240, 3, rng, bend_deg=8, wave_px=80)
+    phantom = draw((200, 300), [whole], Look(blur_px=0.8), rng)
+    mask = phantom.mask.copy()
+    mask[:, 140 : 140 + gap] = False
+    (crack,) = cracks_of(mask, phantom.picture)
+    assert crack.length.px == pytest.approx(240, rel=0.02)
+    assert len(cracks_of(mask)) == 2
+    ends = [straight((100, 80), 0, 100, 3), straight((100, 180 + gap), 0, 100, 3)]
+    apart = draw((200, 300), ends, Look(blur_px=0.8), rng)
+    assert len(cracks_of(apart.mask, apart.picture)) == 2
+
+
 def test_pinholes_make_no_loops(cracks_of: Any) -> None:
     rng = np.random.default_rng(3)
     phantom = draw((100, 220), [straight((50, 110), 7, 180, 8)], Look(), rng)
