@@ -1,4 +1,5 @@
 # make demo: install the base package and analyze the sample photographs.
+# make serve: run the web service on http://127.0.0.1:8000.
 # make test: install everything the tests need and run them. make check: lint, types, tests.
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -7,10 +8,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The versions that the tests last passed with.
 TORCH := torch==2.14.1 torchvision==0.29.1
 
-.PHONY: demo test lint check samples clean
+.PHONY: demo serve test lint check samples clean
 
 demo: $(VENV)/base
 	$(BIN)/crackseg analyze data/samples --out demo-report
+
+serve: $(VENV)/service
+	$(BIN)/crackseg serve --data crackseg-data
 
 test: $(VENV)/test
 	$(BIN)/pytest
@@ -33,10 +37,14 @@ $(VENV)/base: pyproject.toml | $(BIN)/python
 	$(PIP) --editable .
 	@touch $@
 
+$(VENV)/service: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[service]'
+	@touch $@ $(VENV)/base
+
 $(VENV)/test: pyproject.toml | $(BIN)/python
 	$(PIP) $(TORCH)
 	$(PIP) --editable '.[train,test,service]'
-	@touch $@ $(VENV)/base
+	@touch $@ $(VENV)/base $(VENV)/service
 
 clean:
 	rm -rf $(VENV) demo-report
