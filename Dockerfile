@@ -18,7 +18,7 @@ RUN /venv/bin/pip install --no-cache-dir '.[service]'
 FROM python:3.11-slim AS serve
 COPY --from=build-serve /venv /venv
 RUN useradd --uid 1000 --create-home crackseg && install -d -o crackseg /data
-USER crackseg
+USER 1000
 WORKDIR /data
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 VOLUME /data
@@ -34,7 +34,7 @@ RUN /venv/bin/pip install --no-cache-dir '.[train]'
 FROM python:3.11-slim AS train
 COPY --from=build-train /venv /venv
 RUN useradd --uid 1000 --create-home crackseg && install -d -o crackseg /work
-USER crackseg
+USER 1000
 WORKDIR /work
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
 HEALTHCHECK NONE
@@ -44,7 +44,7 @@ CMD ["train", "--help"]
 FROM python:3.11-slim
 COPY --from=build /venv /venv
 RUN useradd --uid 1000 --create-home crackseg && install -d -o crackseg /results
-USER crackseg
+USER 1000
 WORKDIR /home/crackseg
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
 HEALTHCHECK --interval=5m --timeout=60s CMD ["crackseg", "selfcheck"]
