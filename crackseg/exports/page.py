@@ -64,7 +64,8 @@ def templates() -> Environment:
 
 def _render(report: Report, picture: Array, image: OpenImage | None) -> str:
     cracks = sorted(report.cracks, key=wording.severity)
-    documents = [entry.document for entry in cracks[0].width_classes] if cracks else []
+    entries = [entry for crack in cracks for entry in crack.width_classes]
+    documents = dict.fromkeys(entry.document for entry in entries if not entry.verified)
     shown = [
         _crack(report, crack, image if number < CROPS else None)
         for number, crack in enumerate(cracks)
@@ -78,7 +79,8 @@ def _render(report: Report, picture: Array, image: OpenImage | None) -> str:
             totals=totals(report),
             overlay=_embed(overlay.to_jpeg(picture, 82)),
             cracks=shown,
-            documents=documents,
+            classified=bool(entries),
+            unverified=list(documents),
             unmeasured=unmeasured(report),
             has_scale=report.scale is not None,
             crops=CROPS,
@@ -177,10 +179,7 @@ def _crack(report: Report, crack: Crack, image: OpenImage | None) -> dict[str, A
         "max": wording.measured(crack.width_max),
         "pattern": crack.pattern,
         "direction": direction_in_words(angle),
-        "classes": [
-            {"label": entry.label or "–", "verified": entry.verified}
-            for entry in crack.width_classes
-        ],
+        "classes": crack.width_classes,
         "flags": [FLAGS.get(flag, flag.replace("_", " ")) for flag in _remarks(crack)],
         "plain": None,
         "outlined": None,

@@ -77,8 +77,9 @@ def test_class_is_given_only_when_the_interval_lies_inside(
         report.cracks[0], width_classes=(WidthClass(document="bins", label=None, verified=False),)
     )
     text = words(written(replace(report, cracks=(open_class,)), tmp_path))
-    assert "Class, bins" in text
+    assert "between two classes" in text
     assert "0.5 to 1 mm" not in text
+    assert "The limits of bins have not been checked" in text
     assert "Width class only: depth is not visible." in text
 
 
