@@ -70,7 +70,7 @@ def check_header(
         path: for the message.
         height_px: rows that the header claims.
         width_px: columns that the header claims.
-        stored: claimed pixels per stored byte, counted as 3 bytes each.
+        stored: claimed bytes per stored byte.
         limits: what is refused.
     """
     if height_px < 1 or width_px < 1:

@@ -269,10 +269,10 @@ def test_of_several_pages_the_first_is_read_and_said(tmp_path: Path) -> None:
 def test_ten_thousand_pages_cost_nothing(tmp_path: Path) -> None:
     path = tmp_path / "p"
     tifffile.imwrite(path, np.zeros((3000, 16, 16), np.uint8), photometric="minisblack")
-    start = time.perf_counter()
+    start = time.process_time()
     with open_image(path) as image:
         assert image.read().shape == (16, 16, 3)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 def test_what_the_header_says_is_in_the_record(tmp_path: Path) -> None:
@@ -459,10 +459,10 @@ def test_a_bomb_is_refused_from_its_header(kind: str, tmp_path: Path) -> None:
     make, words = BOMBS[kind]
     path = tmp_path / "bomb"
     path.write_bytes(make())
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ImageError, match=words):
         open_image(path)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 def test_the_pixel_limit_is_the_callers(tmp_path: Path) -> None:
@@ -548,11 +548,11 @@ def survive(count: int, seed: int, path: Path) -> int:
     read = 0
     for data in mutants(count, seed):
         path.write_bytes(data)
-        start = time.perf_counter()
+        start = time.process_time()
         with contextlib.suppress(ImageError):
             assert try_all(path).ndim == 3
             read += 1
-        assert time.perf_counter() - start < 5
+        assert time.process_time() - start < 5
     return read
 
 
