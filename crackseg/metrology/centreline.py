@@ -117,17 +117,20 @@ def _finish(
     path = resample(path)
     if closed:
         return resample(_smooth(path, sigma, (False, False), closed=True))
-    for side in (0, 1):
-        if free[side]:
-            path = _carry_end(
-                path[::-1] if side == 0 else path, radius[::-1] if side == 1 else radius, mask
-            )
-            path = path[::-1] if side == 0 else path
+    # Both ends are made from the same path, so that its direction does not matter.
+    heads, tails = np.zeros((0, 2)), np.zeros((0, 2))
+    first, last = 0, len(path)
+    if free[0]:
+        kept, heads = _carry_end(path[::-1], radius, mask)
+        first, heads = len(path) - kept, heads[::-1]
+    if free[1]:
+        last, tails = _carry_end(path, radius[::-1], mask)
+    path = np.concatenate([heads, path[first:last], tails])
     return resample(_smooth(path, sigma, free, closed=False))
 
 
-def _carry_end(path: Array, radii: Array, mask: Array) -> Array:
-    """Return the path with its last stretch replaced by a straight one to the end of the mask.
+def _carry_end(path: Array, radii: Array, mask: Array) -> tuple[int, Array]:
+    """Return how many points of a path stay and the straight ones that carry it to its end.
 
     Args:
         path: (N, 2) float, the end last.
@@ -145,10 +148,11 @@ def _carry_end(path: Array, radii: Array, mask: Array) -> Array:
     along = np.arange(-max(2 * radius, 4.0), reach, _STEP_PX)
     profile = cross_sums(mask.view(np.uint8), origin, direction, along, 1.5 * radius + 2)
     stop = last_crossing(along, profile)
-    steps = np.arange(1.0, stop)[:, None] if stop > 1 else np.zeros((0, 1))
-    tail = [origin + steps * direction, origin[None] + stop * direction]
-    keep = path[:-1] if stop > 0 else path[: max(2, len(path) - int(np.ceil(-stop)) - 1)]
-    return np.concatenate([keep, *tail])
+    steps = np.append(np.arange(1.0, stop), stop)[:, None]
+    kept = len(path) - 1
+    if stop <= 0:
+        kept = max(len(path) - int(np.ceil(-stop)) - 1, (len(path) + 1) // 2)
+    return kept, origin + steps * direction
 
 
 def end_direction(path: Array, radius: float) -> tuple[Array, Array]:

@@ -40,34 +40,42 @@ def refine_ends(
 
 
 def _refine(line: Line, shape: tuple[int, int], image: Callable[[Window], Array]) -> Line:
-    points = line.points
+    # Both ends are found on the same path, so that its direction does not matter.
+    path, tails, moves = line.points, [np.zeros((0, 2))] * 2, [0.0, 0.0]
     for side in (0, 1):
         if line.free[side]:
-            path = points[::-1] if side == 0 else points
-            path = _move_end(path, line.radius_px, shape, image)
-            points = path[::-1] if side == 0 else path
-    return line if points is line.points else replace(line, points=points)
+            outward = path[::-1] if side == 0 else path
+            origin, direction = end_direction(outward, line.radius_px)
+            moves[side] = _move(outward, origin, direction, line.radius_px, shape, image)
+            if moves[side] > 0:
+                tails[side] = np.stack([origin, origin + moves[side] * direction])
+    if not any(moves):
+        return line
+    at = np.append(0.0, np.cumsum(np.hypot(*np.diff(path, axis=0).T)))
+    low, high = max(0.0, -moves[0]), at[-1] + min(0.0, moves[1])
+    inner = at[(at > low) & (at < high)]
+    inner = np.concatenate([[low], inner, [high]])
+    kept = np.column_stack([np.interp(inner, at, path[:, k]) for k in (0, 1)])
+    kept = kept[len(tails[0]) // 2 : len(kept) - len(tails[1]) // 2]
+    return replace(line, points=resample(np.concatenate([tails[0][::-1], kept, tails[1]])))
 
 
-def _move_end(
-    path: Array, radius: float, shape: tuple[int, int], image: Callable[[Window], Array]
-) -> Array:
+def _move(
+    path: Array,
+    origin: Array,
+    direction: Array,
+    radius: float,
+    shape: tuple[int, int],
+    image: Callable[[Window], Array],
+) -> float:
+    """Return how far the last point of a path must go on, or back (negative), in px."""
     inside = min(_INSIDE_PX + radius, 0.5 * len(path))
     if inside < _REFERENCE_PX + 3:
-        return path
-    origin, direction = end_direction(path, radius)
+        return 0.0
     along = np.arange(-inside, _OUTSIDE_PX + 1e-6, _STEP_PX)
     strip = _strip(origin, direction, along, radius, shape, image)
-    if strip is None:
-        return path
-    stop = _stop(along, strip, radius)
-    if stop is None:
-        return path
-    if stop > 0:
-        return resample(np.concatenate([path[:-1], [origin, origin + stop * direction]]))
-    at = np.append(0.0, np.cumsum(np.hypot(*np.diff(path, axis=0).T)))
-    last = [np.interp(at[-1] + stop, at, path[:, k]) for k in (0, 1)]
-    return resample(np.concatenate([path[at < at[-1] + stop - 0.25], [last]]))
+    stop = None if strip is None else _stop(along, strip, radius)
+    return 0.0 if stop is None else stop
 
 
 def _strip(

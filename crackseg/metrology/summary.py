@@ -41,7 +41,7 @@ class _Sized:
     points: Array  # (N, 2)
     px: Array  # (N,)
     mm: Array | None  # (N,)
-    step: Array  # (N,) weight: length along the face of each station
+    step: Array  # (N,) weight of its mm: length along the face of each station
     noise: Array  # (N,)
     model: Array  # (N,)
     from_image: Array  # (N,) bool
@@ -252,7 +252,7 @@ def _widths(
     whole = np.arange(len(sized.px))
     middle = np.argsort(np.abs(sized.px - np.median(sized.px)), kind="stable")[:_RUN]
     measures = (
-        _measure(float(np.average(sized.px, weights=sized.step)), whole, sized, scale),
+        _measure(float(sized.px.mean()), whole, sized, scale),
         _measure(float(np.median(sized.px)), middle, sized, scale),
         _measure(float(np.percentile(smooth, 95)), near, sized, scale),
         _measure(float(smooth[top]), np.array([top]), sized, scale),
