@@ -65,7 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.model_folder = Path(settings.model)
     app.state.draining = False
     app.state.busy_uploads = set()
-    errors.install(app)
+    errors.install(app, pages.show_problem)
     for router in (analyses, surveys, jobs, uploads, about, pages):
         app.include_router(router.router)
     app.mount("/static", StaticFiles(directory=HERE / "pages" / "static"), name="static")

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 import sqlalchemy as sa
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -81,11 +81,15 @@ def answer(request: Request, problem: Problem) -> JSONResponse:
     )
 
 
-def install(app: FastAPI) -> None:
-    """Let every exception of an application become a problem."""
+def install(app: FastAPI, page: Callable[[Request, Problem], Response]) -> None:
+    """Let every exception of an application become a problem, for people a ``page``."""
 
-    async def known(request: Request, error: Exception) -> JSONResponse:
-        return answer(request, to_problem(error))
+    async def known(request: Request, error: Exception) -> Response:
+        problem = to_problem(error)
+        for_people = "text/html" in request.headers.get("accept", "")
+        if for_people and not request.url.path.startswith("/v1"):
+            return page(request, problem)
+        return answer(request, problem)
 
     app.add_exception_handler(Problem, known)
     app.add_exception_handler(HTTPException, known)

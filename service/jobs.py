@@ -290,6 +290,29 @@ def task_rows(
     return list(db.execute(query.limit(limit) if limit else query))
 
 
+def running_shares(db: Connection, job_id: str) -> dict[str, float]:
+    """Return how far each running image of a job is."""
+    query = sa.select(tasks.c.image_id, tasks.c.progress)
+    query = query.where(tasks.c.job_id == job_id, tasks.c.state == "running")
+    return dict(db.execute(query).tuples().all())
+
+
+def done_after(db: Connection, job_id: str, mark: str) -> list[Row[Any]]:
+    """Return the images of a job that were done after a mark: ``time id`` of another one."""
+    moment, _, image_id = mark.partition(" ")
+    later = sa.or_(
+        tasks.c.finished_at > moment,
+        (tasks.c.finished_at == moment) & (tasks.c.image_id > image_id),
+    )
+    query = (
+        sa.select(tasks, images.c.name, images.c.width_px, images.c.height_px)
+        .join(images, images.c.id == tasks.c.image_id)
+        .where(tasks.c.job_id == job_id, later)
+        .order_by(tasks.c.finished_at, tasks.c.image_id)
+    )
+    return list(db.execute(query))
+
+
 def find_task(db: Connection, job_id: str, image_id: str) -> Row[Any]:
     """Return an image of a job.
 

@@ -97,7 +97,7 @@ def retry_job(job_id: str, request: Request, caller: Annotated[Caller, Depends(w
 @router.get(
     "/{job_id}/events", response_class=StreamingResponse, operation_id="watchJob",
     responses={**problems(*READ), 200: {
-        "description": "`status` (the job), `image` (one is done), `end`.",
+        "description": "`status` (job), `progress` (of running images), `image` (done), `end`.",
         "content": {"text/event-stream": {"schema": {"type": "string"}, "example":
                     'event: end\nid: \ndata: {"status": "successful"}\n\n'}},
     }},
@@ -115,29 +115,30 @@ async def watch_job(
 
 def _look(
     request: Request, caller: Caller, job_id: str, seen: str
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the job and its images that were done after ``seen``."""
+) -> tuple[dict[str, Any], dict[str, float], list[dict[str, Any]]]:
+    """Return the job, its running images' progress, and its images done after ``seen``."""
     with request.app.state.engine.connect() as db:
         status = domain.status_info(db, domain.find_job(db, caller.tenant, job_id))
-        done = [
-            domain.task_info(row)
-            for row in domain.task_rows(db, job_id)
-            if row.finished_at and f"{row.finished_at} {row.image_id}" > seen
-        ]
-    return status, sorted(done, key=lambda task: (task["finished_at"], task["image"]))
+        running = domain.running_shares(db, job_id)
+        done = [domain.task_info(row) for row in domain.done_after(db, job_id, seen)]
+    return status, running, done
 
 
 async def _events(request: Request, caller: Caller, job_id: str, seen: str) -> AsyncIterator[str]:
     said, quiet_s = "", 0.0
+    shares: dict[str, float] = {}
     while not request.app.state.draining:
         try:
-            status, done = await run_in_threadpool(_look, request, caller, job_id, seen)
+            status, running, done = await run_in_threadpool(_look, request, caller, job_id, seen)
         except Problem:  # the survey was deleted meanwhile
             yield _event("end", seen, {"status": "dismissed"})
             return
         for task in done:
             seen = f"{task['finished_at']} {task['image']}"
             yield _event("image", seen, task)
+        if running != shares:
+            shares = running
+            yield _event("progress", seen, shares)
         text = json.dumps(status)
         if text != said:
             said, quiet_s = text, 0.0

@@ -244,6 +244,11 @@ def _crack(crack: dict[str, Any], said: dict[str, Any], unit: str) -> dict[str, 
     }
 
 
+def show_problem(request: Request, problem: Problem) -> Response:
+    """Return the page of an error."""
+    return render(request, "problem.html.j2", problem.status, problem=problem)
+
+
 @router.get("/docs")
 def show_docs() -> Response:
     """Lead to the description that programs read; no page of others is loaded."""

@@ -25,6 +25,18 @@ function showStatus(status) {
   byId("progress").value = status.progress;
 }
 
+function showShares(shares) {
+  for (const [image, share] of Object.entries(shares)) {
+    const card = document.querySelector(`[data-image="${CSS.escape(image)}"] .card`);
+    const bar = card && card.querySelector("progress");
+    if (!bar) continue;
+    bar.hidden = false;
+    bar.value = share;
+    card.querySelector(".tag").className = "tag running";
+    card.querySelector(".tag").textContent = "running";
+  }
+}
+
 function showImage(task) {
   const tile = document.querySelector(`[data-image="${CSS.escape(task.image)}"]`);
   if (!tile || tile.dataset.state === task.status) return;
@@ -51,6 +63,7 @@ if (job) {
   if (!job.dataset.finished) {
     const events = new EventSource(`${base}/events`);
     events.addEventListener("status", (event) => showStatus(JSON.parse(event.data)));
+    events.addEventListener("progress", (event) => showShares(JSON.parse(event.data)));
     events.addEventListener("image", (event) => showImage(JSON.parse(event.data)));
     events.addEventListener("end", () => { events.close(); location.reload(); });
   }

@@ -146,7 +146,7 @@ function start() {
     if (drawn.has(id)) mark(id, true);
     if (jump) goTo(id);
     const row = rows.get(id);
-    row.scrollIntoView({ block: "nearest" });
+    row.scrollIntoView({ block: "nearest", inline: "start" });
     byId("judge").hidden = false;
     byId("which").textContent = id;
     byId("details").textContent = told(id).split("\n").slice(1).join(" · ");

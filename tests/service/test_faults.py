@@ -1,0 +1,184 @@
+"""What goes wrong in the field: killed workers, slow senders, full disks, a signal to end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from service_process import Service, finished, running, wait_for
+from test_surveys import make_survey
+from tiny_model import picture
+
+
+def digests(service: Service, job: dict[str, Any]) -> dict[str, str]:
+    """Return a digest per image and file of a job; times, which differ by nature, left out."""
+    client, found = service.client(), {}
+    cursor = ""
+    while cursor is not None:
+        page = client.get(f"/v1/jobs/{job['jobID']}/images?limit=200&cursor={cursor}").json()
+        cursor = page["next"]
+        for image in page["images"]:
+            folder = service.data / "results" / job["jobID"] / image["image"]
+            for path in sorted(folder.iterdir()):
+                content = path.read_bytes()
+                if path.name == "report.json":
+                    report = json.loads(content)
+                    del report["timing_s"]
+                    content = json.dumps(report).encode()
+                found[f"{image['name']}/{path.name}"] = hashlib.sha256(content).hexdigest()
+    return found
+
+
+def run_with_kills(service: Service, images: dict[str, bytes], kills: int) -> dict[str, Any]:
+    """Analyze a survey while its worker is killed at random moments; return the finished job."""
+    client, rng = service.client(), random.Random(7)
+    path = client.post(f"{make_survey(client, images)}/execution", json={"mm_per_px": 0.5}).headers[
+        "location"
+    ]
+    killed: set[int] = set()
+    for number in range(kills):
+        goal = (number + rng.random()) * 0.9 * len(images) / kills
+
+        def reached(goal: float = goal) -> bool:
+            status = client.get(path).json()
+            done: int = status["counts"]["succeeded"] + status["counts"]["failed"]
+            return status["finished"] is not None or done >= goal
+
+        wait_for(reached, deadline_s=900, why=f"{goal} images")
+        pid = wait_for(lambda: service.worker_pid() not in killed and service.worker_pid())
+        os.kill(pid, signal.SIGKILL)
+        killed.add(pid)
+    wait_for(lambda: client.get(path).json()["finished"], deadline_s=900, why="finished")
+    assert len(killed) == kills
+    return dict(client.get(path).json())
+
+
+def check_nothing_lost(service: Service, images: dict[str, bytes], kills: int) -> None:
+    """Assert that kills changed nothing: no image lost or doubled, every byte as undisturbed."""
+    disturbed = run_with_kills(service, images, kills)
+    assert disturbed["counts"]["succeeded"] == len(images), disturbed
+    calm = run_with_kills(service, images, 0)
+    assert digests(service, disturbed) == digests(service, calm)
+    folder = service.data / "results" / disturbed["jobID"]
+    assert len(list(folder.iterdir())) == len(images)
+
+
+def test_a_killed_worker_loses_nothing(tmp_path: Path, model_folder: Path) -> None:
+    images = {f"{n}.png": picture(n) for n in range(12)}
+    with running(tmp_path, model_folder) as service:
+        check_nothing_lost(service, images, kills=2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_twenty_kills_lose_nothing_of_200_images(tmp_path: Path, model_folder: Path) -> None:
+    images = {f"{n}.png": picture(n) for n in range(200)}
+    with running(tmp_path, model_folder) as service:
+        check_nothing_lost(service, images, kills=20)
+
+
+def test_sigterm_ends_in_order_and_the_rest_is_done_later(
+    tmp_path: Path, model_folder: Path
+) -> None:
+    images = {f"{n}.png": picture(n) for n in range(8)}
+    with running(tmp_path, model_folder, grace_s=20) as service:
+        client = service.client()
+        path = client.post(f"{make_survey(client, images)}/execution", json={}).headers["location"]
+        wait_for(lambda: client.get(path).json()["counts"]["succeeded"], why="first image")
+        assert service.end() == 0
+    with running(tmp_path, model_folder) as service:
+        status = finished(service.client(), path)
+        assert status["counts"]["succeeded"] == len(images)
+
+
+def test_half_open_requests_are_closed_and_harm_nobody(service: Service) -> None:
+    host, port = service.url.removeprefix("http://").split(":")
+    sockets = [socket.create_connection((host, int(port))) for _ in range(100)]
+    try:
+        for connection in sockets:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        client = service.client()
+        assert client.get("/healthz").status_code == 200
+
+        def closed(connection: socket.socket) -> bool:
+            connection.settimeout(0.01)
+            try:
+                return connection.recv(1) == b""
+            except TimeoutError:
+                return False
+            except ConnectionError:
+                return True
+
+        for connection in sockets:
+            wait_for(lambda c=connection: closed(c), deadline_s=60, why="closed")
+    finally:
+        for connection in sockets:
+            connection.close()
+
+
+def test_a_body_that_breaks_off_leaves_nothing(service: Service) -> None:
+    host, port = service.url.removeprefix("http://").split(":")
+    survey = make_survey(service.client(), {})
+    head = f"PUT {survey}/images/a.png HTTP/1.1\r\nHost: {host}\r\nContent-Length: 99999\r\n\r\n"
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(head.encode() + b"x" * 5000)
+        parts = service.data / "parts"
+        wait_for(lambda: any(parts.iterdir()), why="part file")
+    wait_for(lambda: not any(parts.iterdir()), why="part file removed")
+
+
+def test_too_large_bodies_are_refused_while_they_come(tmp_path: Path, model_folder: Path) -> None:
+    with running(tmp_path, model_folder, max_image_mb=1) as service:
+        client = service.client()
+        survey = make_survey(client, {})
+        big = b"\x89PNG\r\n\x1a\n" + os.urandom(2 * 1024 * 1024)
+        for answer in (
+            client.put(f"{survey}/images/a.png", content=big),
+            client.post("/v1/analyses", content=iter([big[:900_000], big[900_000:]])),
+            client.post("/v1/analyses", files={"image": ("a.png", big)}),
+        ):
+            assert (answer.status_code, answer.json()["title"]) == (413, "Image too large")
+        assert not any((service.data / "parts").iterdir())
+
+
+def test_a_low_disk_pauses_intake_and_work(tmp_path: Path, model_folder: Path) -> None:
+    with running(tmp_path, model_folder, min_free_mb=10**9) as service:
+        client = service.client()
+        answer = client.post("/v1/analyses", content=picture(1))
+        assert (answer.status_code, answer.json()["title"]) == (507, "Disk low")
+        assert "retry-after" in answer.headers
+        assert client.get("/readyz").status_code == 507
+
+
+@pytest.mark.slow
+def test_uploads_do_not_grow_the_service(service: Service) -> None:
+    """Four bodies of 200 MB at once; they are no images, so nothing is kept of them."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def resident_mb() -> float:
+        pages = Path(f"/proc/{service.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1024**2
+
+    def body() -> Any:
+        for _ in range(200):
+            yield b"\xff\xd8\xff" + bytes(1024 * 1024 - 3)
+
+    client = service.client()
+    client.post("/v1/analyses", content=picture(1))
+    before, peak = resident_mb(), 0.0
+    with ThreadPoolExecutor(4) as threads:
+        sent = [threads.submit(client.post, "/v1/analyses", content=body(), timeout=600)
+                for _ in range(4)]  # fmt: skip
+        while not all(task.done() for task in sent):
+            peak = max(peak, resident_mb())
+            time.sleep(0.05)
+    assert {task.result().status_code for task in sent} == {422}
+    assert peak - before < 30, (before, peak)

@@ -1,0 +1,63 @@
+"""A poisoned image kills its own process and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import poison
+import pytest
+from service_process import wait_for
+
+from service.sandbox import Died, Sandbox, Stopped
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """Two processes of 2 GB."""
+    pool = Sandbox(2, memory_mb=2048, cpu_s=1)
+    yield pool
+    pool.close()
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "timeout_s", "code"),
+    [
+        (poison.crash, (), 60, "crashed"),
+        (poison.hang, (), 1, "timeout"),
+        (poison.spin, (), 600, "crashed"),  # its processor time ends before the clock does
+        (poison.devour, (4096,), 60, "memory"),
+    ],
+)
+def test_what_kills_a_process_is_named(
+    sandbox: Sandbox, function: Any, arguments: tuple[Any, ...], timeout_s: float, code: str
+) -> None:
+    with pytest.raises(Died) as caught:
+        sandbox.run(function, *arguments, timeout_s=timeout_s)
+    assert caught.value.code == code
+    assert sandbox.run(poison.harmless, 1, timeout_s=60) == {"number": 1}
+
+
+def test_neighbours_of_a_crash_are_not_touched(sandbox: Sandbox) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        run = [threads.submit(sandbox.run, poison.harmless, n, timeout_s=60) for n in range(10)]
+        bad = [threads.submit(sandbox.run, poison.crash, timeout_s=60) for _ in range(2)]
+        run += [
+            threads.submit(sandbox.run, poison.harmless, n, timeout_s=60) for n in range(10, 20)
+        ]
+        assert [task.result()["number"] for task in run] == list(range(20))
+        assert all(isinstance(task.exception(), Died) for task in bad)
+
+
+def test_a_stop_kills_at_once(sandbox: Sandbox) -> None:
+    asked: list[float] = []
+
+    def tick() -> bool:
+        asked.append(time.monotonic())
+        return len(asked) < 3
+
+    with pytest.raises(Stopped):
+        sandbox.run(poison.hang, timeout_s=60, tick=tick, tick_s=0.05)
+    assert wait_for(lambda: sandbox.run(poison.harmless, 2, timeout_s=60)) == {"number": 2}

@@ -1,0 +1,209 @@
+"""Surveys: images come one by one, are analyzed together, and leave as tables and a bundle."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import zipfile
+from typing import Any
+
+import pytest
+from service_process import Service, finished, wait_for
+from tiny_model import picture
+
+
+def make_survey(client: Any, images: dict[str, bytes], name: str = "face") -> str:
+    """Create a survey, put images into it and return its path."""
+    path = client.post("/v1/surveys", json={"name": name}).headers["location"]
+    for image, content in images.items():
+        answer = client.put(f"{path}/images/{image}", content=content)
+        assert answer.status_code == 201, answer.text
+    return str(path)
+
+
+def cut(image: bytes) -> bytes:
+    """Return an image whose header is whole and whose end is missing."""
+    return image[: len(image) * 3 // 4]
+
+
+@pytest.fixture(scope="module")
+def job(service: Service) -> dict[str, Any]:
+    """A finished job of three images, one of them damaged."""
+    client = service.client()
+    whole = picture(8, height=400, width=500)
+    survey = make_survey(
+        client, {"a.png": picture(1), "=b.png": picture(2, lines=0), "c.png": picture(3)}
+    )
+    broken = client.put(f"{survey}/images/cut.png", content=cut(whole))
+    assert broken.status_code in (201, 422)
+    answer = client.post(f"{survey}/execution", json={"mm_per_px": 0.5})
+    assert answer.status_code == 201, answer.text
+    done = finished(client, answer.headers["location"])
+    return {**done, "path": answer.headers["location"], "broken": broken.status_code == 201}
+
+
+def test_putting_an_image_again_is_a_no_op(client: Any) -> None:
+    sent = picture(1)
+    survey = make_survey(client, {"a.png": sent})
+    digest = base64.b64encode(hashlib.sha256(sent).digest()).decode()
+    again = client.put(
+        f"{survey}/images/a.png", content=sent, headers={"Repr-Digest": f"sha-256=:{digest}:"}
+    )
+    assert again.status_code == 200
+    other = client.put(f"{survey}/images/a.png", content=picture(2))
+    assert (other.status_code, other.json()["title"]) == (409, "Name taken")
+    assert client.get(survey).json()["images"] == 1
+    assert client.delete(f"{survey}/images/a.png").status_code == 204
+    assert client.get(survey).json()["images"] == 0
+
+
+def test_names_from_outside_stay_text(client: Any, service: Service) -> None:
+    survey = client.post("/v1/surveys", json={"name": "../../x"}).headers["location"]
+    for name in ("..%2F..%2Fetc%2Fpasswd", "%00x.png", "a%0d%0ab.png", "CON", "é" * 140):
+        answer = client.put(f"{survey}/images/{name}", content=picture(1))
+        assert answer.status_code in (201, 404, 409, 422), (name, answer.text)
+        if answer.status_code == 201:
+            assert not set(answer.json()["name"]) & set("/\\\r\n\0")
+    survey_id = survey.rpartition("/")[2]
+    stored = {path.name for path in (service.data / "uploads" / survey_id).iterdir()}
+    listed = client.get(f"{survey}/images").json()["images"]
+    assert stored == {image["id"] for image in listed}
+
+
+def test_a_body_without_length_is_refused(client: Any) -> None:
+    survey = make_survey(client, {})
+    answer = client.put(f"{survey}/images/a.png", content=iter([picture(1)]))
+    assert (answer.status_code, answer.json()["title"]) == (411, "Length required")
+
+
+def test_a_job_reports_every_image(client: Any, job: dict[str, Any]) -> None:
+    assert job["status"] == "successful"
+    assert job["counts"]["succeeded"] == 3
+    assert job["counts"]["failed"] == int(job["broken"])
+    listed = client.get(f"{job['path']}/images").json()["images"]
+    for image in listed:
+        if image["name"] == "cut.png":
+            assert (image["status"], image["error"]["code"]) == ("failed", "image")
+        else:
+            assert client.get(image["links"]["report.json"]).status_code == 200
+    results = client.get(f"{job['path']}/results").json()
+    assert client.get(results["report.json"]["href"]).status_code == 200
+
+
+def test_status_is_polled_with_an_etag(client: Any, job: dict[str, Any]) -> None:
+    etag = client.get(job["path"]).headers["etag"]
+    assert client.get(job["path"], headers={"If-None-Match": etag}).status_code == 304
+
+
+def test_survey_tables_hold_every_image(client: Any, job: dict[str, Any]) -> None:
+    table = client.get(f"{job['path']}/report.csv")
+    rows = list(csv.DictReader(io.StringIO(table.content.decode("utf-8-sig"))))
+    assert len(rows) == job["counts"]["total"]
+    assert {"a.png", "'=b.png", "c.png"} <= {row["image"] for row in rows}  # no formula
+    survey = client.get(f"{job['path']}/report.json").json()
+    assert survey["totals"]["images"] == len(rows)
+    assert survey["model"]["name"] == "tiny"
+    page = client.get(f"{job['path']}/report.html")
+    assert page.status_code == 200
+    assert "a.png" in page.text
+    features = client.get(f"{job['path']}/report.geojson").json()["features"]
+    assert {feature["properties"]["image"] for feature in features} == {"a.png", "c.png"}
+
+
+def test_the_bundle_holds_everything(client: Any, job: dict[str, Any]) -> None:
+    with zipfile.ZipFile(io.BytesIO(client.get(f"{job['path']}/bundle.zip").content)) as bundle:
+        assert bundle.testzip() is None
+        names = bundle.namelist()
+        page = bundle.read("index.html").decode()
+    assert {"index.html", "summary.csv", "survey.json", "verdicts.csv"} <= set(names)
+    assert sum(name.endswith("/report.json") for name in names) == 3
+    linked = [name.rpartition("/")[0] for name in names if name.endswith("page.html")]
+    assert all(f'href="{folder}/page.html"' in page for folder in linked)
+
+
+def test_verdicts_are_kept_and_exported(client: Any, job: dict[str, Any]) -> None:
+    images = client.get(f"{job['path']}/images").json()["images"]
+    image = next(image for image in images if image["name"] == "a.png")
+    path = f"{image['links']['self']}/cracks/1/verdict"
+    assert client.put(path, json={"verdict": "accept"}).status_code == 200
+    told = client.put(path, json={"verdict": "reject", "note": "=joint"}).json()
+    assert (told["verdict"], told["note"], told["crack"]) == ("reject", "=joint", 1)
+    rows = list(csv.DictReader(io.StringIO(client.get(f"{job['path']}/verdicts.csv").text)))
+    assert [(r["image_name"], r["verdict"], r["note"]) for r in rows] == [
+        ("a.png", "reject", "'=joint")
+    ]
+    assert client.get(f"{job['path']}/report.json").json()["verdicts"][0]["verdict"] == "reject"
+    assert client.put(path.replace("/1/", "/99/"), json={"verdict": "open"}).status_code == 404
+
+
+def test_events_tell_of_images_and_end(client: Any, job: dict[str, Any]) -> None:
+    with client.stream("GET", f"{job['path']}/events") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        text = "".join(stream.iter_text())
+    blocks = [
+        dict(line.split(": ", 1) for line in b.splitlines()) for b in text.strip().split("\n\n")
+    ]
+    assert [b["event"] for b in blocks].count("image") == job["counts"]["total"]
+    assert blocks[-1]["event"] == "end"
+    assert json.loads(blocks[-1]["data"])["status"] == "successful"
+    seen = next(b["id"] for b in reversed(blocks) if b["event"] == "image")
+    with client.stream("GET", f"{job['path']}/events", headers={"Last-Event-ID": seen}) as stream:
+        assert "event: image" not in "".join(stream.iter_text())
+
+
+def test_a_cancelled_job_stops_and_can_be_retried(client: Any) -> None:
+    survey = make_survey(client, {f"{n}.png": picture(n, height=700, width=900) for n in range(6)})
+    path = client.post(f"{survey}/execution", json={}).headers["location"]
+    assert client.delete(path).json()["status"] == "dismissed"
+    status = finished(client, path)
+    assert status["counts"]["running"] == status["counts"]["queued"] == 0
+    wait_for(lambda: client.post(f"{path}/retry").status_code == 200, why="retry accepted")
+    again = finished(client, path)
+    assert (again["status"], again["counts"]["succeeded"]) == ("successful", 6)
+    assert client.post(f"{path}/retry").json()["title"] == "Nothing to retry"
+
+
+def test_two_jobs_of_one_survey_at_once_are_refused(client: Any) -> None:
+    survey = make_survey(client, {"a.png": picture(1)})
+    headers = {"Idempotency-Key": survey}
+    first = client.post(f"{survey}/execution", json={}, headers=headers)
+    same = client.post(f"{survey}/execution", json={}, headers=headers)
+    assert first.json()["jobID"] == same.json()["jobID"]
+    finished(client, first.headers["location"])
+    assert client.post(f"{make_survey(client, {})}/execution", json={}).status_code == 409
+
+
+def test_lists_come_in_pages(client: Any) -> None:
+    survey = make_survey(client, {f"{n}.png": picture(n) for n in range(5)})
+    names, url = [], f"{survey}/images?limit=2"
+    while url:
+        answer = client.get(url)
+        names += [image["name"] for image in answer.json()["images"]]
+        url = answer.links.get("next", {}).get("url")
+    assert names == [f"{n}.png" for n in range(5)]
+    assert client.get("/v1/surveys?limit=1").json()["next"]
+    assert client.get("/v1/jobs?limit=1&status=failed").status_code == 200
+
+
+def test_the_ogc_way_runs_the_same_job(client: Any) -> None:
+    survey = make_survey(client, {"a.png": picture(1)})
+    body = {"inputs": {"survey": survey.rpartition("/")[2], "options": {"threshold": 0.5}}}
+    assert client.post("/v1/processes/other/execution", json=body).status_code == 404
+    answer = client.post("/v1/processes/crack-segmentation/execution", json=body)
+    assert (answer.status_code, answer.json()["status"]) == (201, "accepted")
+    assert finished(client, answer.headers["location"])["status"] == "successful"
+    listed = client.get("/v1/processes").json()["processes"]
+    assert [process["id"] for process in listed] == ["crack-segmentation"]
+
+
+def test_a_deleted_survey_leaves_nothing(client: Any, service: Service) -> None:
+    survey = make_survey(client, {"a.png": picture(1)})
+    job_path = client.post(f"{survey}/execution", json={}).headers["location"]
+    finished(client, job_path)
+    assert client.delete(survey).status_code == 204
+    assert client.get(survey).status_code == client.get(job_path).status_code == 404
+    for object_id in (survey.rpartition("/")[2], job_path.rpartition("/")[2]):
+        assert not list(service.data.rglob(f"*{object_id}*"))
