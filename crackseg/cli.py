@@ -350,6 +350,25 @@ def evaluate_widths_command(
         json_file.write_text(text + "\n", encoding="utf-8")
 
 
+@app.command("compare", rich_help_panel=MODELS)
+def compare_command(
+    file: Annotated[Path, typer.Argument(help="COMPARE.toml, see data/runs/compare.toml.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+) -> None:
+    """Train and score several networks under one protocol; finished cells are not run again."""
+    from crackseg.names import require
+
+    require("torch", extra="train")
+    from crackseg.training.compare import compare, read_compare
+
+    options = read_compare(file, root)
+    failed = sum("failed" in cell for cell in compare(options, typer.echo))
+    typer.echo(f"tables and plot are in {options.out}")
+    raise typer.Exit(1 if failed else 0)
+
+
 @app.command("evaluate", rich_help_panel=MODELS)
 def evaluate_command(
     data: Annotated[Path, typer.Argument(help="Folder of sets (images/, masks/) or manifest CSV.")],

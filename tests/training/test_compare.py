@@ -1,0 +1,218 @@
+"""A comparison keeps what is finished, names what failed, and gives means with their spread."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("lightning")
+pytest.importorskip("matplotlib")
+
+from crackseg.errors import ConfigError, ModelError
+from crackseg.training import compare as module
+from crackseg.training.compare import compare, read_compare, run_options
+from crackseg.training.compare_table import as_markdown, spread, write_tables
+from crackseg.training.manifest import index_folder, write_manifest
+
+TEXT = """
+out = "out"
+seeds = [1, 2]
+runtimes = ["onnx"]
+tile_px = 64
+
+[protocol.data]
+manifest = "all.csv"
+crop_px = 32
+batch = 2
+
+[protocol.fit]
+steps = 4
+steps_per_epoch = 2
+branch_weight = 0.5
+
+[[network]]
+name = "narrow"
+network = "unet"
+arguments = { width = 0.03125 }
+
+[[network]]
+name = "CDDS / no branches"
+network = "cdds"
+arguments = { width = 0.03125 }
+fit = { branch_weight = 0.0 }
+
+[[published]]
+name = "somebody"
+protocol = "other data"
+f1 = 0.8
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "compare.toml").write_text(TEXT)
+    return tmp_path / "compare.toml"
+
+
+def figures(f1, *, images=4, free=0):
+    """The figures of a set in which every score is ``f1``."""
+    scores = dict.fromkeys(("precision", "recall", "f1", "iou"), f1)
+    way = {"pooled": scores, "per_image": scores}
+    return {
+        "images": images,
+        "strict": way,
+        "tolerant": way,
+        "cldice": {"pooled": f1},
+        "crack_free": {"images": free, "alarm_rate": 0.25 if free else None},
+    }
+
+
+def cell(run, f1):
+    return {
+        "parameters": 1_500_000,
+        "gmac": 2.0 if run.network == "unet" else 13.0,
+        "choice": {"threshold": 0.5},
+        "sets": {"wall": figures(f1), "free": figures(None, free=4)},
+        "speed": {"onnx": {"s_per_megapixel": 0.5, "peak_mb": 300.0}},
+    }
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Replace training by an answer that depends on network and seed; return who was trained."""
+    trained = []
+
+    def run_cell(run, options):
+        trained.append((run.name, run.seed))
+        run.out.mkdir(parents=True)
+        return cell(run, (0.7 if run.network == "unet" else 0.8) + 0.02 * run.seed)
+
+    monkeypatch.setattr(module, "_run_cell", run_cell)
+    return trained
+
+
+def test_a_finished_cell_is_not_run_again(file, runs):
+    options = read_compare(file)
+    said = []
+    first = compare(options, said.append)
+    assert runs == [
+        ("narrow", 1),
+        ("CDDS / no branches", 1),
+        ("narrow", 2),
+        ("CDDS / no branches", 2),
+    ]
+    runs.clear()
+    (options.out / "narrow-seed2" / "cell.json").unlink()
+    (options.out / "narrow-seed2").rmdir()
+    assert compare(options, said.append) == first
+    assert runs == [("narrow", 2)]
+    changed = replace(options, tile_px=128)
+    with pytest.raises(ConfigError, match=r"narrow-seed1.*other options"):
+        compare(changed, said.append)
+
+
+def test_tables_give_mean_and_spread(file, runs):
+    options = read_compare(file)
+    compare(options, lambda text: None)
+    text = (options.out / "compare.md").read_text()
+    assert "| narrow | 2 | 0.730 ± 0.010 |" in text
+    assert "| CDDS / no branches | 2 | 0.830 ± 0.010 |" in text
+    assert "| narrow | 1.50 | 2.0 | 0.250 ± 0.000 | 0.50 | 300 |" in text
+    assert "| somebody |  |  | 0.800 |  | other data |" in text
+    assert "### free" not in text
+    with (options.out / "compare.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(r["network"], r["seed"], r["set"], r["F1"]) for r in rows[:2]] == [
+        ("narrow", "1", "wall", "0.72000"),
+        ("CDDS / no branches", "1", "wall", "0.82000"),
+    ]
+    assert (options.out / "compare.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_failed_cell_is_named_and_tried_again(file, monkeypatch):
+    def fail(run, options):
+        if run.network == "cdds":
+            raise ModelError("no room")
+        return cell(run, 0.5)
+
+    options = read_compare(file)
+    for contestant in options.network:
+        for seed in options.seeds:
+            run_options(contestant, seed, options).out.mkdir(parents=True)
+    monkeypatch.setattr(module, "_run_cell", fail)
+    cells = compare(options, lambda text: None)
+    assert [c.get("failed") for c in cells] == [None, "no room", None, "no room"]
+    assert "- CDDS / no branches, seed 1: no room" in (options.out / "compare.md").read_text()
+    monkeypatch.setattr(module, "_run_cell", lambda run, options: cell(run, 0.9))
+    again = compare(options, lambda text: None)
+    assert not any("failed" in c for c in again)
+    assert again[0]["sets"]["wall"]["strict"]["pooled"]["f1"] == 0.5  # kept
+
+
+def test_rows_differ_from_the_protocol_only_where_they_say_so(file):
+    options = read_compare(file)
+    plain, bare = (run_options(c, 2, options) for c in options.network)
+    assert (plain.fit.branch_weight, bare.fit.branch_weight) == (0.5, 0.0)
+    assert (plain.fit.steps, plain.seed, plain.data) == (4, 2, bare.data)
+    assert bare.out.name == "CDDS___no_branches-seed2"
+    assert plain.data.manifest == file.parent / "all.csv"
+    assert read_compare(file, Path("/pictures")).protocol["data"]["root"] == "/pictures"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "word"),
+    [
+        ('name = "narrow"', 'name = "CDDS / no branches"', "different names"),
+        ("seeds = [1, 2]", "seeds = []", "at least one"),
+        ("[protocol.data]", "[protocol]\nseed = 3\n[protocol.data]", "seed"),
+        ("tile_px", "tile_pixels", "tile_px"),
+    ],
+)
+def test_odd_comparisons_are_refused(file, old, new, word):
+    file.write_text(TEXT.replace(old, new, 1))
+    with pytest.raises(ConfigError, match=word):
+        read_compare(file)
+
+
+def test_spread_is_empty_where_a_seed_has_no_figure():
+    assert spread([0.5, None]) == spread([]) == ""
+    assert spread([0.5]) == "0.500"
+    assert as_markdown([], []).startswith("Crack class")
+
+
+def test_tables_of_nothing_are_written(tmp_path):
+    write_tables([{"name": "a", "seed": 1, "failed": "x"}], [], tmp_path)
+    assert "seed 1: x" in (tmp_path / "compare.md").read_text()
+
+
+@pytest.mark.slow
+def test_one_real_cell_from_pictures_to_table(file, tmp_path):
+    rng = np.random.default_rng(0)
+    for k, split in enumerate(["train", "train", "val", "test"]):
+        for kind in ("images", "masks"):
+            (tmp_path / "data" / "wall" / kind).mkdir(parents=True, exist_ok=True)
+        mask = np.zeros((64, 80), np.uint8)
+        mask[10 + 10 * k : 13 + 10 * k, 5:70] = 255
+        picture = np.clip(rng.normal(180, 9, (64, 80, 3)) - 0.5 * mask[..., None], 0, 255)
+        Image.fromarray(picture.astype(np.uint8)).save(
+            tmp_path / "data" / "wall" / "images" / f"{k}.png"
+        )
+        Image.fromarray(mask).save(tmp_path / "data" / "wall" / "masks" / f"{k}.png")
+        with (tmp_path / "data" / "wall" / f"{split}.txt").open("a") as stream:
+            stream.write(f"{k}\n")
+    write_manifest(index_folder(tmp_path / "data"), tmp_path / "all.csv")
+    options = replace(read_compare(file), seeds=(1,))
+    cells = compare(options, lambda text: None)
+    assert not any("failed" in c for c in cells)
+    for made in cells:
+        assert made["sets"]["wall"]["images"] == 1
+        assert made["speed"]["onnx"]["s_per_megapixel"] > 0
+        assert made["speed"]["onnx"]["peak_mb"] > 10
+    kept = json.loads((options.out / "narrow-seed1" / "cell.json").read_text())
+    assert kept == cells[0]
