@@ -133,6 +133,7 @@ def export_run(run: Path, folder: Path, options: ExportOptions) -> ModelCard:
     mean, std = trained["mean"], trained["std"]
     write_graph(network, folder / "model.onnx", mean=mean, std=std, multiple=multiple)
     save_file(weights, folder / "weights.safetensors")
+    (folder / "weights.safetensors").chmod(0o644)  # safetensors writes for the owner alone
     image = _probe_image(4 * multiple)
     with torch.inference_mode():
         probability = PixelsToProbability(network, mean, std).eval()(torch.from_numpy(image))
