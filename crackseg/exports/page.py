@@ -115,7 +115,7 @@ def scale_sentence(scale: Scale | None) -> str:
     error = f"± {200 * scale.sigma_rel:.2g} % (k = 2)"
     where = " at the image centre" if scale.homography is not None else ""
     text = f"{scale.mm_per_px:.4g} mm per px{where} {error}, {SOURCES[scale.source]}"
-    return f"{text} ({scale.detail})" if scale.detail else text
+    return f"{text} ({scale.detail})" if scale.detail and scale.source != "given" else text
 
 
 def totals(report: Report) -> list[tuple[str, str]]:
