@@ -78,7 +78,9 @@ def widths_from_profiles(
         search = np.maximum(search, 0.5 * np.asarray(guess_px) + 2)
         reach = 0.5 * np.asarray(guess_px) + _BEYOND_MASK_PX
     darkest = _darkest(profiles, search, reach)
-    darkness, low, high, noise = _darkness(profiles, darkest, reach)
+    offset = np.abs(np.arange(profiles.shape[1]) - (profiles.shape[1] - 1) / 2)
+    beyond, core = offset > reach[:, None], offset < _core(guess_px)
+    darkness, low, high, noise = _darkness(profiles, darkest, beyond, core)
     seen, shown, flank = _interior(darkness, low, high, darkest)
     assumed = np.full(len(profiles), np.nan) if interior is None else interior
     known = np.isfinite(assumed)
@@ -87,7 +89,7 @@ def widths_from_profiles(
     near = _between(darkness, low - tail, high + tail)
     total = np.clip(np.where(near, darkness, 0), -1, 1).sum(axis=1)
     integral = total / depth
-    left, right = _crossings(darkness, darkest, 0.5 * depth)
+    left, right = _crossings(np.where(core, 1, darkness), darkest, 0.5 * depth)
     left, right = np.maximum(left, low - tail), np.minimum(right, high + tail)
     share = _ramp(integral, _HALF_LEVEL_PX)
     width = np.maximum((1 - share) * integral + share * (right - left), 0)
@@ -107,6 +109,17 @@ def widths_from_profiles(
         interior=seen,
         shown=shown,
     )
+
+
+def _core(guess_px: Array | None) -> Array:
+    """Return the (N, 1) half width of the middle of a wide mask, px.
+
+    Debris and lit flanks in it are brighter than the crack and do not end it.
+    """
+    if guess_px is None:
+        return np.zeros((1, 1))
+    core: Array = np.maximum(0, 0.4 * np.asarray(guess_px) - 3)[:, None]
+    return core
 
 
 def _between(rows: Array, low: Array, high: Array) -> Array:
@@ -141,23 +154,24 @@ def _at(rows: Array, place: Array) -> Array:
     return values[:, 0]
 
 
-def _darkness(profiles: Array, darkest: Array, reach: Array) -> tuple[Array, Array, Array, Array]:
+def _darkness(
+    profiles: Array, darkest: Array, beyond: Array, core: Array
+) -> tuple[Array, Array, Array, Array]:
     """Return darkness, first and last sample of the crack, and the noise of the background.
 
     Darkness is 1 - grey / background, 0 on the concrete and 1 where no light comes back. The
     background is a straight line between the levels of both sides, so that a slope of the light
-    does not count as darkness. What is farther than ``reach`` from the middle is not the crack.
+    does not count as darkness. What is ``beyond`` is not the crack, what is ``core`` is.
     """
     outer = np.concatenate([profiles[:, :_OUTER_PX], profiles[:, -_OUTER_PX:]], axis=1)
     whole = np.median(outer, axis=1)  # of all samples, a wide crack's would be the darker half
     base = np.broadcast_to(whole[:, None], profiles.shape)
     noise = np.zeros(len(profiles), dtype=np.float32)
-    offset = np.abs(np.arange(profiles.shape[1]) - (profiles.shape[1] - 1) / 2)
-    beyond = offset > reach[:, None]
     for _ in range(_ROUNDS):
         darkness = 1 - profiles / np.maximum(base, 1)
         edge = np.maximum(_EDGE_SHARE * _at(darkness, darkest), _EDGE_NOISE * noise)
-        low, high = _stretch((darkness <= edge[:, None]) | beyond, darkest)
+        outside = ((darkness <= edge[:, None]) & ~core) | beyond
+        low, high = _stretch(outside, darkest)
         base, noise = _background(profiles, low, high, whole)
     return 1 - profiles / np.maximum(base, 1), low, high, noise
 
