@@ -74,24 +74,28 @@ def write_graph(
         multiple: what the sides must divide by.
 
     Raises:
-        ModelError: the written graph differs from torch by more than ``PARITY``.
+        ModelError: the network cannot be exported, or the graph differs from torch by more than
+            ``PARITY``.
     """
     module = PixelsToProbability(network.eval(), mean, std).eval()
     example = torch.from_numpy(_noise((2, 4 * multiple, 5 * multiple, 3)))
     size = torch.export.Dim
     sides = {1: multiple * size("h", min=1, max=1024), 2: multiple * size("w", min=1, max=1024)}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of its own internals
-        program = torch.onnx.export(
-            module,
-            (example,),
-            dynamo=True,
-            input_names=["image"],
-            output_names=["probability"],
-            dynamic_shapes={"image": {0: size("n", min=1, max=256), **sides}},
-            opset_version=OPSET,
-            verbose=False,
-        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter warns of its own internals
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                input_names=["image"],
+                output_names=["probability"],
+                dynamic_shapes={"image": {0: size("n", min=1, max=256), **sides}},
+                opset_version=OPSET,
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:  # Mask R-CNN: shapes depend on values
+        raise ModelError(f"this network has no ONNX graph: {str(error)[:200]}") from error
     program.save(str(file))
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     worst = 0.0
