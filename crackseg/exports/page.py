@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,9 @@ FLAGS = {
 def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
     """Write ``page.html`` and ``thumb.jpg``."""
     picture, factor = overlay.read_reduced(report, image, OVERLAY_PX)
-    overlay.draw(report, picture, factor)
     thumb = folder / "thumb.jpg"
-    thumb.write_bytes(overlay.to_jpeg(_shrunk(picture, THUMB_PX), 82))
+    thumb.write_bytes(overlay.to_jpeg(_thumb(report, picture), 82))
+    overlay.draw(report, picture, factor)
     page = folder / "page.html"
     page.write_text(_render(report, picture, image), encoding="utf-8")
     return [page, thumb]
@@ -228,10 +229,14 @@ def _close_ups(
     return _embed(overlay.to_jpeg(plain, 80)), _embed(overlay.to_jpeg(outlined, 80))
 
 
-def _shrunk(picture: Array, largest_px: int) -> Array:
-    factor = min(1.0, float(np.sqrt(largest_px / (picture.shape[0] * picture.shape[1]))))
-    size = (max(round(picture.shape[1] * factor), 1), max(round(picture.shape[0] * factor), 1))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+def _thumb(report: Report, picture: Array) -> Array:
+    """Return a small picture with the outlines alone: numbers would be too small to read."""
+    shrink = min(1.0, math.sqrt(THUMB_PX / (picture.shape[0] * picture.shape[1])))
+    size = (max(round(picture.shape[1] * shrink), 1), max(round(picture.shape[0] * shrink), 1))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    for crack in report.cracks:
+        overlay.draw_outline(small, crack, size[0] / report.image.width_px, thickness=1)
+    return np.asarray(small)
 
 
 def _embed(jpeg: bytes) -> str:
