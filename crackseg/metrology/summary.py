@@ -40,6 +40,7 @@ class _Sized:
 
     points: Array  # (N, 2)
     px: Array  # (N,)
+    smooth_px: Array  # (N,) running median along each line
     mm: Array | None  # (N,)
     step: Array  # (N,) weight of its mm: length along the face of each station
     noise: Array  # (N,)
@@ -210,6 +211,7 @@ def _sized(lines: list[Line], stations: list[Stations], scale: Scale | None) -> 
             (
                 line.points[chosen],
                 station.width_px[chosen],
+                _running_median(station.width_px[chosen]),
                 mm[chosen],
                 step[chosen],
                 station.noise_u_px[chosen],
@@ -217,10 +219,10 @@ def _sized(lines: list[Line], stations: list[Stations], scale: Scale | None) -> 
                 station.from_image[chosen],
             )
         )
-    points, px, mm, step, noise, model, seen = (
+    points, px, smooth, mm, step, noise, model, seen = (
         np.concatenate(part) for part in zip(*parts, strict=True)
     )
-    return _Sized(points, px, None if scale is None else mm, step, noise, model, seen)
+    return _Sized(points, px, smooth, None if scale is None else mm, step, noise, model, seen)
 
 
 def _on_face(points: Array, station: Stations, scale: Scale | None) -> tuple[Array, Array]:
@@ -246,7 +248,7 @@ def _widths(
     if not len(sized.px):
         nothing = Measure(px=None, status="not_resolvable")
         return (nothing, nothing, nothing, nothing), None
-    smooth = _running_median(sized.px)
+    smooth = sized.smooth_px
     top = int(np.argmax(smooth))
     near = np.argsort(np.abs(smooth - np.percentile(smooth, 95)), kind="stable")[:_RUN]
     whole = np.arange(len(sized.px))
@@ -289,6 +291,8 @@ def _measure(px: float, chosen: Array, sized: _Sized, scale: Scale | None) -> Me
 
 def _running_median(values: Array) -> Array:
     """Return the median of each value and its neighbours."""
+    if not len(values):
+        return values
     half = min(_RUN, len(values)) // 2
     padded = np.pad(values, half, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)

