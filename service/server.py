@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,8 @@ def serve(settings: Settings) -> None:
         ws="none", log_config=None, access_log=False, server_header=False, timeout_keep_alive=15,
         timeout_graceful_shutdown=int(settings.grace_s), backlog=2048,
     )  # fmt: skip
+    for number in (signal.SIGTERM, signal.SIGINT):  # the server raises them again when it is down
+        signal.signal(number, lambda *_: sys.exit(0))
     _Server(config, Keeper(settings) if settings.role == "all" else None).run()
 
 

@@ -285,7 +285,10 @@ class Worker:
         self._retrying(lambda db: db.execute(query))
         state = self._retrying(lambda db: db.scalar(sa.select(tasks.c.state).where(this)))
         if row and state in (None, "cancelled"):  # or its survey deleted, in the last moment
-            shutil.rmtree(self.storage.result(job_id, image_id), ignore_errors=True)
+            folder = self.storage.result(job_id, image_id)
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                folder.parent.rmdir()
         log.info(
             "image %s", "done" if row else "failed",
             extra={"job": job_id, "image": image_id, "code": answer.get("code"),

@@ -82,7 +82,7 @@ def running(folder: Path, model: Path, *arguments: str, **settings: Any) -> Iter
     toml = folder / "settings.toml"
     values = {"min_free_mb": 1, "slots": 2, "threads": 1, "image_memory_mb": 6144, **settings}
     toml.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()))
-    log = folder / "service.log"
+    log = folder / f"service-{len(list(folder.glob('*.log')))}.log"  # one per start
     command = [sys.executable, "-m", "crackseg.cli", "serve", "--data", str(data), "--port", "0"]
     command += ["--model", str(model), "--config", str(toml), *arguments]
     with log.open("ab") as file:

@@ -37,44 +37,65 @@ def digests(service: Service, job: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def run_with_kills(service: Service, images: dict[str, bytes], kills: int) -> dict[str, Any]:
-    """Analyze a survey while its worker is killed at random moments; return the finished job."""
-    client, rng = service.client(), random.Random(7)
-    path = client.post(f"{make_survey(client, images)}/execution", json={"mm_per_px": 0.5}).headers[
-        "location"
-    ]
-    killed: set[int] = set()
-    for number in range(kills):
-        goal = (number + rng.random()) * 0.9 * len(images) / kills
+def submit(service: Service, images: dict[str, bytes]) -> str:
+    """Start the job of a new survey and return its path."""
+    survey = make_survey(service.client(), images)
+    answer = service.client().post(f"{survey}/execution", json={"mm_per_px": 0.5})
+    return str(answer.headers["location"])
 
-        def reached(goal: float = goal) -> bool:
-            status = client.get(path).json()
-            done: int = status["counts"]["succeeded"] + status["counts"]["failed"]
-            return status["finished"] is not None or done >= goal
 
-        wait_for(reached, deadline_s=900, why=f"{goal} images")
-        pid = wait_for(lambda: service.worker_pid() not in killed and service.worker_pid())
-        os.kill(pid, signal.SIGKILL)
-        killed.add(pid)
-    wait_for(lambda: client.get(path).json()["finished"], deadline_s=900, why="finished")
-    assert len(killed) == kills
-    return dict(client.get(path).json())
+def kill_worker(service: Service, killed: set[int]) -> None:
+    """Kill the living worker without warning."""
+    pid = wait_for(lambda: service.worker_pid() not in killed and service.worker_pid())
+    os.kill(pid, signal.SIGKILL)
+    killed.add(pid)
+
+
+def wait_for_share(client: Any, path: str, share: float) -> None:
+    """Wait until a share of a job's images is done."""
+
+    def reached() -> bool:
+        counts = client.get(path).json()["counts"]
+        return bool(counts["succeeded"] + counts["failed"] >= share * counts["total"])
+
+    wait_for(reached, deadline_s=900, why=f"{share} of the images")
 
 
 def check_nothing_lost(service: Service, images: dict[str, bytes], kills: int) -> None:
-    """Assert that kills changed nothing: no image lost or doubled, every byte as undisturbed."""
-    disturbed = run_with_kills(service, images, kills)
+    """Assert that kills change nothing: no image lost or doubled, every byte as undisturbed."""
+    client, rng, killed = service.client(), random.Random(7), set[int]()
+    path = submit(service, images)
+    for number in range(kills):
+        wait_for_share(client, path, (number + rng.random()) * 0.9 / kills)
+        kill_worker(service, killed)
+    wait_for_share(client, path, 1)
+    assert len(killed) == kills
+    compare_with_calm(service, path, images)
+
+
+def compare_with_calm(service: Service, path: str, images: dict[str, bytes]) -> None:
+    """Assert that a job's files are those of the same images analyzed undisturbed."""
+    disturbed = finished(service.client(), path)
     assert disturbed["counts"]["succeeded"] == len(images), disturbed
-    calm = run_with_kills(service, images, 0)
+    calm_path = submit(service, images)
+    wait_for_share(service.client(), calm_path, 1)
+    calm = finished(service.client(), calm_path)
     assert digests(service, disturbed) == digests(service, calm)
     folder = service.data / "results" / disturbed["jobID"]
     assert len(list(folder.iterdir())) == len(images)
 
 
-def test_a_killed_worker_loses_nothing(tmp_path: Path, model_folder: Path) -> None:
-    images = {f"{n}.png": picture(n) for n in range(12)}
+def test_a_kill_and_a_restart_lose_nothing(tmp_path: Path, model_folder: Path) -> None:
+    images = {f"{n}.png": picture(n) for n in range(10)}
+    with running(tmp_path, model_folder, grace_s=20) as service:
+        client = service.client()
+        path = submit(service, images)
+        wait_for_share(client, path, 0.1)
+        kill_worker(service, set())
+        wait_for_share(client, path, 0.4)
+        assert service.end(signal.SIGTERM) == 0
     with running(tmp_path, model_folder) as service:
-        check_nothing_lost(service, images, kills=2)
+        compare_with_calm(service, path, images)
 
 
 @pytest.mark.slow
@@ -83,20 +104,6 @@ def test_twenty_kills_lose_nothing_of_200_images(tmp_path: Path, model_folder: P
     images = {f"{n}.png": picture(n) for n in range(200)}
     with running(tmp_path, model_folder) as service:
         check_nothing_lost(service, images, kills=20)
-
-
-def test_sigterm_ends_in_order_and_the_rest_is_done_later(
-    tmp_path: Path, model_folder: Path
-) -> None:
-    images = {f"{n}.png": picture(n) for n in range(8)}
-    with running(tmp_path, model_folder, grace_s=20) as service:
-        client = service.client()
-        path = client.post(f"{make_survey(client, images)}/execution", json={}).headers["location"]
-        wait_for(lambda: client.get(path).json()["counts"]["succeeded"], why="first image")
-        assert service.end() == 0
-    with running(tmp_path, model_folder) as service:
-        status = finished(service.client(), path)
-        assert status["counts"]["succeeded"] == len(images)
 
 
 def test_half_open_requests_are_closed_and_harm_nobody(service: Service) -> None:
