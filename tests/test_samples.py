@@ -19,6 +19,7 @@ TRUTH: dict[str, dict[str, Any]] = json.loads(
 CRACKED = [name for name, truth in TRUTH.items() if truth["cracks"]]
 LENGTH_REL = 0.02
 WIDTH_PX = 0.3
+WIDEST_PX = 1.0  # of an extreme, which noise moves
 BOX_PX = 25  # a crack found belongs to the drawn one whose box, grown by this, holds it
 
 pytestmark = pytest.mark.skipif(not shipped_models(), reason="the package holds no model")
@@ -54,8 +55,8 @@ def test_lengths_and_widths_are_those_drawn(name: str, reports: dict[str, dict[s
         length = sum(part["length_px"] for part in parts)
         assert length == pytest.approx(drawn["length_px"], rel=LENGTH_REL)
         assert _mean_width(parts) == pytest.approx(drawn["width_mean_px"], abs=WIDTH_PX)
-        for part in parts:
-            assert part["width_p95_px"] <= drawn["width_max_px"] + WIDTH_PX
+        widest = max(part["width_max_px"] for part in parts)
+        assert widest == pytest.approx(drawn["width_max_px"], abs=WIDEST_PX)
 
 
 @pytest.mark.parametrize("name", CRACKED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,8 +56,21 @@ def measure_stations(
             profiles = _average(read_profiles(image, mask.shape, points, normal, half), sizes)
             stations = _from_image(stations, profiles, points, normal, radius, sizes)
         for k, part in zip(chunk, _parts(sizes), strict=True):
-            result[k] = _part(stations, part, lines[k].kind == "bridge")
+            whole = _part(stations, part, lines[k].kind == "bridge")
+            width = _without_cut(whole.width_px, lines[k].points, normal[part], mask.shape)
+            result[k] = replace(whole, width_px=width)
     return [result[k] for k in range(len(lines))]
+
+
+def _without_cut(width: Array, points: Array, normal: Array, shape: tuple[int, ...]) -> Array:
+    """Return the widths, nan where the section across the crack leaves the picture.
+
+    There one edge is not to be seen. A line that runs along the border keeps what it has.
+    """
+    half = (0.5 * np.nan_to_num(width) + 1)[:, None] * np.abs(normal)
+    inside = (points - half >= -0.5) & (points + half <= np.array(shape) - 0.5)
+    kept = inside.all(axis=1)
+    return np.where(kept, width, np.nan) if kept.any() else width
 
 
 def _from_mask(mask: Array, points: Array, normal: Array, reach: Array) -> Stations:
