@@ -25,8 +25,8 @@ _EXAMPLES = {
     507: ("disk-low", "The disk of the service is nearly full; try later."),
 }
 READ = (401, 403, 404, 422, 500, 503)
-WRITE = (400, 401, 403, 404, 409, 422, 500, 503)
-UPLOAD = (*WRITE, 408, 413, 415, 429, 507)
+WRITE = (400, 401, 403, 404, 409, 413, 422, 500, 503)
+UPLOAD = (*WRITE, 408, 415, 429, 507)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -51,7 +51,8 @@ def is_ready(request: Request) -> Any:
     state = request.app.state
     if state.draining:
         raise Problem(503, "not-ready", "The service is shutting down.")
-    state.storage.require_room()
+    if state.storage.free_mb() < state.settings.min_free_mb:
+        raise Problem(503, "not-ready", "The disk is nearly full.")
     model_card(request)
     with state.engine.connect() as db:
         fresh = workers.c.seen_at > now(ago=_WORKER_SILENCE)

@@ -6,9 +6,12 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,9 @@ import pytest
 from service_process import Service, finished, running, wait_for
 from test_surveys import make_survey
 from tiny_model import picture
+
+from service.database import check
+from service.settings import Settings
 
 
 def digests(service: Service, job: dict[str, Any]) -> dict[str, str]:
@@ -162,7 +168,41 @@ def test_a_low_disk_pauses_intake_and_work(tmp_path: Path, model_folder: Path) -
         answer = client.post("/v1/analyses", content=picture(1))
         assert (answer.status_code, answer.json()["title"]) == (507, "Disk low")
         assert "retry-after" in answer.headers
-        assert client.get("/readyz").status_code == 507
+        assert client.get("/readyz").status_code == 503
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose ``data`` is a disk of 64 MB."""
+    data = tmp_path / "data"
+    data.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(data)]
+    if os.getuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", str(data)], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_loses_nothing(small_disk: Path, model_folder: Path) -> None:
+    images = {f"{n}.png": picture(n) for n in range(24)}
+    with running(small_disk, model_folder, min_free_mb=8) as service:
+        client = service.client()
+        path = submit(service, images)
+        wait_for_share(client, path, 0.1)
+        ballast = service.data / "ballast"
+        with ballast.open("wb", buffering=0) as file:
+            free = shutil.disk_usage(service.data).free
+            os.posix_fallocate(file.fileno(), 0, free - 64 * 1024)
+        refused = wait_for(lambda: client.post("/v1/analyses", content=picture(1)))
+        assert (refused.status_code, refused.json()["title"]) == (507, "Disk low")
+        assert client.get("/readyz").status_code == 503
+        wait_for(lambda: "work waits" in service.log.read_text(), why="the worker waits")
+        ballast.unlink()
+        wait_for_share(client, path, 1)
+        assert finished(client, path)["counts"]["succeeded"] == len(images)
+        assert client.post("/v1/analyses", content=picture(1)).status_code == 202
+        assert check(Settings(data=service.data)) == []
 
 
 @pytest.mark.slow

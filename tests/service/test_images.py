@@ -1,0 +1,63 @@
+"""The container files name only what exists; no engine is needed to say so."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from crackseg.cli import app
+
+ROOT = Path(__file__).parent.parent.parent
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+def known_options(command: str) -> set[str]:
+    """Return the options of a command of the command line."""
+    commands: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+    return {option for parameter in commands[command].params for option in parameter.opts}
+
+
+def check_command(words: list[str]) -> None:
+    """Assert that the command line has a command with these options."""
+    used = {word for word in words[1:] if word.startswith("--")}
+    assert used <= known_options(words[0]) | {"--help"}, words
+
+
+def test_the_images_copy_what_exists_and_run_what_is_known() -> None:
+    for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE):
+        assert all((ROOT / name).exists() for name in line.split()[:-1]), line
+    for text in re.findall(r"^CMD (\[.+\])$", DOCKERFILE, re.MULTILINE):
+        words = json.loads(text)
+        if not words[0].startswith("-"):
+            check_command(words)
+    assert {"serve", "train"} <= set(re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE))
+    stages = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]
+    final = [stage for stage in stages if "ENTRYPOINT" in stage]
+    assert all("\nUSER 1000\n" in stage and "HEALTHCHECK" in stage for stage in final)
+
+
+def test_the_extras_that_images_install_exist() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = set(re.findall(r"'\.\[(\w+)\]'", DOCKERFILE))
+    assert named <= set(project["optional-dependencies"])
+
+
+def test_compose_runs_what_is_known() -> None:
+    yaml = pytest.importorskip("yaml")
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    services = compose["services"]
+    for name in ("api", "worker"):
+        assert services[name]["build"]["target"] == "serve"
+        assert services[name]["read_only"] is True
+        check_command(services[name]["command"])
+    assert services["worker"]["deploy"]["replicas"] == 2
+    mounted = {v.split(":")[0] for s in services.values() for v in s.get("volumes", [])}
+    assert mounted == set(compose["volumes"])
+    assert all(port.startswith("127.0.0.1:") for port in services["api"]["ports"])
