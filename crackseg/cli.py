@@ -384,7 +384,7 @@ def evaluate_command(
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="Default: the model card's.")] = None,
     threshold_low: Annotated[
-        float | None, typer.Option(help="Lower level of the hysteresis; default: the threshold.")
+        float | None, typer.Option(help="Lower level of the hysteresis; default: the model card's.")
     ] = None,
     choose: Annotated[
         bool, typer.Option("--choose-threshold", help="Find the best thresholds on val; no scores.")

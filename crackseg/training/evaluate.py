@@ -227,11 +227,11 @@ def objective(counts: dict[str, list[Counts]]) -> float:
 
 
 def thresholds(model: Model, options: MaskOptions) -> tuple[float, float]:
-    """Return threshold and lower threshold: the options', else the model card's."""
-    high = options.threshold if options.threshold is not None else model.card.threshold
-    if options.threshold_low is not None:
-        return high, options.threshold_low
-    return high, min(high, high if options.threshold is not None else model.card.threshold_low)
+    """Return both thresholds: the options', else the model card's, as ``pipeline`` does."""
+    card = model.card
+    high = card.threshold if options.threshold is None else options.threshold
+    low = card.threshold_low if options.threshold_low is None else options.threshold_low
+    return high, min(low, high)
 
 
 def _score_picture(sample: Sample, model: Model, options: EvaluateOptions) -> PictureScore:
