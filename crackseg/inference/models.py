@@ -30,9 +30,9 @@ SHIPPED = Path(__file__).parent.parent / "models"
 PROBE_TOLERANCE = 2e-3  # other processors and runtimes round differently; half a grey level of 255
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Model:
-    """A model folder whose files match its card."""
+    """A model folder whose files match its card; equal to itself alone, so that it can be a key."""
 
     card: ModelCard
     folder: Path

@@ -9,6 +9,7 @@ runtime never takes another device than the one asked for.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from crackseg.names import look_up
@@ -27,6 +28,7 @@ RUNTIMES = {
 _EXTRAS = {"openvino": "openvino", "torch": "torch"}
 
 
+@lru_cache(maxsize=2)  # a folder of photographs opens its model once
 def open_forward(
     model: Model, *, runtime: str = "onnx", device: str = "cpu", threads: int | None = None
 ) -> Forward:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,6 +103,21 @@ def test_a_picture_without_a_single_valid_pixel_needs_no_network(
     assert not found.probability.any()
     assert found.valid is not None
     assert not found.valid.any()
+
+
+def test_many_pictures_open_the_model_once(
+    make_model: MakeModel, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    onnx = importlib.import_module("crackseg.inference.onnx_runtime")
+    true_open = onnx.open_runtime
+    monkeypatch.setattr(
+        onnx, "open_runtime", lambda *a, **k: opened.append(1) or true_open(*a, **k)
+    )
+    model = make_model()
+    for _ in range(3):
+        run(make_picture(64, 64)[0], model)
+    assert len(opened) == 1
 
 
 def test_progress_rises_to_one(make_model: MakeModel, make_picture: MakePicture) -> None:
