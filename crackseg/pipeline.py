@@ -22,11 +22,11 @@ from crackseg.errors import ImageError
 from crackseg.exports import find_exports
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.scale import find_scale
-from crackseg.inference.models import Model
+from crackseg.inference.models import Model, thresholds
 from crackseg.inference.predict import predict
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import probability_to_mask
-from crackseg.records import Array, Crack, ModelCard, Notice, Report, Scale, Totals, Window
+from crackseg.records import Array, Crack, Notice, Report, Scale, Totals, Window
 
 SCHEMA_VERSION = "1"
 
@@ -58,7 +58,7 @@ def analyze(
     with clock.step("stitch"):
         prediction = predict(image, model, options.predict, progress)
     clock.move("stitch", "forward", prediction.forward_s)
-    threshold, threshold_low = thresholds(options, model.card)
+    threshold, threshold_low = thresholds(options.mask, model.card)
     with clock.step("mask"):
         mask = probability_to_mask(
             prediction.probability,
@@ -131,13 +131,6 @@ def measure_mask(mask_image: OpenImage, image: OpenImage | None, options: Analyz
         notices=_distinct(source.info.notices, mask_notices, scale_notices, notices),
         timing_s=clock.seconds,
     )
-
-
-def thresholds(options: AnalyzeOptions, card: ModelCard) -> tuple[float, float]:
-    """Return the threshold and the lower one of the hysteresis: the options', else the card's."""
-    high = card.threshold if options.mask.threshold is None else options.mask.threshold
-    low = card.threshold_low if options.mask.threshold_low is None else options.mask.threshold_low
-    return high, min(low, high)
 
 
 def export(report: Report, folder: Path, image: OpenImage | None, names: Iterable[str]) -> Report:

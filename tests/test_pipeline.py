@@ -63,14 +63,6 @@ def test_without_scale_there_is_one_warning_and_no_mm(image: OpenImage, dark_mod
     assert report.cracks[0].width_max.mm is None
 
 
-def test_thresholds_come_from_the_card_unless_given(dark_model: Path) -> None:
-    card = load_model(dark_model).card
-    assert pipeline.thresholds(options(), card) == (0.5, 0.3)
-    assert pipeline.thresholds(options(mask={"threshold": 0.2}), card) == (0.2, 0.2)
-    given = options(mask={"threshold": 0.8, "threshold_low": 0.6})
-    assert pipeline.thresholds(given, card) == (0.8, 0.6)
-
-
 def test_measured_mask_agrees_with_analysis(
     image: OpenImage, dark_model: Path, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crackseg.config import read_options, to_plain
+from crackseg.config import MaskOptions, read_options, to_plain
 from crackseg.errors import ModelError, UnknownName
 from crackseg.inference.runtimes import open_forward
 from crackseg.names import nearest
@@ -114,6 +114,13 @@ def write_card(folder: Path, card: ModelCard) -> ModelCard:
     temporary.write_text(text + "\n", encoding="utf-8")
     temporary.replace(folder / CARD)
     return card
+
+
+def thresholds(options: MaskOptions, card: ModelCard) -> tuple[float, float]:
+    """Return the threshold and the lower one of the hysteresis: the options', else the card's."""
+    high = card.threshold if options.threshold is None else options.threshold
+    low = card.threshold_low if options.threshold_low is None else options.threshold_low
+    return high, min(low, high)
 
 
 def write_probe(folder: Path, image: Array, probability: Array) -> None:

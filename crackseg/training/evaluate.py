@@ -19,7 +19,7 @@ import numpy as np
 from crackseg.config import MaskOptions, MeasureOptions, PredictOptions, to_plain
 from crackseg.errors import ConfigError, DataError
 from crackseg.imagery.files import open_image
-from crackseg.inference.models import Model, load_model
+from crackseg.inference.models import Model, load_model, thresholds
 from crackseg.inference.predict import predict
 from crackseg.metrics import (
     NOTHING,
@@ -226,14 +226,6 @@ def objective(counts: dict[str, list[Counts]]) -> float:
     return (0.0 if math.isnan(mean) else mean) - (0.0 if math.isnan(alarms) else 0.5 * alarms)
 
 
-def thresholds(model: Model, options: MaskOptions) -> tuple[float, float]:
-    """Return both thresholds: the options', else the model card's, as ``pipeline`` does."""
-    card = model.card
-    high = card.threshold if options.threshold is None else options.threshold
-    low = card.threshold_low if options.threshold_low is None else options.threshold_low
-    return high, min(low, high)
-
-
 def _score_picture(sample: Sample, model: Model, options: EvaluateOptions) -> PictureScore:
     """Predict one picture and count everything."""
     _, label = read_pair(sample)
@@ -245,7 +237,7 @@ def _score_picture(sample: Sample, model: Model, options: EvaluateOptions) -> Pi
         )
     labelled, _ = measure(label, mask_options=options.mask, options=options.measure)
     bins = histogram(prediction.probability, label)
-    level = max(1, math.ceil(thresholds(model, options.mask)[0] * 255))
+    level = max(1, math.ceil(thresholds(options.mask, model.card)[0] * 255))
     return PictureScore(
         sample=sample,
         strict=count(mask, label),
@@ -261,7 +253,7 @@ def _score_picture(sample: Sample, model: Model, options: EvaluateOptions) -> Pi
 
 def _mark(prediction: Prediction, model: Model, options: MaskOptions) -> Array:
     """Return the mask of a prediction, made by the product's own steps."""
-    high, low = thresholds(model, options)
+    high, low = thresholds(options, model.card)
     return probability_to_mask(
         prediction.probability,
         threshold=high,

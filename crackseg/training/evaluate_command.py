@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from crackseg.config import to_plain
-from crackseg.inference.models import load_model
+from crackseg.inference.models import load_model, thresholds
 from crackseg.records import Sample
 from crackseg.training.evaluate import (
     EvaluateOptions,
@@ -19,7 +19,6 @@ from crackseg.training.evaluate import (
     group,
     score_pictures,
     summarize,
-    thresholds,
 )
 from crackseg.training.score_text import as_text, without_nan
 
@@ -29,7 +28,7 @@ def run_scores(
 ) -> None:
     """Score the samples, print the tables and write what was asked for."""
     model = load_model(options.model)
-    high, low = thresholds(model, options.mask)
+    high, low = thresholds(options.mask, model.card)
     with _bar() as bar:
         task = bar.add_task("", total=len(samples))
         scores = score_pictures(samples, options, lambda done, _: bar.update(task, completed=done))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crackseg.config import MaskOptions
 from crackseg.errors import ModelError, UnknownName
 from crackseg.inference import models
 from crackseg.inference.models import (
@@ -20,6 +21,7 @@ from crackseg.inference.models import (
     load_model,
     read_card,
     shipped_models,
+    thresholds,
     write_card,
     write_probe,
 )
@@ -143,3 +145,10 @@ def test_a_broken_probe_is_an_error(make_model: MakeModel, data: bytes) -> None:
 @pytest.mark.skipif(not shipped_models(), reason="no model is shipped yet")
 def test_the_shipped_model_gives_its_probe() -> None:
     assert check_probe(load_model("default")) < PROBE_TOLERANCE
+
+
+def test_thresholds_come_from_the_card_unless_given(make_model: MakeModel) -> None:
+    card = make_model(threshold=0.5, threshold_low=0.3).card
+    assert thresholds(MaskOptions(), card) == (0.5, 0.3)
+    assert thresholds(MaskOptions(threshold=0.2), card) == (0.2, 0.2)
+    assert thresholds(MaskOptions(threshold=0.8, threshold_low=0.6), card) == (0.8, 0.6)
