@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -96,10 +96,18 @@ class Envelope:
             await self._inner(scope, receive, send)
             return
         exchange = _Exchange(self._state, scope, receive, send)
+        nul = b"%00" in scope.get("raw_path", b"") or b"%00" in scope["query_string"]
         try:
-            await self._inner(scope, exchange.receive, exchange.send)
+            handle = _refuse_nul if nul else self._inner
+            await handle(scope, exchange.receive, exchange.send)
         finally:
             exchange.finish()
+
+
+async def _refuse_nul(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer 400: no database and no file system takes a NUL in a name."""
+    problem = errors.Problem(400, "bad-request", "An address must not hold a NUL.")
+    await errors.answer(Request(scope), problem)(scope, receive, send)
 
 
 class _Exchange:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -86,9 +86,17 @@ def survey_rows(db: Connection, job_id: str) -> list[dict[str, Any]]:
     return rows
 
 
-def write_survey_files(db: Connection, job: Row[Any], storage: Storage, folder: Path) -> None:
-    """Write the survey's tables, its page, the map and the verdicts of a job into a folder."""
+def write_survey_files(
+    db: Connection, job: Row[Any], storage: Storage, folder: Path,
+    names: Mapping[str, str] | None = None,
+) -> None:  # fmt: skip
+    """Write the survey's tables, its page and the verdicts of a job into a folder.
+
+    ``names`` gives images folders of another name than their id.
+    """
     rows = survey_rows(db, job.id)
+    for row in rows:
+        row["folder"] = (names or {}).get(row["folder"], row["folder"])
     said = verdict_rows(db, job.id)
     about = {
         "package_version": __version__,
@@ -156,14 +164,18 @@ def bundle(request: Request, job: Row[Any]) -> Iterator[bytes]:
     try:
         with request.app.state.engine.connect() as db:
             tasks = [t for t in domain.task_rows(db, job.id) if t.state == "succeeded"]
-            write_survey_files(db, job, storage, work)
+            names = {
+                f"images/{task.image_id}": f"images/{domain.safe_stem(task.name, number)}"
+                for number, task in enumerate(tasks, 1)
+            }
+            write_survey_files(db, job, storage, work, names)
         # Pictures are packed already; deflating them again costs time and gains nothing.
         archive = ZipStream(sized=False)
         for path in sorted(work.iterdir()):
             archive.add_path(path, path.name)
         for task in tasks:
             for path in sorted(storage.result(job.id, task.image_id).iterdir()):
-                archive.add_path(path, f"images/{task.image_id}/{path.name}")
+                archive.add_path(path, f"{names[f'images/{task.image_id}']}/{path.name}")
         yield from archive
     finally:
         shutil.rmtree(work, ignore_errors=True)

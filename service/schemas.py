@@ -13,6 +13,7 @@ OgcStatus = Literal["accepted", "running", "successful", "failed", "dismissed"]
 _ID = "01939f6e-5a80-7c11-9e0b-3f1f2f6f7a10"
 _TIME = "2026-11-21T10:20:30.123Z"
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL takes none
 Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 
 
@@ -118,7 +119,7 @@ class NewSurvey(Strict):
         extra="forbid", json_schema_extra={"examples": [{"name": "North face, spring 2026"}]}
     )
 
-    name: str = Field(min_length=1, max_length=200)
+    name: str = Field(min_length=1, max_length=200, pattern=NO_NUL)
 
 
 class Survey(BaseModel):
@@ -278,7 +279,7 @@ class NewVerdict(Strict):
     )
 
     verdict: Literal["accept", "reject", "open"]
-    note: str = Field(default="", max_length=2000)
+    note: str = Field(default="", max_length=2000, pattern=NO_NUL)
 
 
 class Verdict(NewVerdict):
@@ -308,7 +309,7 @@ class Execution(BaseModel):
     class Inputs(Strict):
         """What is analyzed, and how."""
 
-        survey: str = Field(max_length=64)
+        survey: str = Field(max_length=64, pattern=NO_NUL)
         options: Options = Field(default_factory=lambda: Options())
 
     inputs: Inputs

@@ -8,6 +8,7 @@ results appear once, because they are renamed into place whole.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -63,6 +64,8 @@ class Worker:
         self.engine = open_database(settings)
         self.lease = Lease(settings)
         self.stop = threading.Event()
+        self._active: set[str] = set()  # images that a thread of this process works on
+        self._suspects: set[str] = set()
         self.sandbox = sandbox.Sandbox(
             settings.slot_count, memory_mb=settings.image_memory_mb, cpu_s=settings.image_cpu_s
         )
@@ -90,7 +93,14 @@ class Worker:
 
         @DBOS.step(name="work_on_image")
         def step(job_id: str, image_id: str) -> None:
-            self._work_on(job_id, image_id)
+            name = str(DBOS.workflow_id)
+            if self.stop.is_set():
+                _wait_for_the_end()
+            self._active.add(name)
+            try:
+                self._work_on(job_id, image_id)
+            finally:
+                self._active.discard(name)
 
         @DBOS.workflow(name="image", max_recovery_attempts=_RECOVERIES)
         def image(job_id: str, image_id: str, round_number: int) -> None:
@@ -126,7 +136,10 @@ class Worker:
 
     def _drain(self) -> None:
         log.info("worker draining", extra={"slot": self.lease.slot})
-        DBOS.destroy(workflow_completion_timeout_sec=int(self.settings.grace_s) + 1)
+        deadline = time.monotonic() + self.settings.grace_s
+        while self._active and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(0.5)  # for the engine to note what was finished last; if not, it is seen later
         with contextlib.suppress(sa.exc.SQLAlchemyError), self.engine.begin() as db:
             db.execute(workers.delete().where(workers.c.slot == self.lease.slot))
 
@@ -169,6 +182,7 @@ class Worker:
             log.critical("the slot's lock is lost; ending, so that no other has the same name")
             os._exit(3)
         pending = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
+        self._resume_forgotten([w.workflow_id for w in pending if w.executor_id == self.lease.slot])
         owners = {str(w.executor_id) for w in pending} - {self.lease.slot}
         for slot in sorted(owner for owner in owners if owner.startswith("slot-")):
             with self.lease.of_dead(slot) as dead:
@@ -179,6 +193,18 @@ class Worker:
                 )
                 DBOS.resume_workflows([w.workflow_id for w in left], queue_name=QUEUE)
                 log.warning("adopted %d images of dead %s", len(left), slot)
+
+    def _resume_forgotten(self, mine: list[str]) -> None:
+        """Start again what the engine believes to run here and does not, seen twice in a row.
+
+        A full disk can fail the engine's own writes between two steps.
+        """
+        idle = {name for name in mine if name not in self._active}
+        forgotten = idle & self._suspects
+        self._suspects = idle - forgotten
+        if forgotten:
+            log.warning("resuming %d images that nobody works on", len(forgotten))
+            DBOS.resume_workflows(sorted(forgotten), queue_name=QUEUE)
 
     def _heartbeat(self) -> None:
         row = {"slot": self.lease.slot, "pid": os.getpid(), "host": socket.gethostname()}
@@ -234,7 +260,6 @@ class Worker:
         if target.exists():
             shutil.rmtree(target)
         work = self.settings.data / "work" / new_id()
-        work.mkdir()
         progress = work / "progress"
         request = {
             "path": str(self.storage.upload(task.survey_id, task.image_id)),
@@ -249,6 +274,7 @@ class Worker:
         }
         watch = _Watch(self, task.job_id, task.image_id, progress)
         try:
+            work.mkdir()
             return self.sandbox.run(
                 sandbox.analyze_file, request, timeout_s=self.settings.image_timeout_s, tick=watch
             )
@@ -258,6 +284,9 @@ class Worker:
             return {"code": error.code, "error": str(error)}
         except sandbox.Stopped:
             return {"code": "cancelled"}
+        except OSError as error:
+            code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "io"
+            return {"code": code, "error": error.strerror}
         except Exception:
             log.exception("image failed", extra={"job": task.job_id, "image": task.image_id})
             return {"code": "internal", "error": "An internal error; the log of the worker has it."}

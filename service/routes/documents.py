@@ -24,7 +24,7 @@ _EXAMPLES = {
     503: ("not-ready", "No worker was seen for 60 s."),
     507: ("disk-low", "The disk of the service is nearly full; try later."),
 }
-READ = (401, 403, 404, 422, 500, 503)
+READ = (400, 401, 403, 404, 422, 500, 503)
 WRITE = (400, 401, 403, 404, 409, 413, 422, 500, 503)
 UPLOAD = (*WRITE, 408, 415, 429, 507)
 

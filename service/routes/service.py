@@ -177,7 +177,7 @@ async def list_processes() -> Any:
 
 @router.get(
     "/v1/processes/{process_id}", operation_id="getProcess",
-    responses={200: file_answer("application/json", PROCESS), **problems(404, 422, 500)},
+    responses={200: file_answer("application/json", PROCESS), **problems(400, 404, 422, 500)},
 )  # fmt: skip
 async def get_process(process_id: str) -> Any:
     """Describe the process: what goes in and what comes out."""

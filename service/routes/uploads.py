@@ -95,8 +95,8 @@ def create(request: Request, caller: Annotated[Caller, Depends(writer)]) -> Resp
 
 
 @router.head(
-    "/{upload_id}", responses=problems(401, 403, 404, 412, 500, 503), operation_id="headUpload",
-    openapi_extra={"parameters": _HEADERS},
+    "/{upload_id}", responses=problems(400, 401, 403, 404, 412, 422, 500, 503),
+    operation_id="headUpload", openapi_extra={"parameters": _HEADERS},
 )  # fmt: skip
 def head(upload_id: str, request: Request, caller: Annotated[Caller, Depends(writer)]) -> Response:
     """Say how many bytes have arrived."""

@@ -53,12 +53,12 @@ def test_every_answer_has_safe_headers_and_an_id(client: Any) -> None:
         policy = headers["content-security-policy"]
         assert "unsafe" not in policy
         assert "default-src 'none'" in policy
-    assert client.get("/", headers={"X-Request-ID": "a b\t"}).headers["x-request-id"] != "a b\t"
+    assert client.get("/", headers={"X-Request-ID": "a b"}).headers["x-request-id"] != "a b"
 
 
 def test_pages_load_nothing_from_afar(client: Any) -> None:
     page = client.get("/").text
-    assert re.findall(r'(?:src|href)="(?!/)', page) == []
+    assert re.findall(r'(?:src|href)="(?![/#])', page) == []
     assert "<script>" not in page
 
 

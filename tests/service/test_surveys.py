@@ -119,6 +119,7 @@ def test_the_bundle_holds_everything(client: Any, job: dict[str, Any]) -> None:
         names = bundle.namelist()
         page = bundle.read("index.html").decode()
     assert {"index.html", "summary.csv", "survey.json", "verdicts.csv"} <= set(names)
+    assert "images/0001_a/cracks.csv" in names
     assert sum(name.endswith("/report.json") for name in names) == 3
     linked = [name.rpartition("/")[0] for name in names if name.endswith("page.html")]
     assert all(f'href="{folder}/page.html"' in page for folder in linked)
