@@ -86,6 +86,8 @@ def install(app: FastAPI, page: Callable[[Request, Problem], Response]) -> None:
 
     async def known(request: Request, error: Exception) -> Response:
         problem = to_problem(error)
+        if problem.status == 405:
+            problem.headers["Allow"] = _allowed(request) or problem.headers.get("Allow", "")
         for_people = "text/html" in request.headers.get("accept", "")
         if for_people and not request.url.path.startswith("/v1"):
             return page(request, problem)
@@ -97,6 +99,13 @@ def install(app: FastAPI, page: Callable[[Request, Problem], Response]) -> None:
     app.add_exception_handler(Exception, known)
     for kind in (*EXCEPTIONS, OSError, sa.exc.OperationalError):
         app.add_exception_handler(kind, known)
+
+
+def _allowed(request: Request) -> str:
+    """Return all methods of a path; the router itself knows those of one route only."""
+    template = getattr(request.scope.get("route"), "path", "")
+    methods = request.app.openapi()["paths"].get(template, {})
+    return ", ".join(sorted(method.upper() for method in methods))
 
 
 def to_problem(error: Exception) -> Problem:

@@ -31,7 +31,8 @@ _FORM = {
 }
 _QUERY = [
     {"name": "name", "in": "query", "schema": {"type": "string"}, "description": "File name."},
-    {"name": "mm_per_px", "in": "query", "schema": {"type": "number"}},
+    {"name": "mm_per_px", "in": "query",
+     "schema": {"type": "number", "minimum": 1e-4, "maximum": 1e4}},
     {"name": "options", "in": "query", "schema": {"type": "string"},
      "description": "A JSON object, see `Options`."},
 ]  # fmt: skip

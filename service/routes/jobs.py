@@ -98,7 +98,7 @@ def retry_job(job_id: str, request: Request, caller: Annotated[Caller, Depends(w
     "/{job_id}/events", response_class=StreamingResponse, operation_id="watchJob",
     responses={**problems(*READ), 200: {
         "description": "`status` (job), `progress` (of running images), `image` (done), `end`.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example":
+        "content": {"text/event-stream": {"schema": {"type": "object"}, "example":
                     'event: end\nid: \ndata: {"status": "successful"}\n\n'}},
     }},
 )  # fmt: skip

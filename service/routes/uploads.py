@@ -33,8 +33,8 @@ router = APIRouter(prefix="/v1/uploads", tags=["resumable uploads"])
 _TUS = {"Tus-Resumable": "1.0.0", "Cache-Control": "no-store"}
 _CAN = {"Tus-Version": "1.0.0", "Tus-Extension": "creation,expiration,termination"}
 _HEADERS = [
-    {"name": "Tus-Resumable", "in": "header", "required": True,
-     "schema": {"type": "string", "enum": ["1.0.0"]}},
+    {"name": "Tus-Resumable", "in": "header", "schema": {"type": "string"},
+     "description": "1.0.0; 412 without it."},
 ]  # fmt: skip
 _CREATE = [
     *_HEADERS,
