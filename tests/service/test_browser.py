@@ -54,6 +54,11 @@ def shown(browser: Any, selector: str) -> list[Any]:
     return [e for e in browser.find_elements("css selector", selector) if e.is_displayed()]
 
 
+def names(browser: Any) -> list[str]:
+    """Return the names of the images that the gallery shows."""
+    return [tile.get_attribute("data-name") for tile in shown(browser, "#gallery li")]
+
+
 def complaints(browser: Any) -> list[str]:
     """Return what the browser's console holds against the page."""
     return [line["message"] for line in browser.get_log("browser")]
@@ -73,12 +78,13 @@ def test_a_survey_from_folder_to_table(browser: Any, service: Service, tmp_path:
     find(browser, "#name").send_keys("Spillway")
     find(browser, "#start").click()
     wait_for(lambda: "/surveys/" in browser.current_url, why="survey page")
-    wait_for(lambda: "3 of 3 images done" in browser.page_source, why="job finished")
+    find(browser, "#job[data-finished=yes]")  # the page loads itself anew when the job is done
+    assert "3 of 3 images done" in browser.page_source
     find(browser, "#downloads a")
-    assert [e.text.splitlines()[0] for e in shown(browser, "#gallery li")][-1] == "photo 2.png"
+    assert names(browser)[-1] == "photo 2.png"  # the one without cracks
 
     browser.find_element("css selector", "#show option[value=clear]").click()
-    assert [e.get_attribute("data-name") for e in shown(browser, "#gallery li")] == ["photo 2.png"]
+    wait_for(lambda: names(browser) == ["photo 2.png"], why="only the one without cracks")
     browser.find_element("css selector", "#show option[value=all]").click()
     find(browser, "#downloads a[href$='report.csv']").click()
     table = wait_for(lambda: next((tmp_path / "downloads").glob("*.csv"), None), why="download")
@@ -87,9 +93,9 @@ def test_a_survey_from_folder_to_table(browser: Any, service: Service, tmp_path:
     find(browser, "[data-name='photo 0.png'] a").click()
     wait_for(lambda: find(browser, "#viewer").get_attribute("data-ready"), why="cracks drawn")
     assert len(shown(browser, "#cracks tbody tr")) == 3
-    before = find(browser, "#stage").get_attribute("viewBox")
+    before = find(browser, "#stage").get_dom_attribute("viewBox")
     find(browser, "#cracks tbody tr[data-id='2']").click()
-    assert find(browser, "#stage").get_attribute("viewBox") != before  # it went to the crack
+    assert find(browser, "#stage").get_dom_attribute("viewBox") != before  # it went to the crack
     assert "mm" in find(browser, "#details").text
     find(browser, "#judge input[value=reject]").click()
     find(browser, "#note").send_keys("joint")
@@ -106,18 +112,18 @@ def test_a_survey_from_folder_to_table(browser: Any, service: Service, tmp_path:
 
 def test_names_are_never_run(browser: Any, service: Service) -> None:
     client = service.client()
-    names = [
+    nasty = [
         f"{XSS}.png",
-        "\"><script>document.title='owned'</script>.png",
+        "\"><script>document.title='owned';.png",
         "{{7*7}}.png",
         "javascript:document.title='owned'.png",
         "' onload=document.title='owned' '.png",
     ]
-    images = {quote(name, safe=""): picture(number) for number, name in enumerate(names)}
+    images = {quote(name, safe=""): picture(number) for number, name in enumerate(nasty)}
     survey = make_survey(client, images, name=XSS)
     job = client.post(f"{survey}/execution", json={}).headers["location"]
     done = finished(client, job)
-    assert done["counts"]["succeeded"] == len(names)
+    assert done["counts"]["succeeded"] == len(nasty)
     survey_id = survey.rpartition("/")[2]
     images_of = client.get(f"{job}/images").json()["images"]
     note = {"verdict": "reject", "note": XSS}

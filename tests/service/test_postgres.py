@@ -43,14 +43,16 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     init = [TOOLS[-1] / "initdb", "-D", data, "-U", "crackseg", "-A", "trust"]
     subprocess.run([*as_user, *map(str, init)], check=True, capture_output=True)
     serve = [TOOLS[-1] / "postgres", "-D", data, "-p", str(port), "-k", folder]
-    server = subprocess.Popen([*as_user, *map(str, serve)], stderr=subprocess.DEVNULL)
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen([*as_user, *map(str, serve)], stderr=log)
     ask = [str(TOOLS[-1] / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
     try:
         wait_for(lambda: subprocess.run(ask, capture_output=True).returncode == 0, why="ready")
         yield f"postgresql://crackseg@127.0.0.1:{port}/postgres"
     finally:
-        pid = int((data / "postmaster.pid").read_text().splitlines()[0])
-        os.kill(pid, signal.SIGINT)
+        pid_file = data / "postmaster.pid"
+        if pid_file.exists():
+            os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGINT)
         server.wait(60)
 
 

@@ -92,7 +92,7 @@ function filter() {
   byId("shown").textContent = `${tiles.filter((tile) => !tile.hidden).length} of ${tiles.length} images`;
 }
 if (gallery) {
-  byId("filters").addEventListener("input", filter);
+  for (const name of ["input", "change"]) byId("filters").addEventListener(name, filter);
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   filter();
 }

@@ -192,7 +192,7 @@ function start() {
       if (drawn.has(id)) drawn.get(id)[0].previousSibling.toggleAttribute("hidden", row.hidden);
     }
   }
-  byId("crackfilters").addEventListener("input", filter);
+  for (const name of ["input", "change"]) byId("crackfilters").addEventListener(name, filter);
   byId("crackfilters").addEventListener("submit", (event) => event.preventDefault());
 
   async function save(verdict) {
