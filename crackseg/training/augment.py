@@ -157,7 +157,8 @@ def _meander(size: int, rng: Rng) -> Array:
     heading = rng.uniform(0, 2 * np.pi)
     step = 3.0
     count = int(rng.uniform(0.3, 1.3) * size / step)
-    turn = 0.5 * _smooth_noise(count, 3, rng) + 0.6 * _smooth_noise(count, 15, rng)
+    wild = rng.uniform(0.2, 1.0)  # from nearly straight to winding
+    turn = wild * (0.5 * _smooth_noise(count, 3, rng) + 0.6 * _smooth_noise(count, 15, rng))
     angle = heading + np.clip(turn, -1.2, 1.2)
     course = np.cumsum(step * np.column_stack([np.cos(angle), np.sin(angle)]), axis=0)
     middle = rng.uniform(0.2, 0.8, 2) * size
@@ -179,9 +180,9 @@ def distract(picture: Array, rng: Rng) -> Array:
     size = picture.shape[0]
     drawn = np.zeros((size, size), np.uint8)  # OpenCV draws anti-aliased in 8 bits only
     if kind == "joint":
-        angle = rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.06)
-        if rng.random() < 0.25:
-            angle = rng.uniform(0, np.pi)
+        # along the picture's axes, as in an upright photograph of a wall: a straight dark line at
+        # another angle is more likely a crack, and must not be taught away
+        angle = rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.04)
         along, spacing = np.array([np.cos(angle), np.sin(angle)]), rng.uniform(30, 150)
         across = np.array([-along[1], along[0]])
         width = int(rng.choice([1, 1, 2, 2, 3, 4, 6, 10]))
