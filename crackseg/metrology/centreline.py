@@ -23,7 +23,7 @@ LineKind = Literal["tip-tip", "tip-junction", "junction-junction", "loop", "brid
 _BRIDGE_COS = float(np.cos(np.radians(40.0)))
 _NEAR_COS = float(np.cos(np.radians(75.0)))
 _NEAR_PX = 4.0  # below this distance the direction of a tip is noise and may be 75 degrees off
-_SEEN_GAPS = 3.0  # how much farther than unseen a gap is bridged where the picture shows it
+_SEEN_GAPS = 20.0  # how much farther than unseen a gap is bridged where the picture shows it
 _STEP_PX = 0.5
 _HOOK_PX, _HOOK_SLOPE = 4, 0.3
 

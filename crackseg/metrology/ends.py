@@ -20,6 +20,7 @@ _REFERENCE_PX = 5.0  # up to this far before the mask's end the crack is taken t
 _SIDE_PX = 6.0  # of concrete on either side
 _STEP_PX = 0.5
 _CLEAR = 4.0  # the crack must stand out from the noise of the strip by this factor
+_SWAY = 0.06  # how far from the straight way between two tips, by its length, a crack may run
 _GAP_SHARE = 0.4  # darkness that a gap must keep to be the same crack
 
 
@@ -153,7 +154,8 @@ def dark_between(
     """
     distance = float(np.hypot(*(two - one)))
     along = np.arange(-_REFERENCE_PX - 1, distance + _REFERENCE_PX + 1, _STEP_PX)
-    strip = _strip(one, (two - one) / distance, along, radius, shape, image)
+    reach = radius + _SWAY * max(distance - 4 * radius, 0.0)
+    strip = _strip(one, (two - one) / distance, along, reach, shape, image)
     if strip is None:
         return False
     darkness, noise = _darkness(strip)

@@ -64,7 +64,7 @@ def test_names_from_outside_stay_text(client: Any, service: Service) -> None:
     survey = client.post("/v1/surveys", json={"name": "../../x"}).headers["location"]
     for name in ("..%2F..%2Fetc%2Fpasswd", "%00x.png", "a%0d%0ab.png", "CON", "é" * 140):
         answer = client.put(f"{survey}/images/{name}", content=picture(1))
-        assert answer.status_code in (201, 404, 409, 422), (name, answer.text)
+        assert answer.status_code in (201, 400, 404, 409, 422), (name, answer.text)
         if answer.status_code == 201:
             assert not set(answer.json()["name"]) & set("/\\\r\n\0")
     survey_id = survey.rpartition("/")[2]
