@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -58,12 +59,12 @@ def test_a_sound_database_is_said_to_be_and_backed_up(tmp_path: Path) -> None:
 
 def test_a_damaged_database_is_named(tmp_path: Path) -> None:
     run("keys", "add", "x", "--data", str(tmp_path))
-    for path in tmp_path.glob("service.sqlite*"):
-        if path.suffix != ".sqlite":
-            path.unlink()
     database = tmp_path / "service.sqlite"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     whole = database.read_bytes()
-    database.write_bytes(whole[:4096] + b"\xff" * 4096 + whole[8192:])
+    assert len(whole) > 8192
+    database.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
     code, said = run("db", "check", "--data", str(tmp_path))
     assert code == 1
     assert "service.sqlite" in said
