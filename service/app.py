@@ -16,7 +16,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crackseg import __version__
-from service import errors
+from service import errors, inside
 from service.database import open_database
 from service.metrics import Metrics
 from service.routes import analyses, jobs, pages, surveys, uploads
@@ -76,7 +76,9 @@ def create_app(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     limit_s = 60.0  # of processor time for one header
-    app.state.gate = Sandbox(1, memory_mb=_GATE_MEMORY_MB, cpu_s=limit_s)
+    app.state.gate = Sandbox(
+        1, memory_mb=_GATE_MEMORY_MB, cpu_s=limit_s, prepare=inside.get_ready_to_judge
+    )
     yield
     app.state.draining = True
     app.state.gate.close()

@@ -17,12 +17,14 @@ from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
 
 from crackseg.records import ImageInfo
-from service import sandbox
+from service import inside
 from service.errors import Problem
+from service.sandbox import Died
 from service.schemas import Options
 from service.storage import Received, Storage, clean_name
 
 _CHUNK = 256 * 1024
+_GATE_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +99,14 @@ async def judge(request: Request, received: Received, name: str) -> Judged:
         if received.size_bytes == 0:
             raise Problem(422, "image-unusable", "The body is empty; expected an image.")
         facts = await run_in_threadpool(
-            state.gate.run, sandbox.judge, str(received.path), name, limit,
-            timeout_s=sandbox.GATE_TIMEOUT_S,
+            state.gate.run, inside.judge, str(received.path), name, limit,
+            timeout_s=_GATE_TIMEOUT_S,
         )  # fmt: skip
         if error := facts.pop("error", None):
             other = facts["code"] == "unsupported"
             status, kind = (415, "unsupported-format") if other else (422, "image-unusable")
             raise Problem(status, kind, error)
-    except sandbox.Died as error:
+    except Died as error:
         received.path.unlink(missing_ok=True)
         raise Problem(422, "image-unusable", f"`{name}` cannot be read: {error}") from error
     except BaseException:

@@ -32,7 +32,6 @@ from service.database import (
     verdicts,
 )
 from service.errors import Problem, not_found
-from service.settings import MB, Settings
 from service.storage import Received
 
 OGC_STATUS = {
@@ -105,29 +104,6 @@ def create_survey(db: Connection, tenant: str, name: str, *, kind: str, survey_i
     """Insert a survey."""
     row = {"id": survey_id, "tenant": tenant, "kind": kind, "name": name, "created_at": now()}
     db.execute(surveys.insert().values(row))
-
-
-def check_quota(db: Connection, tenant: str, settings: Settings, size_bytes: int) -> None:
-    """Refuse what would exceed the tenant's share.
-
-    Raises:
-        Problem: 413 bytes, 429 images that wait.
-    """
-    mine = sa.select(surveys.c.id).where(surveys.c.tenant == tenant)
-    stored = db.scalar(
-        sa.select(sa.func.sum(images.c.size_bytes)).where(images.c.survey_id.in_(mine))
-    )
-    if int(stored or 0) + size_bytes > settings.max_tenant_mb * MB:
-        detail = f"At most {settings.max_tenant_mb} MB of images are kept; delete some surveys."
-        raise Problem(413, "quota-exceeded", detail)
-    waiting = db.scalar(
-        sa.select(sa.func.count())
-        .select_from(tasks.join(jobs))
-        .where(jobs.c.tenant == tenant, tasks.c.state == "queued")
-    )
-    if int(waiting or 0) >= settings.max_queued_images:
-        detail = f"{waiting} images wait already; submit more when some are done."
-        raise Problem(429, "backpressure", detail, headers={"Retry-After": "60"})
 
 
 def add_image(
@@ -281,12 +257,7 @@ def task_rows(
     db: Connection, job_id: str, *, after: str = "", limit: int | None = None
 ) -> list[Row[Any]]:
     """Return the images of a job with what became of them, in the order they came."""
-    query = (
-        sa.select(tasks, images.c.name, images.c.width_px, images.c.height_px)
-        .join(images, images.c.id == tasks.c.image_id)
-        .where(tasks.c.job_id == job_id, tasks.c.image_id > after)
-        .order_by(tasks.c.image_id)
-    )
+    query = _named_tasks(job_id).where(tasks.c.image_id > after).order_by(tasks.c.image_id)
     return list(db.execute(query.limit(limit) if limit else query))
 
 
@@ -304,13 +275,22 @@ def done_after(db: Connection, job_id: str, mark: str) -> list[Row[Any]]:
         tasks.c.finished_at > moment,
         (tasks.c.finished_at == moment) & (tasks.c.image_id > image_id),
     )
-    query = (
+    query = _named_tasks(job_id).where(later)
+    return list(db.execute(query.order_by(tasks.c.finished_at, tasks.c.image_id)))
+
+
+def this_task(job_id: str, image_id: str) -> sa.ColumnElement[bool]:
+    """Return the condition that names one image of a job."""
+    return (tasks.c.job_id == job_id) & (tasks.c.image_id == image_id)
+
+
+def _named_tasks(job_id: str) -> sa.Select[Any]:
+    """Return the query of a job's images with their names and sizes."""
+    return (
         sa.select(tasks, images.c.name, images.c.width_px, images.c.height_px)
         .join(images, images.c.id == tasks.c.image_id)
-        .where(tasks.c.job_id == job_id, later)
-        .order_by(tasks.c.finished_at, tasks.c.image_id)
+        .where(tasks.c.job_id == job_id)
     )
-    return list(db.execute(query))
 
 
 def find_task(db: Connection, job_id: str, image_id: str) -> Row[Any]:
@@ -319,11 +299,7 @@ def find_task(db: Connection, job_id: str, image_id: str) -> Row[Any]:
     Raises:
         Problem: 404.
     """
-    query = (
-        sa.select(tasks, images.c.name, images.c.width_px, images.c.height_px)
-        .join(images, images.c.id == tasks.c.image_id)
-        .where(tasks.c.job_id == job_id, tasks.c.image_id == image_id)
-    )
+    query = _named_tasks(job_id).where(tasks.c.image_id == image_id)
     return db.execute(query).one_or_none() or _missing("image")
 
 

@@ -1,39 +1,30 @@
-"""What touches the bytes of strangers, in child processes with limits: a poisoned image dies alone.
+"""Child processes with limits for what touches strangers' bytes: a poisoned image dies alone.
 
-``Sandbox`` is a pool of spawned processes. A task that crashes, eats its memory or hangs takes its
-own process with it and nothing else. The functions below it run inside and answer plain dicts.
+Each place of a ``Sandbox`` is one spawned process with a pipe of its own. A task that crashes, eats
+its memory or hangs takes its own process with it and nothing else, and a fresh one takes its place.
+What runs there is in ``inside.py``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import functools
+import logging
 import multiprocessing
 import os
+import queue
 import resource
-import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import wait
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any
 
-from pebble import ProcessExpired, ProcessPool
-
-from crackseg.config import PredictOptions
-from crackseg.errors import ConfigError, CracksegError, ImageError, ScaleError
-from crackseg.inference.models import Model, load_model
-from crackseg.records import ImageInfo
-from service.schemas import Options
+from service.logs import set_up_logging
 from service.settings import MB
 
-GATE_TIMEOUT_S = 20.0
-EXPORTS = ("json", "csv", "mask", "overlay", "geojson", "page")
-PHOTO_PX = 60_000_000  # as the overlay: a JPEG that every browser opens
+log = logging.getLogger("crackseg.sandbox")
+_SPAWN = multiprocessing.get_context("spawn")  # a fork would copy the parent's locks and threads
 _TASKS = 200  # a process is renewed after: what leaks stays small
 
 
@@ -49,18 +40,25 @@ class Died(Exception):
         self.code = code
 
 
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    memory_mb: int  # address space
+    cpu_s: float  # processor time of one task
+
+
 class Sandbox:
     """Processes with limits that run one function each at a time."""
 
-    def __init__(self, size: int, *, memory_mb: int, cpu_s: float) -> None:
-        self._pool: Any = ProcessPool(
-            max_workers=size,
-            max_tasks=_TASKS,
-            context=multiprocessing.get_context("spawn"),
-            initializer=_prepare,
-            initargs=(os.getpid(), memory_mb),
-        )
-        self._cpu_s = cpu_s
+    def __init__(
+        self, size: int, *, memory_mb: int, cpu_s: float,
+        prepare: Callable[[], object] | None = None,
+    ) -> None:  # fmt: skip
+        """Start ``size`` processes; each calls ``prepare`` first, before somebody waits for it."""
+        limits = _Limits(memory_mb, cpu_s)
+        self._places = [_Place(limits, prepare) for _ in range(size)]
+        self._idle: queue.SimpleQueue[_Place] = queue.SimpleQueue()
+        for place in self._places:
+            self._idle.put(place)
 
     def run(
         self, function: Callable[..., dict[str, Any]], *args: Any, timeout_s: float,
@@ -69,52 +67,133 @@ class Sandbox:
         """Return what ``function`` answers.
 
         Args:
-            function: one of this module's.
+            function: one of a module's; its answer is of plain values.
             args: plain values.
             timeout_s: the process is killed after.
-            tick: called every ``tick_s`` while it runs; False kills it.
+            tick: called every ``tick_s`` until it is done; False kills it.
             tick_s: seconds.
 
         Raises:
             Stopped: ``tick`` said so.
             Died: it crashed, ran out of memory, or took too long.
         """
-        future: Any = self._pool.schedule(
-            _limited, args=(self._cpu_s, function, *args), timeout=timeout_s
-        )
-        while not wait([future], timeout=tick_s).done:
-            if not tick():
-                future.cancel()
-                raise Stopped
-        if future.cancelled():
-            raise Stopped
+        place = self._take(tick, tick_s)
         try:
-            answer: dict[str, Any] = future.result()
-        except TimeoutError as error:
-            raise Died("timeout", f"It took longer than {timeout_s:g} s.") from error
-        except ProcessExpired as error:
-            raise Died("crashed", "Its process died; the file may be damaged.") from error
-        except MemoryError as error:
-            raise Died("memory", "It needs more memory than one image may have.") from error
-        return answer
+            return place.run(function, args, timeout_s, tick, tick_s)
+        finally:
+            self._idle.put(place)
 
-    def warm_up(self, size: int, model: str) -> None:
-        """Let every process import what it needs, before somebody waits for it."""
-        for _ in range(size):
-            self._pool.schedule(warm, args=(model,))
+    def _take(self, tick: Callable[[], bool], tick_s: float) -> _Place:
+        while True:
+            try:
+                return self._idle.get(timeout=tick_s)
+            except queue.Empty:
+                if not tick():
+                    raise Stopped from None
 
     def close(self) -> None:
         """Kill all processes."""
-        self._pool.stop()
-        self._pool.join()
+        for place in self._places:
+            place.kill()
 
 
-def _prepare(parent: int, memory_mb: int) -> None:
-    """Limit this process and tie its life to its parent's."""
-    resource.setrlimit(resource.RLIMIT_AS, (memory_mb * MB, memory_mb * MB))
+class _Place:
+    """A process and the pipe to it."""
+
+    def __init__(self, limits: _Limits, prepare: Callable[[], object] | None) -> None:
+        self._limits = limits
+        self._prepare = prepare
+        self._start()
+
+    def _start(self) -> None:
+        self._done = 0
+        self._pipe, theirs = _SPAWN.Pipe()
+        given = (theirs, os.getpid(), self._limits, self._prepare)
+        self._process = _SPAWN.Process(target=_serve, args=given, daemon=True)
+        self._process.start()
+        theirs.close()  # so that its end shows here
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+    def _renew(self) -> None:
+        self.kill()
+        self._start()
+
+    def run(
+        self, function: Callable[..., dict[str, Any]], args: tuple[Any, ...], timeout_s: float,
+        tick: Callable[[], bool], tick_s: float,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Run one function, see ``Sandbox.run``."""
+        if self._done >= _TASKS or not self._process.is_alive():
+            self._renew()
+        answer = None
+        try:
+            self._send((function, args))
+            deadline = time.monotonic() + timeout_s
+            while not self._pipe.poll(tick_s):
+                if not tick():
+                    raise Stopped
+                if time.monotonic() > deadline:
+                    raise Died("timeout", f"It took longer than {timeout_s:g} s.")
+            answer = self._receive()
+        finally:
+            if answer is None:
+                self._renew()
+        self._done += 1
+        return answer
+
+    def _send(self, task: tuple[Any, ...]) -> None:
+        try:
+            self._pipe.send(task)
+        except OSError as error:
+            raise _crashed() from error
+
+    def _receive(self) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] | None = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            raise _crashed() from error
+        if answer is None:
+            raise Died("memory", "It needs more memory than one image may have.")
+        return answer
+
+
+def _crashed() -> Died:
+    return Died("crashed", "Its process died; the file may be damaged.")
+
+
+def _serve(
+    pipe: Connection, parent: int, limits: _Limits, prepare: Callable[[], object] | None
+) -> None:
+    """Run in the child: answer one task after the other until the pipe closes."""
+    set_up_logging()
+    memory = limits.memory_mb * MB
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    if prepare:
+        prepare()
+    while True:
+        try:
+            function, args = pipe.recv()
+        except EOFError:
+            return
+        _limit_time(limits.cpu_s)
+        try:
+            answer = function(*args)
+        except MemoryError:
+            answer = None
+        except (
+            Exception
+        ):  # of a library, on a file made to break it: dies like a crash, but says why
+            log.exception("a task in the sandbox failed")
+            os._exit(1)
+        pipe.send(answer)
 
 
 def _die_with(parent: int) -> None:
@@ -123,125 +202,7 @@ def _die_with(parent: int) -> None:
     os._exit(1)
 
 
-def _limited(cpu_s: float, function: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
+def _limit_time(cpu_s: float) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(used.ru_utime + used.ru_stime + cpu_s) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-    return function(*args)
-
-
-def judge(path: str, name: str, max_megapixels: float) -> dict[str, Any]:
-    """Return the facts of an image's header, or ``error``: nothing is decoded."""
-    from crackseg.imagery.files import open_image
-
-    try:
-        with open_image(path, max_megapixels=max_megapixels) as image:
-            info = image.info
-    except ImageError as error:
-        code = "unsupported" if "told by content" in str(error) else "unusable"
-        return {"error": _renamed(error, path, name), "code": code}
-    return {"width_px": info.width_px, "height_px": info.height_px, "format": info.format}
-
-
-def warm(model: str) -> None:
-    """Import what an analysis needs and read the model."""
-    import crackseg.exports.overlay
-    import crackseg.pipeline  # noqa: F401
-
-    _model(model)
-    time.sleep(0.3)  # so that each process of the pool takes one
-
-
-def analyze_file(request: dict[str, Any]) -> dict[str, Any]:
-    """Analyze an image and put its files in place; answer the survey's row, or ``code``, ``error``.
-
-    Args:
-        request: `path`, `name`, `options`, `model`, `threads`, `max_megapixels`, `progress` (a file
-            that the share done is written to), `work` (a folder to work in), `target` (the
-            folder that appears when all is done).
-    """
-    try:
-        return {"row": _analyze(request)}
-    except ImageError as error:
-        return {"code": "image", "error": _renamed(error, request["path"], request["name"])}
-    except ScaleError as error:
-        return {"code": "scale", "error": str(error)}
-    except ConfigError as error:
-        return {"code": "option", "error": str(error)}
-    except MemoryError:
-        return {"code": "memory", "error": "It needs more memory than one image may have."}
-    except CracksegError as error:
-        return {"code": "model", "error": str(error)}
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return {"code": "disk_full" if full else "io", "error": error.strerror or "input/output"}
-    finally:
-        shutil.rmtree(request["work"], ignore_errors=True)
-
-
-def _analyze(request: dict[str, Any]) -> dict[str, Any]:
-    from crackseg.exports import overlay
-    from crackseg.exports.survey import report_row
-    from crackseg.exports.tables import report_to_dict
-    from crackseg.imagery.files import open_image
-    from crackseg.pipeline import analyze, export
-    from service.storage import sync_tree
-
-    model = _model(request["model"])
-    options = Options.model_validate(request["options"]).to_analyze_options()
-    options = replace(
-        options, model=model.card.name, exports=EXPORTS,
-        predict=PredictOptions(threads=request["threads"]),
-        max_megapixels=request["max_megapixels"],
-    )  # fmt: skip
-    work, target = Path(request["work"]), Path(request["target"])
-    with open_image(request["path"], max_megapixels=request["max_megapixels"]) as image:
-        image.info = _named(image.info, request["name"])
-        report = analyze(image, model, options, _Progress(Path(request["progress"])))
-        report = export(report, work / "result", image, EXPORTS)
-        picture, _ = overlay.read_reduced(report, image, PHOTO_PX)
-        (work / "result" / "photo.jpg").write_bytes(overlay.to_jpeg(picture))
-    sync_tree(work / "result")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _place(work / "result", target)
-    return report_row(report_to_dict(report), f"images/{target.name}", "analyzed")
-
-
-def _place(fresh: Path, target: Path) -> None:
-    from service.storage import sync
-
-    try:
-        fresh.rename(target)
-    except OSError as error:  # a process whose worker was killed came first: its files count
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-    sync(target.parent)
-
-
-@functools.lru_cache(maxsize=2)
-def _model(name_or_folder: str) -> Model:
-    return load_model(name_or_folder)
-
-
-def _named(info: ImageInfo, name: str) -> ImageInfo:
-    """Return the facts with the name it was sent under: reports show no path of the service."""
-    return replace(info, path=Path(name))
-
-
-def _renamed(error: Exception, path: str, name: str) -> str:
-    return str(error).replace(path, name).replace(Path(path).name, name)
-
-
-class _Progress:
-    """Write the share done to a file that the worker reads, a few times per second."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._last = 0.0
-
-    def __call__(self, share: float) -> None:
-        moment = time.monotonic()
-        if moment - self._last > 0.2:
-            self._last = moment
-            with contextlib.suppress(OSError):  # a missed tick of a bar is no reason to fail
-                self._path.write_text(f"{share:.4f}")

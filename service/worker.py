@@ -8,11 +8,8 @@ results appear once, because they are renamed into place whole.
 from __future__ import annotations
 
 import contextlib
-import errno
-import json
 import logging
 import os
-import shutil
 import signal
 import socket
 import sqlite3
@@ -21,28 +18,18 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
 
-from crackseg.exports.survey import report_row
+from service import inside
 from service import jobs as domain
-from service import sandbox
-from service.database import (
-    FINAL,
-    images,
-    jobs,
-    new_id,
-    now,
-    open_database,
-    submissions,
-    tasks,
-    workers,
-)
+from service.database import FINAL, jobs, now, open_database, submissions, tasks, workers
+from service.imaging import Imaging, wait_for_the_end
 from service.lease import Lease
 from service.logs import set_up_logging
+from service.sandbox import Sandbox
 from service.settings import Settings
 from service.storage import Storage
 
@@ -66,10 +53,11 @@ class Worker:
         self.stop = threading.Event()
         self._active: set[str] = set()  # images that a thread of this process works on
         self._suspects: set[str] = set()
-        self.sandbox = sandbox.Sandbox(
-            settings.slot_count, memory_mb=settings.image_memory_mb, cpu_s=settings.image_cpu_s
-        )
-        self.sandbox.warm_up(settings.slot_count, settings.model)
+        sandbox = Sandbox(
+            settings.slot_count, memory_mb=settings.image_memory_mb, cpu_s=settings.image_cpu_s,
+            prepare=partial(inside.get_ready_to_analyze, settings.model),
+        )  # fmt: skip
+        self.imaging = Imaging(settings, self.storage, self.engine, sandbox, self.stop)
         self._start_engine()
 
     def _start_engine(self) -> None:
@@ -95,10 +83,10 @@ class Worker:
         def step(job_id: str, image_id: str) -> None:
             name = str(DBOS.workflow_id)
             if self.stop.is_set():
-                _wait_for_the_end()
+                wait_for_the_end()
             self._active.add(name)
             try:
-                self._work_on(job_id, image_id)
+                self.imaging.work_on(job_id, image_id)
             finally:
                 self._active.discard(name)
 
@@ -158,7 +146,7 @@ class Worker:
         """Enqueue the images of queued jobs; the same image twice is one workflow."""
         with self.engine.connect() as db:
             waiting = db.execute(sa.select(jobs).where(jobs.c.state == "queued")).all()
-        if not waiting or self._disk_low():
+        if not waiting or self.imaging.disk_low():
             return
         for job in waiting:
             with self.engine.connect() as db:
@@ -212,140 +200,6 @@ class Worker:
             db.execute(workers.delete().where(workers.c.slot == self.lease.slot))
             db.execute(workers.insert().values(**row, seen_at=now()))
 
-    # Working on an image -------------------------------------------------------------------------
-
-    def _work_on(self, job_id: str, image_id: str) -> None:
-        """Bring an image to its end, whatever that is; called again after a crash."""
-        while True:
-            task = self._begin(job_id, image_id)
-            if task is None:
-                break
-            started = time.monotonic()
-            answer = self._answer(task)
-            if answer.get("code") == "disk_full":
-                self._wait_for_disk()
-                continue
-            if answer.get("code") != "cancelled":
-                self._end(job_id, image_id, answer, time.monotonic() - started)
-            break
-        self._retrying(lambda db: domain.close_if_done(db, job_id))
-
-    def _begin(self, job_id: str, image_id: str) -> sa.Row[Any] | None:
-        """Mark an image as running and return it with its job, or None when it is done."""
-        while self._disk_low():
-            self._wait_for_disk()
-        this = (tasks.c.job_id == job_id) & (tasks.c.image_id == image_id)
-
-        def begin(db: sa.Connection) -> sa.Row[Any] | None:
-            alive = this & ~tasks.c.state.in_(FINAL)
-            db.execute(
-                tasks.update().where(alive).values(state="running", attempts=tasks.c.attempts + 1)
-            )
-            columns = (tasks, images.c.name, images.c.survey_id, jobs.c.options, jobs.c.kind)
-            join = tasks.join(images, images.c.id == tasks.c.image_id).join(jobs)
-            return db.execute(sa.select(*columns).select_from(join).where(alive)).one_or_none()
-
-        task: sa.Row[Any] | None = self._retrying(begin)
-        return task
-
-    def _answer(self, task: sa.Row[Any]) -> dict[str, Any]:
-        target = self.storage.result(task.job_id, task.image_id)
-        report = target / "report.json"
-        if report.is_file():  # killed between the files and the row
-            done = json.loads(report.read_text(encoding="utf-8"))
-            return {"row": report_row(done, f"images/{task.image_id}", "analyzed")}
-        if task.attempts > self.settings.attempts:
-            detail = f"It was started {self.settings.attempts} times and never came to an end."
-            return {"code": "crashed", "error": detail}
-        if target.exists():
-            shutil.rmtree(target)
-        work = self.settings.data / "work" / new_id()
-        progress = work / "progress"
-        request = {
-            "path": str(self.storage.upload(task.survey_id, task.image_id)),
-            "name": task.name,
-            "options": task.options,
-            "model": self.settings.model,
-            "threads": self._threads(task.kind),
-            "max_megapixels": self.settings.max_image_megapixels,
-            "progress": str(progress),
-            "work": str(work),
-            "target": str(target),
-        }
-        watch = _Watch(self, task.job_id, task.image_id, progress)
-        try:
-            work.mkdir()
-            return self.sandbox.run(
-                sandbox.analyze_file, request, timeout_s=self.settings.image_timeout_s, tick=watch
-            )
-        except sandbox.Died as error:
-            if error.code == "crashed" and self.stop.wait(1):
-                _wait_for_the_end()  # the signal that ends this worker went to its child as well
-            return {"code": error.code, "error": str(error)}
-        except sandbox.Stopped:
-            return {"code": "cancelled"}
-        except OSError as error:
-            code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "io"
-            return {"code": code, "error": error.strerror}
-        except Exception:
-            log.exception("image failed", extra={"job": task.job_id, "image": task.image_id})
-            return {"code": "internal", "error": "An internal error; the log of the worker has it."}
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-
-    def _threads(self, kind: str) -> int:
-        """Return the network's threads: somebody waits for a single image, give it more."""
-        count = self.settings.thread_count
-        return count * self.settings.slot_count if kind == "analysis" else count
-
-    def _end(self, job_id: str, image_id: str, answer: dict[str, Any], seconds: float) -> None:
-        row = answer.get("row")
-        values: dict[str, Any] = {"finished_at": now(), "seconds": seconds, "progress": 1.0}
-        if row:
-            values |= {"state": "succeeded", "summary": row, "error": None, "error_code": None}
-        else:
-            values |= {
-                "state": "failed",
-                "error_code": answer["code"],
-                "error": answer.get("error"),
-            }
-        this = (tasks.c.job_id == job_id) & (tasks.c.image_id == image_id)
-        query = tasks.update().where(this, tasks.c.state == "running").values(values)
-        self._retrying(lambda db: db.execute(query))
-        state = self._retrying(lambda db: db.scalar(sa.select(tasks.c.state).where(this)))
-        if row and state in (None, "cancelled"):  # or its survey deleted, in the last moment
-            folder = self.storage.result(job_id, image_id)
-            shutil.rmtree(folder, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                folder.parent.rmdir()
-        log.info(
-            "image %s", "done" if row else "failed",
-            extra={"job": job_id, "image": image_id, "code": answer.get("code"),
-                   "seconds": round(seconds, 3)},
-        )  # fmt: skip
-
-    def _retrying(self, action: Any) -> Any:
-        """Run a transaction until the database takes it: a full disk or a restart passes."""
-        while True:
-            try:
-                with self.engine.begin() as db:
-                    return action(db)
-            except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-                log.warning("database: %s; trying again", type(error.orig).__name__)
-                self._pause(1)
-
-    def _pause(self, seconds: float) -> None:
-        """Wait; once the worker is to end, wait for that: the next one starts the image again."""
-        if self.stop.wait(seconds):
-            _wait_for_the_end()
-
-    def _disk_low(self) -> bool:
-        return self.storage.free_mb() < self.settings.min_free_mb
-
-    def _wait_for_disk(self) -> None:
-        log.warning("the disk is nearly full; work waits")
-        self._pause(5)
-
     # Housekeeping -------------------------------------------------------------------------------
 
     def _reconcile(self) -> None:
@@ -389,44 +243,6 @@ class Worker:
         )  # fmt: skip
         if done:
             DBOS.delete_workflows([w.workflow_id for w in done])
-
-
-class _Watch:
-    """Called while an image is worked on: writes its progress, notices a cancel or the end."""
-
-    def __init__(self, worker: Worker, job_id: str, image_id: str, progress: Path) -> None:
-        self._worker = worker
-        self._this = (tasks.c.job_id == job_id) & (tasks.c.image_id == image_id)
-        self._progress = progress
-        self._last = 0.0
-        self._checked = time.monotonic()
-
-    def __call__(self) -> bool:
-        if time.monotonic() - self._checked < 0.5:
-            return True
-        self._checked = time.monotonic()
-        with contextlib.suppress(sa.exc.OperationalError), self._worker.engine.begin() as db:
-            state = db.scalar(sa.select(tasks.c.state).where(self._this))
-            if state != "running":
-                return False
-            share = _read_share(self._progress)
-            if share > self._last:
-                self._last = share
-                db.execute(tasks.update().where(self._this).values(progress=share))
-        return True
-
-
-def _wait_for_the_end() -> None:
-    """Hold this thread until the process ends, so that the engine sees the image as unfinished."""
-    while True:
-        time.sleep(60)
-
-
-def _read_share(path: Path) -> float:
-    try:
-        return min(max(float(path.read_text()), 0.0), 1.0)
-    except (OSError, ValueError):
-        return 0.0
 
 
 def work(settings: Settings) -> None:

@@ -1,0 +1,202 @@
+"""One image from its row to its results and back to its row, whatever happens on the way.
+
+Everything here may be cut off at any point and is then done again: by the same worker after its
+restart, or by another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine, Row
+
+from crackseg.exports.survey import report_row
+from service import inside
+from service import jobs as domain
+from service.database import FINAL, images, jobs, new_id, now, tasks
+from service.sandbox import Died, Sandbox, Stopped
+from service.settings import Settings
+from service.storage import Storage
+
+log = logging.getLogger("crackseg.worker")
+T = TypeVar("T")
+_LOOK_S = 0.5  # between two looks at the row of a running image
+_RETRY_S = 1.0
+_DISK_S = 5.0
+
+
+class Imaging:
+    """What works on images in one worker process; its threads share it."""
+
+    def __init__(
+        self, settings: Settings, storage: Storage, engine: Engine, sandbox: Sandbox,
+        stop: threading.Event,
+    ) -> None:  # fmt: skip
+        self._settings = settings
+        self._storage = storage
+        self._engine = engine
+        self._sandbox = sandbox
+        self._stop = stop
+
+    def work_on(self, job_id: str, image_id: str) -> None:
+        """Bring an image to its end, whatever that is; called again after a crash."""
+        while self.disk_low():
+            self._wait_for_disk()
+        task = self._retrying(lambda db: _begin(db, job_id, image_id))
+        if task is not None:
+            started = time.monotonic()
+            answer = self._answer(task)
+            while answer.get("code") == "disk_full":
+                self._wait_for_disk()
+                answer = self._answer(task)
+            if answer.get("code") == "crashed":
+                answer = self._answer(task)  # it may have been killed from outside: once more
+            self._end(task, answer, time.monotonic() - started)
+        self._retrying(lambda db: domain.close_if_done(db, job_id))
+
+    def disk_low(self) -> bool:
+        """Return whether work must wait for room on the disk."""
+        return self._storage.free_mb() < self._settings.min_free_mb
+
+    def _answer(self, task: Row[Any]) -> dict[str, Any]:
+        """Return the `row` of an image's results, or `code` and `error` of what went wrong."""
+        target = self._storage.result(task.job_id, task.image_id)
+        report = target / "report.json"
+        if report.is_file():  # killed between the files and the row
+            done = json.loads(report.read_text(encoding="utf-8"))
+            return {"row": report_row(done, f"images/{task.image_id}", "analyzed")}
+        if task.attempts > self._settings.attempts:
+            detail = f"It was started {self._settings.attempts} times and never came to an end."
+            return {"code": "given_up", "error": detail}
+        work = self._storage.data / "work" / new_id()
+        try:
+            work.mkdir()
+            return self._sandbox.run(
+                inside.analyze_file, self._request(task, work, target),
+                timeout_s=self._settings.image_timeout_s,
+                tick=_Watch(self._engine, task, work / "progress"),
+            )  # fmt: skip
+        except Died as error:
+            if error.code == "crashed":
+                self._pause(_RETRY_S)  # the signal that ends this worker may have gone to all
+            return {"code": error.code, "error": str(error)}
+        except Stopped:
+            return {"code": "cancelled"}
+        except OSError as error:
+            return inside.describe(error)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _request(self, task: Row[Any], work: Path, target: Path) -> dict[str, Any]:
+        settings = self._settings
+        threads = settings.thread_count
+        if task.kind == "analysis":  # somebody waits for a single image
+            threads *= settings.slot_count
+        return {
+            "path": str(self._storage.upload(task.survey_id, task.image_id)),
+            "name": task.name,
+            "options": task.options,
+            "model": settings.model,
+            "threads": threads,
+            "max_megapixels": settings.max_image_megapixels,
+            "progress": str(work / "progress"),
+            "work": str(work),
+            "target": str(target),
+        }
+
+    def _end(self, task: Row[Any], answer: dict[str, Any], seconds: float) -> None:
+        """Write what became of an image; what was cancelled meanwhile leaves nothing behind."""
+        code, row = answer.get("code"), answer.get("row")
+        state = "succeeded" if row else "cancelled" if code == "cancelled" else "failed"
+        values = {
+            "state": state, "summary": row, "error_code": code, "error": answer.get("error"),
+            "finished_at": now(), "seconds": seconds, "progress": 1.0,
+        }  # fmt: skip
+        this = domain.this_task(task.job_id, task.image_id) & (tasks.c.state == "running")
+        query = tasks.update().where(this).values(values)
+        if not self._retrying(lambda db: db.execute(query).rowcount):
+            state = "cancelled"  # or its survey was deleted
+        if state == "cancelled":
+            folder = self._storage.result(task.job_id, task.image_id)
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                folder.parent.rmdir()
+        log.info(
+            "image %s", state,
+            extra={"job": task.job_id, "image": task.image_id, "code": code,
+                   "seconds": round(seconds, 3)},
+        )  # fmt: skip
+
+    def _retrying(self, action: Callable[[Connection], T]) -> T:
+        """Run a transaction until the database takes it: a full disk or a restart passes."""
+        while True:
+            try:
+                with self._engine.begin() as db:
+                    return action(db)
+            except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+                log.warning("database: %s; trying again", type(error.orig).__name__)
+                self._pause(_RETRY_S)
+
+    def _wait_for_disk(self) -> None:
+        log.warning("the disk is nearly full; work waits")
+        self._pause(_DISK_S)
+
+    def _pause(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            wait_for_the_end()
+
+
+def wait_for_the_end() -> None:
+    """Hold this thread until the process ends: its image stays unfinished and is started again."""
+    while True:
+        time.sleep(60)
+
+
+def _begin(db: Connection, job_id: str, image_id: str) -> Row[Any] | None:
+    """Mark an image as running and return it with its job, or None when it is done."""
+    alive = domain.this_task(job_id, image_id) & ~tasks.c.state.in_(FINAL)
+    values = {"state": "running", "attempts": tasks.c.attempts + 1}
+    db.execute(tasks.update().where(alive).values(values))
+    columns = (tasks, images.c.name, images.c.survey_id, jobs.c.options, jobs.c.kind)
+    join = tasks.join(images, images.c.id == tasks.c.image_id).join(jobs)
+    return db.execute(sa.select(*columns).select_from(join).where(alive)).one_or_none()
+
+
+class _Watch:
+    """Called while an image is worked on: writes its progress, notices a cancel."""
+
+    def __init__(self, engine: Engine, task: Row[Any], progress: Path) -> None:
+        self._engine = engine
+        self._this = domain.this_task(task.job_id, task.image_id)
+        self._progress = progress
+        self._last = 0.0
+        self._looked = time.monotonic()
+
+    def __call__(self) -> bool:
+        if time.monotonic() - self._looked < _LOOK_S:
+            return True
+        self._looked = time.monotonic()
+        with contextlib.suppress(sa.exc.OperationalError), self._engine.begin() as db:
+            if db.scalar(sa.select(tasks.c.state).where(self._this)) != "running":
+                return False
+            share = _read_share(self._progress)
+            if share > self._last:
+                self._last = share
+                db.execute(tasks.update().where(self._this).values(progress=share))
+        return True
+
+
+def _read_share(path: Path) -> float:
+    try:
+        return min(max(float(path.read_text(encoding="ascii")), 0.0), 1.0)
+    except (OSError, ValueError):  # not begun, or being written
+        return 0.0

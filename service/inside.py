@@ -1,0 +1,151 @@
+"""What runs inside the sandbox: these functions touch strangers' bytes and answer plain dicts.
+
+They import late: the process that takes in uploads reads headers alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from crackseg.config import PredictOptions
+from crackseg.errors import ConfigError, CracksegError, ImageError, ScaleError
+from crackseg.inference.models import Model, load_model
+from crackseg.records import ImageInfo
+from service.schemas import Options
+
+EXPORTS = ("json", "csv", "mask", "overlay", "geojson", "page")
+PHOTO_PX = 60_000_000  # as the overlay: a JPEG that every browser opens
+
+
+def judge(path: str, name: str, max_megapixels: float) -> dict[str, Any]:
+    """Return the facts of an image's header, or ``error``: nothing is decoded."""
+    from crackseg.imagery.files import open_image
+
+    try:
+        with open_image(path, max_megapixels=max_megapixels) as image:
+            info = image.info
+    except ImageError as error:
+        code = "unsupported" if "told by content" in str(error) else "unusable"
+        return {"error": _renamed(error, path, name), "code": code}
+    return {"width_px": info.width_px, "height_px": info.height_px, "format": info.format}
+
+
+def get_ready_to_judge() -> None:
+    """Import what ``judge`` needs."""
+    import crackseg.imagery.files  # noqa: F401
+
+
+def get_ready_to_analyze(model: str) -> None:
+    """Import what ``analyze_file`` needs and read the model; a broken one fails the image later."""
+    import crackseg.exports.overlay
+    import crackseg.pipeline  # noqa: F401
+
+    with contextlib.suppress(CracksegError, OSError, MemoryError):
+        _model(model)
+
+
+def analyze_file(request: dict[str, Any]) -> dict[str, Any]:
+    """Analyze an image and put its files in place; answer the survey's row, or ``code``, ``error``.
+
+    Args:
+        request: `path`, `name`, `options`, `model`, `threads`, `max_megapixels`, `progress` (a file
+            that the share done is written to), `work` (a folder to work in), `target` (the
+            folder that appears when all is done).
+    """
+    try:
+        return {"row": _analyze(request)}
+    except ImageError as error:
+        return {"code": "image", "error": _renamed(error, request["path"], request["name"])}
+    except ScaleError as error:
+        return {"code": "scale", "error": str(error)}
+    except ConfigError as error:
+        return {"code": "option", "error": str(error)}
+    except MemoryError:
+        return {"code": "memory", "error": "It needs more memory than one image may have."}
+    except CracksegError as error:
+        return {"code": "model", "error": str(error)}
+    except OSError as error:
+        return describe(error)
+    finally:
+        shutil.rmtree(request["work"], ignore_errors=True)
+
+
+def describe(error: OSError) -> dict[str, Any]:
+    """Return the answer that an error of the disk stands for."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return {"code": "disk_full" if full else "io", "error": error.strerror or "input/output"}
+
+
+def _analyze(request: dict[str, Any]) -> dict[str, Any]:
+    from crackseg.exports import overlay
+    from crackseg.exports.survey import report_row
+    from crackseg.exports.tables import report_to_dict
+    from crackseg.imagery.files import open_image
+    from crackseg.pipeline import analyze, export
+    from service.storage import sync_tree
+
+    model = _model(request["model"])
+    options = Options.model_validate(request["options"]).to_analyze_options()
+    options = replace(
+        options, model=model.card.name, exports=EXPORTS,
+        predict=PredictOptions(threads=request["threads"]),
+        max_megapixels=request["max_megapixels"],
+    )  # fmt: skip
+    work, target = Path(request["work"]), Path(request["target"])
+    with open_image(request["path"], max_megapixels=request["max_megapixels"]) as image:
+        image.info = _named(image.info, request["name"])
+        report = analyze(image, model, options, _Progress(Path(request["progress"])))
+        report = export(report, work / "result", image, EXPORTS)
+        picture, _ = overlay.read_reduced(report, image, PHOTO_PX)
+        (work / "result" / "photo.jpg").write_bytes(overlay.to_jpeg(picture))
+    sync_tree(work / "result")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _place(work / "result", target)
+    return report_row(report_to_dict(report), f"images/{target.name}", "analyzed")
+
+
+def _place(fresh: Path, target: Path) -> None:
+    from service.storage import sync
+
+    try:
+        fresh.rename(target)
+    except OSError as error:  # a process whose worker was killed came first: its files count
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    sync(target.parent)
+
+
+@functools.lru_cache(maxsize=2)
+def _model(name_or_folder: str) -> Model:
+    return load_model(name_or_folder)
+
+
+def _named(info: ImageInfo, name: str) -> ImageInfo:
+    """Return the facts with the name it was sent under: reports show no path of the service."""
+    return replace(info, path=Path(name))
+
+
+def _renamed(error: Exception, path: str, name: str) -> str:
+    return str(error).replace(path, name).replace(Path(path).name, name)
+
+
+class _Progress:
+    """Write the share done to a file that the worker reads, a few times per second."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last = 0.0
+
+    def __call__(self, share: float) -> None:
+        moment = time.monotonic()
+        if moment - self._last > 0.2:
+            self._last = moment
+            with contextlib.suppress(OSError):  # a missed tick of a bar is no reason to fail
+                self._path.write_text(f"{share:.4f}")
