@@ -238,3 +238,35 @@ def seen_through(face: Stroke, homography: Matrix3) -> Stroke:
     course /= np.hypot(course[:, 0], course[:, 1])[:, None]
     width = np.abs(opening[:, 0] * course[:, 1] - opening[:, 1] * course[:, 0])
     return Stroke(points=points, width_px=width)
+
+
+def put_marker(
+    picture: Array, homography: Matrix3, at_mm: tuple[float, float], side_mm: float
+) -> Array:
+    """Return the photograph with an ArUco marker (DICT_4X4_50, number 7) on the face.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        homography: from (col, row, 1) to mm on the face.
+        at_mm: (x, y) of its corner with the smallest coordinates.
+        side_mm: length of its black square; a white rim of 15 % lies around it.
+    """
+    side, rim, fine = 400, 60, 4  # px of the print; drawn four times finer and averaged
+    table = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_4X4_50)
+    marker = np.full((side + 2 * rim, side + 2 * rim), 240, np.float32)
+    marker[rim:-rim, rim:-rim] = cv2.aruco.generateImageMarker(table, 7, side)
+    step = side_mm / side
+    left, top = (v + (0.5 - rim) * step for v in at_mm)  # the middle of a pixel is half a step in
+    to_mm = np.array([[step, 0, left], [0, step, top], [0, 0, 1]])
+    finer = np.array([[fine, 0, (fine - 1) / 2], [0, fine, (fine - 1) / 2], [0, 0, 1]])
+    view = finer @ np.linalg.inv(np.asarray(homography)) @ to_mm
+    size = (picture.shape[1], picture.shape[0])
+
+    def seen(print_: Array) -> Array:
+        large = cv2.warpPerspective(print_, view, (fine * size[0], fine * size[1]))
+        small = cv2.resize(large, size, interpolation=cv2.INTER_AREA)
+        blurred: Array = cv2.GaussianBlur(small, (0, 0), Look().blur_px)[..., None]
+        return blurred
+
+    share = seen(np.ones_like(marker))
+    return np.clip(picture * (1 - share) + seen(marker), 0, 255).astype(np.uint8)

@@ -7,7 +7,8 @@ A thin crack is wider in the picture than on the wall, since lens and pixels spr
 keep how much light it takes away: its width is the *integral* of darkness over that of a crack's
 interior. A wide crack shows its two edges: its width is the distance between the *half levels*.
 In between the two are blended. How dark the interior is, only a crack wide enough to show it can
-tell; a thinner one is taken to be as dark as `INTERIOR`, and the uncertainty says so.
+tell, here or along its line (``interior``); a thinner one is taken to be as dark as `INTERIOR`, and
+the uncertainty says so.
 """
 
 from __future__ import annotations

@@ -1,0 +1,53 @@
+"""How dark a crack is inside, told by the shape of its profile or not at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crackseg.metrology.interior import fit_interior
+from crackseg.metrology.phantoms import Look, draw, straight
+from crackseg.metrology.sampling import normals, read_profiles
+
+MIDDLE = np.column_stack([np.full(120, 40.3), np.arange(40, 160.0)])  # along the drawn crack
+
+
+def profiles_of(width: float, contrast: float, blur_px: float, seed: int) -> np.ndarray:
+    stroke = straight((40.3, 100.0), 0, 160, width)
+    look = Look(contrast=contrast, blur_px=blur_px)
+    picture = draw((80, 200), [stroke], look, np.random.default_rng(seed)).picture
+    shape = picture.shape[:2]
+    return read_profiles(lambda w: picture[w.slices], shape, MIDDLE, normals(MIDDLE), 16)
+
+
+@pytest.mark.parametrize("contrast", [0.4, 0.7, 0.93])
+@pytest.mark.parametrize("width", [3.0, 4.0, 6.0])
+def test_a_crack_wide_for_its_blur_shows_its_darkness(width: float, contrast: float) -> None:
+    for seed in range(5):
+        profiles = profiles_of(width, contrast, 0.7, seed)
+        found = fit_interior(profiles, np.zeros(len(profiles)), width)
+        assert found == pytest.approx(contrast, rel=0.05)
+
+
+@pytest.mark.parametrize(("width", "blur_px"), [(0.5, 0.7), (1.0, 1.0), (1.5, 1.5), (2.0, 1.5)])
+def test_a_bell_tells_nothing(width: float, blur_px: float) -> None:
+    for seed in range(10):
+        profiles = profiles_of(width, 0.6, blur_px, seed)
+        assert np.isnan(fit_interior(profiles, np.zeros(len(profiles)), width))
+
+
+def test_plain_concrete_and_short_profiles_tell_nothing(rng: np.random.Generator) -> None:
+    noise = rng.normal(150, 5, (40, 33))
+    assert np.isnan(fit_interior(noise, np.zeros(40), 3.0))
+    assert np.isnan(fit_interior(noise[:, :9], np.zeros(40), 3.0))
+
+
+@pytest.mark.parametrize("contrast", [0.5, 0.7, 0.93])
+def test_the_width_follows_the_darkness_that_is_shown(cracks_of: Any, contrast: float) -> None:
+    rng = np.random.default_rng(4)
+    look = Look(contrast=contrast, blur_px=0.8)
+    phantom = draw((120, 240), [straight((60.2, 120.4), 20, 180, 4)], look, rng)
+    mean = cracks_of(phantom.mask, phantom.picture)[0].width_mean
+    assert mean.px == pytest.approx(4, abs=0.15)
