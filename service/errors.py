@@ -117,7 +117,9 @@ def to_problem(error: Exception) -> Problem:
     if isinstance(error, HTTPException):
         phrase = HTTPStatus(error.status_code).phrase
         kind = phrase.lower().replace(" ", "-")
-        return Problem(error.status_code, kind, f"{error.detail}.", headers=error.headers)
+        return Problem(
+            error.status_code, kind, f"{error.detail.rstrip('.')}.", headers=error.headers
+        )
     for known, (status, name) in EXCEPTIONS.items():
         if isinstance(error, known):
             return _known(error, status, name)

@@ -24,6 +24,7 @@ from service.schemas import Options
 from service.storage import Received, Storage, clean_name
 
 _CHUNK = 256 * 1024
+_FIELDS = {"image", "mm_per_px", "options"}
 _GATE_TIMEOUT_S = 20.0
 
 
@@ -145,6 +146,9 @@ async def receive_submission(request: Request) -> Submission:
             image = form.get("image")
             if not isinstance(image, UploadFile):
                 raise Problem(422, "invalid-request", "The form needs a file in `image`.")
+            if len(form.multi_items()) != len(form) or not form.keys() <= _FIELDS:
+                detail = f"The form may hold {', '.join(sorted(_FIELDS))}, each once."
+                raise Problem(422, "invalid-request", detail)
             options = _options(_text(form.get("options")), _text(form.get("mm_per_px")))
             name = clean_name(image.filename or "image")
             received = await storage.receive(_chunks(image))
@@ -169,11 +173,11 @@ def _options(text: str | None, mm_per_px: str | None) -> Options:
         Problem: 422.
     """
     try:
-        values: Any = json.loads(text) if text else {}
+        values: Any = {} if text is None else json.loads(text)
         if not isinstance(values, dict):
             raise Problem(422, "invalid-request", "`options` must be a JSON object.")
-        if mm_per_px:
-            values["mm_per_px"] = mm_per_px
+        if mm_per_px is not None:
+            values["mm_per_px"] = _number(mm_per_px)
         options = Options.model_validate(values)
     except ValidationError as error:
         errors = [
@@ -186,6 +190,14 @@ def _options(text: str | None, mm_per_px: str | None) -> Options:
         raise Problem(422, "invalid-request", "`options` must be a JSON object.") from error
     options.to_analyze_options()
     return options
+
+
+def _number(text: str) -> float | str:
+    """Return a number of a query or a form; other text as it is, for the options to refuse."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def plain(options: Options) -> dict[str, Any]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import sqlalchemy as sa
 from fastapi import Request, Response
 from fastapi.responses import FileResponse
 from sqlalchemy.engine import Connection, Row
@@ -20,14 +18,15 @@ from zipstream import ZipStream
 from crackseg import __version__
 from crackseg.exports.survey import NO_RESULT, failure_row, write_survey
 from service import jobs as domain
-from service.database import FINAL, new_id, verdicts
+from service.database import FINAL, new_id
 from service.errors import Problem
+from service.inspection import verdict_rows, verdicts_csv
 from service.storage import Storage
 
 # The exported pages hold their style and pictures inside and need no script at all.
 PAGE_POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; " \
     "frame-ancestors 'none'; form-action 'none'; base-uri 'none'"  # fmt: skip
-VERDICT_COLUMNS = ("image", "image_name", "crack", "verdict", "note", "by", "updated_at")
+_RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
 SURVEY_FILES = {
     "report.json": ("survey.json", "application/json"),
     "report.csv": ("summary.csv", "text/csv; charset=utf-8"),
@@ -36,25 +35,47 @@ SURVEY_FILES = {
 
 
 def file_response(request: Request, task: Row[Any], name: str) -> Response:
-    """Return a file of an image's results, with its ETag; ranges are answered.
+    """Return a file of an image's results, with its ETag; one range is answered.
 
     Raises:
-        Problem: 409, there are no results (yet).
+        Problem: 409, there are no results (yet); 416, the file has no such range.
     """
     if task.state != "succeeded":
         raise not_ready(task.state)
     storage: Storage = request.app.state.storage
     path = storage.result(task.job_id, task.image_id) / name
-    headers = {"Content-Disposition": disposition(name, task.name, name.endswith("csv"))}
+    etag = f'"{task.job_id}-{task.finished_at}"'
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    if etag_matches(request, etag):
+        return Response(status_code=304, headers=headers)
+    _require_range(request.headers.get("range"), path.stat().st_size)
+    headers["Content-Disposition"] = disposition(name, task.name, name.endswith("csv"))
     if name.endswith(".html"):
         headers["Content-Security-Policy"] = PAGE_POLICY
-    answer = FileResponse(path, media_type=domain.ARTEFACTS[name], headers=headers)
-    answer.headers["Cache-Control"] = "private, no-cache"
-    etag = f'"{task.job_id}-{task.finished_at}"'
-    answer.headers["ETag"] = etag
-    if request.headers.get("if-none-match") == etag:
-        return Response(status_code=304, headers={"ETag": etag})
-    return answer
+    return FileResponse(path, media_type=domain.ARTEFACTS[name], headers=headers)
+
+
+def etag_matches(request: Request, etag: str) -> bool:
+    """Return whether ``If-None-Match`` names an ETag."""
+    sent = request.headers.get("if-none-match", "").split(",")
+    return etag in [tag.strip().removeprefix("W/") for tag in sent]
+
+
+def _require_range(sent: str | None, size_bytes: int) -> None:
+    """Refuse a range that is not there, as a problem; the library would answer plain text.
+
+    Raises:
+        Problem: 416.
+    """
+    if sent is None:
+        return
+    match = _RANGE.fullmatch(sent.strip())
+    first, last = match.groups() if match else ("", "")
+    good = int(first) < size_bytes and int(last or first) >= int(first) if first else bool(last)
+    if not good or not (first or int(last)):
+        headers = {"Content-Range": f"bytes */{size_bytes}"}
+        detail = f"`Range` must be bytes=FIRST-LAST within {size_bytes} bytes."
+        raise Problem(416, "range", detail, headers=headers)
 
 
 def not_ready(state: str) -> Problem:
@@ -73,7 +94,7 @@ def disposition(name: str, image_name: str, download: bool) -> str:
 
 
 def survey_rows(db: Connection, job_id: str) -> list[dict[str, Any]]:
-    """Return the rows of a survey's tables; images that are not done are marked so."""
+    """Return the rows of a survey's tables, without rejected cracks; who is not done is marked."""
     rows = []
     for task in domain.task_rows(db, job_id):
         if task.state == "succeeded":
@@ -105,6 +126,7 @@ def write_survey_files(
         "model": _model_of(db, job, storage),
         "options": job.options,
         "verdicts": said,
+        "rejected": sum(row.get("rejected", 0) for row in rows),
     }
     write_survey(rows, about, folder, gallery=True)
     (folder / "verdicts.csv").write_text(verdicts_csv(said), encoding="utf-8-sig")
@@ -139,10 +161,11 @@ def survey_file(request: Request, job: Row[Any], name: str) -> Response:
 
 
 def survey_geojson(request: Request, job: Row[Any]) -> Iterator[str]:
-    """Yield one feature collection of all images' cracks, image by image."""
+    """Yield one feature collection of all images' cracks, image by image, each with its verdict."""
     storage: Storage = request.app.state.storage
     with request.app.state.engine.connect() as db:
         done = [t for t in domain.task_rows(db, job.id) if t.state == "succeeded"]
+        said = {(v["image"], v["crack"]): v["verdict"] for v in verdict_rows(db, job.id)}
     yield '{"type":"FeatureCollection","features":['
     between = ""
     for task in done:
@@ -150,7 +173,9 @@ def survey_geojson(request: Request, job: Row[Any]) -> Iterator[str]:
         if not path.is_file():
             continue
         for feature in json.loads(path.read_text(encoding="utf-8"))["features"]:
-            feature["properties"] = {**(feature.get("properties") or {}), "image": task.name}
+            about = feature.get("properties") or {}
+            verdict = said.get((task.image_id, about.get("id")), "open")
+            feature["properties"] = {**about, "image": task.name, "verdict": verdict}
             yield between + json.dumps(feature, ensure_ascii=False, allow_nan=False)
             between = ",\n"
     yield "]}\n"
@@ -179,34 +204,3 @@ def bundle(request: Request, job: Row[Any]) -> Iterator[bytes]:
         yield from archive
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def verdict_rows(db: Connection, job_id: str) -> list[dict[str, Any]]:
-    """Return what inspectors said of the cracks of a job."""
-    names = {task.image_id: task.name for task in domain.task_rows(db, job_id)}
-    query = sa.select(verdicts).where(verdicts.c.job_id == job_id)
-    found = db.execute(query.order_by(verdicts.c.image_id, verdicts.c.crack_id)).mappings()
-    return [
-        {
-            "image": row["image_id"], "image_name": names.get(row["image_id"], ""),
-            "crack": row["crack_id"], "verdict": row["verdict"], "note": row["note"],
-            "by": row["by"], "updated_at": row["updated_at"],
-        }
-        for row in found
-    ]  # fmt: skip
-
-
-def verdicts_csv(rows: list[dict[str, Any]]) -> str:
-    """Return verdicts as a table; cells that a spreadsheet would run are made text."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(VERDICT_COLUMNS)
-    for row in rows:
-        writer.writerow([_cell(row[column]) for column in VERDICT_COLUMNS])
-    return text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
-        return f"'{value}"
-    return value

@@ -10,29 +10,28 @@ from crackseg.config import AnalyzeOptions, read_options
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 OgcStatus = Literal["accepted", "running", "successful", "failed", "dismissed"]
-_ID = "01939f6e-5a80-7c11-9e0b-3f1f2f6f7a10"
+ID = "01939f6e-5a80-7c11-9e0b-3f1f2f6f7a10"
 _TIME = "2026-11-21T10:20:30.123Z"
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+MmPerPx = Annotated[float, Field(ge=1e-4, le=1e4, allow_inf_nan=False)]
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL takes none
 Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 
 
-class Strict(BaseModel):
-    """A request body: an unknown key is an error."""
+def example(value: dict[str, Any], *, strict: bool = False) -> ConfigDict:
+    """Return a model's settings with its example; ``strict``: no key more, no text for a number."""
+    shown: dict[str, Any] = {"examples": [value]}
+    if strict:
+        return ConfigDict(extra="forbid", strict=True, json_schema_extra=shown)
+    return ConfigDict(json_schema_extra=shown)
 
-    model_config = ConfigDict(extra="forbid")
 
-
-class Options(Strict):
+class Options(BaseModel):
     """How an image is analyzed; what is left out has the default of `crackseg analyze`."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"mm_per_px": 0.8, "threshold": 0.5}]}
-    )
+    model_config = example({"mm_per_px": 0.8, "threshold": 0.5}, strict=True)
 
-    mm_per_px: Annotated[float, Field(ge=1e-4, le=1e4, allow_inf_nan=False)] | None = Field(
-        default=None, description="Size of a pixel on the structure."
-    )
+    mm_per_px: MmPerPx | None = Field(default=None, description="Size of a pixel on the structure.")
     distance_m: Positive | None = Field(default=None, description="From camera to face.")
     marker_mm: Positive | None = Field(default=None, description="Side of a marker in the picture.")
     use_metadata: bool = Field(
@@ -62,6 +61,9 @@ class Options(Strict):
         return read_options(AnalyzeOptions, nested)
 
 
+_COUNTS = {"total": 200, "queued": 186, "running": 2, "succeeded": 12, "failed": 0, "cancelled": 0}
+
+
 class Counts(BaseModel):
     """Images of a job by state."""
 
@@ -83,21 +85,17 @@ class ErrorInfo(BaseModel):
 class Analysis(BaseModel):
     """One image and what became of it."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": _ID,
-                    "status": "running",
-                    "progress": 0.4,
-                    "image": "DJI_0042.JPG",
-                    "created_at": _TIME,
-                    "finished_at": None,
-                    "error": None,
-                    "cracks": None,
-                    "links": {"self": f"/v1/analyses/{_ID}"},
-                }
-            ]
+    model_config = example(
+        {
+            "id": ID,
+            "status": "running",
+            "progress": 0.4,
+            "image": "DJI_0042.JPG",
+            "created_at": _TIME,
+            "finished_at": None,
+            "error": None,
+            "cracks": None,
+            "links": {"self": f"/v1/analyses/{ID}"},
         }
     )
 
@@ -108,38 +106,33 @@ class Analysis(BaseModel):
     created_at: str
     finished_at: str | None
     error: ErrorInfo | None
-    cracks: int | None
+    cracks: int | None = Field(description="As measured, whatever an inspector said since.")
     links: dict[str, str]
 
 
-class NewSurvey(Strict):
+class NewSurvey(BaseModel):
     """A survey to be."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"name": "North face, spring 2026"}]}
-    )
+    model_config = example({"name": "North face, spring 2026"}, strict=True)
 
     name: str = Field(min_length=1, max_length=200, pattern=NO_NUL)
+
+
+_SURVEY = {
+    "id": ID,
+    "name": "North face, spring 2026",
+    "created_at": _TIME,
+    "images": 3,
+    "size_bytes": 31457280,
+    "job": None,
+    "status": "draft",
+}
 
 
 class Survey(BaseModel):
     """A set of images that are analyzed together."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": _ID,
-                    "name": "North face, spring 2026",
-                    "created_at": _TIME,
-                    "images": 3,
-                    "size_bytes": 31457280,
-                    "job": None,
-                    "status": "draft",
-                }
-            ]
-        }
-    )
+    model_config = example(_SURVEY)
 
     id: str
     name: str
@@ -153,29 +146,28 @@ class Survey(BaseModel):
 class SurveyPage(BaseModel):
     """Some surveys, the newest first."""
 
+    model_config = example({"surveys": [_SURVEY], "next": None})
+
     surveys: list[Survey]
     next: str | None = Field(description="Cursor of the next page.")
+
+
+_IMAGE = {
+    "id": ID,
+    "name": "DJI_0042.JPG",
+    "sha256": "9f" * 32,
+    "size_bytes": 10485760,
+    "width_px": 5280,
+    "height_px": 3956,
+    "format": "JPEG",
+    "created_at": _TIME,
+}
 
 
 class Image(BaseModel):
     """An image that was taken in."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": _ID,
-                    "name": "DJI_0042.JPG",
-                    "sha256": "9f" * 32,
-                    "size_bytes": 10485760,
-                    "width_px": 5280,
-                    "height_px": 3956,
-                    "format": "JPEG",
-                    "created_at": _TIME,
-                }
-            ]
-        }
-    )
+    model_config = example(_IMAGE)
 
     id: str
     name: str
@@ -190,42 +182,34 @@ class Image(BaseModel):
 class ImagePage(BaseModel):
     """Some images, in the order they came."""
 
+    model_config = example({"images": [_IMAGE], "next": ID})
+
     images: list[Image]
     next: str | None
+
+
+_JOB = {
+    "jobID": ID,
+    "processID": "crack-segmentation",
+    "type": "process",
+    "status": "running",
+    "message": "12 of 200 images done",
+    "progress": 6,
+    "created": _TIME,
+    "started": _TIME,
+    "finished": None,
+    "updated": _TIME,
+    "survey": ID,
+    "options": {"mm_per_px": 0.8},
+    "counts": _COUNTS,
+    "links": [{"href": f"/v1/jobs/{ID}", "rel": "self"}],
+}
 
 
 class Job(BaseModel):
     """A job as OGC API - Processes 1.0 says it (statusInfo), with counts."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "jobID": _ID,
-                    "processID": "crack-segmentation",
-                    "type": "process",
-                    "status": "running",
-                    "message": "12 of 200 images done",
-                    "progress": 6,
-                    "created": _TIME,
-                    "started": _TIME,
-                    "finished": None,
-                    "updated": _TIME,
-                    "survey": _ID,
-                    "options": {"mm_per_px": 0.8},
-                    "counts": {
-                        "total": 200,
-                        "queued": 186,
-                        "running": 2,
-                        "succeeded": 12,
-                        "failed": 0,
-                        "cancelled": 0,
-                    },
-                    "links": [{"href": f"/v1/jobs/{_ID}", "rel": "self"}],
-                }
-            ]
-        }
-    )
+    model_config = example(_JOB)
 
     jobID: str
     processID: Literal["crack-segmentation"] = "crack-segmentation"
@@ -246,12 +230,28 @@ class Job(BaseModel):
 class JobPage(BaseModel):
     """Some jobs, the newest first."""
 
+    model_config = example({"jobs": [_JOB], "links": [{"href": "/v1/jobs", "rel": "self"}]})
+
     jobs: list[Job]
     links: list[dict[str, str]]
 
 
+_TASK = {
+    "image": ID,
+    "name": "DJI_0042.JPG",
+    "status": "failed",
+    "progress": 1.0,
+    "error": {"code": "image", "message": "`DJI_0042.JPG` ends early."},
+    "summary": None,
+    "finished_at": _TIME,
+    "links": {"self": f"/v1/jobs/{ID}/images/{ID}"},
+}
+
+
 class Task(BaseModel):
     """What became of one image of a job."""
+
+    model_config = example(_TASK)
 
     image: str = Field(description="The image's id.")
     name: str
@@ -266,51 +266,61 @@ class Task(BaseModel):
 class TaskPage(BaseModel):
     """Some images of a job, in the order they came."""
 
+    model_config = example({"images": [_TASK], "next": None})
+
     images: list[Task]
     next: str | None
 
 
-class NewVerdict(Strict):
+_SAID = {"verdict": "reject", "note": "formwork joint"}
+
+
+class NewVerdict(BaseModel):
     """What an inspector says of a crack."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"verdict": "reject", "note": "formwork joint"}]},
-    )
+    model_config = example(_SAID, strict=True)
 
     verdict: Literal["accept", "reject", "open"]
     note: str = Field(default="", max_length=2000, pattern=NO_NUL)
 
 
-class Verdict(NewVerdict):
+_VERDICT = {**_SAID, "image": ID, "crack": 3, "by": "4f3a2b1c0d9e", "updated_at": _TIME}
+
+
+class Verdict(BaseModel):
     """A verdict with the crack it is about."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = example(_VERDICT)
 
+    verdict: Literal["accept", "reject", "open"]
+    note: str
     image: str
     crack: int
-    by: str
+    by: str = Field(description="Id of the key that said so.")
     updated_at: str
 
 
 class Verdicts(BaseModel):
     """All verdicts of a job."""
 
+    model_config = example({"verdicts": [_VERDICT]})
+
     verdicts: list[Verdict]
+
+
+class Inputs(BaseModel):
+    """What is analyzed, and how."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    survey: str = Field(max_length=64, pattern=NO_NUL)
+    options: Options = Field(default_factory=Options)
 
 
 class Execution(BaseModel):
     """An execute request of OGC API - Processes 1.0; answers are always asynchronous."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"inputs": {"survey": _ID, "options": {"mm_per_px": 0.8}}}]}
-    )
-
-    class Inputs(Strict):
-        """What is analyzed, and how."""
-
-        survey: str = Field(max_length=64, pattern=NO_NUL)
-        options: Options = Field(default_factory=lambda: Options())
+    model_config = example({"inputs": {"survey": ID, "options": {"mm_per_px": 0.8}}})
 
     inputs: Inputs
 

@@ -13,35 +13,58 @@ from service import jobs as domain
 from service.database import FINAL, new_id
 from service.intake import Submission, plain, receive_submission
 from service.keys import Caller, reader, writer
+from service.quota import require_bytes, require_queue
 from service.results import file_response
-from service.routes.documents import RAW_IMAGE, READ, UPLOAD, WRITE, file_answer, problems
-from service.schemas import Analysis
+from service.routes.documents import (
+    RAW_IMAGE,
+    READ,
+    UPLOAD,
+    WRITE,
+    headers,
+    kept_file_answers,
+    links,
+    problems,
+)
+from service.schemas import ID, Analysis, Options
 
 router = APIRouter(prefix="/v1/analyses", tags=["analyses"])
+_OPTIONS = Options.model_json_schema()
+_MM_PER_PX = {"type": "number", "minimum": 1e-4, "maximum": 1e4}
 _FORM = {
     "schema": {
         "type": "object",
         "required": ["image"],
+        "additionalProperties": False,
         "properties": {
             "image": {"type": "string", "format": "binary"},
-            "mm_per_px": {"type": "number"},
-            "options": {"type": "string", "description": "A JSON object, see `Options`."},
+            "mm_per_px": _MM_PER_PX,
+            "options": _OPTIONS,
         },
-    }
+    },
+    "encoding": {
+        "image": {"contentType": "image/png, image/jpeg, image/tiff"},
+        "options": {"contentType": "application/json"},
+    },
 }
 _QUERY = [
     {"name": "name", "in": "query", "schema": {"type": "string"}, "description": "File name."},
-    {"name": "mm_per_px", "in": "query",
-     "schema": {"type": "number", "minimum": 1e-4, "maximum": 1e4}},
-    {"name": "options", "in": "query", "schema": {"type": "string"},
-     "description": "A JSON object, see `Options`."},
-]  # fmt: skip
-IdempotencyKey = Annotated[str | None, Header(max_length=200)]
+    {"name": "mm_per_px", "in": "query", "schema": _MM_PER_PX},
+    {"name": "options", "in": "query", "content": {"application/json": {"schema": _OPTIONS}}},
+]
+_LINKS = ("getAnalysis", "cancelAnalysis", "deleteAnalysis", "getAnalysisPage",
+          *(f"getAnalysis_{name.replace('.', '_')}" for name in domain.ARTEFACTS))  # fmt: skip
+IdempotencyKey = Annotated[
+    str | None, Header(max_length=200, description="The same key, the same answer, for a day.")
+]
 
 
 @router.post(
-    "", status_code=202, response_model=Analysis, responses=problems(*UPLOAD),
-    operation_id="createAnalysis",
+    "", status_code=202, response_model=Analysis, operation_id="createAnalysis",
+    responses={
+        **problems(*UPLOAD),
+        202: links({"analysis_id": "$response.body#/id"}, *_LINKS)
+        | headers(Location=f"/v1/analyses/{ID}", Retry_After="1"),
+    },
     openapi_extra={
         "requestBody": {
             **RAW_IMAGE, "content": {**RAW_IMAGE["content"], "multipart/form-data": _FORM}
@@ -77,7 +100,8 @@ def _create(
         with state.engine.begin() as db:
             found = domain.submit_once(db, caller.tenant, "analyses", key, digest, fresh)
             if found == fresh:
-                domain.check_quota(db, caller.tenant, state.settings, received.size_bytes)
+                require_bytes(db, caller.tenant, state.settings, received.size_bytes)
+                require_queue(db, caller.tenant, state.settings)
                 name = submission.name
                 domain.create_survey(db, caller.tenant, name, kind="analysis", survey_id=fresh)
                 domain.add_image(db, fresh, name, received, submission.judged.info, image_id=fresh)
@@ -112,8 +136,8 @@ def _analysis(db: sa.Connection, tenant: str, analysis_id: str) -> dict[str, Any
 
 
 @router.get(
-    "/{analysis_id}", response_model=Analysis, responses=problems(*READ),
-    operation_id="getAnalysis",
+    "/{analysis_id}", response_model=Analysis, operation_id="getAnalysis",
+    responses={**problems(*READ), 200: headers(Retry_After="1")},
 )  # fmt: skip
 def get_analysis(
     analysis_id: str, request: Request, response: Response,
@@ -180,7 +204,7 @@ def _add_file_route(name: str, media: str) -> None:
 
     router.add_api_route(
         f"/{{analysis_id}}/{name}", get_file, methods=["GET"], response_class=FileResponse,
-        responses={**problems(*READ, 409), 200: file_answer(media, None)},
+        responses=kept_file_answers(media),
         operation_id=f"getAnalysis_{name.replace('.', '_')}", summary=f"Get {name}",
     )  # fmt: skip
 

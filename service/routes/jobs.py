@@ -15,11 +15,22 @@ from starlette.concurrency import run_in_threadpool
 
 from service import jobs as domain
 from service import results
-from service.database import FINAL, jobs, now, verdicts
+from service.database import FINAL, jobs
+from service.descriptions import Results
 from service.errors import Problem
+from service.inspection import put_verdict as keep_verdict
+from service.inspection import verdict_rows, verdicts_csv
 from service.keys import Caller, reader, writer
-from service.routes.documents import READ, WRITE, file_answer, problems
-from service.routes.surveys import Cursor, Limit, next_cursor
+from service.routes.documents import (
+    READ,
+    WRITE,
+    file_answer,
+    headers,
+    kept_file_answers,
+    links,
+    problems,
+)
+from service.routes.surveys import JOB_LINKS, PAGED, Cursor, Limit, next_cursor
 from service.schemas import Job, JobPage, NewVerdict, OgcStatus, Task, TaskPage, Verdict, Verdicts
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -28,9 +39,17 @@ _LAST_ID = "~"
 _POLL_S = 0.5
 _COMMENT_S = 15.0
 CrackId = Annotated[int, Path(ge=1, le=10**9)]
+_POLLED = headers(ETag='"9f86d081884c7d65"', Retry_After="1")
+_IMAGE_LINKS = ("getJobImage", *(f"getImage_{name.replace('.', '_')}" for name in domain.ARTEFACTS))
 
 
-@router.get("", response_model=JobPage, responses=problems(*READ), operation_id="listJobs")
+@router.get(
+    "", response_model=JobPage, operation_id="listJobs",
+    responses={
+        **problems(*READ),
+        200: PAGED | links({"job_id": "$response.body#/jobs/0/jobID"}, *JOB_LINKS),
+    },
+)  # fmt: skip
 def list_jobs(
     request: Request, response: Response, caller: Annotated[Caller, Depends(reader)],
     status: Annotated[list[OgcStatus] | None, Query()] = None, limit: Limit = 50,
@@ -53,7 +72,9 @@ def list_jobs(
 
 @router.get(
     "/{job_id}", response_model=Job, operation_id="getJob",
-    responses={**problems(*READ), 304: {"description": "Nothing has changed."}},
+    responses={
+        **problems(*READ), 200: _POLLED, 304: {"description": "Nothing has changed.", **_POLLED}
+    },
 )  # fmt: skip
 def get_job(
     job_id: str, request: Request, response: Response,
@@ -66,7 +87,7 @@ def get_job(
         status = domain.status_info(db, job)
     etag = f'"{hashlib.sha256(json.dumps(status).encode()).hexdigest()[:32]}"'
     headers = {"ETag": etag} | ({} if job.state in FINAL else {"Retry-After": "1"})
-    if if_none_match == etag:
+    if results.etag_matches(request, etag):
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
     return status
@@ -158,8 +179,14 @@ def _event(name: str, identity: str, data: dict[str, Any]) -> str:
 
 
 @router.get(
-    "/{job_id}/images", response_model=TaskPage, responses=problems(*READ),
-    operation_id="listJobImages",
+    "/{job_id}/images", response_model=TaskPage, operation_id="listJobImages",
+    responses={
+        **problems(*READ),
+        200: PAGED | links(
+            {"job_id": "$request.path.job_id", "image_id": "$response.body#/images/0/image"},
+            *_IMAGE_LINKS, "putVerdict",
+        ),
+    },
 )  # fmt: skip
 def list_job_images(
     job_id: str, request: Request, response: Response,
@@ -194,18 +221,15 @@ def put_verdict(
     job_id: str, image_id: str, crack_id: CrackId, new: NewVerdict, request: Request,
     caller: Annotated[Caller, Depends(writer)],
 ) -> Any:  # fmt: skip
-    """Keep what an inspector says of a crack: `accept`, `reject` or `open`, with a note."""
-    row = {"job_id": job_id, "image_id": image_id, "crack_id": crack_id, "by": caller.key_id}
-    row |= {"verdict": new.verdict, "note": new.note, "updated_at": now()}
-    with request.app.state.engine.begin() as db:
+    """Keep what an inspector says of a crack: `accept`, `reject` or `open`, with a note.
+
+    Rejected cracks leave the figures of the survey; the image's own files stay as measured.
+    """
+    state = request.app.state
+    with state.engine.begin() as db:
         domain.find_job(db, caller.tenant, job_id)
         task = domain.find_task(db, job_id, image_id)
-        if not task.summary or crack_id > task.summary["cracks"]:
-            raise Problem(404, "no-such-crack", "The image has no crack of this number.")
-        this = [verdicts.c[name] == row[name] for name in ("job_id", "image_id", "crack_id")]
-        db.execute(verdicts.delete().where(*this))
-        db.execute(verdicts.insert().values(row))
-    return {**row, "image": image_id, "crack": crack_id}
+        return keep_verdict(db, state.storage, task, crack_id, new, caller.key_id)
 
 
 @router.get(
@@ -216,12 +240,12 @@ def list_verdicts(job_id: str, request: Request, caller: Annotated[Caller, Depen
     """Return all verdicts of a job."""
     with request.app.state.engine.connect() as db:
         domain.find_job(db, caller.tenant, job_id)
-        return {"verdicts": results.verdict_rows(db, job_id)}
+        return {"verdicts": verdict_rows(db, job_id)}
 
 
 @router.get(
     "/{job_id}/verdicts.csv", operation_id="getVerdictsCsv",
-    responses={**problems(*READ), 200: file_answer("text/csv", "image,crack,verdict\n")},
+    responses={**problems(*READ), 200: file_answer("text/csv")},
 )  # fmt: skip
 def get_verdicts_csv(
     job_id: str, request: Request, caller: Annotated[Caller, Depends(reader)]
@@ -229,17 +253,14 @@ def get_verdicts_csv(
     """Return all verdicts of a job as a table."""
     with request.app.state.engine.connect() as db:
         domain.find_job(db, caller.tenant, job_id)
-        text = results.verdicts_csv(results.verdict_rows(db, job_id))
+        text = verdicts_csv(verdict_rows(db, job_id))
     headers = {"Content-Disposition": 'attachment; filename="verdicts.csv"'}
     return Response(text, media_type="text/csv", headers=headers)
 
 
 @router.get(
-    "/{job_id}/results", operation_id="getResults",
-    responses={
-        **problems(*READ),
-        200: file_answer("application/json", {"report": {"href": "/v1/jobs/…/report.json"}}),
-    },
+    "/{job_id}/results", operation_id="getResults", response_model=Results,
+    responses=problems(*READ),
 )  # fmt: skip
 def get_results(job_id: str, request: Request, caller: Annotated[Caller, Depends(reader)]) -> Any:
     """Return the OGC results document: links to what the job made."""
@@ -274,7 +295,7 @@ def _finished(request: Request, caller: Caller, job_id: str) -> Any:
 
 @router.get(
     "/{job_id}/bundle.zip", response_class=StreamingResponse, operation_id="getBundle",
-    responses={**problems(*READ, 409), 200: file_answer("application/zip", None)},
+    responses={**problems(*READ, 409), 200: file_answer("application/zip")},
 )  # fmt: skip
 def get_bundle(
     job_id: str, request: Request, caller: Annotated[Caller, Depends(reader)]
@@ -290,7 +311,7 @@ def get_bundle(
     "/{job_id}/report.geojson", response_class=StreamingResponse, operation_id="getSurveyGeojson",
     responses={
         **problems(*READ, 409),
-        200: file_answer("application/geo+json", {"type": "FeatureCollection", "features": []}),
+        200: file_answer("application/geo+json"),
     },
 )  # fmt: skip
 def get_survey_geojson(
@@ -304,6 +325,8 @@ def get_survey_geojson(
 
 
 def _add_survey_route(name: str, media: str) -> None:
+    kind = "survey" if name == "report.json" else ""
+
     def get_file(
         job_id: str, request: Request, caller: Annotated[Caller, Depends(reader)]
     ) -> Response:
@@ -311,7 +334,7 @@ def _add_survey_route(name: str, media: str) -> None:
 
     router.add_api_route(
         f"/{{job_id}}/{name}", get_file, methods=["GET"], response_class=Response,
-        responses={**problems(*READ, 409), 200: file_answer(media, None)},
+        responses={**problems(*READ, 409), 200: file_answer(media, kind)},
         operation_id=f"getSurvey_{name.replace('.', '_')}", summary=f"Get the survey's {name}",
     )  # fmt: skip
 
@@ -328,7 +351,7 @@ def _add_image_route(name: str, media: str) -> None:
     router.add_api_route(
         f"/{{job_id}}/images/{{image_id}}/{name}", get_file, methods=["GET"],
         response_class=FileResponse,
-        responses={**problems(*READ, 409), 200: file_answer(media, None)},
+        responses=kept_file_answers(media),
         operation_id=f"getImage_{name.replace('.', '_')}", summary=f"Get an image's {name}",
     )  # fmt: skip
 

@@ -21,6 +21,7 @@ from service import jobs as domain
 from service import results
 from service.database import FINAL, jobs, surveys
 from service.errors import Problem, not_found
+from service.inspection import verdict_rows
 from service.keys import COOKIE, Caller, identify, verify
 from service.routes.surveys import survey_info
 
@@ -140,7 +141,7 @@ def show_survey(survey_id: str, request: Request) -> Response:
         if job is None:
             return render(request, "survey.html.j2", survey=survey, job=None)
         tasks = sorted(domain.task_rows(db, job.id), key=severity)
-        verdicts = Counter(verdict["image"] for verdict in results.verdict_rows(db, job.id))
+        verdicts = Counter(verdict["image"] for verdict in verdict_rows(db, job.id))
         values = {
             "job": domain.status_info(db, job),
             "state": job.state,
@@ -199,7 +200,7 @@ def show_image(survey_id: str, image_id: str, request: Request) -> Response:
             raise not_found("image")
         task = domain.find_task(db, job.id, image_id)
         order = [t.image_id for t in sorted(domain.task_rows(db, job.id), key=severity)]
-        said = {v["crack"]: v for v in results.verdict_rows(db, job.id) if v["image"] == image_id}
+        said = {v["crack"]: v for v in verdict_rows(db, job.id) if v["image"] == image_id}
     place = order.index(image_id)
     values: dict[str, Any] = {
         "survey": {"id": survey_id, "name": row.name},

@@ -11,14 +11,27 @@ from fastapi import APIRouter, Depends, Request, Response
 from crackseg import __version__
 from crackseg.inference.models import default_model, read_card, shipped_models
 from crackseg.records import ModelCard
-from service.database import images, now, surveys, workers
+from service.database import now, workers
+from service.descriptions import (
+    Conformance,
+    Health,
+    Landing,
+    ModelInfo,
+    ModelList,
+    Process,
+    ProcessList,
+    Quota,
+    Readiness,
+)
 from service.errors import Problem, not_found
 from service.keys import Caller, reader, watcher, writer
 from service.metrics import CONTENT_TYPE
+from service.quota import stored_bytes, waiting_images
 from service.routes.analyses import IdempotencyKey
-from service.routes.documents import READ, WRITE, file_answer, problems
-from service.routes.surveys import start_job
+from service.routes.documents import READ, WRITE, file_answer, links, problems
+from service.routes.surveys import JOB_STARTED, start_job
 from service.schemas import Execution, Job, Options
+from service.settings import MB
 
 router = APIRouter(tags=["service"])
 _WORKER_SILENCE = timedelta(seconds=60)
@@ -30,22 +43,26 @@ PROCESS = {
     "description": "Finds cracks in the images of a survey and measures them.",
     "jobControlOptions": ["async-execute", "dismiss"],
     "outputTransmission": ["reference"],
+    "links": [{"rel": "self", "href": "/v1/processes/crack-segmentation"}],
+}
+_OUTPUTS = {
+    "report.json": "application/json",
+    "report.csv": "text/csv",
+    "report.html": "text/html",
+    "report.geojson": "application/geo+json",
+    "bundle.zip": "application/zip",
 }
 
 
-@router.get(
-    "/healthz", operation_id="isAlive",
-    responses={200: file_answer("application/json", {"status": "alive"}), **problems(500)},
-)  # fmt: skip
+@router.get("/healthz", operation_id="isAlive", response_model=Health, responses=problems(500))
 async def is_alive() -> Any:
     """Say that the process answers."""
     return {"status": "alive"}
 
 
 @router.get(
-    "/readyz", operation_id="isReady",
-    responses={200: file_answer("application/json", {"status": "ready"}), **problems(500, 503)},
-)  # fmt: skip
+    "/readyz", operation_id="isReady", response_model=Readiness, responses=problems(500, 503)
+)
 def is_ready(request: Request) -> Any:
     """Say whether work is taken in and done: database, disk, model, a living worker."""
     state = request.app.state
@@ -89,12 +106,10 @@ def _model_info(card: ModelCard) -> dict[str, Any]:
     }
 
 
-_MODEL = {"name": "cdds_lite", "version": "1", "threshold": 0.5}
-
-
 @router.get(
-    "/v1/models", operation_id="listModels",
-    responses={200: file_answer("application/json", {"models": [_MODEL]}), **problems(*READ)},
+    "/v1/models", operation_id="listModels", response_model=ModelList,
+    responses={200: links({"name": "$response.body#/models/0/name"}, "getModel"),
+               **problems(*READ)},
 )  # fmt: skip
 def list_models(request: Request, caller: Annotated[Caller, Depends(reader)]) -> Any:
     """Return the model that analyzes; an operator chooses it, a request cannot."""
@@ -102,8 +117,8 @@ def list_models(request: Request, caller: Annotated[Caller, Depends(reader)]) ->
 
 
 @router.get(
-    "/v1/models/{name}", operation_id="getModel",
-    responses={200: file_answer("application/json", _MODEL), **problems(*READ)},
+    "/v1/models/{name}", operation_id="getModel", response_model=ModelInfo,
+    responses=problems(*READ),
 )  # fmt: skip
 def get_model(name: str, request: Request, caller: Annotated[Caller, Depends(reader)]) -> Any:
     """Return what a model says of itself."""
@@ -113,25 +128,23 @@ def get_model(name: str, request: Request, caller: Annotated[Caller, Depends(rea
     return _model_info(card)
 
 
-@router.get(
-    "/v1/quota", operation_id="getQuota",
-    responses={200: file_answer("application/json", {"used_mb": 12.5}), **problems(*READ)},
-)  # fmt: skip
+@router.get("/v1/quota", operation_id="getQuota", response_model=Quota, responses=problems(*READ))
 def get_quota(request: Request, caller: Annotated[Caller, Depends(reader)]) -> Any:
     """Return the limits, and how much of them is used."""
     settings = request.app.state.settings
-    mine = sa.select(surveys.c.id).where(surveys.c.tenant == caller.tenant)
-    query = sa.select(sa.func.sum(images.c.size_bytes)).where(images.c.survey_id.in_(mine))
     with request.app.state.engine.connect() as db:
-        used = int(db.scalar(query) or 0)
+        used, waiting = stored_bytes(db, caller.tenant), waiting_images(db, caller.tenant)
     limits = ("max_image_mb", "max_image_megapixels", "max_survey_images", "max_tenant_mb",
               "max_queued_images")  # fmt: skip
-    return {"used_mb": used / 1024**2, **{name: getattr(settings, name) for name in limits}}
+    return {
+        "used_mb": used / MB, "queued_images": waiting,
+        **{name: getattr(settings, name) for name in limits},
+    }  # fmt: skip
 
 
 @router.get(
     "/metrics", operation_id="getMetrics", response_class=Response,
-    responses={200: file_answer("text/plain", None), **problems(401, 403, 500, 503)},
+    responses={200: file_answer("text/plain"), **problems(401, 403, 500, 503)},
 )  # fmt: skip
 def get_metrics(request: Request, caller: Annotated[Caller, Depends(watcher)]) -> Response:
     """Return the figures of this process and of all jobs, for Prometheus."""
@@ -139,10 +152,7 @@ def get_metrics(request: Request, caller: Annotated[Caller, Depends(watcher)]) -
     return Response(state.metrics.render(state.engine, state.storage), media_type=CONTENT_TYPE)
 
 
-@router.get(
-    "/v1", operation_id="getLandingPage",
-    responses={200: file_answer("application/json", {"title": "crackseg", "links": []})},
-)  # fmt: skip
+@router.get("/v1", operation_id="getLandingPage", response_model=Landing, responses=problems(500))
 async def get_landing_page() -> Any:
     """Lead to everything else."""
     rels = {
@@ -156,8 +166,8 @@ async def get_landing_page() -> Any:
 
 
 @router.get(
-    "/v1/conformance", operation_id="getConformance",
-    responses={200: file_answer("application/json", {"conformsTo": [f"{_OGC}/core"]})},
+    "/v1/conformance", operation_id="getConformance", response_model=Conformance,
+    responses=problems(500),
 )  # fmt: skip
 async def get_conformance() -> Any:
     """Say what of OGC API - Processes 1.0 is kept."""
@@ -166,18 +176,18 @@ async def get_conformance() -> Any:
 
 
 @router.get(
-    "/v1/processes", operation_id="listProcesses",
-    responses={200: file_answer("application/json", {"processes": [PROCESS], "links": []})},
+    "/v1/processes", operation_id="listProcesses", response_model=ProcessList,
+    responses={200: links({"process_id": "$response.body#/processes/0/id"}, "getProcess",
+                          "execute"), **problems(500)},
 )  # fmt: skip
 async def list_processes() -> Any:
     """List the one process."""
-    link = {"rel": "self", "href": "/v1/processes/crack-segmentation"}
-    return {"processes": [{**PROCESS, "links": [link]}], "links": []}
+    return {"processes": [PROCESS], "links": []}
 
 
 @router.get(
-    "/v1/processes/{process_id}", operation_id="getProcess",
-    responses={200: file_answer("application/json", PROCESS), **problems(400, 404, 422, 500)},
+    "/v1/processes/{process_id}", operation_id="getProcess", response_model=Process,
+    responses=problems(400, 404, 422, 500),
 )  # fmt: skip
 async def get_process(process_id: str) -> Any:
     """Describe the process: what goes in and what comes out."""
@@ -186,11 +196,11 @@ async def get_process(process_id: str) -> Any:
         "survey": {"title": "Id of a survey", "schema": {"type": "string"}},
         "options": {"title": "Options", "minOccurs": 0, "schema": Options.model_json_schema()},
     }
-    outputs = {
+    outputs: dict[str, Any] = {
         name: {"title": name, "schema": {"type": "string", "contentMediaType": media}}
-        for name, media in (("report.json", "application/json"), ("report.csv", "text/csv"),
-                            ("report.geojson", "application/geo+json"))
-    }  # fmt: skip
+        for name, media in _OUTPUTS.items()
+    }
+    outputs["images"] = {"title": "Links of each image", "schema": {"type": "array"}}
     return {**PROCESS, "inputs": inputs, "outputs": outputs}
 
 
@@ -201,7 +211,7 @@ def _require_process(process_id: str) -> None:
 
 @router.post(
     "/v1/processes/{process_id}/execution", status_code=201, response_model=Job,
-    responses=problems(*WRITE, 429, 507), operation_id="execute",
+    responses={201: JOB_STARTED, **problems(*WRITE, 429, 507)}, operation_id="execute",
 )  # fmt: skip
 def execute(
     process_id: str, execution: Execution, request: Request, response: Response,

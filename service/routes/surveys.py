@@ -14,20 +14,43 @@ from service.database import images, jobs, new_id, surveys
 from service.errors import Problem
 from service.intake import Judged, content_length, judge, plain, receive_body
 from service.keys import Caller, reader, writer
+from service.quota import require_bytes, require_place, require_queue
 from service.routes.analyses import IdempotencyKey
-from service.routes.documents import RAW_IMAGE, READ, UPLOAD, WRITE, problems
-from service.schemas import Image, ImagePage, Job, NewSurvey, Options, Survey, SurveyPage
+from service.routes.documents import RAW_IMAGE, READ, UPLOAD, WRITE, headers, links, problems
+from service.schemas import (
+    ID,
+    Image,
+    ImagePage,
+    Job,
+    NewSurvey,
+    Options,
+    Survey,
+    SurveyPage,
+)
 from service.storage import clean_name
 
 router = APIRouter(prefix="/v1/surveys", tags=["surveys"])
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str, Query(max_length=64, description="`next` of the page before.")]
 _LAST_ID = "~"  # sorts after every id
+_SURVEY_LINKS = ("getSurvey", "deleteSurvey", "listImages", "putImage", "deleteImage",
+                 "executeSurvey")  # fmt: skip
+JOB_LINKS = ("getJob", "dismissJob", "retryJob", "watchJob", "listJobImages", "listVerdicts",
+              "getVerdictsCsv", "getResults", "getSurvey_report_json", "getSurvey_report_csv",
+              "getSurvey_report_html", "getSurveyGeojson", "getBundle")  # fmt: skip
+JOB_STARTED = links({"job_id": "$response.body#/jobID"}, *JOB_LINKS) | headers(
+    Location=f"/v1/jobs/{ID}", Preference_Applied="respond-async"
+)
+PAGED = headers(Link='</v1/surveys?cursor=…>; rel="next"')
 
 
 @router.post(
-    "", status_code=201, response_model=Survey, responses=problems(*WRITE),
-    operation_id="createSurvey",
+    "", status_code=201, response_model=Survey, operation_id="createSurvey",
+    responses={
+        **problems(*WRITE),
+        201: links({"survey_id": "$response.body#/id"}, *_SURVEY_LINKS)
+        | headers(Location=f"/v1/surveys/{ID}"),
+    },
 )  # fmt: skip
 def create_survey(
     new: NewSurvey, request: Request, response: Response,
@@ -65,7 +88,13 @@ def survey_info(db: Connection, row: Row[Any]) -> dict[str, Any]:
     }
 
 
-@router.get("", response_model=SurveyPage, responses=problems(*READ), operation_id="listSurveys")
+@router.get(
+    "", response_model=SurveyPage, operation_id="listSurveys",
+    responses={
+        **problems(*READ),
+        200: PAGED | links({"survey_id": "$response.body#/surveys/0/id"}, *_SURVEY_LINKS),
+    },
+)  # fmt: skip
 def list_surveys(
     request: Request, response: Response, caller: Annotated[Caller, Depends(reader)],
     limit: Limit = 50, cursor: Cursor = "",
@@ -121,8 +150,14 @@ def delete_survey(
 
 
 @router.get(
-    "/{survey_id}/images", response_model=ImagePage, responses=problems(*READ),
-    operation_id="listImages",
+    "/{survey_id}/images", response_model=ImagePage, operation_id="listImages",
+    responses={
+        **problems(*READ),
+        200: PAGED | links(
+            {"survey_id": "$request.path.survey_id", "name": "$response.body#/images/0/name"},
+            "putImage", "deleteImage",
+        ),
+    },
 )  # fmt: skip
 def list_images(
     survey_id: str, request: Request, response: Response,
@@ -175,21 +210,17 @@ def require_draft(request: Request, tenant: str, survey_id: str) -> None:
     Raises:
         Problem: 404, 413.
     """
-    settings = request.app.state.settings
     with request.app.state.engine.connect() as db:
         domain.find_survey(db, tenant, survey_id)
-        count = db.scalar(
-            sa.select(sa.func.count()).select_from(images).where(images.c.survey_id == survey_id)
-        )
-    if int(count or 0) >= settings.max_survey_images:
-        detail = f"A survey may have at most {settings.max_survey_images} images."
-        raise Problem(413, "quota-exceeded", detail)
+        require_place(db, survey_id, request.app.state.settings)
 
 
 def keep_image(
-    request: Request, tenant: str, survey_id: str, name: str, judged: Judged
+    request: Request, tenant: str, survey_id: str, name: str, judged: Judged, announced: int = 0
 ) -> tuple[Row[Any], bool]:
     """Put a judged image into a survey; return its row and whether it is new.
+
+    ``announced`` are its bytes that the tenant's quota counts already.
 
     Raises:
         Problem: 404, 409, 413, 429.
@@ -198,9 +229,9 @@ def keep_image(
     try:
         with state.engine.begin() as db:
             domain.find_survey(db, tenant, survey_id)
-            domain.check_quota(db, tenant, state.settings, received.size_bytes)
             row, fresh = domain.add_image(db, survey_id, name, received, judged.info)
             if fresh:
+                require_bytes(db, tenant, state.settings, -announced)
                 state.storage.keep(received.path, survey_id, row.id)
         return row, fresh
     finally:
@@ -231,7 +262,7 @@ def delete_image(
 
 @router.post(
     "/{survey_id}/execution", status_code=201, response_model=Job,
-    responses=problems(*WRITE, 429, 507), operation_id="executeSurvey",
+    responses={201: JOB_STARTED, **problems(*WRITE, 429, 507)}, operation_id="executeSurvey",
 )  # fmt: skip
 def execute_survey(
     survey_id: str, options: Options, request: Request, response: Response,
@@ -259,7 +290,7 @@ def start_job(
         digest = domain.fingerprint(survey_id, given)
         found = domain.submit_once(db, caller.tenant, "jobs", key, digest, fresh)
         if found == fresh:
-            domain.check_quota(db, caller.tenant, state.settings, 0)
+            require_queue(db, caller.tenant, state.settings)
             domain.create_job(db, caller.tenant, survey_id, given, kind="survey", job_id=fresh)
         status = domain.status_info(db, domain.find_job(db, caller.tenant, found))
     response.headers["Location"] = f"/v1/jobs/{found}"

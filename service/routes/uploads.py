@@ -10,8 +10,12 @@ import base64
 import binascii
 import hashlib
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -24,28 +28,40 @@ from service.database import new_id, now, uploads
 from service.errors import Problem, not_found
 from service.intake import content_length, judge
 from service.keys import Caller, writer
-from service.routes.documents import UPLOAD, WRITE, problems
+from service.quota import require_bytes
+from service.routes.documents import UPLOAD, WRITE, headers, problems
 from service.routes.surveys import keep_image, require_draft
+from service.schemas import ID
 from service.settings import MB
 from service.storage import Received, clean_name, too_large
 
 router = APIRouter(prefix="/v1/uploads", tags=["resumable uploads"])
 _TUS = {"Tus-Resumable": "1.0.0", "Cache-Control": "no-store"}
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 _CAN = {"Tus-Version": "1.0.0", "Tus-Extension": "creation,expiration,termination"}
 _HEADERS = [
-    {"name": "Tus-Resumable", "in": "header", "schema": {"type": "string"},
-     "description": "1.0.0; 412 without it."},
+    {"name": "Tus-Resumable", "in": "header", "required": True, "schema": {"const": "1.0.0"},
+     "description": "412 without it."},
 ]  # fmt: skip
 _CREATE = [
     *_HEADERS,
-    {"name": "Upload-Length", "in": "header", "required": True, "schema": {"type": "integer"}},
-    {"name": "Upload-Metadata", "in": "header", "required": True, "schema": {"type": "string"},
-     "description": "`survey`, `filename` and, if wanted, `sha256`, each in Base64."},
+    {"name": "Upload-Length", "in": "header", "required": True,
+     "schema": {"type": "integer", "minimum": 1}, "description": "In bytes, see `/v1/quota`."},
+    {"name": "Upload-Metadata", "in": "header", "required": True,
+     "schema": {"type": "string", "format": "tus-metadata"},
+     "description": "`survey`, `filename` and, if wanted, `sha256` in hex, each in Base64."},
 ]  # fmt: skip
 _PATCH = [
     *_HEADERS,
-    {"name": "Upload-Offset", "in": "header", "required": True, "schema": {"type": "integer"}},
-]
+    {"name": "Upload-Offset", "in": "header", "required": True,
+     "schema": {"type": "integer", "minimum": 0}},
+]  # fmt: skip
+_OFFSET = headers(Upload_Offset="1048576", Upload_Expires="Mon, 23 Nov 2026 10:20:30 GMT")
+
+
+def _bare(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return answers without a body, as those to HEAD are."""
+    return {status: {"description": HTTPStatus(status).phrase} for status in statuses}
 
 
 def speaks_tus(request: Request) -> None:
@@ -58,7 +74,10 @@ def speaks_tus(request: Request) -> None:
         raise Problem(412, "tus-version", "This service speaks tus 1.0.0.", headers=_CAN)
 
 
-@router.options("", status_code=204, operation_id="describeUploads")
+@router.options(
+    "", status_code=204, operation_id="describeUploads",
+    responses={204: headers(Tus_Version="1.0.0", Tus_Max_Size="536870912"), **problems(500)},
+)  # fmt: skip
 def describe(request: Request) -> Response:
     """Say what of tus this service can do."""
     limit = str(request.app.state.settings.max_image_mb * MB)
@@ -66,7 +85,8 @@ def describe(request: Request) -> Response:
 
 
 @router.post(
-    "", status_code=201, responses=problems(*UPLOAD, 412), operation_id="createUpload",
+    "", status_code=201, response_class=Response, operation_id="createUpload",
+    responses={**problems(*UPLOAD, 412), 201: headers(Location=f"/v1/uploads/{ID}")},
     openapi_extra={"parameters": _CREATE},
 )  # fmt: skip
 def create(request: Request, caller: Annotated[Caller, Depends(writer)]) -> Response:
@@ -74,11 +94,15 @@ def create(request: Request, caller: Annotated[Caller, Depends(writer)]) -> Resp
     speaks_tus(request)
     state, settings = request.app.state, request.app.state.settings
     size = _number(request, "upload-length")
+    if not size:
+        raise Problem(422, "image-unusable", "`Upload-Length` must be 1 or more.")
     if size > settings.max_image_mb * MB:
         raise too_large(settings)
     given = _metadata(request.headers.get("upload-metadata", ""))
     if "survey" not in given or "filename" not in given:
         raise Problem(422, "invalid-request", "`Upload-Metadata` needs survey and filename.")
+    if not _SHA256.fullmatch(given.get("sha256", "0" * 64)):
+        raise Problem(422, "invalid-request", "`sha256` must be 64 hexadecimal digits.")
     require_draft(request, caller.tenant, given["survey"])
     state.storage.require_room(size)
     upload_id = new_id()
@@ -87,29 +111,40 @@ def create(request: Request, caller: Annotated[Caller, Depends(writer)]) -> Resp
         "name": clean_name(given["filename"]), "sha256": given.get("sha256"),
         "size_bytes": size, "created_at": now(),
     }  # fmt: skip
-    state.storage.part(upload_id).touch()
     with state.engine.begin() as db:
+        require_bytes(db, caller.tenant, settings, size)
         db.execute(uploads.insert().values(row))
-    headers = {**_TUS, **_expiry(request), "Location": f"/v1/uploads/{upload_id}"}
-    return Response(status_code=201, headers=headers)
+        state.storage.part(upload_id).touch()  # before the row can be seen
+    told = {**_TUS, **_expiry(request), "Location": f"/v1/uploads/{upload_id}"}
+    return Response(status_code=201, headers=told)
 
 
 @router.head(
-    "/{upload_id}", responses=problems(400, 401, 403, 404, 412, 422, 500, 503),
-    operation_id="headUpload", openapi_extra={"parameters": _HEADERS},
+    "/{upload_id}", operation_id="headUpload", openapi_extra={"parameters": _HEADERS},
+    responses=_bare(400, 401, 403, 404, 409, 412, 413, 415, 422, 500, 503, 507),
+    response_class=Response,
 )  # fmt: skip
-def head(upload_id: str, request: Request, caller: Annotated[Caller, Depends(writer)]) -> Response:
-    """Say how many bytes have arrived."""
+async def head(
+    upload_id: str, request: Request, caller: Annotated[Caller, Depends(writer)]
+) -> Response:
+    """Say how many bytes have arrived.
+
+    Were they all there when the service died, the image joins its survey now: a client that is
+    told the whole length goes away content.
+    """
     speaks_tus(request)
-    row = _find(request, caller, upload_id)
-    headers = {**_TUS, "Upload-Length": str(row.size_bytes)}
-    headers["Upload-Offset"] = str(_offset(request, upload_id))
-    return Response(status_code=200, headers=headers)
+    row = await run_in_threadpool(_find, request, caller, upload_id)
+    offset = _offset(request, upload_id)
+    if offset == row.size_bytes and upload_id not in request.app.state.busy_uploads:
+        with _alone(request, upload_id):
+            await _complete(request, caller, row)
+    told = {**_TUS, "Upload-Length": str(row.size_bytes), "Upload-Offset": str(offset)}
+    return Response(status_code=200, headers=told)
 
 
 @router.patch(
-    "/{upload_id}", status_code=204, responses=problems(*UPLOAD, 412),
-    operation_id="patchUpload",
+    "/{upload_id}", status_code=204, responses={204: _OFFSET, **problems(*UPLOAD, 412)},
+    operation_id="patchUpload", response_class=Response,
     openapi_extra={
         "parameters": _PATCH,
         "requestBody": {"content": {"application/offset+octet-stream": {
@@ -126,18 +161,29 @@ async def patch(
         detail = "`Content-Type` must be application/offset+octet-stream."
         raise Problem(415, "unsupported-format", detail)
     row = await run_in_threadpool(_find, request, caller, upload_id)
+    with _alone(request, upload_id):
+        offset = await _append(request, row)
+        if offset == row.size_bytes:
+            await _complete(request, caller, row)
+    told = {**_TUS, **_expiry(request), "Upload-Offset": str(offset)}
+    return Response(status_code=204, headers=told)
+
+
+@contextmanager
+def _alone(request: Request, upload_id: str) -> Iterator[None]:
+    """Let one request at a time work on an upload.
+
+    Raises:
+        Problem: 409.
+    """
     busy: set[str] = request.app.state.busy_uploads
     if upload_id in busy:
         raise Problem(409, "upload-busy", "Another request sends to this upload.")
     busy.add(upload_id)
     try:
-        offset = await _append(request, row)
-        if offset == row.size_bytes:
-            await _complete(request, caller, row)
+        yield
     finally:
         busy.discard(upload_id)
-    headers = {**_TUS, **_expiry(request), "Upload-Offset": str(offset)}
-    return Response(status_code=204, headers=headers)
 
 
 async def _append(request: Request, row: Row[Any]) -> int:
@@ -172,7 +218,9 @@ async def _complete(request: Request, caller: Caller, row: Row[Any]) -> None:
         if row.sha256 and received.sha256 != row.sha256.lower():
             raise Problem(422, "digest-differs", "The bytes do not have the digest that was sent.")
         judged = await judge(request, received, row.name)
-        await run_in_threadpool(keep_image, request, caller.tenant, row.survey_id, row.name, judged)
+        await run_in_threadpool(
+            keep_image, request, caller.tenant, row.survey_id, row.name, judged, row.size_bytes
+        )
     finally:
         await run_in_threadpool(_forget, request, row.id)
 

@@ -1,0 +1,103 @@
+"""What inspectors say of cracks, and the figures of an image without the cracks they reject.
+
+An image's own files stay as measured. Its row of the survey, from which the pages, totals and
+tables are made, is written anew with each verdict: rejected cracks are left out and counted in
+``rejected``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from crackseg.exports.survey import report_row
+from service import jobs as domain
+from service.database import now, tasks, verdicts
+from service.errors import Problem
+from service.schemas import NewVerdict
+from service.storage import Storage
+
+COLUMNS = ("image", "image_name", "crack", "verdict", "note", "by", "updated_at")
+_SUMS = ("length_px", "length_mm", "area_px2", "area_mm2")
+
+
+def put_verdict(
+    db: Connection, storage: Storage, task: Row[Any], crack_id: int, new: NewVerdict, by: str
+) -> dict[str, Any]:
+    """Keep a verdict, bring the image's row up to date and return what was kept.
+
+    Raises:
+        Problem: 404, the image has no such crack; 409, it has no results.
+    """
+    this = (tasks.c.job_id == task.job_id) & (tasks.c.image_id == task.image_id)
+    state = db.scalar(sa.select(tasks.c.state).where(this).with_for_update())  # one at a time
+    if state != "succeeded":
+        raise Problem(409, "result-not-ready", "The image has no results to judge.")
+    path = storage.result(task.job_id, task.image_id) / "report.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    if crack_id not in {crack["id"] for crack in report["cracks"]}:
+        raise Problem(404, "no-such-crack", "The image has no crack of this number.")
+    row = {"job_id": task.job_id, "image_id": task.image_id, "crack_id": crack_id, "by": by}
+    row |= {"verdict": new.verdict, "note": new.note, "updated_at": now()}
+    same = [verdicts.c[name] == row[name] for name in ("job_id", "image_id", "crack_id")]
+    db.execute(verdicts.delete().where(*same))
+    db.execute(verdicts.insert().values(row))
+    mine = (verdicts.c.job_id == task.job_id) & (verdicts.c.image_id == task.image_id)
+    said = sa.select(verdicts.c.crack_id).where(mine, verdicts.c.verdict == "reject")
+    summary = judged_row(report, task.summary, set(db.scalars(said)))
+    db.execute(tasks.update().where(this).values(summary=summary))
+    return {**row, "image": task.image_id, "crack": crack_id}
+
+
+def judged_row(
+    report: Mapping[str, Any], row: Mapping[str, Any], rejected: set[int]
+) -> dict[str, Any]:
+    """Return an image's row of the survey without the cracks that were rejected."""
+    kept = [crack for crack in report["cracks"] if crack["id"] not in rejected]
+    totals = dict(report["totals"])
+    for name in _SUMS:
+        if totals[name] is not None:
+            totals[name] = sum(crack[name] or 0.0 for crack in kept)
+    totals["cracks"] = len(kept)
+    if totals["analyzed_mm2"]:
+        totals["density_m_per_m2"] = 1000 * totals["length_mm"] / totals["analyzed_mm2"]
+    judged = {**report, "cracks": kept, "totals": totals}
+    fresh = report_row(judged, row["folder"], row["status"])
+    return {**fresh, "rejected": len(report["cracks"]) - len(kept)}
+
+
+def verdict_rows(db: Connection, job_id: str) -> list[dict[str, Any]]:
+    """Return what inspectors said of the cracks of a job."""
+    names = {task.image_id: task.name for task in domain.task_rows(db, job_id)}
+    query = sa.select(verdicts).where(verdicts.c.job_id == job_id)
+    found = db.execute(query.order_by(verdicts.c.image_id, verdicts.c.crack_id)).mappings()
+    return [
+        {
+            "image": row["image_id"], "image_name": names.get(row["image_id"], ""),
+            "crack": row["crack_id"], "verdict": row["verdict"], "note": row["note"],
+            "by": row["by"], "updated_at": row["updated_at"],
+        }
+        for row in found
+    ]  # fmt: skip
+
+
+def verdicts_csv(rows: list[dict[str, Any]]) -> str:
+    """Return verdicts as a table; cells that a spreadsheet would run are made text."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for row in rows:
+        writer.writerow([_cell(row[column]) for column in COLUMNS])
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+        return f"'{value}"
+    return value
