@@ -8,10 +8,11 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,6 +22,7 @@ from service.database import open_database
 from service.metrics import Metrics
 from service.routes import analyses, jobs, pages, surveys, uploads
 from service.routes import service as about
+from service.routes.documents import describe
 from service.sandbox import Sandbox
 from service.settings import MB, Settings
 from service.storage import Storage, too_large
@@ -68,7 +70,8 @@ def create_app(settings: Settings) -> FastAPI:
     errors.install(app, pages.show_problem)
     for router in (analyses, surveys, jobs, uploads, about, pages):
         app.include_router(router.router)
-    app.mount("/static", StaticFiles(directory=HERE / "pages" / "static"), name="static")
+    app.openapi = partial(describe, app)  # type: ignore[method-assign]
+    app.mount("/static", Assets(directory=HERE / "pages" / "static"), name="static")
     app.add_middleware(Envelope, app=app)
     return app
 
@@ -83,6 +86,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.draining = True
     app.state.gate.close()
     app.state.engine.dispose()
+
+
+class Assets(StaticFiles):
+    """Scripts and styles, always whole: the library refuses a wrong range in plain text."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Return a file."""
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        return await super().get_response(path, {**scope, "headers": headers})
 
 
 class Envelope:

@@ -6,6 +6,8 @@ import json
 from importlib.resources import files
 from typing import Any
 
+from fastapi import FastAPI
+
 from service.errors import problem_type
 from service.schemas import ID, ProblemBody
 
@@ -27,6 +29,7 @@ _EXAMPLES = {
     503: ("not-ready", "No worker was seen for 60 s."),
     507: ("disk-low", "The disk of the service is nearly full; try later."),
 }
+_PROBLEM = "#/components/schemas/ProblemBody"
 READ = (400, 401, 403, 404, 422, 500, 503)
 WRITE = (400, 401, 403, 404, 409, 413, 422, 500, 503)
 UPLOAD = (*WRITE, 408, 415, 429, 507)
@@ -93,6 +96,14 @@ _SAME = {"description": "The file that `If-None-Match` names."}
 _PART = "The part that `Range` names."
 
 
+def describe(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document of an application, with the schema that all problems share."""
+    if app.openapi_schema is None:
+        schemas = FastAPI.openapi(app)["components"]["schemas"]
+        schemas["ProblemBody"] = ProblemBody.model_json_schema()
+    return FastAPI.openapi(app)
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the ``responses`` of a route for the problems it may answer."""
     return {status: _problem(status) for status in sorted(set(statuses))}
@@ -107,8 +118,7 @@ def _problem(status: int) -> dict[str, Any]:
         "detail": detail,
         "request_id": ID,
     }
-    content = {"application/problem+json": {"schema": ProblemBody.model_json_schema(),
-                                            "example": example}}  # fmt: skip
+    content = {"application/problem+json": {"schema": {"$ref": _PROBLEM}, "example": example}}
     return {"description": example["title"], "content": content}
 
 
