@@ -36,6 +36,7 @@ SOURCES = {
 FLAGS = {
     "touches_border": "leaves the picture",
     "width_from_mask": "width from the mask alone",
+    "not_dark": "no dark line in the photograph",
     "bridged": "crosses gaps",
 }
 

@@ -24,7 +24,8 @@ from crackseg.records import Gps, Notice
 
 MAX_BYTES = 4_000_000  # of EXIF or XMP; cameras write below 64 kB, panoramas some hundred kB
 
-_PARSE_ERRORS = (
+# What parsers raise on damaged bytes: Pillow's and the XML reader's are of all these kinds.
+PARSE_ERRORS = (
     ArithmeticError,
     AttributeError,
     EOFError,
@@ -93,7 +94,7 @@ def pillow_tags(exif: bytes | None) -> tuple[dict[str, Any], list[Notice]]:
             for pointer, names in ((0x8769, ExifTags.TAGS), (0x8825, ExifTags.GPSTAGS)):
                 ifd = block.get_ifd(pointer)
                 tags |= {names.get(key, str(key)): value for key, value in ifd.items()}
-    except _PARSE_ERRORS as error:
+    except PARSE_ERRORS as error:
         return tags, [_notice("damaged_exif", f"EXIF is damaged: {_short(error)}")]
     if caught:
         return tags, [_notice("damaged_exif", f"EXIF is damaged: {_short(caught[0].message)}")]
@@ -177,7 +178,7 @@ def _number(value: Any) -> float | None:
         if isinstance(value, tuple | list):
             value = value[0] / value[1] if len(value) == 2 else value[0]
         number = float(value)  # takes "+12.5", rationals, ints
-    except _PARSE_ERRORS:
+    except PARSE_ERRORS:
         return None
     return number if math.isfinite(number) else None
 

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import struct
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from crackseg.errors import ImageError
-from crackseg.imagery.metadata import Facts
+from crackseg.imagery.metadata import PARSE_ERRORS, Facts
 from crackseg.records import Array, Notice, Window
 
 Pixels = tuple[Array, Array | None]  # (h, w, 3) uint8 RGB, (h, w) bool or None = all count
 
 # What decoders raise on damaged bytes; a fuzzed file must end here and nowhere else.
-DECODE_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
+DECODE_ERRORS = (*PARSE_ERRORS, AssertionError, zlib.error)
 # Photographs need about 1 bit per pixel or more (ratio <= 30), flat ones reach 250; deflate ends
 # near 1030. Small pictures are let through: they cannot hurt.
 MAX_RATIO = 400.0
