@@ -31,7 +31,7 @@ log = logging.getLogger("crackseg.worker")
 T = TypeVar("T")
 _LOOK_S = 0.5  # between two looks at the row of a running image
 _RETRY_S = 1.0
-_DISK_S = 5.0
+DISK_S = 5.0  # between two looks at a full disk
 
 
 class Imaging:
@@ -148,7 +148,7 @@ class Imaging:
 
     def _wait_for_disk(self) -> None:
         log.warning("the disk is nearly full; work waits")
-        self._pause(_DISK_S)
+        self._pause(DISK_S)
 
     def _pause(self, seconds: float) -> None:
         if self._stop.wait(seconds):

@@ -84,11 +84,11 @@ class Storage:
         for job_id in job_ids:
             shutil.rmtree(self.data / "results" / job_id, ignore_errors=True)
 
-    def sweep(self, older_than_s: float, keep: set[str]) -> None:
+    def sweep(self, older_than_s: float) -> None:
         """Delete parts and works that nobody has touched for long."""
         for folder in ("parts", "work"):
             for path in (self.data / folder).iterdir():
-                if path.name in keep or time.time() - path.stat().st_mtime < older_than_s:
+                if time.time() - path.stat().st_mtime < older_than_s:
                     continue
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)

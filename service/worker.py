@@ -25,8 +25,8 @@ from dbos import DBOS, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflo
 
 from service import inside
 from service import jobs as domain
-from service.database import FINAL, jobs, now, open_database, submissions, tasks, workers
-from service.imaging import Imaging, wait_for_the_end
+from service.database import FINAL, jobs, now, open_database, submissions, tasks, uploads, workers
+from service.imaging import DISK_S, Imaging, wait_for_the_end
 from service.lease import Lease
 from service.logs import set_up_logging
 from service.sandbox import Sandbox
@@ -146,7 +146,9 @@ class Worker:
         """Enqueue the images of queued jobs; the same image twice is one workflow."""
         with self.engine.connect() as db:
             waiting = db.execute(sa.select(jobs).where(jobs.c.state == "queued")).all()
-        if not waiting or self.imaging.disk_low():
+        if waiting and self.imaging.disk_low():
+            log.warning("the disk is nearly full; %d jobs wait", len(waiting))
+            self.stop.wait(DISK_S)
             return
         for job in waiting:
             with self.engine.connect() as db:
@@ -154,6 +156,8 @@ class Worker:
                 todo = db.scalars(sa.select(tasks.c.image_id).where(mine)).all()
             priority = 1 if job.kind == "analysis" else 10
             for image_id in todo:
+                if self.stop.is_set():
+                    return
                 name = f"{job.id}:{image_id}:{job.round}"
                 with SetWorkflowID(name), SetEnqueueOptions(priority=priority):
                     DBOS.enqueue_workflow(QUEUE, self._image, job.id, image_id, job.round)
@@ -228,10 +232,14 @@ class Worker:
     def _maintain(self) -> None:
         """Delete what is past its time."""
         settings = self.settings
-        self.storage.sweep(settings.keep_uploads_h * 3600, keep=set())
+        self.storage.sweep(settings.keep_uploads_h * 3600)
         with self.engine.begin() as db:
             old = submissions.c.created_at < now(ago=timedelta(days=1))
             db.execute(submissions.delete().where(old))
+            begun = uploads.c.created_at < now(ago=timedelta(hours=settings.keep_uploads_h))
+            ids = db.scalars(sa.select(uploads.c.id).where(begun)).all()
+            swept = [upload for upload in ids if not self.storage.part(upload).exists()]
+            db.execute(uploads.delete().where(uploads.c.id.in_(swept)))
             gone = domain.expired_surveys(db, settings.keep_days) if settings.keep_days else []
         for survey_id in gone:
             with self.engine.begin() as db:

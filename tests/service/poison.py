@@ -36,3 +36,13 @@ def spin() -> dict[str, Any]:
 def devour(mb: int) -> dict[str, Any]:
     """Take memory."""
     return {"sum": int(np.ones(mb * 1024 * 1024, np.uint8)[::4096].sum())}
+
+
+def identify() -> dict[str, Any]:
+    """Answer the number of the process."""
+    return {"pid": os.getpid()}
+
+
+def fail() -> dict[str, Any]:
+    """Fail as no caller expects."""
+    raise ZeroDivisionError

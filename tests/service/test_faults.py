@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from test_surveys import make_survey
 from tiny_model import picture
 
 from service.database import check
+from service.jobs import ARTEFACTS
 from service.settings import Settings
 
 
@@ -67,7 +69,9 @@ def wait_for_share(client: Any, path: str, share: float) -> None:
     wait_for(reached, deadline_s=900, why=f"{share} of the images")
 
 
-def check_nothing_lost(service: Service, images: dict[str, bytes], kills: int) -> None:
+def check_nothing_lost(
+    service: Service, images: dict[str, bytes], kills: int, database: str = ""
+) -> None:
     """Assert that kills change nothing: no image lost or doubled, every byte as undisturbed."""
     client, rng, killed = service.client(), random.Random(7), set[int]()
     path = submit(service, images)
@@ -76,10 +80,12 @@ def check_nothing_lost(service: Service, images: dict[str, bytes], kills: int) -
         kill_worker(service, killed)
     wait_for_share(client, path, 1)
     assert len(killed) == kills
-    compare_with_calm(service, path, images)
+    compare_with_calm(service, path, images, database)
 
 
-def compare_with_calm(service: Service, path: str, images: dict[str, bytes]) -> None:
+def compare_with_calm(
+    service: Service, path: str, images: dict[str, bytes], database: str = ""
+) -> None:
     """Assert that a job's files are those of the same images analyzed undisturbed."""
     disturbed = finished(service.client(), path)
     assert disturbed["counts"]["succeeded"] == len(images), disturbed
@@ -89,6 +95,10 @@ def compare_with_calm(service: Service, path: str, images: dict[str, bytes]) -> 
     assert digests(service, disturbed) == digests(service, calm)
     folder = service.data / "results" / disturbed["jobID"]
     assert len(list(folder.iterdir())) == len(images)
+    whole = {f"{name}/{file}" for name in images for file in ARTEFACTS}
+    assert whole <= digests(service, calm).keys()
+    assert not any((service.data / "work").iterdir())
+    assert check(Settings(data=service.data, db=database)) == []
 
 
 def test_a_kill_and_a_restart_lose_nothing(tmp_path: Path, model_folder: Path) -> None:
@@ -114,27 +124,26 @@ def test_twenty_kills_lose_nothing_of_200_images(tmp_path: Path, model_folder: P
 
 def test_half_open_requests_are_closed_and_harm_nobody(service: Service) -> None:
     host, port = service.url.removeprefix("http://").split(":")
-    sockets = [socket.create_connection((host, int(port))) for _ in range(100)]
-    try:
+    client, seconds = service.client(), []
+    with ExitStack() as stack:
+        sockets = [
+            stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(400)
+        ]
         for connection in sockets:
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-        client = service.client()
-        assert client.get("/healthz").status_code == 200
-
-        def closed(connection: socket.socket) -> bool:
-            connection.settimeout(0.01)
+        for _ in range(200):
+            started = time.perf_counter()
+            assert client.get("/healthz").status_code == 200
+            seconds.append(time.perf_counter() - started)
+        for connection in sockets:
+            connection.settimeout(60)
             try:
-                return connection.recv(1) == b""
-            except TimeoutError:
-                return False
+                assert connection.recv(1) == b""  # closed
             except ConnectionError:
-                return True
-
-        for connection in sockets:
-            wait_for(lambda c=connection: closed(c), deadline_s=60, why="closed")
-    finally:
-        for connection in sockets:
-            connection.close()
+                continue
+    p99 = sorted(seconds)[int(0.99 * len(seconds))]
+    print(f"health under 400 half-open requests: p99 {1000 * p99:.0f} ms")
+    assert p99 < 0.5
 
 
 def test_a_body_that_breaks_off_leaves_nothing(service: Service) -> None:
@@ -160,15 +169,6 @@ def test_too_large_bodies_are_refused_while_they_come(tmp_path: Path, model_fold
         ):
             assert (answer.status_code, answer.json()["title"]) == (413, "Image too large")
         assert not any((service.data / "parts").iterdir())
-
-
-def test_a_low_disk_pauses_intake_and_work(tmp_path: Path, model_folder: Path) -> None:
-    with running(tmp_path, model_folder, min_free_mb=10**9) as service:
-        client = service.client()
-        answer = client.post("/v1/analyses", content=picture(1))
-        assert (answer.status_code, answer.json()["title"]) == (507, "Disk low")
-        assert "retry-after" in answer.headers
-        assert client.get("/readyz").status_code == 503
 
 
 @pytest.fixture

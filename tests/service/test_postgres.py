@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from service_process import Service, free_port, running, wait_for
-from test_faults import check_nothing_lost
+from test_faults import check_nothing_lost, compare_with_calm, submit, wait_for_share
 from test_surveys import make_survey
 from tiny_model import picture
 
@@ -27,37 +27,67 @@ pytestmark = [
 ]
 
 
+class Postgres:
+    """A database server of its own, which refuses to run as root."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, str(free_port())
+        self.url = f"postgresql://crackseg@127.0.0.1:{self.port}/postgres"
+        self.user: dict[str, str] = {}
+        if os.getuid() == 0:
+            shutil.chown(folder, "postgres")
+            self.user = {"user": "postgres", "group": "postgres"}
+        init = [TOOLS[-1] / "initdb", "-D", folder / "data", "-U", "crackseg", "-A", "trust"]
+        subprocess.run(init, check=True, capture_output=True, cwd=folder, **self.user)
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        serve = [TOOLS[-1] / "postgres", "-D", self.folder / "data", "-p", self.port]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*serve, "-k", self.folder], stderr=log, cwd=self.folder, **self.user
+            )
+        ask = [TOOLS[-1] / "pg_isready", "-h", "127.0.0.1", "-p", self.port]
+
+        def ready() -> bool:
+            self.check()
+            return subprocess.run(ask, capture_output=True, check=False).returncode == 0
+
+        wait_for(ready, why="ready")
+
+    def check(self) -> None:
+        """Assert that the server did not end by itself."""
+        assert self.process.poll() is None, (self.folder / "log").read_text(encoding="utf-8")
+
+    def stop(self, number: int) -> None:
+        """End the server by a signal."""
+        self.process.send_signal(number)
+        self.process.wait(60)
+
+
 @pytest.fixture
-def database() -> Iterator[str]:
-    """The address of a fresh database server; it refuses to run as root.
+def server() -> Iterator[Postgres]:
+    """A fresh database server.
 
     Not below pytest's own folder: every new pytest of this user closes that one to others.
     """
     folder = Path(tempfile.mkdtemp(prefix="crackseg-postgres-"))
-    user: dict[str, str] = {}
-    if os.getuid() == 0:
-        shutil.chown(folder, "postgres")
-        user = {"user": "postgres", "group": "postgres"}
-    port, data = str(free_port()), folder / "data"
-    init = [TOOLS[-1] / "initdb", "-D", data, "-U", "crackseg", "-A", "trust"]
-    subprocess.run(init, check=True, capture_output=True, cwd=folder, **user)
-    serve = [TOOLS[-1] / "postgres", "-D", data, "-p", port, "-k", folder]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(serve, stderr=log, cwd=folder, **user)
-    ask = [TOOLS[-1] / "pg_isready", "-h", "127.0.0.1", "-p", port]
-
-    def ready() -> bool:
-        assert server.poll() is None, (folder / "log").read_text(encoding="utf-8")
-        return subprocess.run(ask, capture_output=True, check=False).returncode == 0
-
     try:
-        wait_for(ready, why="ready")
-        yield f"postgresql://crackseg@127.0.0.1:{port}/postgres"
-        assert server.poll() is None, (folder / "log").read_text(encoding="utf-8")
+        started = Postgres(folder)
+        started.start()
+        try:
+            yield started
+            started.check()
+        finally:
+            started.stop(signal.SIGINT)
     finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(60)
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def database(server: Postgres) -> str:
+    """The address of a fresh database."""
+    return server.url
 
 
 def start_worker(folder: Path, service: Service, database: str) -> subprocess.Popen[bytes]:
@@ -94,4 +124,20 @@ def test_kills_lose_nothing_on_postgres(
 ) -> None:
     images: dict[str, Any] = {f"{n}.png": picture(n) for n in range(200)}
     with running(tmp_path, model_folder, "--db", database) as service:
-        check_nothing_lost(service, images, kills=kills)
+        check_nothing_lost(service, images, kills, database)
+
+
+def test_a_restart_of_the_database_loses_nothing(
+    tmp_path: Path, model_folder: Path, server: Postgres
+) -> None:
+    images = {f"{n}.png": picture(n) for n in range(40)}
+    with running(tmp_path, model_folder, "--db", server.url) as service:
+        client, path = service.client(), submit(service, images)
+        for share in (0.1, 0.4):
+            wait_for_share(client, path, share)
+            server.stop(signal.SIGQUIT)  # at once, as if it were killed
+            answer = client.get(path)
+            assert (answer.status_code, answer.json()["title"]) == (503, "Database away")
+            server.start()
+        wait_for_share(client, path, 1)
+        compare_with_calm(service, path, images, server.url)

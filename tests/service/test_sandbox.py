@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import poison
@@ -51,6 +55,24 @@ def test_neighbours_of_a_crash_are_not_touched(sandbox: Sandbox) -> None:
         assert all(isinstance(task.exception(), Died) for task in bad)
 
 
+def test_an_idle_process_that_dies_is_replaced(sandbox: Sandbox) -> None:
+    for _ in range(4):  # more than there are
+        pid = sandbox.run(poison.identify, timeout_s=60)["pid"]
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda p=pid: not Path(f"/proc/{p}").exists() or zombie(p), why="dead")
+    assert sandbox.run(poison.harmless, 1, timeout_s=60) == {"number": 1}
+
+
+def zombie(pid: int) -> bool:
+    """Return whether a process is dead and not yet waited for."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
+
+
+def test_a_library_that_fails_is_a_crash(sandbox: Sandbox) -> None:
+    with pytest.raises(Died, match="damaged"):
+        sandbox.run(poison.fail, timeout_s=60)
+
+
 def test_a_stop_kills_at_once(sandbox: Sandbox) -> None:
     asked: list[float] = []
 
@@ -60,4 +82,23 @@ def test_a_stop_kills_at_once(sandbox: Sandbox) -> None:
 
     with pytest.raises(Stopped):
         sandbox.run(poison.hang, timeout_s=60, tick=tick, tick_s=0.05)
-    assert wait_for(lambda: sandbox.run(poison.harmless, 2, timeout_s=60)) == {"number": 2}
+    assert sandbox.run(poison.harmless, 2, timeout_s=60) == {"number": 2}
+
+
+def test_who_waits_for_a_place_can_be_stopped() -> None:
+    pool = Sandbox(1, memory_mb=2048, cpu_s=1)
+    busy = threading.Event()
+
+    def tick() -> bool:
+        busy.set()
+        return not done.is_set()
+
+    done = threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(pool.run, poison.hang, timeout_s=600, tick=tick, tick_s=0.05)
+        busy.wait()
+        with pytest.raises(Stopped):
+            pool.run(poison.harmless, 1, timeout_s=60, tick=lambda: False, tick_s=0.05)
+        done.set()
+        assert isinstance(first.exception(), Stopped)
+    pool.close()
