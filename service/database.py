@@ -10,6 +10,7 @@ import secrets
 import sqlite3
 import time
 import uuid
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from service.settings import Settings
 
 SCHEMA_VERSION = 1
 FINAL = ("succeeded", "failed", "cancelled")
+_SQLITE_FILES = ("service.sqlite", "jobs.sqlite")  # the tables here, and the engine's
 
 metadata = sa.MetaData()
 
@@ -223,7 +225,7 @@ def check(settings: Settings) -> list[str]:
     """Return what is wrong with the databases and with the files their rows name."""
     problems: list[str] = []
     if not settings.db:
-        for name in ("service.sqlite", "jobs.sqlite"):
+        for name in _SQLITE_FILES:
             problems += _check_sqlite(settings.data / name)
     if problems:
         return problems
@@ -248,9 +250,8 @@ def _check_sqlite(path: Path) -> list[str]:
     if not path.is_file():
         return [] if path.name == "jobs.sqlite" else [f"`{path}` does not exist."]
     try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
             answer = [row[0] for row in db.execute("PRAGMA integrity_check")]
-        db.close()
     except sqlite3.Error as error:
         return [f"`{path.name}`: {error}."]
     return [] if answer == ["ok"] else [f"`{path.name}`: {line}." for line in answer]
@@ -267,11 +268,10 @@ def backup(settings: Settings, out: Path) -> None:
     if out.exists():
         raise DataError(f"`{out}` exists already; name a new folder.")
     out.mkdir(parents=True)
-    for name in ("service.sqlite", "jobs.sqlite"):
+    for name in _SQLITE_FILES:
         if (settings.data / name).is_file():
-            source = sqlite3.connect(settings.data / name)
-            target = sqlite3.connect(out / name)
-            with target:
+            with (
+                closing(sqlite3.connect(settings.data / name)) as source,
+                closing(sqlite3.connect(out / name)) as target,
+            ):
                 source.backup(target)
-            source.close()
-            target.close()
