@@ -36,6 +36,7 @@ class PredictOptions:
     overlap_px: int = 64  # half of it is more than the reach of most of the network's response
     batch: int = 1  # on a CPU a larger batch is no faster
     threads: int | None = None  # None: all cores
+    mirror: bool = True  # each tile is read mirrored too and the mean taken: better, twice the time
 
     def __post_init__(self) -> None:
         _require(

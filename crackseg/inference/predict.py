@@ -37,7 +37,7 @@ def predict(
     Args:
         image: an open image.
         model: a loaded model.
-        options: runtime, device, tile, overlap, batch, threads.
+        options: runtime, device, tile, overlap, batch, threads, mirror.
         progress: called with the share done, 0 to 1, after every batch.
 
     Raises:
@@ -49,7 +49,7 @@ def predict(
     for attempt in _attempts(model.card, options):
         if notice := _fallback(options, model.card, attempt):
             notices = [notice]
-        batcher = _Batcher(_open(model, attempt), attempt.batch)
+        batcher = _Batcher(_open(model, attempt), attempt)
         try:
             probability, valid = _all_tiles(image, model.card, attempt, batcher, progress)
         except MemoryError:
@@ -72,9 +72,9 @@ def predict(
 class _Batcher:
     """Run a forward function batch by batch, halving the batch when memory runs out; keep time."""
 
-    def __init__(self, forward: Forward, batch: int) -> None:
-        self._forward = forward
-        self.batch = batch
+    def __init__(self, forward: Forward, options: PredictOptions) -> None:
+        self._forward = _mirrored(forward) if options.mirror else forward
+        self.batch = options.batch
         self.seconds = 0.0
 
     def __call__(self, tiles: list[Array]) -> Iterator[Array]:
@@ -99,6 +99,17 @@ class _Batcher:
                 )
             yield from answer
             done += len(stacked)
+
+
+def _mirrored(forward: Forward) -> Forward:
+    """Return the mean of what is found in the tiles and in their mirror images."""
+
+    def both(tiles: Array) -> Array:
+        mirrored = forward(np.ascontiguousarray(tiles[:, :, ::-1]))[:, :, ::-1]
+        mean: Array = 0.5 * (forward(tiles) + mirrored)
+        return mean
+
+    return both
 
 
 def _all_tiles(

@@ -7,7 +7,7 @@ new pixel that was crack, cut at a level that keeps thin cracks connected.
 
 Two of them change what is in the picture. ``hair_crack`` draws thin meandering dark lines that
 are labelled crack: the sets hold few cracks of 1 to 3 px. ``distract`` draws what is often taken
-for a crack and is labelled background: straight joints, tie holes, stains.
+for a crack and is labelled background: straight joints, tie holes, stains, cables.
 """
 
 from __future__ import annotations
@@ -176,7 +176,9 @@ def _smooth_noise(count: int, reach: int, rng: Rng) -> Array:
 
 def distract(picture: Array, rng: Rng) -> Array:
     """Return the picture with one thing that is often taken for a crack, and is none."""
-    kind = rng.choice(["joint", "joint", "holes", "stain"])
+    kind = rng.choice(["joint", "joint", "joint", "holes", "stain", "cable"])
+    if kind == "cable":
+        return _cable(picture, rng)
     size = picture.shape[0]
     drawn = np.zeros((size, size), np.uint8)  # OpenCV draws anti-aliased in 8 bits only
     if kind == "joint":
@@ -205,8 +207,31 @@ def distract(picture: Array, rng: Rng) -> Array:
     depth = rng.uniform(0.15, 0.75) * (1 if rng.random() < 0.8 else -0.4)
     if kind == "joint":  # joints are softer and more even than cracks
         layer = cv2.GaussianBlur(layer, (0, 0), rng.uniform(0.3, 1.5))
+        if rng.random() < 0.4:  # a step in the formwork: one edge catches the light
+            shift = np.round(across * max(width, 2)).astype(int)
+            lip = np.roll(layer, (int(shift[1]), int(shift[0])), (0, 1))
+            layer = layer - rng.uniform(0.2, 0.8) * lip
     changed: Array = np.clip(picture * (1 - depth * layer[..., None]), 0, 255).astype(np.uint8)
     return changed
+
+
+def _cable(picture: Array, rng: Rng) -> Array:
+    """Return the picture with a round bar, pipe or cable across it: even width, lit on one side."""
+    size = picture.shape[0]
+    y, x = np.mgrid[:size, :size].astype(np.float32) - size / 2
+    angle = rng.uniform(0, np.pi)
+    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    sag = rng.normal(0, 0.15) / size
+    radius = rng.uniform(2, 8)
+    place = (across - rng.uniform(-0.35, 0.35) * size - sag * along**2) / radius
+    round_bar = np.sqrt(np.clip(1 - place**2, 0, 1))
+    light = rng.uniform(-0.9, 0.9)
+    tone = rng.uniform(0.15, 0.9) * 255 * np.clip(round_bar + light * place, 0.1, 1.4)
+    edge = np.clip((1 - np.abs(place)) * radius + 0.5, 0, 1)[..., None]
+    shade = 0.5 * np.exp(-((place - np.sign(light) * 1.2) ** 2))[..., None] * rng.random()
+    changed = picture * (1 - shade) * (1 - edge) + tone[..., None] * edge
+    cast: Array = np.clip(changed, 0, 255).astype(np.uint8)
+    return cast
 
 
 def cast_shadow(picture: Array, rng: Rng) -> Array:

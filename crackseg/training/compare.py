@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from crackseg.config import MaskOptions, read_options, read_toml, to_plain
+from crackseg.config import MaskOptions, PredictOptions, read_options, read_toml, to_plain
 from crackseg.errors import ConfigError, CracksegError
 from crackseg.networks import build
 from crackseg.networks.cost import measure_cost
@@ -180,11 +180,15 @@ def _run_cell(run: TrainOptions, options: CompareOptions) -> dict[str, Any]:
         ExportOptions(name=run.name, version=f"seed {run.seed}", threshold=0.5, threshold_low=0.5),
     )
     data, root = run.data.manifest, run.data.root
-    plain = EvaluateOptions(model=str(folder), sets=run.data.val_sets or run.data.sets)
+    plain = EvaluateOptions(
+        model=str(folder),
+        sets=run.data.val_sets or run.data.sets,
+        predict=PredictOptions(mirror=False),  # one pass, as in the literature
+    )
     val = load_samples(data, root=root, split="val", sets=plain.sets)
     choice = choose_threshold(val, plain)
-    chosen = EvaluateOptions(
-        model=str(folder),
+    chosen = replace(
+        plain,
         sets=run.data.sets,
         mask=MaskOptions(threshold=choice.threshold, threshold_low=choice.threshold_low),
     )

@@ -23,9 +23,10 @@ MakeModel = Callable[..., Model]
 MakePicture = Callable[..., tuple[Path, Array]]
 
 
-def run(path: Path, model: Model, **options: object) -> Prediction:
+def run(path: Path, model: Model, *, mirror: bool = False, **options: object) -> Prediction:
+    plain = PredictOptions(threads=1, mirror=mirror, **options)  # type: ignore[arg-type]
     with open_image(path) as image:
-        return predict(image, model, PredictOptions(threads=1, **options))  # type: ignore[arg-type]
+        return predict(image, model, plain)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +119,23 @@ def test_many_pictures_open_the_model_once(
     for _ in range(3):
         run(make_picture(64, 64)[0], model)
     assert len(opened) == 1
+
+
+def test_a_mirrored_reading_sides_with_neither_side(
+    make_model: MakeModel, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def surer_to_the_right(tiles: Array) -> Array:
+        ramp = np.linspace(0, 1, tiles.shape[2], dtype=np.float32)
+        return np.broadcast_to(ramp, tiles.shape[:3])
+
+    monkeypatch.setattr(predict_module, "_open", lambda *_: surer_to_the_right)
+    path, _ = make_picture(128, 128)
+    model = make_model()
+    one_way = run(path, model).probability
+    both_ways = run(path, model, mirror=True).probability
+    assert (one_way[0, 0], one_way[0, -1]) == (0, 255)
+    assert np.ptp(both_ways) <= 1
+    assert abs(int(both_ways[0, 0]) - 127.5) <= 0.5
 
 
 def test_progress_rises_to_one(make_model: MakeModel, make_picture: MakePicture) -> None:
