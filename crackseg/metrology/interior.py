@@ -44,6 +44,7 @@ def fit_interior(profiles: Array, centre_px: Array, guess_px: float) -> float:
         start,
         bounds=(_LOW, _HIGH),
         x_scale=(1.0, 0.5, 0.2, 0.5, 0.3, 0.01),
+        max_nfev=40,
     )
     width, blur, darkness = found.x[:3]
     noise2 = 2 * found.cost / (len(x) - len(_LOW))
