@@ -7,6 +7,7 @@ What runs there is in ``inside.py``.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -181,7 +182,7 @@ def _serve(
     while True:
         try:
             function, args = pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):  # the parent is gone
             return
         _limit_time(limits.cpu_s)
         try:
@@ -193,7 +194,8 @@ def _serve(
         ):  # of a library, on a file made to break it: dies like a crash, but says why
             log.exception("a task in the sandbox failed")
             os._exit(1)
-        pipe.send(answer)
+        with contextlib.suppress(OSError):
+            pipe.send(answer)
 
 
 def _die_with(parent: int) -> None:
