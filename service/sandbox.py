@@ -189,9 +189,8 @@ def _serve(
             answer = function(*args)
         except MemoryError:
             answer = None
-        except (
-            Exception
-        ):  # of a library, on a file made to break it: dies like a crash, but says why
+        except Exception:
+            # Any library may raise anything on a file made for it: a crash that says where it was.
             log.exception("a task in the sandbox failed")
             os._exit(1)
         with contextlib.suppress(OSError):
