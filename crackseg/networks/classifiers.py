@@ -15,7 +15,7 @@ from torch import nn
 
 from crackseg.errors import ConfigError, UnknownName
 from crackseg.names import nearest
-from crackseg.networks.layers import free_sizes
+from crackseg.networks.layers import free_sizes, pad_to_multiple
 
 Tensor = Any
 SIDE_HEADS = ("googlenet", "inception_v3")  # they train side heads unless told otherwise
@@ -55,7 +55,7 @@ class TileClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, 1, H, W) logits, the same in every pixel of a picture."""
-        return self.model(x)[:, :, None, None].expand(-1, -1, x.shape[-2], x.shape[-1])
+        return self._decide(x)[:, :, None, None].expand(-1, -1, x.shape[-2], x.shape[-1])
 
     def loss(self, x: Tensor, mask: Tensor) -> Tensor:
         """Return the binary cross entropy of the decisions.
@@ -65,4 +65,8 @@ class TileClassifier(nn.Module):
             mask: (N, 1, H, W), above 0 = crack.
         """
         holds_crack = (mask.flatten(1) > 0).any(1, keepdim=True)
-        return F.binary_cross_entropy_with_logits(self.model(x), holds_crack.to(x.dtype))
+        return F.binary_cross_entropy_with_logits(self._decide(x), holds_crack.to(x.dtype))
+
+    def _decide(self, x: Tensor) -> Tensor:
+        """Return (N, 1) logits; what is too small for the network is padded."""
+        return self.model(pad_to_multiple(x, self.multiple))

@@ -15,6 +15,7 @@ import torch
 from scipy import ndimage
 from torch import nn
 from torchvision.models.detection import maskrcnn_resnet50_fpn
+from torchvision.models.detection.image_list import ImageList
 
 from crackseg.errors import ConfigError
 from crackseg.networks.layers import pad_to_multiple
@@ -48,6 +49,7 @@ class MaskRcnn(nn.Module):
     """See ``mask_rcnn``."""
 
     multiple = 32
+    one_by_one = True  # what is computed depends on what is found: a graph takes single pictures
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -56,15 +58,23 @@ class MaskRcnn(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, 1, H, W) logits of the merged instances.
 
+        Pictures keep their size; torchvision's own chain would enlarge them, and the network would
+        meet cracks of another width than it learned.
+
         Raises:
             ConfigError: in training mode, where boxes are needed; call ``loss``.
         """
         if self.training:
             raise ConfigError("`mask_rcnn` learns from instances: call `loss`, not the network.")
         height, width = x.shape[-2:]
-        found = self.model(list(pad_to_multiple(x, self.multiple)))
-        maps = torch.stack([_merge(instances, x) for instances in found])
-        return torch.logit(maps[..., :height, :width], eps=1e-6)
+        x = pad_to_multiple(x, self.multiple)
+        pictures = ImageList(x, [(x.shape[-2], x.shape[-1])] * x.shape[0])
+        features = self.model.backbone(x)
+        proposals, _ = self.model.rpn(pictures, features)
+        found, _ = self.model.roi_heads(features, proposals, pictures.image_sizes)
+        maps = torch.stack([merge(instances, height, width) for instances in found])
+        maps = maps.clamp(1e-6, 1 - 1e-6)
+        return torch.log(maps / (1 - maps))  # torch.logit, which has no ONNX twin
 
     def loss(self, x: Tensor, mask: Tensor) -> Tensor:
         """Return the sum of the five losses of the article.
@@ -97,8 +107,24 @@ def instances_of(mask: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _merge(instances: dict[str, Tensor], x: Tensor) -> Tensor:
-    """Return the (1, H, W) maximum over instances of score times mask; zeros without any."""
-    if len(instances["scores"]) == 0:
-        return x.new_zeros((1, *instances["masks"].shape[-2:]))
-    return (instances["masks"] * instances["scores"][:, None, None, None]).amax(0)
+def merge(instances: dict[str, Tensor], height: int, width: int) -> Tensor:
+    """Return the (1, height, width) maximum over instances of score times mask.
+
+    A mask, a few pixels over a box, is laid on the picture bilinearly: row weights times mask
+    times column weights, without rounding the box.
+    """
+    masks = instances["masks"][:, 0] * instances["scores"][:, None, None]
+    left, top, right, bottom = instances["boxes"].unbind(1)
+    rows = _weights(top, bottom, masks.shape[1], height)
+    cols = _weights(left, right, masks.shape[2], width)
+    laid = rows.transpose(1, 2) @ masks @ cols
+    nothing = laid.new_zeros((1, height, width))  # the maximum when nothing is found
+    return torch.cat([nothing, laid]).amax(0, keepdim=True)
+
+
+def _weights(start: Tensor, stop: Tensor, cells: int, size: int) -> Tensor:
+    """Return (n, cells, size): how much each cell of n spans counts at each of ``size`` pixels."""
+    pixel = torch.arange(size, device=start.device) + 0.5
+    place = (pixel - start[:, None]) / (stop - start)[:, None] * cells - 0.5  # in cells
+    cell = torch.arange(cells, device=start.device)[:, None]
+    return (1 - (place[:, None] - cell).abs()).clamp(min=0)
