@@ -22,7 +22,12 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
@@ -34,6 +39,7 @@ from crackseg.losses import deep_loss
 from crackseg.metrics import histogram
 from crackseg.networks import build
 from crackseg.records import Array, Sample
+from crackseg.training.curves import plot_curves
 from crackseg.training.dataset import Crops, StepNumbers, WholePictures, split_samples
 from crackseg.training.manifest import read_manifest
 from crackseg.training.options import FitOptions, TrainOptions
@@ -81,8 +87,10 @@ def train(options: TrainOptions) -> Path:
     while True:
         try:
             return _fit(options, samples)
-        except torch.OutOfMemoryError as error:
-            options = _halve_batch(options, error)
+        except RuntimeError as error:  # an OutOfMemoryError is one
+            if not _is_out_of_memory(error):
+                raise
+            options = _split_batch(options, error)
 
 
 def _fit(options: TrainOptions, samples: tuple[Sample, ...]) -> Path:
@@ -101,11 +109,13 @@ def _fit(options: TrainOptions, samples: tuple[Sample, ...]) -> Path:
         accumulate_grad_batches=fit.accumulate,
         gradient_clip_val=fit.clip_norm or None,
         num_sanity_val_steps=0,
-        log_every_n_steps=10,
+        log_every_n_steps=min(10, fit.steps_per_epoch),
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
         callbacks=_callbacks(options),
-        logger=[CSVLogger(out, "log", ""), TensorBoardLogger(out, "tensorboard", "")],
+        logger=[CSVLogger(out, "log"), TensorBoardLogger(out, "tensorboard", "")],
+        # a library's encoder may hold layers that its decoder does not use
+        strategy="ddp_find_unused_parameters_true" if options.devices > 1 else "auto",
         use_distributed_sampler=False,  # the sampler shares the crops out itself
     )
     numbers = StepNumbers(
@@ -137,7 +147,8 @@ def _fit(options: TrainOptions, samples: tuple[Sample, ...]) -> Path:
             ckpt_path=str(last) if last.exists() else None,
             weights_only=True,
         )
-    _write_best(module, out)
+    if trainer.is_global_zero:
+        _write_best(module, out)
     return out
 
 
@@ -307,7 +318,20 @@ def _callbacks(options: TrainOptions) -> list[Callback]:
     )
     patience = options.fit.patience_epochs
     stop = [EarlyStopping("val/score", mode="max", patience=patience)] if patience else []
-    return [best, *stop, last]
+    return [best, *stop, last, LearningRateMonitor("step"), DrawCurves(options.out)]
+
+
+class DrawCurves(Callback):
+    """Draws the curves anew after every epoch."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Write what is logged so far, then draw it."""
+        if trainer.is_global_zero:
+            trainer.logger.save()
+            plot_curves(self.out)
 
 
 def _single(batch: list[Any]) -> Any:
@@ -365,8 +389,13 @@ def _data_used(samples: tuple[Sample, ...], sets: tuple[str, ...]) -> list[dict[
     return list(used.values())
 
 
-def _halve_batch(options: TrainOptions, error: Exception) -> TrainOptions:
-    """Return options with half the batch and twice the accumulation: the same steps, less memory.
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether a device, or the machine itself, has no room; on a CPU only the text tells."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _split_batch(options: TrainOptions, error: Exception) -> TrainOptions:
+    """Return options with smaller batches and more accumulation: the same steps, less memory.
 
     Raises:
         ConfigError: the batch is one already.
@@ -377,10 +406,11 @@ def _halve_batch(options: TrainOptions, error: Exception) -> TrainOptions:
             f"`crop_px` {options.data.crop_px} does not fit into memory even with a batch of 1; "
             "use smaller crops or a narrower network."
         ) from error
-    print(f"out of memory with a batch of {batch}: continuing with {batch // 2}", file=sys.stderr)
+    part = next(n for n in range(batch // 2, 0, -1) if batch % n == 0)
+    print(f"out of memory with a batch of {batch}: continuing with {part}", file=sys.stderr)
     torch.cuda.empty_cache()
     return replace(
         options,
-        data=replace(options.data, batch=batch // 2),
-        fit=replace(options.fit, accumulate=options.fit.accumulate * 2),
+        data=replace(options.data, batch=part),
+        fit=replace(options.fit, accumulate=options.fit.accumulate * batch // part),
     )
