@@ -45,6 +45,17 @@ def open_forward(
         MissingExtra: the runtime's package is not installed.
         ModelError: the device is not there, or the runtime cannot read the model.
     """
-    opener = look_up(RUNTIMES, runtime, what="runtime", extra=_EXTRAS.get(runtime))
-    forward: Forward = opener(model, device=device, threads=threads)
-    return forward
+    return find_runtime(runtime)(model, device=device, threads=threads)
+
+
+def find_runtime(runtime: str) -> Callable[..., Forward]:
+    """Return what opens models on a runtime; its library is loaded.
+
+    Raises:
+        UnknownName: no such runtime.
+        MissingExtra: the runtime's package is not installed.
+    """
+    opener: Callable[..., Forward] = look_up(
+        RUNTIMES, runtime, what="runtime", extra=_EXTRAS.get(runtime)
+    )
+    return opener

@@ -10,6 +10,7 @@ segmentation-models-pytorch, ``classifier:NAME`` a tile classifier of torchvisio
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from crackseg.errors import ConfigError
@@ -42,11 +43,21 @@ def build(name: str, **arguments: Any) -> Any:
         ConfigError: a member of the family is missing or an argument is unknown.
         MissingExtra: torch or a library of networks is not installed.
     """
-    family, *members = name.split(":")
-    table, what = (FAMILIES, "family of networks") if members else (NETWORKS, "network")
-    function = look_up(table, family, what=what, extra="train")
+    function, members = find(name)
     try:
         inspect.signature(function).bind(*members, **arguments)
     except TypeError as error:
         raise ConfigError(f"network `{name}`: {error}; see `{function.__name__}`.") from error
     return function(*members, **arguments)
+
+
+def find(name: str) -> tuple[Callable[..., Any], list[str]]:
+    """Return the function of a network, its libraries loaded, and the members after the colon.
+
+    Raises:
+        UnknownName: no such network or family.
+        MissingExtra: torch or a library of networks is not installed.
+    """
+    family, *members = name.split(":")
+    table, what = (FAMILIES, "family of networks") if members else (NETWORKS, "network")
+    return look_up(table, family, what=what, extra="train"), members

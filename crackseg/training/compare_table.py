@@ -19,6 +19,10 @@ COLUMNS = {  # column head -> where the figure stands in a set of a cell
     "IoU per image": ("strict", "per_image", "iou"),
     "clDice": ("cldice", "pooled"),
 }
+COST = (
+    "Of one tile at a time, medians: s/MP seconds per megapixel, MB the largest memory above that "
+    "of Python with the runtime's libraries loaded."
+)
 Cell = Mapping[str, Any]
 
 
@@ -52,7 +56,7 @@ def as_markdown(cells: Sequence[Cell], published: Sequence[Cell]) -> str:
         ]
         parts.append(f"### {name}\n\n{_table(head, body)}")
     if rows:
-        parts.append(f"### Cost and false alarms\n\n{_cost_table(rows)}")
+        parts.append(f"### Cost and false alarms\n\n{COST}\n\n{_cost_table(rows)}")
     failed = [f"- {c['name']}, seed {c['seed']}: {c['failed']}" for c in cells if "failed" in c]
     if failed:
         parts.append("### Failed\n\n" + "\n".join(failed) + "\n")

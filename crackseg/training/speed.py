@@ -1,13 +1,13 @@
 """A model folder and a runtime -> seconds per megapixel and peak memory, in a process of its own.
 
 A process of its own, since the peak of a process cannot be reset and the threads of two runtimes
-disturb each other: ``python -m crackseg.training.speed MODEL_FOLDER RUNTIME TILE_PX``.
+disturb each other: ``python -m crackseg.training.speed MODEL_FOLDER RUNTIME TILE_PX``. Memory is
+counted from where Python and the libraries of the runtime are loaded and the model is not.
 """
 
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -18,7 +18,8 @@ import numpy as np
 
 from crackseg.errors import ModelError
 from crackseg.inference.models import load_model
-from crackseg.inference.runtimes import open_forward
+from crackseg.inference.runtimes import find_runtime, open_forward
+from crackseg.networks import find
 
 REPEATS = 5
 
@@ -28,7 +29,7 @@ class Speed:
     """What a forward pass costs on this machine."""
 
     s_per_megapixel: float  # median of ``REPEATS`` passes over one tile, after one to warm up
-    peak_mb: float  # largest resident memory of the process, Python and runtime included
+    peak_mb: float  # largest resident memory, above that of the process before it opened the model
 
 
 def measure_speed(folder: Path, runtime: str, *, tile_px: int = 512) -> Speed:
@@ -47,18 +48,40 @@ def measure_speed(folder: Path, runtime: str, *, tile_px: int = 512) -> Speed:
 
 def time_here(folder: Path, runtime: str, tile_px: int) -> Speed:
     """Return the speed of a model, measured in this process."""
-    forward = open_forward(load_model(folder), runtime=runtime)
+    model = load_model(folder)
+    _load_libraries(model.card.network, runtime)
+    before = _peak_mb()
+    forward = open_forward(model, runtime=runtime)
     tile = np.random.default_rng(0).integers(0, 256, (1, tile_px, tile_px, 3), dtype=np.uint8)
     seconds = []
     for _ in range(REPEATS + 1):
         start = time.perf_counter()
         forward(tile)
         seconds.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return Speed(
         s_per_megapixel=float(np.median(seconds[1:])) / (tile_px * tile_px / 1e6),
-        peak_mb=peak / (2**20 if sys.platform == "darwin" else 2**10),  # bytes there, KiB here
+        peak_mb=_peak_mb() - before,
     )
+
+
+def _load_libraries(network: str, runtime: str) -> None:
+    find_runtime(runtime)
+    if runtime == "torch":
+        find(network)
+
+
+def _peak_mb() -> float:
+    """Return the largest resident memory of this program so far.
+
+    Linux tells it in /proc; its ru_maxrss carries over what the parent held when it started us.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**10
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
 
 
 if __name__ == "__main__":

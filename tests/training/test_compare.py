@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +18,10 @@ pytest.importorskip("matplotlib")
 
 from crackseg.errors import ConfigError, ModelError
 from crackseg.training import compare as module
-from crackseg.training.compare import compare, read_compare, run_options
+from crackseg.training.compare import Contestant, compare, read_compare, run_options
 from crackseg.training.compare_table import as_markdown, spread, write_tables
 from crackseg.training.manifest import index_folder, write_manifest
+from crackseg.training.speed import measure_speed
 
 TEXT = """
 out = "out"
@@ -191,8 +194,31 @@ def test_tables_of_nothing_are_written(tmp_path):
     assert "seed 1: x" in (tmp_path / "compare.md").read_text()
 
 
-@pytest.mark.slow
-def test_one_real_cell_from_pictures_to_table(file, tmp_path):
+def test_the_model_alone_is_measured_not_its_parent_nor_its_libraries(dark_model):
+    held = np.ones(40_000_000)  # 320 MB that a child of this process inherits in its ru_maxrss
+    speed = measure_speed(dark_model, "onnx", tile_px=64)
+    assert speed.s_per_megapixel > 0
+    assert 0 <= speed.peak_mb < 100
+    assert held[-1] == 1
+    with pytest.raises(ModelError, match="cannot be timed on `abacus`"):
+        measure_speed(dark_model, "abacus", tile_px=64)
+
+
+def test_timing_on_onnx_loads_no_torch(dark_model):
+    code = """
+import sys
+from pathlib import Path
+from crackseg.training.speed import time_here
+time_here(Path(sys.argv[1]), "onnx", 64)
+print([name for name in ("torch", "lightning", "matplotlib") if name in sys.modules])
+"""
+    command = [sys.executable, "-c", code, str(dark_model)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Four small pictures of a line, indexed in the manifest that the comparison names."""
     rng = np.random.default_rng(0)
     for k, split in enumerate(["train", "train", "val", "test"]):
         for kind in ("images", "masks"):
@@ -207,12 +233,29 @@ def test_one_real_cell_from_pictures_to_table(file, tmp_path):
         with (tmp_path / "data" / "wall" / f"{split}.txt").open("a") as stream:
             stream.write(f"{k}\n")
     write_manifest(index_folder(tmp_path / "data"), tmp_path / "all.csv")
-    options = replace(read_compare(file), seeds=(1,))
+
+
+@pytest.mark.slow
+def test_one_real_cell_from_pictures_to_table(file, pictures):
+    options = replace(read_compare(file), seeds=(1,), runtimes=("onnx", "torch"))
     cells = compare(options, lambda text: None)
-    assert not any("failed" in c for c in cells)
+    assert not any("failed" in c for c in cells), cells
     for made in cells:
         assert made["sets"]["wall"]["images"] == 1
-        assert made["speed"]["onnx"]["s_per_megapixel"] > 0
-        assert made["speed"]["onnx"]["peak_mb"] > 10
+        for speed in made["speed"].values():
+            assert speed["s_per_megapixel"] > 0
+            assert 0 < speed["peak_mb"] < 150  # what torch's libraries take does not count
     kept = json.loads((options.out / "narrow-seed1" / "cell.json").read_text())
     assert kept == cells[0]
+    assert (options.out / "narrow-seed1" / "curves.png").exists()
+
+
+@pytest.mark.slow
+def test_a_cell_of_mask_rcnn_is_trained_exported_and_scored(file, pictures):
+    options = read_compare(file)
+    few = {"steps": 1, "steps_per_epoch": 1, "ema": 0.0}
+    masks = Contestant(name="Mask R-CNN", network="mask_rcnn", arguments={"instances": 5}, fit=few)
+    cells = compare(replace(options, seeds=(1,), network=(masks,)), lambda text: None)
+    assert "failed" not in cells[0], cells[0]
+    assert cells[0]["sets"]["wall"]["images"] == 1
+    assert cells[0]["speed"]["onnx"]["s_per_megapixel"] > 0
