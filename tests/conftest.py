@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dark_model import write_dark_model
 from PIL import Image, ImageDraw
 
 from crackseg.config import AnalyzeOptions, to_plain
-from crackseg.inference.models import write_card, write_probe
 from crackseg.records import (
     Branch,
     Crack,
     ImageInfo,
     Measure,
-    ModelCard,
     Notice,
     Report,
     Scale,
@@ -143,47 +142,7 @@ def make_report(tmp_path: Path) -> Callable[..., Report]:
 @pytest.fixture(scope="session")
 def dark_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder whose network calls every pixel darker than grey 90 a crack."""
-    onnx = pytest.importorskip("onnx")
-    node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
-    level = onnx.numpy_helper.from_array(np.float32(90), "level")
-    nodes = [
-        node("Cast", ["image"], ["float"], to=onnx.TensorProto.FLOAT),
-        node("ReduceMean", ["float"], ["grey"], axes=[3], keepdims=0),
-        node("Sub", ["level", "grey"], ["logits"]),
-        node("Sigmoid", ["logits"], ["probability"]),
-    ]
-    graph = onnx.helper.make_graph(
-        nodes,
-        "dark",
-        [value("image", onnx.TensorProto.UINT8, ["n", "h", "w", 3])],
-        [value("probability", onnx.TensorProto.FLOAT, ["n", "h", "w"])],
-        [level],
-    )
-    opset = [onnx.helper.make_opsetid("", 17)]
-    folder = tmp_path_factory.mktemp("models") / "dark"
-    folder.mkdir()
-    onnx.save(
-        onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), folder / "model.onnx"
-    )
-    image = np.full((1, 32, 32, 3), 80, np.uint8)
-    write_probe(folder, image, np.full((1, 32, 32), 1 / (1 + np.exp(-10.0)), np.float32))
-    card = ModelCard(
-        name="dark",
-        version="1",
-        network="dark",
-        network_arguments={},
-        input_multiple=32,
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
-        threshold=0.5,
-        threshold_low=0.3,
-        tile_px=128,
-        sha256={},
-        intended_use="tests",
-        limits="everything",
-    )
-    write_card(folder, card)
-    return folder
+    return write_dark_model(tmp_path_factory.mktemp("models") / "dark", soft=1)
 
 
 def draw_photo(path: Path, *, cracks: int = 1, size: tuple[int, int] = (260, 180)) -> Path:

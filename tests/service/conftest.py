@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dark_model import write_dark_model
 from service_process import Service, running, wait_for
-from tiny_model import write_model
 
 NEEDED = ("dbos", "fastapi", "httpx")
 collect_ignore_glob = [] if all(map(find_spec, NEEDED)) else ["test_*.py"]  # extra not installed
@@ -18,7 +18,7 @@ collect_ignore_glob = [] if all(map(find_spec, NEEDED)) else ["test_*.py"]  # ex
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny model."""
-    return write_model(tmp_path_factory.mktemp("model") / "tiny")
+    return write_dark_model(tmp_path_factory.mktemp("model") / "tiny")
 
 
 @pytest.fixture(scope="session")

@@ -7,15 +7,14 @@ import math
 
 import numpy as np
 import pytest
+from dark_model import probability_of, write_dark_model
 from PIL import Image
 from typer.testing import CliRunner
 
 from crackseg.cli import app
 from crackseg.config import MaskOptions
 from crackseg.errors import ConfigError, DataError
-from crackseg.inference.models import write_card, write_probe
 from crackseg.metrics import count
-from crackseg.records import ModelCard
 from crackseg.training.evaluate import (
     EvaluateOptions,
     choose_threshold,
@@ -31,57 +30,10 @@ HEIGHT, WIDTH = 96, 128
 WALL, CRACK = 200, 40  # grey levels: probability under 0.001 and over 0.999
 
 
-def probability_of(grey):
-    return 1 / (1 + math.exp((grey - 120) / 10))
-
-
 @pytest.fixture
 def model(tmp_path):
     """A folder whose model gives sigmoid((120 - grey) / 10)."""
-    onnx = pytest.importorskip("onnx")
-    helper, numbers = onnx.helper, onnx.numpy_helper.from_array
-    constants = [
-        numbers(np.array([3], np.int64), "channel"),
-        numbers(np.float32(120), "middle"),
-        numbers(np.float32(10), "spread"),
-    ]
-    nodes = [
-        helper.make_node("Cast", ["image"], ["float"], to=onnx.TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["float", "channel"], ["grey"], keepdims=0),
-        helper.make_node("Sub", ["middle", "grey"], ["dark"]),
-        helper.make_node("Div", ["dark", "spread"], ["logit"]),
-        helper.make_node("Sigmoid", ["logit"], ["probability"]),
-    ]
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "dark",
-        [value("image", onnx.TensorProto.UINT8, ["n", "h", "w", 3])],
-        [value("probability", onnx.TensorProto.FLOAT, ["n", "h", "w"])],
-        constants,
-    )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "model.onnx").write_bytes(made.SerializeToString())
-    write_probe(folder, np.zeros((1, 32, 32, 3), np.uint8), np.ones((1, 32, 32)))
-    card = ModelCard(
-        name="dark",
-        version="1",
-        network="none",
-        network_arguments={},
-        input_multiple=32,
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
-        threshold=0.5,
-        threshold_low=0.3,
-        tile_px=128,
-        sha256={},
-        intended_use="tests",
-        limits="everything",
-    )
-    write_card(folder, card)
-    return folder
+    return write_dark_model(tmp_path / "dark", level=120)
 
 
 def line(row, thick=3):
@@ -185,7 +137,7 @@ def faint(tmp_path):
     """A validation set in which only thresholds between 0.55 and 0.75 are right."""
     root = tmp_path / "faint"
     crack, stain = 120 - 11, 120 - 2  # probability 0.75 and 0.55
-    assert 0.74 < probability_of(crack) < 0.76
+    assert 0.74 < probability_of(crack, level=120) < 0.76
     write(root, "wall", "a", wall((line(40), crack), (line(70), stain)), line(40))
     write(root, "free", "b", wall((line(20), stain)), np.zeros((HEIGHT, WIDTH), bool))
     for name, stem in (("wall", "a"), ("free", "b")):
