@@ -6,13 +6,12 @@ import hashlib
 import json
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +182,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(data)], check=True)
 
 
+def fill_disk(path: Path) -> None:
+    """Write to a file until there is no room for anything."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(64 * 1024))
+
+
 @pytest.mark.slow
 def test_a_full_disk_loses_nothing(small_disk: Path, model_folder: Path) -> None:
     images = {f"{n}.png": picture(n) for n in range(24)}
@@ -191,9 +197,7 @@ def test_a_full_disk_loses_nothing(small_disk: Path, model_folder: Path) -> None
         path = submit(service, images)
         wait_for_share(client, path, 0.1)
         ballast = service.data / "ballast"
-        with ballast.open("wb", buffering=0) as file:
-            free = shutil.disk_usage(service.data).free
-            os.posix_fallocate(file.fileno(), 0, free - 64 * 1024)
+        fill_disk(ballast)
         refused = wait_for(lambda: client.post("/v1/analyses", content=picture(1)))
         assert (refused.status_code, refused.json()["title"]) == (507, "Disk low")
         assert client.get("/readyz").status_code == 503

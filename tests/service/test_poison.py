@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from service_process import Service, finished, running, wait_for
+from service_process import finished, running, wait_for
+from sqlalchemy import select
 from test_faults import submit, wait_for_share
 from tiny_model import picture
+
+from service.database import open_database, tasks
+from service.settings import Settings
 
 HOOKS = Path(__file__).parent / "hooks"
 
@@ -29,9 +31,14 @@ def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def hanging(folder: Path) -> list[int]:
-    """Return the processes that hang."""
-    return [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
+def hanging(folder: Path) -> set[int]:
+    """Return the processes that hang or did."""
+    return {int(path.name) for path in folder.iterdir() if path.name.isdigit()}
+
+
+def two(pids: set[int]) -> set[int]:
+    """Return two processes, or nothing yet."""
+    return pids if len(pids) == 2 else set()
 
 
 def alive(pid: int) -> bool:
@@ -40,16 +47,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-@pytest.fixture
-def hung(tmp_path: Path, model_folder: Path, faults: Path) -> Iterator[tuple[Service, str]]:
-    """A service of two slots that both hang, and the job of four images that hang it."""
-    (faults / "gate").touch()
-    with running(tmp_path, model_folder, grace_s=1) as service:
-        path = submit(service, {f"{n}.png": picture(n) + b"#wait" for n in range(4)})
-        wait_for(lambda: len(hanging(faults)) == 2, why="both slots hang")
-        yield service, path
 
 
 @pytest.mark.parametrize("count", [12, pytest.param(200, marks=pytest.mark.slow)])
@@ -76,37 +73,35 @@ def test_a_poisoned_image_fails_alone(
         assert [line["message"] for line in service.lines()].count("worker ready") == 1
 
 
-def test_a_cancel_stops_running_images_within_two_seconds(
-    hung: tuple[Service, str], faults: Path
+def test_a_cancel_and_the_end_cut_off_what_hangs(
+    tmp_path: Path, model_folder: Path, faults: Path
 ) -> None:
-    service, path = hung
-    client, pids = service.client(), hanging(faults)
-    started = time.monotonic()
-    assert client.delete(path).json()["status"] == "dismissed"
-    wait_for(lambda: not any(alive(pid) for pid in pids), why="killed")
-    took_s = time.monotonic() - started
-    wait_for(lambda: not any((service.data / "work").iterdir()), why="nothing is worked on")
-    assert hanging(faults) == pids  # what waited was never begun
-    assert took_s < 2
-    assert client.get(path).json()["counts"]["cancelled"] == 4
-    assert not (service.data / "results" / path.rpartition("/")[2]).exists()
+    (faults / "gate").touch()
+    images = {f"{n}.png": picture(n) + b"#wait" for n in range(4)}
+    with running(tmp_path, model_folder, grace_s=1) as service:
+        client, path = service.client(), submit(service, images)
+        pids = wait_for(lambda: two(hanging(faults)), why="both slots hang")
+        started = time.monotonic()
+        assert client.delete(path).json()["status"] == "dismissed"
+        wait_for(lambda: not any(alive(pid) for pid in pids), why="killed")
+        took_s = time.monotonic() - started
+        wait_for(lambda: not any((service.data / "work").iterdir()), why="nothing is worked on")
+        assert hanging(faults) == pids  # what waited was never begun
+        print(f"cancelled in {took_s:.2f} s")
+        assert took_s < 2
+        assert client.get(path).json()["counts"]["cancelled"] == 4
+        assert not (service.data / "results" / path.rpartition("/")[2]).exists()
+
+        assert client.post(f"{path}/retry").status_code == 200
+        pids = wait_for(lambda: two(hanging(faults) - pids), why="both slots hang again")
+        started = time.monotonic()
+        assert service.end(signal.SIGTERM) == 0
+        print(f"ended in {time.monotonic() - started:.2f} s, 1 s of grace")
+        wait_for(lambda: not any(alive(pid) for pid in pids), why="nothing goes on")
     (faults / "gate").unlink()
-    assert client.post(f"{path}/retry").status_code == 200
-    assert finished(client, path)["counts"]["succeeded"] == 4
-
-
-def attempts(service: Service) -> list[int]:
-    """Return how often each image was started."""
-    from sqlalchemy import select
-
-    from service.database import open_database, tasks
-    from service.settings import Settings
-
-    engine = open_database(Settings(data=service.data))
-    with engine.connect() as db:
-        found = list(db.scalars(select(tasks.c.attempts)))
-    engine.dispose()
-    return found
+    with running(tmp_path, model_folder) as service:
+        status = finished(service.client(), path)
+        assert (status["status"], status["counts"]["succeeded"]) == ("successful", 4)
 
 
 def test_a_signal_to_end_lets_running_images_finish(
@@ -114,27 +109,14 @@ def test_a_signal_to_end_lets_running_images_finish(
 ) -> None:
     (faults / "gate").touch()
     with running(tmp_path, model_folder, grace_s=60) as service:
-        path = submit(service, {f"{n}.png": picture(n) + b"#wait" for n in range(2)})
-        wait_for(lambda: len(hanging(faults)) == 2, why="both slots hang")
+        submit(service, {f"{n}.png": picture(n) + b"#wait" for n in range(2)})
+        wait_for(lambda: two(hanging(faults)), why="both slots hang")
         service.process.send_signal(signal.SIGTERM)
         wait_for(lambda: "worker draining" in service.log.read_text(), why="draining")
         (faults / "gate").unlink()
         assert service.process.wait(60) == 0
-    with running(tmp_path, model_folder) as service:
-        assert finished(service.client(), path)["counts"]["succeeded"] == 2
-    assert attempts(service) == [1, 1]
-
-
-def test_what_does_not_end_in_time_is_done_after_the_next_start(
-    hung: tuple[Service, str], tmp_path: Path, model_folder: Path, faults: Path
-) -> None:
-    service, path = hung
-    pids = hanging(faults)
-    started = time.monotonic()
-    assert service.end(signal.SIGTERM) == 0
-    assert time.monotonic() - started < 20  # a second of grace, and time on a busy machine
-    wait_for(lambda: not any(alive(pid) for pid in pids), why="nothing goes on")
-    (faults / "gate").unlink()
-    with running(tmp_path, model_folder) as again:
-        status: dict[str, Any] = finished(again.client(), path)
-        assert (status["status"], status["counts"]["succeeded"]) == ("successful", 4)
+    engine = open_database(Settings(data=service.data))
+    with engine.connect() as db:
+        ended = db.execute(select(tasks.c.state, tasks.c.attempts)).all()
+    engine.dispose()
+    assert ended == [("succeeded", 1), ("succeeded", 1)]
