@@ -296,7 +296,10 @@ def train_command(
 
 @app.command("export", rich_help_panel=MODELS)
 def export_command(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    run: Annotated[
+        list[Path],
+        typer.Argument(help="Folder of a finished run; of several, the mean of the weights."),
+    ],
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
     name: Annotated[str, typer.Option(help="Name of the model.")],
     version: Annotated[str, typer.Option(help="Version of the model.")],
@@ -315,7 +318,7 @@ def export_command(
     from crackseg.training.export_onnx import ExportOptions, export_run
 
     card = export_run(
-        run,
+        run[0],
         out,
         ExportOptions(
             name=name,
@@ -324,6 +327,7 @@ def export_command(
             threshold_low=threshold if threshold_low is None else threshold_low,
             scores=json.loads(scores.read_text(encoding="utf-8")) if scores else {},
         ),
+        run[1:],
     )
     typer.echo(f"wrote {out}: {card.name} {card.version}, {card.network}")
 

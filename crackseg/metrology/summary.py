@@ -12,7 +12,8 @@ from crackseg.metrology.centreline import Line
 from crackseg.metrology.stations import AVERAGE, Stations
 from crackseg.records import Array, Branch, Crack, Measure, Scale, WidthStatus, Window
 
-MASK_SIZING_PX = 1.9  # a mask does not size cracks thinner than 2 px (docs/accuracy.md); 0.1 of error
+# A mask does not size cracks thinner than 2 px (docs/accuracy.md); 0.1 px is the error there.
+MASK_SIZING_PX = 1.9
 _END_PX = 2.0  # stations this near to a tip see half a crack and are not counted
 _RUN = 5  # the maximum is that of a running median: one bad station is no width
 _MAP_LOOPS, _MAP_JUNCTIONS = 2, 8  # from here a net is a map crack
