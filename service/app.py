@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -91,10 +91,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 class Assets(StaticFiles):
     """Scripts and styles, always whole: the library refuses a wrong range in plain text."""
 
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        """Return a file."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
         headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
-        return await super().get_response(path, {**scope, "headers": headers})
+        await super().__call__({**scope, "headers": headers}, receive, send)
 
 
 class Envelope:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from crackseg.config import AnalyzeOptions, read_options
 
@@ -15,12 +15,32 @@ _TIME = "2026-11-21T10:20:30.123Z"
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 MmPerPx = Annotated[float, Field(ge=1e-4, le=1e4, allow_inf_nan=False)]
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL takes none
+
+
+def _whole(value: Any) -> Any:
+    """Return 5.0 as 5: JSON knows one kind of number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Pixels = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=10**6)]
 Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+
+
+NULL = "\0null"  # stands for null in an example: FastAPI drops every None from its document
+
+
+def marked(value: Any) -> Any:
+    """Return an example with ``NULL`` for each None."""
+    if isinstance(value, dict):
+        return {key: marked(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [marked(entry) for entry in value]
+    return NULL if value is None else value
 
 
 def example(value: dict[str, Any], *, strict: bool = False) -> ConfigDict:
     """Return a model's settings with its example; ``strict``: no key more, no text for a number."""
-    shown: dict[str, Any] = {"examples": [value]}
+    shown: dict[str, Any] = {"examples": [marked(value)]}
     if strict:
         return ConfigDict(extra="forbid", strict=True, json_schema_extra=shown)
     return ConfigDict(json_schema_extra=shown)
@@ -41,7 +61,7 @@ class Options(BaseModel):
         default=None, description="Probability from which a pixel is crack."
     )
     threshold_low: Share | None = None
-    min_area_px: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    min_area_px: Pixels | None = None
     gap_px: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] | None = None
     min_length_px: Annotated[float, Field(ge=0, le=10**5, allow_inf_nan=False)] | None = None
 

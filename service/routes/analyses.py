@@ -25,7 +25,7 @@ from service.routes.documents import (
     links,
     problems,
 )
-from service.schemas import ID, Analysis, Options
+from service.schemas import ID, NO_NUL, Analysis, Options
 
 router = APIRouter(prefix="/v1/analyses", tags=["analyses"])
 _OPTIONS = Options.model_json_schema()
@@ -47,7 +47,12 @@ _FORM = {
     },
 }
 _QUERY = [
-    {"name": "name", "in": "query", "schema": {"type": "string"}, "description": "File name."},
+    {
+        "name": "name",
+        "in": "query",
+        "schema": {"type": "string", "pattern": NO_NUL},
+        "description": "File name.",
+    },
     {"name": "mm_per_px", "in": "query", "schema": _MM_PER_PX},
     {"name": "options", "in": "query", "content": {"application/json": {"schema": _OPTIONS}}},
 ]

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from service.errors import problem_type
-from service.schemas import ID, ProblemBody
+from service.schemas import ID, NULL, ProblemBody, marked
 
 _EXAMPLES = {
     400: ("bad-request", "`Content-Length` must be a number."),
@@ -99,9 +99,19 @@ _PART = "The part that `Range` names."
 def describe(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document of an application, with the schema that all problems share."""
     if app.openapi_schema is None:
-        schemas = FastAPI.openapi(app)["components"]["schemas"]
-        schemas["ProblemBody"] = ProblemBody.model_json_schema()
-    return FastAPI.openapi(app)
+        document = _unmarked(FastAPI.openapi(app))
+        document["components"]["schemas"]["ProblemBody"] = ProblemBody.model_json_schema()
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _unmarked(value: Any) -> Any:
+    """Return a document with None for each ``NULL``."""
+    if isinstance(value, dict):
+        return {key: _unmarked(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_unmarked(entry) for entry in value]
+    return None if value == NULL else value
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -126,7 +136,7 @@ def file_answer(media: str, kind: str = "") -> dict[str, Any]:
     """Return the answer of a route that gives a file; ``kind`` names a JSON of another schema."""
     base = media.partition(";")[0]
     schema, example = _FILES[kind or base]
-    content = {"schema": schema, "example": example}
+    content = {"schema": schema, "example": marked(example)}
     return {"description": "The file.", "content": {base: content}}
 
 

@@ -119,8 +119,10 @@ def retry_job(job_id: str, request: Request, caller: Annotated[Caller, Depends(w
     "/{job_id}/events", response_class=StreamingResponse, operation_id="watchJob",
     responses={**problems(*READ), 200: {
         "description": "`status` (job), `progress` (of running images), `image` (done), `end`.",
-        "content": {"text/event-stream": {"schema": {"type": "object"}, "example":
-                    'event: end\nid: \ndata: {"status": "successful"}\n\n'}},
+        "content": {"text/event-stream": {
+            "schema": {"type": "object"},  # of one event
+            "example": {"event": "end", "id": "", "data": '{"status": "successful"}'},
+        }},
     }},
 )  # fmt: skip
 async def watch_job(
@@ -244,7 +246,7 @@ def list_verdicts(job_id: str, request: Request, caller: Annotated[Caller, Depen
 
 
 @router.get(
-    "/{job_id}/verdicts.csv", operation_id="getVerdictsCsv",
+    "/{job_id}/verdicts.csv", operation_id="getVerdictsCsv", response_class=Response,
     responses={**problems(*READ), 200: file_answer("text/csv")},
 )  # fmt: skip
 def get_verdicts_csv(

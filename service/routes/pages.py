@@ -142,10 +142,12 @@ def show_survey(survey_id: str, request: Request) -> Response:
             return render(request, "survey.html.j2", survey=survey, job=None)
         tasks = sorted(domain.task_rows(db, job.id), key=severity)
         verdicts = Counter(verdict["image"] for verdict in verdict_rows(db, job.id))
+        rows = results.survey_rows(db, job.id)
         values = {
             "job": domain.status_info(db, job),
             "state": job.state,
-            "totals": survey_totals(results.survey_rows(db, job.id)),
+            "totals": survey_totals(rows),
+            "rejected": sum(row.get("rejected", 0) for row in rows),
         }
     scaled = any((task.summary or {}).get("mm_per_px") for task in tasks)
     images = [_tile(task, verdicts[task.image_id], "mm" if scaled else "px") for task in tasks]
@@ -167,6 +169,12 @@ def severity(task: Row[Any]) -> tuple[Any, ...]:
     return (3, 0.0, task.name)
 
 
+def plain_words(text: str) -> str:
+    """Return an error as a sentence for people: no marks of code, a capital at its start."""
+    start = text[:1].upper()  # of a name in marks it is the mark
+    return f"{start}{text[1:]}".replace("`", "")
+
+
 def _tile(task: Row[Any], verdicts: int, unit: str) -> dict[str, Any]:
     summary = task.summary or {}
     found = bool(summary.get("cracks"))
@@ -174,7 +182,7 @@ def _tile(task: Row[Any], verdicts: int, unit: str) -> dict[str, Any]:
         "id": task.image_id,
         "name": task.name,
         "state": task.state,
-        "reason": task.error or "",
+        "reason": plain_words(task.error or ""),
         "progress": task.progress,
         "cracks": summary.get("cracks", ""),
         "width": width_text(summary) if found else "",
@@ -185,6 +193,7 @@ def _tile(task: Row[Any], verdicts: int, unit: str) -> dict[str, Any]:
             code.replace("_", " ") for code in summary.get("warnings", []) if code != "no_scale"
         ],
         "verdicts": verdicts,
+        "rejected": summary.get("rejected", 0),
     }
 
 
@@ -205,6 +214,7 @@ def show_image(survey_id: str, image_id: str, request: Request) -> Response:
     values: dict[str, Any] = {
         "survey": {"id": survey_id, "name": row.name},
         "image": domain.task_info(task),
+        "reason": plain_words(task.error or task.state),
         "previous": order[place - 1] if place else None,
         "following": order[place + 1] if place + 1 < len(order) else None,
     }

@@ -19,6 +19,7 @@ from service.routes.analyses import IdempotencyKey
 from service.routes.documents import RAW_IMAGE, READ, UPLOAD, WRITE, headers, links, problems
 from service.schemas import (
     ID,
+    NO_NUL,
     Image,
     ImagePage,
     Job,
@@ -31,7 +32,10 @@ from service.storage import clean_name
 
 router = APIRouter(prefix="/v1/surveys", tags=["surveys"])
 Limit = Annotated[int, Query(ge=1, le=200)]
-Cursor = Annotated[str, Query(max_length=64, description="`next` of the page before.")]
+Cursor = Annotated[
+    str, Query(pattern="^[0-9a-f-]{0,36}$", description="`next` of the page before.")
+]
+ImageName = Annotated[str, Path(max_length=300, pattern=NO_NUL)]
 _LAST_ID = "~"  # sorts after every id
 _SURVEY_LINKS = ("getSurvey", "deleteSurvey", "listImages", "putImage", "deleteImage",
                  "executeSurvey")  # fmt: skip
@@ -182,7 +186,7 @@ def list_images(
 )  # fmt: skip
 async def put_image(
     survey_id: str,
-    name: Annotated[str, Path(max_length=300)],
+    name: ImageName,
     request: Request,
     response: Response,
     caller: Annotated[Caller, Depends(writer)],
@@ -243,7 +247,7 @@ def keep_image(
     operation_id="deleteImage",
 )  # fmt: skip
 def delete_image(
-    survey_id: str, name: Annotated[str, Path(max_length=300)], request: Request,
+    survey_id: str, name: ImageName, request: Request,
     caller: Annotated[Caller, Depends(writer)],
 ) -> None:  # fmt: skip
     """Take an image out of a survey that was not analyzed yet."""

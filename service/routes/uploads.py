@@ -267,7 +267,7 @@ def _expiry(request: Request) -> dict[str, str]:
 
 def _number(request: Request, header: str) -> int:
     text = request.headers.get(header, "")
-    if not (text.isascii() and text.isdigit() and len(text) < 16):
+    if not (text.isascii() and text.isdigit() and len(text) < 400):
         raise Problem(400, "bad-request", f"`{header}` must be a number.")
     return int(text)
 

@@ -2,139 +2,114 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
-from service_process import Service, finished, wait_for
-from test_surveys import make_survey
+from browser import MISSING, complaints, find, names, open_browser, shown
+from service_process import Service, running, wait_for
 from tiny_model import picture
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver"),
-]
-XSS = "<img src=x onerror=document.title='owned'>"
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Any]:
-    """A headless Chromium with a profile of its own."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-                 f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,900"):  # fmt: skip
-        options.add_argument(flag)
-    prefs = {"download.default_directory": str(tmp_path / "downloads")}
-    options.add_experimental_option("prefs", prefs)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_page_load_timeout(300)
-    yield driver
-    driver.quit()
+    """A headless Chromium."""
+    with open_browser(tmp_path) as started:
+        yield started
 
 
-def find(browser: Any, selector: str) -> Any:
-    """Return the element of a selector as soon as it can be seen."""
-
-    def look() -> Any:
-        seen = [e for e in browser.find_elements("css selector", selector) if e.is_displayed()]
-        return seen[0] if seen else None
-
-    return wait_for(look, why=selector)
-
-
-def shown(browser: Any, selector: str) -> list[Any]:
-    """Return the elements that can be seen."""
-    return [e for e in browser.find_elements("css selector", selector) if e.is_displayed()]
-
-
-def names(browser: Any) -> list[str]:
-    """Return the names of the images that the gallery shows."""
-    return [tile.get_attribute("data-name") for tile in shown(browser, "#gallery li")]
-
-
-def complaints(browser: Any) -> list[str]:
-    """Return what the browser's console holds against the page."""
-    return [line["message"] for line in browser.get_log("browser")]
-
-
-def test_a_survey_from_folder_to_table(browser: Any, service: Service, tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    (tmp_path / "downloads").mkdir()
-    for number, lines in enumerate((3, 1, 0)):
-        (photos / f"photo {number}.png").write_bytes(picture(number, lines=lines))
-    browser.get(service.url)
+def upload(browser: Any, url: str, photos: list[Path]) -> None:
+    """Send photographs as a survey and wait until they are analyzed."""
+    browser.get(url)
     files = browser.find_element("id", "files")
-    files.send_keys("\n".join(str(path) for path in sorted(photos.iterdir())))
+    files.send_keys("\n".join(str(path) for path in photos))
     find(browser, "#mm_per_px").send_keys("0.5")
     find(browser, "#name").clear()
     find(browser, "#name").send_keys("Spillway")
     find(browser, "#start").click()
-    wait_for(lambda: "/surveys/" in browser.current_url, why="survey page")
-    find(browser, "#job[data-finished=yes]")  # the page loads itself anew when the job is done
-    assert "3 of 3 images done" in browser.page_source
+    wait_for(lambda: "/surveys/" in browser.current_url, deadline_s=600, why="survey page")
+    # The page loads itself anew when the job is done.
+    wait_for(lambda: shown(browser, "#job[data-finished=yes]"), deadline_s=900, why="analyzed")
+    assert f"{len(photos)} of {len(photos)} images done" in browser.page_source
+
+
+def choose(browser: Any, option: str) -> None:
+    """Choose what the gallery shows."""
+    browser.find_element("css selector", f"#show option[value={option}]").click()
+
+
+def open_image(browser: Any, name: str) -> list[Any]:
+    """Open an image of the gallery and return the rows of its cracks."""
+    find(browser, f"[data-name='{name}'] a").click()
+    wait_for(lambda: find(browser, "#viewer").get_attribute("data-ready"), why="cracks drawn")
+    return shown(browser, "#cracks tbody tr[data-id]")
+
+
+def download(browser: Any) -> str:
+    """Return the survey's table as it is downloaded."""
+    find(browser, "#downloads a[href$='report.csv']").click()
+    table = wait_for(lambda: next(browser.downloads.glob("*.csv"), None), why="download")
+    return str(table.read_text(encoding="utf-8-sig"))
+
+
+def go_to(browser: Any, crack: int) -> None:
+    """Choose a crack in the table; the picture follows."""
+    before = find(browser, "#stage").get_dom_attribute("viewBox")
+    find(browser, f"#cracks tbody tr[data-id='{crack}']").click()
+    assert find(browser, "#stage").get_dom_attribute("viewBox") != before
+    assert "mm" in find(browser, "#details").text
+
+
+def test_a_survey_from_folder_to_table(browser: Any, service: Service, tmp_path: Path) -> None:
+    photos = [tmp_path / f"photo {number}.png" for number in range(3)]
+    for number, lines in enumerate((3, 1, 0)):
+        photos[number].write_bytes(picture(number, lines=lines))
+    upload(browser, service.url, photos)
     find(browser, "#downloads a")
     assert names(browser)[-1] == "photo 2.png"  # the one without cracks
-
-    browser.find_element("css selector", "#show option[value=clear]").click()
+    choose(browser, "clear")
     wait_for(lambda: names(browser) == ["photo 2.png"], why="only the one without cracks")
-    browser.find_element("css selector", "#show option[value=all]").click()
-    find(browser, "#downloads a[href$='report.csv']").click()
-    table = wait_for(lambda: next((tmp_path / "downloads").glob("*.csv"), None), why="download")
-    assert table.read_text(encoding="utf-8-sig").count("photo") >= 3
+    choose(browser, "all")
+    assert download(browser).count("photo") >= 3
 
-    find(browser, "[data-name='photo 0.png'] a").click()
-    wait_for(lambda: find(browser, "#viewer").get_attribute("data-ready"), why="cracks drawn")
-    assert len(shown(browser, "#cracks tbody tr")) == 3
-    before = find(browser, "#stage").get_dom_attribute("viewBox")
-    find(browser, "#cracks tbody tr[data-id='2']").click()
-    assert find(browser, "#stage").get_dom_attribute("viewBox") != before  # it went to the crack
-    assert "mm" in find(browser, "#details").text
+    assert len(open_image(browser, "photo 0.png")) == 3
+    go_to(browser, 2)
     find(browser, "#judge input[value=reject]").click()
     find(browser, "#note").send_keys("joint")
     find(browser, "#judge button").click()
     wait_for(lambda: find(browser, "#say").text == "saved", why="verdict saved")
+    assert "1 rejected" in find(browser, "#count").text
     browser.refresh()
     row = wait_for(lambda: find(browser, "#cracks tr[data-id='2']"))
-    assert (row.get_attribute("data-verdict"), row.get_attribute("data-note")) == (
-        "reject",
-        "joint",
-    )
+    said = [row.get_attribute(f"data-{name}") for name in ("verdict", "note")]
+    assert said == ["reject", "joint"]
+    find(browser, "nav a[href^='/surveys/']").click()
+    find(browser, "#gallery")
+    assert "1 rejected, not counted" in find(browser, "[data-name='photo 0.png']").text
     assert complaints(browser) == []
 
 
-def test_names_are_never_run(browser: Any, service: Service) -> None:
-    client = service.client()
-    nasty = [
-        f"{XSS}.png",
-        "\"><script>document.title='owned';.png",
-        "{{7*7}}.png",
-        "javascript:document.title='owned'.png",
-        "' onload=document.title='owned' '.png",
-    ]
-    images = {quote(name, safe=""): picture(number) for number, name in enumerate(nasty)}
-    survey = make_survey(client, images, name=XSS)
-    job = client.post(f"{survey}/execution", json={}).headers["location"]
-    done = finished(client, job)
-    assert done["counts"]["succeeded"] == len(nasty)
-    survey_id = survey.rpartition("/")[2]
-    images_of = client.get(f"{job}/images").json()["images"]
-    note = {"verdict": "reject", "note": XSS}
-    client.put(f"{images_of[0]['links']['self']}/cracks/1/verdict", json=note)
-    pages = ["/", f"/surveys/{survey_id}", f"{job}/report.html"]
-    pages += [f"/surveys/{survey_id}/images/{image['image']}" for image in images_of]
-    pages += [image["links"]["page.html"] for image in images_of[:2]]
-    for page in pages:
-        browser.get(service.url + page)
-        wait_for(lambda: browser.execute_script("return document.readyState") == "complete")
-        assert browser.title != "owned", page
-        assert browser.find_elements("css selector", "main img[src=x], script:not([src])") == []
-        assert "49.png" not in browser.page_source
-    assert not [text for text in complaints(browser) if "Content Security Policy" in text]
+@pytest.mark.slow
+def test_the_sample_survey_by_the_shipped_model(
+    browser: Any, tmp_path: Path, samples: Path
+) -> None:
+    photos = sorted(p for p in samples.iterdir() if p.suffix in (".jpg", ".png"))
+    folder = tmp_path / "service"
+    folder.mkdir()
+    with running(folder, Path("default")) as service:
+        upload(browser, service.url, photos)
+        assert len(names(browser)) == len(photos) == 6
+        tiles = shown(browser, "#gallery li")
+        cracked = [tile for tile in tiles if int(tile.get_attribute("data-cracks"))]
+        assert len(cracked) >= 3
+        choose(browser, "cracks")
+        wait_for(lambda: len(names(browser)) == len(cracked), why="only those with cracks")
+        choose(browser, "all")
+        table = download(browser)
+        assert all(path.name in table for path in photos)
+        assert open_image(browser, "lift_joint.jpg")
+        go_to(browser, 1)
+        assert complaints(browser) == []

@@ -140,6 +140,44 @@ def test_verdicts_are_kept_and_exported(client: Any, job: dict[str, Any]) -> Non
     assert client.put(path.replace("/1/", "/99/"), json={"verdict": "open"}).status_code == 404
 
 
+def test_rejected_cracks_leave_the_figures(client: Any, job: dict[str, Any]) -> None:
+    def row() -> dict[str, Any]:
+        listed = client.get(f"{job['path']}/images").json()["images"]
+        return next(dict(image["summary"]) for image in listed if image["name"] == "c.png")
+
+    images = client.get(f"{job['path']}/images").json()["images"]
+    image = next(image for image in images if image["name"] == "c.png")
+    path = f"{image['links']['self']}/cracks/1/verdict"
+    measured = client.get(image["links"]["report.json"]).json()
+    assert measured["totals"]["cracks"] == len(measured["cracks"]) == 2
+    client.put(path, json={"verdict": "open"})
+    whole, total = row(), client.get(f"{job['path']}/report.json").json()["totals"]
+    assert client.put(path, json={"verdict": "reject"}).status_code == 200
+    judged, left = row(), client.get(f"{job['path']}/report.json").json()
+    crack = measured["cracks"][0]
+    assert (judged["cracks"], judged["rejected"]) == (1, 1)
+    for name in ("length_px", "length_mm", "area_px2", "area_mm2"):
+        assert judged[name] == pytest.approx(whole[name] - crack[name]), name
+    assert judged["density_m_per_m2"] == pytest.approx(
+        whole["density_m_per_m2"] * judged["length_mm"] / whole["length_mm"]
+    )
+    assert judged["width_max_px"] == measured["cracks"][1]["width_max_px"]
+    assert left["totals"]["cracks"] == total["cracks"] - 1
+    assert left["totals"]["length_mm"] == pytest.approx(total["length_mm"] - crack["length_mm"])
+    assert left["rejected"] >= 1
+    table = client.get(f"{job['path']}/report.csv").content.decode("utf-8-sig")
+    rows = {line["image"]: line for line in csv.DictReader(io.StringIO(table))}
+    assert rows["c.png"]["cracks"] == "1"
+    for page in (f"/surveys/{job['survey']}", f"{job['path']}/report.html"):
+        assert "rejected by inspectors" in client.get(page).text
+    features = client.get(f"{job['path']}/report.geojson").json()["features"]
+    said = [f["properties"]["verdict"] for f in features if f["properties"]["image"] == "c.png"]
+    assert sorted(said) == ["open", "reject"]
+    assert client.get(image["links"]["report.json"]).json() == measured  # as measured
+    client.put(path, json={"verdict": "accept"})
+    assert row() == whole
+
+
 def test_events_tell_of_images_and_end(client: Any, job: dict[str, Any]) -> None:
     with client.stream("GET", f"{job['path']}/events") as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")

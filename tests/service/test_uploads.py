@@ -6,6 +6,7 @@ import base64
 import hashlib
 from typing import Any
 
+from service_process import Service
 from tiny_model import picture
 
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -64,3 +65,28 @@ def test_another_version_is_refused(client: Any) -> None:
     answer = client.post("/v1/uploads", headers={"Tus-Resumable": "0.2.0"})
     assert (answer.status_code, answer.headers["tus-version"]) == (412, "1.0.0")
     assert client.options("/v1/uploads").headers["tus-extension"].startswith("creation")
+
+
+def test_an_upload_that_the_service_died_on_is_completed(client: Any, service: Service) -> None:
+    sent = picture(1)
+    survey, upload = begin(client, sent)
+    part = service.data / "parts" / upload.rpartition("/")[2]
+    part.write_bytes(sent)  # all bytes had come when the process was killed
+    assert client.get(survey).json()["images"] == 0
+    told = client.head(upload, headers=TUS)
+    assert (told.status_code, told.headers["upload-offset"]) == (200, str(len(sent)))
+    assert client.get(survey).json()["images"] == 1
+    assert client.head(upload, headers=TUS).status_code == 404
+
+
+def test_an_upload_says_what_it_will_be(client: Any) -> None:
+    survey = client.post("/v1/surveys", json={"name": "tus"}).headers["location"]
+    given = {"survey": survey.rpartition("/")[2], "filename": "far.png"}
+    for length, more, status in (
+        ("0", {}, 422), ("x", {}, 400), ("5", {"sha256": "beef"}, 422),
+        ("5", {"survey": "other"}, 404), (str(10**12), {}, 413),
+    ):  # fmt: skip
+        headers = {**TUS, "Upload-Length": length, "Upload-Metadata": metadata(**given | more)}
+        answer = client.post("/v1/uploads", headers=headers)
+        assert answer.status_code == status, (length, more, answer.text)
+        assert answer.headers["content-type"] == "application/problem+json"

@@ -47,7 +47,7 @@ function showImage(task) {
   const bar = card.querySelector("progress");
   if (bar) bar.hidden = true;
   const reason = card.querySelector(".reason");
-  if (reason) reason.textContent = task.error ? task.error.message : task.summary ? `${task.summary.cracks} cracks` : "";
+  if (reason) reason.textContent = task.error ? task.error.message.replaceAll("`", "") : task.summary ? `${task.summary.cracks} cracks` : "";
   if (task.status === "succeeded" && !card.querySelector("img")) {
     const picture = document.createElement("img");
     picture.alt = "";

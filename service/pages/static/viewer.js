@@ -195,6 +195,11 @@ function start() {
   for (const name of ["input", "change"]) byId("crackfilters").addEventListener(name, filter);
   byId("crackfilters").addEventListener("submit", (event) => event.preventDefault());
 
+  function count() {
+    const rejected = [...rows.values()].filter((row) => row.dataset.verdict === "reject").length;
+    byId("count").textContent = `${rows.size} ${rows.size === 1 ? "crack" : "cracks"}` +
+      (rejected ? `, ${rejected} rejected: left out of the survey's figures` : "");
+  }
   async function save(verdict) {
     const id = chosen;
     const row = rows.get(id);
@@ -209,12 +214,14 @@ function start() {
     for (const radio of byId("judge").verdict) radio.checked = radio.value === verdict;
     byId("say").textContent = "saved";
     if (drawn.has(id)) dress(id);
+    count();
   }
   byId("judge").addEventListener("submit", (event) => {
     event.preventDefault();
     save(byId("judge").verdict.value || "open");
   });
 
+  count();
   fit();
   fetch(`${base}/report.json`).then((answer) => answer.json()).then((report) => {
     for (const crack of report.cracks) draw(crack);
