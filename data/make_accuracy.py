@@ -279,8 +279,8 @@ to 100 % dark:
 
 {contrast}
 
-Where the darkness is not seen, the stated interval covers interiors from {dark_low:.2f} to {dark_high:.2f}. Pencil marks, filled
-and lit cracks are outside it.
+Where the darkness is not seen, the stated interval covers interiors from {dark_low:.2f} to
+{dark_high:.2f}. Pencil marks, filled and lit cracks are outside it.
 
 ### Masks that are not the crack's
 

@@ -15,10 +15,12 @@ from scipy.special import erf
 from crackseg.records import Array
 
 _BACKGROUND_PX = 10  # of concrete on either side that take part in the fit
-_LOW = np.array([0.1, 0.3, 0.05, -3.0, 0.5, -0.05])
+# Pixel, lens and sampling spread an edge by 0.6 px at least: a sharper fit follows the noise.
+_LOW = np.array([0.1, 0.6, 0.05, -3.0, 0.5, -0.05])
 _HIGH = np.array([20.0, 5.0, 1.05, 3.0, 1.5, 0.05])
-# Below this ratio of width to blur the profile is a bell whatever the darkness (phantoms).
-_RATIO = 2.4
+# Below this ratio of width to blur, or this width, the profile is a bell whatever the darkness
+# (phantoms).
+_RATIO, _THINNEST_PX = 2.55, 2.5
 _SURE = 0.04  # relative standard uncertainty from which on the darkness counts as known
 
 
@@ -49,7 +51,7 @@ def fit_interior(profiles: Array, centre_px: Array, guess_px: float) -> float:
     width, blur, darkness = found.x[:3]
     noise2 = 2 * found.cost / (len(x) - len(_LOW))
     u = np.sqrt(np.linalg.pinv(found.jac.T @ found.jac)[2, 2] * noise2)
-    known = width >= _RATIO * blur and u <= _SURE * darkness
+    known = width >= max(_RATIO * blur, _THINNEST_PX) and u <= _SURE * darkness
     return float(darkness) if known else float("nan")
 
 
