@@ -55,6 +55,6 @@ def plot_curves(run: Path) -> None:
         axes.set(ylabel=title, yscale="log" if above_zero and title != "validation" else "linear")
         axes.grid(alpha=0.25)
         if names:
-            axes.legend(fontsize=7, ncols=2)
+            axes.legend(fontsize=7, ncols=2, loc="lower left")
     every[-1].set(xlabel="step", ylim=(0, 1))
     figure.savefig(run / "curves.png", dpi=120)
