@@ -126,7 +126,7 @@ class Analysis(BaseModel):
     created_at: str
     finished_at: str | None
     error: ErrorInfo | None
-    cracks: int | None = Field(description="As measured, whatever an inspector said since.")
+    cracks: int | None = Field(description="Without those that an inspector rejected.")
     links: dict[str, str]
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from service_process import Service
 from typer.main import get_command
 
 from crackseg.cli import app
@@ -61,3 +66,49 @@ def test_compose_runs_what_is_known() -> None:
     mounted = {v.split(":")[0] for s in services.values() for v in s.get("volumes", [])}
     assert mounted == set(compose["volumes"])
     assert all(port.startswith("127.0.0.1:") for port in services["api"]["ports"])
+
+
+def test_the_linter_has_nothing_to_say() -> None:
+    linter = Path(sys.executable).with_name("hadolint")
+    if not linter.is_file():
+        pytest.skip("no hadolint")
+    said = subprocess.run(
+        [linter, ROOT / "Dockerfile"], capture_output=True, text=True, check=False
+    )
+    assert (said.returncode, said.stdout) == (0, "")
+
+
+def test_the_health_check_asks_a_service_that_lives(service: Service) -> None:
+    stage = DOCKERFILE.partition("AS serve\n")[2].partition("\nFROM ")[0]
+    text = re.search(r"^HEALTHCHECK .*?CMD (\[.+?\])$", stage, re.MULTILINE | re.DOTALL)
+    assert text is not None
+    words = json.loads(text[1].replace("\\\n", ""))
+    assert words[:2] == ["python", "-c"]
+    for url, code in ((service.url, 0), ("http://127.0.0.1:9", 1)):
+        script = words[2].replace("http://127.0.0.1:8000", url)
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+        assert done.returncode == code, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_steps_of_the_serve_image_run_without_an_engine(tmp_path: Path) -> None:
+    source, python = tmp_path / "src", tmp_path / "venv" / "bin" / "python"
+    source.mkdir()
+    for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE):
+        for name in line.split()[:-1]:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, source / name)
+    steps = re.findall(r"(?:^RUN | && )(\S*(?:python|pip) .+?)(?= && |$)", DOCKERFILE, re.MULTILINE)
+    built = [step for step in steps if "train" not in step]
+    assert [step.split()[-1] for step in built] == ["/venv", ".", "'.[service]'"]
+    for step in built:
+        words = [word.replace("/venv", str(tmp_path / "venv")) for word in shlex.split(step)]
+        words[0] = sys.executable if words[0] == "python" else words[0]
+        done = subprocess.run(words, cwd=source, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    shutil.rmtree(source)  # the images hold the environment alone
+    lines = "import importlib.util as u, service.app; assert not u.find_spec('torch')"
+    for command in ([python, "-c", lines], [python.with_name("crackseg"), "selfcheck"]):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
