@@ -116,22 +116,22 @@ class Imaging:
     def _end(self, task: Row[Any], answer: dict[str, Any], seconds: float) -> None:
         """Write what became of an image; what was cancelled meanwhile leaves nothing behind."""
         code, row = answer.get("code"), answer.get("row")
-        state = "succeeded" if row else "cancelled" if code == "cancelled" else "failed"
         values = {
-            "state": state, "summary": row, "error_code": code, "error": answer.get("error"),
-            "finished_at": now(), "seconds": seconds, "progress": 1.0,
+            "state": "succeeded" if row else "failed", "summary": row, "error_code": code,
+            "error": answer.get("error"), "finished_at": now(), "seconds": seconds, "progress": 1.0,
         }  # fmt: skip
-        this = domain.this_task(task.job_id, task.image_id) & (tasks.c.state == "running")
-        query = tasks.update().where(this).values(values)
-        if not self._retrying(lambda db: db.execute(query).rowcount):
-            state = "cancelled"  # or its survey was deleted
-        if state == "cancelled":
+        this = domain.this_task(task.job_id, task.image_id)
+        query = tasks.update().where(this, tasks.c.state == "running").values(values)
+        if code != "cancelled":
+            self._retrying(lambda db: db.execute(query))
+        state = self._retrying(lambda db: db.scalar(sa.select(tasks.c.state).where(this)))
+        if state in (None, "cancelled"):  # None: its survey was deleted
             folder = self._storage.result(task.job_id, task.image_id)
             shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):
                 folder.parent.rmdir()
         log.info(
-            "image %s", state,
+            "image %s", state or "deleted",
             extra={"job": task.job_id, "image": task.image_id, "code": code,
                    "seconds": round(seconds, 3)},
         )  # fmt: skip
