@@ -195,7 +195,7 @@ def retry(db: Connection, job_id: str) -> int:
 def close_if_done(db: Connection, job_id: str) -> None:
     """Finish a job whose images are all done; may be called any number of times."""
     query = sa.select(tasks.c.state, sa.func.count()).where(tasks.c.job_id == job_id)
-    counts: dict[str, int] = dict(db.execute(query.group_by(tasks.c.state)).tuples().all())
+    counts = {row[0]: row[1] for row in db.execute(query.group_by(tasks.c.state))}
     if counts.keys() - set(FINAL):
         return
     state = "succeeded" if counts.get("succeeded") else "failed"
@@ -265,7 +265,7 @@ def running_shares(db: Connection, job_id: str) -> dict[str, float]:
     """Return how far each running image of a job is."""
     query = sa.select(tasks.c.image_id, tasks.c.progress)
     query = query.where(tasks.c.job_id == job_id, tasks.c.state == "running")
-    return dict(db.execute(query).tuples().all())
+    return {row[0]: row[1] for row in db.execute(query)}
 
 
 def done_after(db: Connection, job_id: str, mark: str) -> list[Row[Any]]:

@@ -48,14 +48,13 @@ class Metrics:
         """Return all figures as Prometheus reads them."""
         with engine.connect() as db:
             for gauge, column in ((self._jobs, jobs.c.state), (self._images, tasks.c.state)):
-                counts: dict[str, int] = dict(
-                    db.execute(sa.select(column, sa.func.count()).group_by(column)).tuples().all()
-                )
+                query = sa.select(column, sa.func.count()).group_by(column)
+                counts = {row[0]: row[1] for row in db.execute(query)}
                 for state in _STATES:
                     gauge.labels(state).set(counts.get(state, 0))
             code = tasks.c.error_code
             failed = sa.select(code, sa.func.count()).where(code.is_not(None)).group_by(code)
-            for reason, count in db.execute(failed).tuples():
+            for reason, count in db.execute(failed):
                 self._failures.labels(reason).set(count)
             self._image_s.set(db.scalar(sa.select(sa.func.avg(tasks.c.seconds))) or 0.0)
         self._free.set(storage.free_mb() * MB)
