@@ -134,6 +134,7 @@ def _tile(row: Mapping[str, Any]) -> dict[str, Any]:
         "failed": failed,
         "reason": row["reason"],
         "cracks": row["cracks"],
+        "rejected": row.get("rejected", 0),  # by inspectors, whom the service asks
         "length": length_text(row) if found else None,
         "width": width_text(row) if found else None,
         "warnings": [code.replace("_", " ") for code in row["warnings"]],

@@ -32,9 +32,9 @@ DOWNLOADS = (
     ("report.html", "report (HTML)"), ("verdicts.csv", "verdicts (CSV)"),
     ("bundle.zip", "everything (ZIP)"),
 )  # fmt: skip
-COLUMNS = (
-    ("id", "No."), ("length", "Length"), ("width", "Widest"), ("class", "Class"),
-    ("verdict", "Verdict"),
+COLUMNS = (  # key, label, class of the cells
+    ("id", "No.", "number"), ("length", "Length", "number"), ("width", "Widest", "number"),
+    ("class", "Class", ""), ("verdict", "Verdict", ""),
 )  # fmt: skip
 
 

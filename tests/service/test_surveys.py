@@ -174,7 +174,13 @@ def test_rejected_cracks_leave_the_figures(client: Any, job: dict[str, Any]) -> 
     said = [f["properties"]["verdict"] for f in features if f["properties"]["image"] == "c.png"]
     assert sorted(said) == ["open", "reject"]
     assert client.get(image["links"]["report.json"]).json() == measured  # as measured
-    client.put(path, json={"verdict": "accept"})
+    client.put(path.replace("cracks/1/", "cracks/2/"), json={"verdict": "reject"})
+    assert (row()["cracks"], row()["width_max_px"]) == (0, None)
+    for page in (f"/surveys/{job['survey']}", f"{job['path']}/report.html"):
+        assert "no crack left" in client.get(page).text
+    for crack_id in (1, 2):
+        told = path.replace("cracks/1/", f"cracks/{crack_id}/")
+        client.put(told, json={"verdict": "accept"})
     assert row() == whole
 
 
