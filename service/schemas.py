@@ -22,7 +22,7 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Pixels = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=10**6)]
+Pixels = Annotated[int, Field(ge=1, le=10**6), BeforeValidator(_whole)]
 Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 
 

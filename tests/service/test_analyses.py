@@ -19,6 +19,7 @@ def test_a_raw_image_becomes_a_report(client: Any) -> None:
     answer = client.post("/v1/analyses?name=gallery.png&mm_per_px=0.5", content=sent)
     assert answer.status_code == 202
     assert answer.headers["location"] == answer.json()["links"]["self"]
+    assert answer.headers["retry-after"] == "1"
     done = finished(client, answer.headers["location"])
     assert (done["status"], done["cracks"], done["image"]) == ("succeeded", 2, "gallery.png")
 
