@@ -32,5 +32,6 @@ def set_up_logging() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)  # libraries' warnings as lines too
     logging.getLogger("uvicorn.access").disabled = True
     logging.getLogger("dbos").setLevel(logging.WARNING)
