@@ -269,4 +269,5 @@ def put_marker(
         return blurred
 
     share = seen(np.ones_like(marker))
-    return np.clip(picture * (1 - share) + seen(marker), 0, 255).astype(np.uint8)
+    marked: Array = np.clip(picture * (1 - share) + seen(marker), 0, 255).astype(np.uint8)
+    return marked
