@@ -163,6 +163,6 @@ def test_random_requests_keep_to_the_document(tmp_path: Path, model_folder: Path
             env={**os.environ, **told},
         )  # fmt: skip
         assert said.returncode == 0, said.stdout[-8000:]
-        operations = len(re.findall(r'"operationId"', client.get("/openapi.json").text))
-        assert f"Tested: {operations}" in said.stdout
+        paths = client.get("/openapi.json").json()["paths"]
+        assert f"Tested: {sum(map(len, paths.values()))}\n" in said.stdout
         assert not [line for line in service.lines() if line["level"] == "error"]
