@@ -24,7 +24,7 @@ from service.settings import Settings
 
 log = logging.getLogger("crackseg.service")
 _WORKER = "from service.worker import work_for_parent; work_for_parent()"
-_LONGEST_PAUSE_S = 30.0
+_LONGEST_PAUSE_S = 5.0  # a start takes seconds itself; images wait meanwhile
 
 
 def serve(settings: Settings) -> None:
