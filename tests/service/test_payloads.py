@@ -98,6 +98,7 @@ def test_the_payloads_run_where_nobody_takes_care(tmp_path: Path) -> None:
         wait_for(lambda: sum(browser.execute_script(ALIVE)) > 40, why="payloads ran")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_no_payload_runs(service: Service, tmp_path: Path) -> None:
     client = service.client()
