@@ -18,9 +18,10 @@ if (execute) execute.addEventListener("click", async () => {
 });
 
 function showStatus(status) {
-  const word = WORDS[status.status];
+  const partly = status.status === "successful" && status.counts.failed > 0;
+  const word = partly ? "partly failed" : WORDS[status.status];
   byId("state").textContent = word;
-  byId("state").className = `tag ${word}`;
+  byId("state").className = `tag ${partly ? "warn" : word}`;
   byId("message").textContent = status.message;
   byId("progress").value = status.progress;
 }
