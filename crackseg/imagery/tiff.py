@@ -257,6 +257,9 @@ def _refuse_unknown(path: Path, page: Any) -> None:
     least = {_RGB: 3, _YCBCR: 3, _CMYK: 4}.get(page.photometric, 1)
     if not least <= page.samplesperpixel <= 64:
         raise ImageError(f"`{name}` has {page.samplesperpixel} samples per pixel: not a picture.")
+    sides = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip,)
+    if min(sides) < 1:
+        raise ImageError(f"`{name}` is damaged: it has tiles or strips without a pixel.")
 
 
 def _claimed_bytes(page: Any) -> float:

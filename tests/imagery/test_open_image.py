@@ -563,3 +563,12 @@ def test_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_ten_thousand_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
     assert 1000 < survive(10_000, 2, tmp_path / "mutant") < 9000
+
+
+def test_a_tiff_with_strips_of_no_rows_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "strips.tif"
+    tifffile.imwrite(path, np.full((64, 64), 9, np.uint8), rowsperstrip=16, compression="zlib")
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags["RowsPerStrip"].overwrite(0)
+    with pytest.raises(ImageError, match="strips without a pixel"):
+        open_image(path)
