@@ -23,6 +23,7 @@ from crackseg.exports.survey import failure_row, report_row, write_survey
 from crackseg.exports.tables import report_to_dict
 from crackseg.imagery.files import OpenImage, open_image
 from crackseg.inference.models import Model, load_model
+from crackseg.inference.screening import load_classifier
 from crackseg.pipeline import SCHEMA_VERSION, analyze, export
 
 SUFFIXES = {".jpg", ".jpeg", ".mpo", ".png", ".tif", ".tiff"}  # looked for in folders
@@ -117,6 +118,8 @@ def run(
     listener = listener or Listener()
     find_exports(options.exports)
     model = load_model(options.model)
+    if options.predict.screen:
+        load_classifier(options.predict.screen)  # a wrong folder fails the run, not every image
     _make_folder(out)
     started = datetime.now(UTC)
     listener.begin(len(paths))

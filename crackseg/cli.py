@@ -76,6 +76,10 @@ def analyze_command(
     fast: Annotated[
         bool, typer.Option("--fast", help="Read each tile once, not mirrored too: half the time.")
     ] = False,
+    screen_by: Annotated[
+        Path | None,
+        typer.Option("--screen", help="Folder of a tile classifier: skip what it calls free."),
+    ] = None,
     exports: Annotated[
         str | None,
         typer.Option(help="By comma: csv, mask, overlay, geojson, page, coco; json always."),
@@ -98,7 +102,12 @@ def analyze_command(
     given = {
         "model": model,
         "exports": None if exports is None else [e for e in exports.split(",") if e],
-        "predict": {"runtime": runtime, "device": device, "mirror": False if fast else None},
+        "predict": {
+            "runtime": runtime,
+            "device": device,
+            "mirror": False if fast else None,
+            "screen": screen_by,
+        },
         "mask": {"threshold": threshold},
         "scale": {"mm_per_px": mm_per_px, "distance_m": distance_m, "marker_mm": marker_mm},
     }

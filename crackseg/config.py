@@ -37,6 +37,7 @@ class PredictOptions:
     batch: int = 1  # on a CPU a larger batch is no faster
     threads: int | None = None  # None: all cores
     mirror: bool = True  # each tile is read mirrored too and the mean taken: better, twice the time
+    screen: Path | None = None  # folder of a tile classifier; tiles it calls free are not searched
 
     def __post_init__(self) -> None:
         _require(

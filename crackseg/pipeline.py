@@ -18,12 +18,13 @@ import numpy as np
 
 from crackseg import __version__
 from crackseg.config import AnalyzeOptions, to_plain
-from crackseg.errors import ImageError
+from crackseg.errors import ConfigError, ImageError
 from crackseg.exports import find_exports
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.scale import find_scale
 from crackseg.inference.models import Model, thresholds
 from crackseg.inference.predict import predict
+from crackseg.inference.screening import is_classifier
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import probability_to_mask
 from crackseg.records import Array, Crack, Notice, Report, Scale, Totals, Window
@@ -48,8 +49,14 @@ def analyze(
     Raises:
         ImageError: the picture is damaged.
         ScaleError: sources of the scale contradict each other.
-        ConfigError: an option does not fit the model or the machine.
+        ConfigError: an option does not fit the model or the machine, or the model is a tile
+            classifier.
     """
+    if is_classifier(model.card.network):
+        raise ConfigError(
+            f"`{model.card.name}` decides on whole tiles and draws no cracks to measure; give it "
+            "as `--screen`, and a segmentation model as `--model`."
+        )
     clock = _Clock()
     with clock.step("decode"):
         image.read(Window(row=0, col=0, height=1, width=1))  # JPEG and PNG are decoded whole here

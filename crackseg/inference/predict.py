@@ -19,6 +19,7 @@ from crackseg.imagery.files import OpenImage
 from crackseg.imagery.tiles import Axis, Band, allocate, fill_invalid, pad_tile, plan_axis
 from crackseg.inference.models import Model
 from crackseg.inference.runtimes import RUNTIMES, Forward, open_forward
+from crackseg.inference.screening import Screened
 from crackseg.records import Array, ModelCard, Notice, Prediction, Window
 
 __all__ = ["RUNTIMES", "predict"]
@@ -37,11 +38,12 @@ def predict(
     Args:
         image: an open image.
         model: a loaded model.
-        options: runtime, device, tile, overlap, batch, threads, mirror.
+        options: runtime, device, tile, overlap, batch, threads, mirror, screen.
         progress: called with the share done, 0 to 1, after every batch.
 
     Raises:
-        ConfigError: the tile does not fit the model, or the device is not there.
+        ConfigError: the tile does not fit the model, the device is not there, or what should
+            screen is no classifier.
         ImageError: the picture is damaged.
         ModelError: not even one small tile fits into memory, or the network gives nan.
     """
@@ -49,7 +51,10 @@ def predict(
     for attempt in _attempts(model.card, options):
         if notice := _fallback(options, model.card, attempt):
             notices = [notice]
-        batcher = _Batcher(_open(model, attempt), attempt)
+        forward = _open(model, attempt)
+        forward = _mirrored(forward) if attempt.mirror else forward
+        screened = Screened(forward, attempt.screen, attempt) if attempt.screen else None
+        batcher = _Batcher(screened or forward, attempt.batch)
         try:
             probability, valid = _all_tiles(image, model.card, attempt, batcher, progress)
         except MemoryError:
@@ -61,7 +66,7 @@ def predict(
             overlap_px=attempt.overlap_px,
             forward_s=batcher.seconds,
             device=attempt.device,
-            notices=(*notices, *_flat_end(image)),
+            notices=(*notices, *([screened.notice()] if screened else []), *_flat_end(image)),
         )
     raise ModelError(
         f"`{image.info.path.name}` cannot be analyzed on `{options.device}`: not even a small tile "
@@ -72,9 +77,9 @@ def predict(
 class _Batcher:
     """Run a forward function batch by batch, halving the batch when memory runs out; keep time."""
 
-    def __init__(self, forward: Forward, options: PredictOptions) -> None:
-        self._forward = _mirrored(forward) if options.mirror else forward
-        self.batch = options.batch
+    def __init__(self, forward: Forward, batch: int) -> None:
+        self._forward = forward
+        self.batch = batch
         self.seconds = 0.0
 
     def __call__(self, tiles: list[Array]) -> Iterator[Array]:

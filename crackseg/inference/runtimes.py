@@ -28,7 +28,7 @@ RUNTIMES = {
 _EXTRAS = {"openvino": "openvino", "torch": "torch"}
 
 
-@lru_cache(maxsize=2)  # a folder of photographs opens its model once
+@lru_cache(maxsize=4)  # a folder of photographs opens its models once
 def open_forward(
     model: Model, *, runtime: str = "onnx", device: str = "cpu", threads: int | None = None
 ) -> Forward:

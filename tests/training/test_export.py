@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from dark_model import write_dark_model
+from PIL import Image
 
 torch = pytest.importorskip("torch")
 from safetensors.torch import load_file, save_file  # noqa: E402
 
+from crackseg.config import PredictOptions  # noqa: E402
 from crackseg.errors import ModelError  # noqa: E402
+from crackseg.imagery.files import open_image  # noqa: E402
+from crackseg.inference.models import load_model  # noqa: E402
+from crackseg.inference.predict import predict  # noqa: E402
 from crackseg.networks import build  # noqa: E402
 from crackseg.training.export_onnx import ExportOptions, export_run  # noqa: E402
 
 OPTIONS = ExportOptions(name="mean", version="1", threshold=0.5, threshold_low=0.5)
 
 
-def write_run(folder: Path, seed: int, width: float = 0.03125, mean: float = 127.0) -> Path:
+def write_run(
+    folder: Path, seed: int, width: float = 0.03125, mean: float = 127.0, name: str = "unet"
+) -> Path:
     torch.manual_seed(seed)
-    network = build("unet", width=width)
+    arguments = {"width": width} if name == "unet" else {}
     folder.mkdir()
-    save_file(network.state_dict(), folder / "weights.safetensors")
+    save_file(build(name, **arguments).state_dict(), folder / "weights.safetensors")
     trained = {
-        "network": "unet",
-        "arguments": {"width": width},
+        "network": name,
+        "arguments": arguments,
+        "data": {"crop_px": 200},
         "mean": [mean] * 3,
         "std": [128.0] * 3,
     }
@@ -53,3 +63,17 @@ def test_runs_of_other_networks_have_no_mean(tmp_path: Path) -> None:
         export_run(one, tmp_path / "out", OPTIONS, [write_run(tmp_path / "dark", 1, mean=0.0)])
     with pytest.raises(ModelError, match="not a finished run"):
         export_run(one, tmp_path / "out", OPTIONS, [tmp_path / "none"])
+
+
+@pytest.mark.slow
+def test_a_classifier_is_exported_for_squares_of_its_crops_and_screens(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", 1, name="classifier:mobilenet_v2")
+    card = export_run(run, tmp_path / "screen", replace(OPTIONS, threshold=0.999))
+    assert card.tile_px == 256  # 200 brought to what the graph takes
+    Image.new("RGB", (700, 300), (180, 180, 180)).save(tmp_path / "wall.png")
+    options = PredictOptions(threads=1, screen=tmp_path / "screen")
+    with open_image(tmp_path / "wall.png") as image:
+        found = predict(image, load_model(write_dark_model(tmp_path / "dark")), options)
+    tiles = found.notices[0].message.split()
+    assert tiles[0] == tiles[2]  # a fresh classifier is sure of nothing
+    assert not found.probability.any()

@@ -208,6 +208,34 @@ def test_other_errors_of_a_training_are_not_taken_for_a_lack_of_memory(tiny_set,
         train(_idle_run(tiny_set, "odd"))
 
 
+def test_half_precision_learns_what_full_precision_learns(tiny_set):
+    """In bfloat16, which a CPU computes too: masters and the exported weights stay single."""
+    runs = {}
+    for precision in ("32-true", "bf16-mixed"):
+        run = read_run(_run_file(tiny_set, precision, network=LIGHT, steps=4))
+        folder = train(replace(run, precision=precision))
+        runs[precision] = load_file(folder / "weights.safetensors")
+    full, half = runs.values()
+    assert all(tensor.dtype == full[name].dtype for name, tensor in half.items())
+    moved = [name for name in full if name.endswith("weight")]
+    assert any(not torch.equal(full[name], half[name]) for name in moved)  # it was used
+    for name in moved:
+        torch.testing.assert_close(half[name], full[name], rtol=0.05, atol=0.02)
+
+
+def test_a_run_is_validated_on_the_sets_it_names(tiny_set):
+    samples = read_manifest(tiny_set / "manifest.csv")
+    renamed = [replace(s, source="other") if s.image.stem == "val0" else s for s in samples]
+    write_manifest(renamed, tiny_set / "manifest.csv", root=tiny_set)
+    run = read_run(_run_file(tiny_set, "named", steps=1, steps_per_epoch=1))
+    for names, expected in {("other",): {"other"}, (): {"other", "set"}}.items():
+        out = tiny_set / f"on {len(names)}"
+        folder = train(replace(run, out=out, data=replace(run.data, val_sets=names)))
+        columns = set(read_log(folder))
+        found = {c.removeprefix("val/f1_") for c in columns if c.startswith("val/f1_")}
+        assert found == expected
+
+
 @pytest.mark.slow
 def test_two_devices_share_a_run(tiny_set):
     network = "smp:pspnet:mobilenet_v2", ""  # its encoder has layers that nobody uses
