@@ -184,6 +184,7 @@ def _run_cell(run: TrainOptions, options: CompareOptions) -> dict[str, Any]:
         model=str(folder),
         sets=run.data.val_sets or run.data.sets,
         predict=PredictOptions(mirror=False),  # one pass, as in the literature
+        sizes=False,
     )
     val = load_samples(data, root=root, split="val", sets=plain.sets)
     choice = choose_threshold(val, plain)

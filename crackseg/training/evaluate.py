@@ -18,7 +18,7 @@ import numpy as np
 
 from crackseg.config import MaskOptions, MeasureOptions, PredictOptions, to_plain
 from crackseg.errors import ConfigError, DataError
-from crackseg.imagery.files import open_image
+from crackseg.imagery.files import OpenImage, open_image
 from crackseg.inference.models import Model, load_model, thresholds
 from crackseg.inference.predict import predict
 from crackseg.metrics import (
@@ -56,6 +56,7 @@ class EvaluateOptions:
     predict: PredictOptions = field(default_factory=PredictOptions)
     mask: MaskOptions = field(default_factory=MaskOptions)  # thresholds None: the model card's
     measure: MeasureOptions = field(default_factory=MeasureOptions)
+    sizes: bool = True  # lengths and widths too, which takes as long as the pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,7 @@ class PictureScore:
     raw: Counts  # strict, at the bare threshold
     lines: Counts  # centre lines: f1 is clDice
     histogram: Array  # (2, 256)
-    sizes: Sizes
+    sizes: Sizes | None  # None: not asked for
     forward_s: float
     megapixels: float
 
@@ -149,6 +150,7 @@ def summarize(scores: Sequence[PictureScore]) -> dict[str, Any]:
         "raw_threshold": [score.raw for score in scores],
     }
     lines = [score.lines for score in scores]
+    sizes = [score.sizes for score in scores if score.sizes]
     alarms = false_alarms(strict)
     seconds, area = (math.fsum(getattr(s, n) for s in scores) for n in ("forward_s", "megapixels"))
     return {
@@ -163,7 +165,7 @@ def summarize(scores: Sequence[PictureScore]) -> dict[str, Any]:
         },
         **to_plain(best_scores(score.histogram for score in scores)),
         "crack_free": to_plain(alarms),
-        "sizes": _summarize_sizes([score.sizes for score in scores]),
+        "sizes": _summarize_sizes(sizes) if sizes else None,
         "forward_s_per_megapixel": seconds / area,
     }
 
@@ -232,10 +234,7 @@ def _score_picture(sample: Sample, model: Model, options: EvaluateOptions) -> Pi
     with open_image(sample.image) as image:
         prediction = predict(image, model, options.predict)
         mask = _mark(prediction, model, options.mask)
-        marked, _ = measure(
-            mask, image=image.read, mask_options=options.mask, options=options.measure
-        )
-    labelled, _ = measure(label, mask_options=options.mask, options=options.measure)
+        sizes = _measure_both(mask, label, image, options) if options.sizes else None
     bins = histogram(prediction.probability, label)
     level = max(1, math.ceil(thresholds(options.mask, model.card)[0] * 255))
     return PictureScore(
@@ -245,7 +244,7 @@ def _score_picture(sample: Sample, model: Model, options: EvaluateOptions) -> Pi
         raw=count_thresholds(bins)[level - 1],
         lines=count_centre_lines(mask, label),
         histogram=bins,
-        sizes=_compare_sizes(marked, labelled, mask, label, options.tolerance_px),
+        sizes=sizes,
         forward_s=prediction.forward_s,
         megapixels=label.size / 1e6,
     )
@@ -263,10 +262,11 @@ def _mark(prediction: Prediction, model: Model, options: MaskOptions) -> Array:
     )
 
 
-def _compare_sizes(
-    marked: Sequence[Crack], labelled: Sequence[Crack], mask: Array, label: Array, near_px: float
-) -> Sizes:
-    near_mask, near_label = dilate(mask, near_px), dilate(label, near_px)
+def _measure_both(mask: Array, label: Array, image: OpenImage, options: EvaluateOptions) -> Sizes:
+    """Measure the cracks of mask and label; those of the mask with the photograph."""
+    marked, _ = measure(mask, image=image.read, mask_options=options.mask, options=options.measure)
+    labelled, _ = measure(label, mask_options=options.mask, options=options.measure)
+    near_mask, near_label = (dilate(each, options.tolerance_px) for each in (mask, label))
     return Sizes(
         labelled_length_px=_length(labelled),
         marked_length_px=_length(marked),

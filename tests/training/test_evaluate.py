@@ -109,6 +109,12 @@ def test_scores_of_known_masks(data, model):
     assert math.isnan(free["strict"]["per_image"]["recall"])
 
 
+def test_pixels_can_be_scored_without_measuring_cracks(data, model):
+    bare, whole = (scored(data, model, sizes=sizes)["cracks"] for sizes in (False, True))
+    assert summarize(bare)["sizes"] is None
+    assert summarize(bare)["strict"] == summarize(whole)["strict"]
+
+
 def test_the_product_mask_has_hysteresis_and_no_specks_and_the_bare_one_has(tmp_path, model):
     weak = 120 + 4  # probability 0.40: above the lower threshold only
     crack, rest, speck = line(40), line(40), line(70)
