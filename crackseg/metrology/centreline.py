@@ -181,15 +181,20 @@ def cross_sums(picture: Array, origin: Array, direction: Array, along: Array, ha
 
 
 def last_crossing(along: Array, profile: Array) -> float:
-    """Return where the profile first falls below half of its level before ``along`` = 0."""
+    """Return where the profile first falls below half of its level before ``along`` = 0.
+
+    Where it is below already at 0, that is where it last fell before 0.
+    """
     level = 0.5 * max(float(np.median(profile[along <= 0])), 0.5)
     start = int(np.searchsorted(along, 0.0))
     below = np.flatnonzero(profile[start:] < level)
     if not len(below):
         return float(along[-1])
     k = start + int(below[0])
-    if k == 0 or profile[k - 1] <= profile[k]:
-        return float(along[k])
+    while k > 0 and profile[k - 1] < level:
+        k -= 1
+    if k == 0:
+        return float(along[0])
     return float(along[k] - _STEP_PX * (level - profile[k]) / (profile[k - 1] - profile[k]))
 
 
