@@ -1,9 +1,10 @@
 """COMPARE.toml -> every network trained and scored under one protocol, cell by cell.
 
 A cell is one network with one seed: trained (a run that was cut short continues), exported, its
-thresholds chosen on ``val``, scored on the test lists through the product's own chain, timed. The
-crops of a run depend on the seed alone, so all networks see the same pixels in the same order. A
-finished cell is not run again; one that fails is named in the table and tried at the next call.
+thresholds chosen on ``val``, scored on the test lists through the product's own chain. The crops of
+a run depend on the seed alone, so all networks see the same pixels in the same order. A finished
+cell is not run again; one that fails is named in the table and tried at the next call. At the end
+all networks are timed one after the other, since only figures of one hour compare.
 """
 
 from __future__ import annotations
@@ -120,11 +121,13 @@ def compare(options: CompareOptions, say: Callable[[str], None] = print) -> list
     Raises:
         ConfigError: a finished cell was made with other options.
     """
-    cells = []
+    cells: list[dict[str, Any]] = []
+    published = to_plain(options.published)
     for seed in options.seeds:  # one whole round first: an early table is complete with one seed
         for contestant in options.network:
             cells.append(_cell(contestant, seed, options, say))
-            write_tables(cells, to_plain(options.published), options.out)
+            write_tables(cells, {}, published, options.out)
+    write_tables(cells, _speeds(cells, options, say), published, options.out)
     return cells
 
 
@@ -148,7 +151,7 @@ def _cell(
     """Return the finished cell of a network and a seed, running it first if needed."""
     run = run_options(contestant, seed, options)
     file = run.out / "cell.json"
-    identity = _digest({"run": to_plain(run), "runtimes": options.runtimes, "px": options.tile_px})
+    identity = _digest({"run": to_plain(run), "px": options.tile_px})
     if file.exists():
         cell: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         if cell["identity"] != identity:
@@ -171,7 +174,7 @@ def _cell(
 
 
 def _run_cell(run: TrainOptions, options: CompareOptions) -> dict[str, Any]:
-    """Train, export, choose thresholds on val, score on test, time."""
+    """Train, export, choose thresholds on val, score on test."""
     cost = measure_cost(build(run.network, **run.arguments), options.tile_px, options.tile_px)
     folder = train(run) / "model"
     export_run(
@@ -202,13 +205,35 @@ def _run_cell(run: TrainOptions, options: CompareOptions) -> dict[str, Any]:
             "steps": run.fit.steps,
             "choice": to_plain(choice),
             "sets": {name: summarize(of_group) for name, of_group in scores.items()},
-            "speed": {
-                runtime: to_plain(measure_speed(folder, runtime, tile_px=options.tile_px))
-                for runtime in options.runtimes
-            },
         }
     )
     return cell
+
+
+def _speeds(
+    cells: list[dict[str, Any]], options: CompareOptions, say: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """Return speed and memory by network and runtime, measured anew when a cell is new."""
+    file = options.out / "speed.json"
+    done = {cell["name"]: cell for cell in reversed(cells) if "failed" not in cell}
+    of = _digest([[cell["identity"] for cell in done.values()], options.runtimes])
+    if file.exists():
+        kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if kept["of"] == of:
+            return dict(kept["speeds"])
+    speeds: dict[str, dict[str, Any]] = {}
+    for contestant in options.network:
+        if contestant.name in done:
+            say(f"{contestant.name}: timing")
+            run = run_options(contestant, done[contestant.name]["seed"], options)
+            speeds[contestant.name] = {
+                runtime: to_plain(
+                    measure_speed(run.out / "model", runtime, tile_px=options.tile_px)
+                )
+                for runtime in options.runtimes
+            }
+    file.write_text(json.dumps({"of": of, "speeds": speeds}, indent=2) + "\n", encoding="utf-8")
+    return speeds
 
 
 def _digest(values: Any) -> str:

@@ -20,23 +20,26 @@ COLUMNS = {  # column head -> where the figure stands in a set of a cell
     "clDice": ("cldice", "pooled"),
 }
 COST = (
-    "Of one tile at a time, medians: s/MP seconds per megapixel, MB the largest memory above that "
-    "of Python with the runtime's libraries loaded."
+    "Of one tile at a time, all timed one after the other: s/MP seconds per megapixel, median of "
+    "five; MB the largest memory above that of Python with the runtime's libraries loaded."
 )
 Cell = Mapping[str, Any]
+Speeds = Mapping[str, Mapping[str, Any]]  # network -> runtime -> Speed
 
 
-def write_tables(cells: Sequence[Cell], published: Sequence[Cell], out: Path) -> None:
+def write_tables(
+    cells: Sequence[Cell], speeds: Speeds, published: Sequence[Cell], out: Path
+) -> None:
     """Write ``compare.md``, ``compare.csv`` and ``compare.png`` into a folder."""
     out.mkdir(parents=True, exist_ok=True)
     done = [cell for cell in cells if "failed" not in cell]
-    (out / "compare.md").write_text(as_markdown(cells, published), encoding="utf-8")
+    (out / "compare.md").write_text(as_markdown(cells, speeds, published), encoding="utf-8")
     _write_csv(done, out / "compare.csv")
     if any(with_cracks(cell) for cell in done):
         plot_cost(done, out / "compare.png")
 
 
-def as_markdown(cells: Sequence[Cell], published: Sequence[Cell]) -> str:
+def as_markdown(cells: Sequence[Cell], speeds: Speeds, published: Sequence[Cell]) -> str:
     """Return the comparison as Markdown: one table per set, one of cost, the literature last.
 
     Figures are means over seeds with half the range behind ±; one seed has no spread.
@@ -56,7 +59,7 @@ def as_markdown(cells: Sequence[Cell], published: Sequence[Cell]) -> str:
         ]
         parts.append(f"### {name}\n\n{_table(head, body)}")
     if rows:
-        parts.append(f"### Cost and false alarms\n\n{COST}\n\n{_cost_table(rows)}")
+        parts.append(f"### Cost and false alarms\n\n{COST}\n\n{_cost_table(rows, speeds)}")
     failed = [f"- {c['name']}, seed {c['seed']}: {c['failed']}" for c in cells if "failed" in c]
     if failed:
         parts.append("### Failed\n\n" + "\n".join(failed) + "\n")
@@ -122,8 +125,8 @@ def _by_name(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
     return rows
 
 
-def _cost_table(rows: Mapping[str, Sequence[Cell]]) -> str:
-    runtimes = list(next(iter(rows.values()))[0]["speed"])
+def _cost_table(rows: Mapping[str, Sequence[Cell]], speeds: Speeds) -> str:
+    runtimes = list(next(iter(speeds.values()), {}))
     head = ["network", "parameters (M)", "GMAC", "alarms on crack-free"]
     head += [f"s/MP {runtime}" for runtime in runtimes] + [f"MB {runtime}" for runtime in runtimes]
     body = []
@@ -135,15 +138,15 @@ def _cost_table(rows: Mapping[str, Sequence[Cell]]) -> str:
             for figures in cell["sets"].values()
             if figures["crack_free"]["images"] == figures["images"]
         ]
-        speeds = [[cell["speed"][runtime] for cell in of_name] for runtime in runtimes]
+        own = [speeds[name][runtime] for runtime in runtimes]
         body.append(
             [
                 name,
                 f"{first['parameters'] / 1e6:.2f}",
                 f"{first['gmac']:.1f}",
                 spread(alarms),
-                *(f"{statistics.median(s['s_per_megapixel'] for s in of):.2f}" for of in speeds),
-                *(f"{statistics.median(s['peak_mb'] for s in of):.0f}" for of in speeds),
+                *(f"{speed['s_per_megapixel']:.2f}" for speed in own),
+                *(f"{speed['peak_mb']:.0f}" for speed in own),
             ]
         )
     return _table(head, body)

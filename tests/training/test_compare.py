@@ -21,7 +21,7 @@ from crackseg.training import compare as module
 from crackseg.training.compare import Contestant, compare, read_compare, run_options
 from crackseg.training.compare_table import as_markdown, spread, write_tables
 from crackseg.training.manifest import index_folder, write_manifest
-from crackseg.training.speed import measure_speed
+from crackseg.training.speed import Speed, measure_speed
 
 TEXT = """
 out = "out"
@@ -63,6 +63,9 @@ def file(tmp_path):
     return tmp_path / "compare.toml"
 
 
+SPEED = Speed(s_per_megapixel=0.5, peak_mb=300.0)
+
+
 def figures(f1, *, images=4, free=0):
     """The figures of a set in which every score is ``f1``."""
     scores = dict.fromkeys(("precision", "recall", "f1", "iou"), f1)
@@ -82,8 +85,18 @@ def cell(run, f1):
         "gmac": 2.0 if run.network == "unet" else 13.0,
         "choice": {"threshold": 0.5},
         "sets": {"wall": figures(f1), "free": figures(None, free=4)},
-        "speed": {"onnx": {"s_per_megapixel": 0.5, "peak_mb": 300.0}},
     }
+
+
+@pytest.fixture(autouse=True)
+def timed(request, monkeypatch):
+    """Replace timing by an answer, except where it is what is tested; return what was timed."""
+    folders = []
+    if "slow" not in request.keywords:
+        monkeypatch.setattr(
+            module, "measure_speed", lambda folder, *_, **__: folders.append(folder) or SPEED
+        )
+    return folders
 
 
 @pytest.fixture
@@ -100,7 +113,7 @@ def runs(monkeypatch):
     return trained
 
 
-def test_a_finished_cell_is_not_run_again(file, runs):
+def test_a_finished_cell_is_not_run_again(file, runs, timed):
     options = read_compare(file)
     said = []
     first = compare(options, said.append)
@@ -115,6 +128,8 @@ def test_a_finished_cell_is_not_run_again(file, runs):
     (options.out / "narrow-seed2").rmdir()
     assert compare(options, said.append) == first
     assert runs == [("narrow", 2)]
+    assert len(timed) == 2  # once for all
+    assert {folder.parent.name for folder in timed} == {"narrow-seed1", "CDDS___no_branches-seed1"}
     changed = replace(options, tile_px=128)
     with pytest.raises(ConfigError, match=r"narrow-seed1.*other options"):
         compare(changed, said.append)
@@ -186,11 +201,11 @@ def test_odd_comparisons_are_refused(file, old, new, word):
 def test_spread_is_empty_where_a_seed_has_no_figure():
     assert spread([0.5, None]) == spread([]) == ""
     assert spread([0.5]) == "0.500"
-    assert as_markdown([], []).startswith("Crack class")
+    assert as_markdown([], {}, []).startswith("Crack class")
 
 
 def test_tables_of_nothing_are_written(tmp_path):
-    write_tables([{"name": "a", "seed": 1, "failed": "x"}], [], tmp_path)
+    write_tables([{"name": "a", "seed": 1, "failed": "x"}], {}, [], tmp_path)
     assert "seed 1: x" in (tmp_path / "compare.md").read_text()
 
 
@@ -242,9 +257,11 @@ def test_one_real_cell_from_pictures_to_table(file, pictures):
     assert not any("failed" in c for c in cells), cells
     for made in cells:
         assert made["sets"]["wall"]["images"] == 1
-        for speed in made["speed"].values():
-            assert speed["s_per_megapixel"] > 0
-            assert 0 < speed["peak_mb"] < 150  # what torch's libraries take does not count
+    speeds = json.loads((options.out / "speed.json").read_text())["speeds"]
+    assert speeds.keys() == {"narrow", "CDDS / no branches"}
+    for speed in (speed for own in speeds.values() for speed in own.values()):
+        assert speed["s_per_megapixel"] > 0
+        assert 0 < speed["peak_mb"] < 150  # what torch's libraries take does not count
     kept = json.loads((options.out / "narrow-seed1" / "cell.json").read_text())
     assert kept == cells[0]
     assert (options.out / "narrow-seed1" / "curves.png").exists()
@@ -258,4 +275,4 @@ def test_a_cell_of_mask_rcnn_is_trained_exported_and_scored(file, pictures):
     cells = compare(replace(options, seeds=(1,), network=(masks,)), lambda text: None)
     assert "failed" not in cells[0], cells[0]
     assert cells[0]["sets"]["wall"]["images"] == 1
-    assert cells[0]["speed"]["onnx"]["s_per_megapixel"] > 0
+    assert "| Mask R-CNN | 43" in (options.out / "compare.md").read_text()
