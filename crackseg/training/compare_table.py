@@ -10,6 +10,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from crackseg.training.evaluate import LEAKY
+
 COLUMNS = {  # column head -> where the figure stands in a set of a cell
     "P": ("strict", "pooled", "precision"),
     "R": ("strict", "pooled", "recall"),
@@ -46,6 +48,8 @@ def as_markdown(cells: Sequence[Cell], speeds: Speeds, published: Sequence[Cell]
     """
     rows = _by_name([cell for cell in cells if "failed" not in cell])
     parts = ["Crack class. Strict unless said otherwise; ± is half the range over the seeds.\n"]
+    if rows:
+        parts.append(f"### Mean over the sets\n\n{_mean_table(rows)}")
     for name in dict.fromkeys(s for of_name in rows.values() for s in with_cracks(of_name[0])):
         head = ["network", "seeds", *COLUMNS]
         body = [
@@ -97,24 +101,40 @@ def with_cracks(cell: Cell) -> list[str]:
     return [n for n, figures in sets.items() if figures["crack_free"]["images"] < figures["images"]]
 
 
+def mean_over_sets(cell: Cell, keys: Sequence[str]) -> float:
+    """Return the mean of a figure over the sets with cracks; undefined counts as 0.
+
+    A set with leaky test pictures counts once, without them.
+    """
+    names = [name for name in with_cracks(cell) if not name.endswith(LEAKY)]
+    return statistics.fmean(pick(cell, name, keys) or 0.0 for name in names)
+
+
+def _mean_table(rows: Mapping[str, Sequence[Cell]]) -> str:
+    body = [
+        [network, *(spread([mean_over_sets(c, keys) for c in of]) for keys in COLUMNS.values())]
+        for network, of in rows.items()
+        if with_cracks(of[0])
+    ]
+    return _table(["network", *COLUMNS], body)
+
+
 def plot_cost(cells: Sequence[Cell], file: Path) -> None:
     """Draw mean strict F1 over the sets against GMAC; bars span the seeds."""
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    figure = Figure(figsize=(7.6, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    for name, of_name in _by_name(cells).items():
-        means = [
-            statistics.fmean(pick(cell, s, COLUMNS["F1"]) or 0.0 for s in with_cracks(cell))
-            for cell in of_name
-        ]
+    for number, (name, of_name) in enumerate(_by_name(cells).items()):
+        means = [mean_over_sets(cell, COLUMNS["F1"]) for cell in of_name]
         middle = statistics.fmean(means)
         bars = [[middle - min(means)], [max(means) - middle]]
-        axes.errorbar(of_name[0]["gmac"], middle, yerr=bars, fmt="o", capsize=3)
-        axes.annotate(
-            name, (of_name[0]["gmac"], middle), (6, 4), textcoords="offset points", fontsize=8
-        )
+        gmac, sign = of_name[0]["gmac"], "osD^vP*X"[number % 8]
+        axes.errorbar(gmac, middle, yerr=bars, fmt=sign, capsize=3, label=name)
     axes.set(xscale="log", xlabel="GMAC of one tile", ylabel="strict F1, mean of the sets")
-    axes.margins(x=0.2, y=0.2)
+    for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        ticks("{x:g}")
+    axes.margins(x=0.1, y=0.1)
     axes.grid(alpha=0.25, which="both")
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(file, dpi=140)
 
 

@@ -42,6 +42,7 @@ from crackseg.training.manifest import index_folder, read_manifest, read_pair
 Progress = Callable[[int, int], None]  # pictures done, pictures in all
 OBJECTIVE = "mean over sets of pooled strict F1, less half the share of alarms on crack-free images"
 LOWS = (2, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 80)  # % tried for the lower one
+LEAKY = "official (with test_leaky)"  # ends the name of a group that holds leaky pictures too
 FOUND_SHARE = 0.5  # a crack is found when this share of its centre line lies near the other mask
 
 
@@ -137,7 +138,7 @@ def group(scores: Sequence[PictureScore]) -> dict[str, tuple[PictureScore, ...]]
         if clean:
             groups[source] = clean
         if len(clean) < len(of_set):
-            groups[f"{source} official (with test_leaky)"] = of_set
+            groups[f"{source} {LEAKY}"] = of_set
     return groups
 
 

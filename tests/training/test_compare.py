@@ -19,7 +19,14 @@ pytest.importorskip("matplotlib")
 from crackseg.errors import ConfigError, ModelError
 from crackseg.training import compare as module
 from crackseg.training.compare import Contestant, compare, read_compare, run_options
-from crackseg.training.compare_table import as_markdown, spread, write_tables
+from crackseg.training.compare_table import (
+    COLUMNS,
+    as_markdown,
+    mean_over_sets,
+    spread,
+    write_tables,
+)
+from crackseg.training.evaluate import LEAKY
 from crackseg.training.manifest import index_folder, write_manifest
 from crackseg.training.speed import Speed, measure_speed
 
@@ -140,6 +147,7 @@ def test_tables_give_mean_and_spread(file, runs):
     compare(options, lambda text: None)
     text = (options.out / "compare.md").read_text()
     assert "| narrow | 2 | 0.730 ± 0.010 |" in text
+    assert "| narrow | 0.730 ± 0.010 |" in text  # the mean of one set is that set
     assert "| CDDS / no branches | 2 | 0.830 ± 0.010 |" in text
     assert "| narrow | 1.50 | 2.0 | 0.250 ± 0.000 | 0.50 | 300 |" in text
     assert "| somebody |  |  | 0.800 |  | other data |" in text
@@ -202,6 +210,11 @@ def test_spread_is_empty_where_a_seed_has_no_figure():
     assert spread([0.5, None]) == spread([]) == ""
     assert spread([0.5]) == "0.500"
     assert as_markdown([], {}, []).startswith("Crack class")
+
+
+def test_the_mean_counts_a_set_once_and_without_its_leaky_pictures():
+    sets = {"a": figures(0.6), f"a {LEAKY}": figures(0.9), "b": figures(0.2), "c": figures(None)}
+    assert mean_over_sets({"sets": sets}, COLUMNS["F1"]) == pytest.approx(0.8 / 3)
 
 
 def test_tables_of_nothing_are_written(tmp_path):
