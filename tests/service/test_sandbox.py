@@ -64,7 +64,9 @@ def test_an_idle_process_that_dies_is_replaced(sandbox: Sandbox) -> None:
 
 
 def zombie(pid: int) -> bool:
-    """Return whether a process is dead and not yet waited for."""
+    """Return whether a process is dead, with all its threads, and not yet waited for."""
+    if len(list(Path(f"/proc/{pid}/task").iterdir())) > 1:
+        return False  # the first thread may be gone before the others
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
 
 
