@@ -308,6 +308,24 @@ def train_command(
     typer.echo(f"finished: {train(read_run(run, root))}")
 
 
+@app.command("cross-validate", rich_help_panel=MODELS)
+def cross_validate_command(
+    run: Annotated[Path, typer.Argument(help="RUN.toml; its train and val are dealt anew.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+    folds: Annotated[int, typer.Option(help="Trainings, each without its share.")] = 3,
+) -> None:
+    """Choose thresholds on pictures that no training has seen; finished folds are kept."""
+    from crackseg.names import require
+
+    require("torch", extra="train")
+    from crackseg.training.cross_validate import cross_validate
+    from crackseg.training.fit import read_run
+
+    cross_validate(read_run(run, root), folds, typer.echo)
+
+
 @app.command("export", rich_help_panel=MODELS)
 def export_command(
     run: Annotated[

@@ -5,9 +5,10 @@ and draws from the generator it is given, so that a crop depends on its number a
 never interpolates labels to grey and rounds them by chance: a resized mask is the share of each
 new pixel that was crack, cut at a level that keeps thin cracks connected.
 
-Two of them change what is in the picture. ``hair_crack`` draws thin meandering dark lines that
+Three of them change what is in the picture. ``hair_crack`` draws thin meandering dark lines that
 are labelled crack: the sets hold few cracks of 1 to 3 px. ``distract`` draws what is often taken
-for a crack and is labelled background: straight joints, tie holes, stains, cables.
+for a crack and is labelled background: straight joints, tie holes, stains, cables. ``patch`` draws
+growth and wet or limy concrete, background too.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class AugmentOptions:
     shadow: float = 0.1
     hair: float = 0.15
     distract: float = 0.2
+    patch: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.scale_low <= self.scale_high:
@@ -123,6 +125,8 @@ def augment(picture: Array, mask: Array, options: AugmentOptions, rng: Rng) -> P
     picture, mask = np.ascontiguousarray(picture), np.ascontiguousarray(mask)
     if rng.random() < options.distract:
         picture = distract(picture, rng)
+    if options.patch and rng.random() < options.patch:
+        picture = patch(picture, rng)
     if rng.random() < options.hair:
         picture, mask = hair_crack(picture, mask, rng)
     if rng.random() < options.shadow:
@@ -232,6 +236,36 @@ def _cable(picture: Array, rng: Rng) -> Array:
     changed = picture * (1 - shade) * (1 - edge) + tone[..., None] * edge
     cast: Array = np.clip(changed, 0, 255).astype(np.uint8)
     return cast
+
+
+def patch(picture: Array, rng: Rng) -> Array:
+    """Return the picture with growth, wet concrete or lime on it: ragged edges, some darker.
+
+    The edge is a level line of fractal noise; a slope down the picture makes it a water line.
+    """
+    size = picture.shape[0]
+    field = np.zeros((size, size), np.float32)
+    rough = rng.uniform(0.6, 1.2)
+    for cells in (2, 4, 8, 16, 32, 64):
+        noise = rng.standard_normal((cells + 1, cells + 1)).astype(np.float32)
+        field += cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC) / cells**rough
+    if rng.random() < 0.4:
+        field += rng.choice([-1, 1]) * np.linspace(-4, 4, size, dtype=np.float32)[:, None]
+    field -= np.quantile(field, rng.uniform(0.2, 0.8))
+    slope = np.hypot(*np.gradient(cv2.GaussianBlur(field, (0, 0), 2)))
+    edge_px = field / np.maximum(slope, slope.mean() / 4)  # about the distance to the edge
+    inside = 1 / (1 + np.exp(-np.clip(edge_px / rng.uniform(0.4, 6), -30, 30)))
+    if rng.random() < 0.3:  # growth is speckled
+        inside *= np.clip(0.7 + 0.5 * rng.standard_normal((size, size)), 0, 1)
+        inside = cv2.GaussianBlur(inside, (0, 0), rng.uniform(0.4, 1.2))
+    depth = rng.uniform(0.1, 0.6) * (1 if rng.random() < 0.8 else -0.5)
+    tint = 1 + rng.uniform(-0.25, 0.25, 3)
+    layer = depth * inside
+    if rng.random() < 0.3:  # where it dried, the edge is a little darker than either side
+        rim = np.exp(-((edge_px / rng.uniform(1.5, 6)) ** 2))
+        layer = layer + rng.uniform(0.1, 0.5) * abs(depth) * rim
+    changed: Array = np.clip(picture * (1 - layer[..., None] * tint), 0, 255).astype(np.uint8)
+    return changed
 
 
 def cast_shadow(picture: Array, rng: Rng) -> Array:

@@ -181,6 +181,9 @@ class ThresholdChoice:
     objective: str = OBJECTIVE
 
 
+Tally = dict[tuple[int, int], dict[str, list[Counts]]]  # (lower, upper) in % -> set -> pictures
+
+
 def choose_threshold(
     samples: Sequence[Sample], options: EvaluateOptions, progress: Progress | None = None
 ) -> ThresholdChoice:
@@ -190,6 +193,17 @@ def choose_threshold(
         ConfigError: a sample is not of split ``val``: a threshold chosen on test pictures would
             make their scores worthless.
     """
+    return best_thresholds([tally_thresholds(samples, options, progress)])
+
+
+def tally_thresholds(
+    samples: Sequence[Sample], options: EvaluateOptions, progress: Progress | None = None
+) -> Tally:
+    """Return the counts of every ``val`` picture at every pair of thresholds that is tried.
+
+    Raises:
+        ConfigError: a sample is not of split ``val``.
+    """
     foreign = sorted({sample.split for sample in samples} - {"val"})
     if foreign:
         raise ConfigError(
@@ -198,7 +212,7 @@ def choose_threshold(
         )
     model = load_model(options.model)
     levels = [(low, high) for low in LOWS for high in (low, *range(low // 5 * 5 + 5, 100, 5))]
-    counts: dict[tuple[int, int], dict[str, list[Counts]]] = {pair: {} for pair in levels}
+    tally: Tally = {pair: {} for pair in levels}
     for done, sample in enumerate(samples, start=1):
         _, label = read_pair(sample)
         with open_image(sample.image) as image:
@@ -206,10 +220,20 @@ def choose_threshold(
         for low, high in levels:
             pair = replace(options.mask, threshold=high / 100, threshold_low=low / 100)
             mask = _mark(prediction, model, pair)
-            counts[low, high].setdefault(sample.source, []).append(count(mask, label))
+            tally[low, high].setdefault(sample.source, []).append(count(mask, label))
         if progress:
             progress(done, len(samples))
-    values = {pair: objective(of_sets) for pair, of_sets in counts.items()}
+    return tally
+
+
+def best_thresholds(tallies: Sequence[Tally]) -> ThresholdChoice:
+    """Return the pair with the best objective over the pictures of all tallies together."""
+    together: Tally = {pair: {} for pair in tallies[0]}
+    for tally in tallies:
+        for pair, of_sets in tally.items():
+            for source, counts in of_sets.items():
+                together[pair].setdefault(source, []).extend(counts)
+    values = {pair: objective(of_sets) for pair, of_sets in together.items()}
     low, high = max(values, key=lambda pair: (values[pair], pair))
     return ThresholdChoice(threshold=high / 100, threshold_low=low / 100, value=values[low, high])
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 from skimage.measure import label
@@ -12,6 +15,7 @@ from crackseg.training.augment import (
     augment,
     distract,
     hair_crack,
+    patch,
     random_crop,
 )
 
@@ -82,6 +86,28 @@ def test_distractors_change_the_picture():
     picture = np.full((96, 96, 3), 160, np.uint8)
     changed = [distract(picture, np.random.default_rng(s)) for s in range(20)]
     assert sum((c != picture).any() for c in changed) > 15
+
+
+def test_patches_have_an_inside_and_an_outside_and_no_line_like_a_crack():
+    plain = np.full((128, 128, 3), 160, np.uint8)
+    shares, darkest = [], []
+    for seed in range(20):
+        grey = cv2.GaussianBlur(patch(plain, np.random.default_rng(seed)), (0, 0), 1.5).mean(2)
+        shares.append((np.abs(grey - 160) > 8).mean())
+        closed = cv2.morphologyEx(grey, cv2.MORPH_CLOSE, np.ones((9, 9)))
+        darkest.append((closed - grey).max())  # of lines thinner than 9 px
+    assert sum(0.1 < share < 0.95 for share in shares) >= 15
+    assert np.mean(np.array(darkest) < 35) >= 0.9, "cracks are darker than that"
+
+
+def test_a_patch_covers_cracks_and_leaves_their_labels():
+    picture, mask = _pair(96, 96)
+    bare, covered = (
+        augment(picture, mask, replace(PLAIN, patch=share), np.random.default_rng(5))
+        for share in (0, 1)
+    )
+    np.testing.assert_array_equal(bare[1], covered[1])
+    assert (bare[0] != covered[0]).mean() > 0.1
 
 
 def test_same_generator_same_crop():

@@ -1,0 +1,160 @@
+"""RUN.toml -> one training per fold -> thresholds chosen on pictures that no training has seen.
+
+A short ``val`` list gives a network its weights well enough and its thresholds badly: a dozen
+photographs, of which the largest cracks decide. So train and val are dealt anew into folds, the run
+is trained once without each of them, and the thresholds are chosen over all held-out pictures
+together. Test pictures take no part.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+from crackseg.config import to_plain
+from crackseg.errors import ConfigError, DataError
+from crackseg.records import Sample
+from crackseg.training.evaluate import (
+    EvaluateOptions,
+    ThresholdChoice,
+    best_thresholds,
+    load_samples,
+    tally_thresholds,
+)
+from crackseg.training.export_onnx import ExportOptions, export_run
+from crackseg.training.fit import train
+from crackseg.training.manifest import read_manifest, write_manifest
+from crackseg.training.options import TrainOptions
+
+RUNS_PER_FOLD = 3  # stretches of neighbours that a fold takes from each set
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossValidation:
+    """The thresholds of all folds together, and what each fold alone would have taken."""
+
+    together: ThresholdChoice
+    folds: tuple[ThresholdChoice, ...]
+    pictures: int
+
+
+def deal_folds(samples: Sequence[Sample], folds: int) -> tuple[tuple[Sample, ...], ...]:
+    """Return the samples once per fold, ``val`` being that fold's share and ``train`` the rest.
+
+    Each set's photographs stand in name order and are cut into stretches of about equal size,
+    which are dealt in turn: every fold gets some of each camera and series, while neighbours, which
+    often show the same spot, mostly stay together. Pictures of one site, or crops of one photograph
+    (``name-1``, ``name-2``, ...), are never parted.
+
+    Args:
+        samples: pictures of splits ``train`` and ``val``.
+        folds: how many.
+
+    Raises:
+        DataError: a set has fewer photographs than there are folds.
+    """
+    if folds < 2:
+        raise DataError(f"`folds` must be at least 2, got {folds}; 3 to 5 are usual.")
+    fold_of: dict[Path, int] = {}
+    for source in dict.fromkeys(sample.source for sample in samples):
+        of_set = sorted(
+            (sample for sample in samples if sample.source == source),
+            key=lambda sample: (_photograph(sample), sample.image),
+        )
+        photographs = [list(group) for _, group in groupby(of_set, _photograph)]
+        if len(photographs) < folds:
+            raise DataError(
+                f"set `{source}` has {len(photographs)} photographs or sites, too few for "
+                f"{folds} folds; take fewer folds, or leave the set out by `data.sets`."
+            )
+        stretches = min(folds * RUNS_PER_FOLD, len(photographs))
+        seen = 0
+        for photograph in photographs:
+            middle = seen + len(photograph) / 2
+            seen += len(photograph)
+            fold = int(middle / len(of_set) * stretches) % folds
+            fold_of |= dict.fromkeys((sample.image for sample in photograph), fold)
+    dealt = tuple(
+        tuple(
+            replace(sample, split="val" if fold_of[sample.image] == fold else "train")
+            for sample in samples
+        )
+        for fold in range(folds)
+    )
+    for fold, of_fold in enumerate(dealt):
+        for source in {sample.source for sample in of_fold}:
+            if not any(s.split == "val" and s.source == source for s in of_fold):
+                raise DataError(
+                    f"fold {fold} got no picture of set `{source}`: one photograph or site holds "
+                    "too many of them; take fewer folds."
+                )
+    return dealt
+
+
+def cross_validate(
+    run: TrainOptions, folds: int = 3, say: Callable[[str], None] = print
+) -> CrossValidation:
+    """Train ``run`` once per fold beside ``run.out`` and choose the thresholds over all folds.
+
+    Finished folds are not trained again. ``<out>-folds/cross_validation.json`` holds the result.
+
+    Raises:
+        ConfigError: the run validates on other sets than it trains on.
+        DataError: the manifest is broken, or too small for so many folds.
+    """
+    if run.data.val_sets:
+        raise ConfigError("`data.val_sets` must be empty: each fold validates on its own share.")
+    sets = run.data.sets
+    samples = tuple(
+        sample
+        for sample in read_manifest(run.data.manifest, root=run.data.root)
+        if sample.split in ("train", "val") and (not sets or sample.source in sets)
+    )
+    out = run.out.with_name(f"{run.out.name}-folds")
+    root = run.data.root or run.data.manifest.parent
+    tallies, choices, pictures = [], [], 0
+    for fold, dealt in enumerate(deal_folds(samples, folds)):
+        manifest = out / f"fold{fold}.csv"
+        write_manifest(dealt, manifest, root=root)
+        of_fold = replace(
+            run,
+            name=f"{run.name}-fold{fold}",
+            out=out / f"fold{fold}",
+            data=replace(run.data, manifest=manifest, root=root),
+        )
+        say(f"fold {fold} of {folds}: {of_fold.out}")
+        model = train(of_fold) / "model"
+        export_run(
+            of_fold.out,
+            model,
+            ExportOptions(name=of_fold.name, version="0", threshold=0.5, threshold_low=0.5),
+        )
+        held_out = load_samples(manifest, root=root, split="val")
+        tallies.append(tally_thresholds(held_out, EvaluateOptions(model=str(model))))
+        choices.append(best_thresholds(tallies[-1:]))
+        pictures += len(held_out)
+        say(f"  {_text(choices[-1])}, {len(held_out)} pictures held out")
+    result = CrossValidation(
+        together=best_thresholds(tallies), folds=tuple(choices), pictures=pictures
+    )
+    say(f"together: {_text(result.together)}, {pictures} pictures")
+    (out / "cross_validation.json").write_text(
+        json.dumps(to_plain(result), indent=2, allow_nan=False) + "\n", encoding="utf-8"
+    )
+    return result
+
+
+def _photograph(sample: Sample) -> str:
+    """Return the name of what must not be parted: the site, or the photograph of a crop."""
+    return sample.site or re.sub(r"-\d+$", "", sample.image.stem)
+
+
+def _text(choice: ThresholdChoice) -> str:
+    return (
+        f"threshold {choice.threshold:g}, threshold_low {choice.threshold_low:g} "
+        f"({choice.value:.4f})"
+    )
