@@ -36,7 +36,7 @@ class PredictOptions:
     overlap_px: int = 64  # half of it is more than the reach of most of the network's response
     batch: int = 1  # on a CPU a larger batch is no faster
     threads: int | None = None  # None: all cores
-    mirror: bool = True  # each tile is read mirrored too and the mean taken: better, twice the time
+    readings: int = 4  # of a tile, the mean is taken: 1 as it is, 2 mirrored too, 4 upside down too
     screen: Path | None = None  # folder of a tile classifier; tiles it calls free are not searched
 
     def __post_init__(self) -> None:
@@ -46,6 +46,10 @@ class PredictOptions:
         )
         _require(self.overlap_px >= 0, f"`overlap_px` must be 0 or larger, got {self.overlap_px}.")
         _require(self.batch >= 1, f"`batch` must be 1 or larger, got {self.batch}.")
+        _require(
+            self.readings in (1, 2, 4),
+            f"`readings` must be 1, 2 or 4, got {self.readings}; each takes the same time again.",
+        )
         _require(
             self.threads is None or self.threads >= 1,
             f"`threads` must be 1 or larger, got {self.threads}.",

@@ -38,7 +38,7 @@ def predict(
     Args:
         image: an open image.
         model: a loaded model.
-        options: runtime, device, tile, overlap, batch, threads, mirror, screen.
+        options: runtime, device, tile, overlap, batch, threads, readings, screen.
         progress: called with the share done, 0 to 1, after every batch.
 
     Raises:
@@ -52,7 +52,7 @@ def predict(
         if notice := _fallback(options, model.card, attempt):
             notices = [notice]
         forward = _open(model, attempt)
-        forward = _mirrored(forward) if attempt.mirror else forward
+        forward = _read_often(forward, attempt.readings)
         screened = Screened(forward, attempt.screen, attempt) if attempt.screen else None
         batcher = _Batcher(screened or forward, attempt.batch)
         try:
@@ -106,15 +106,18 @@ class _Batcher:
             done += len(stacked)
 
 
-def _mirrored(forward: Forward) -> Forward:
-    """Return the mean of what is found in the tiles and in their mirror images."""
+def _read_often(forward: Forward, readings: int) -> Forward:
+    """Return the mean of what is found in tiles as they are, mirrored, upside down and both."""
+    ways = [(1, 1), (1, -1), (-1, 1), (-1, -1)][:readings]
 
-    def both(tiles: Array) -> Array:
-        mirrored = forward(np.ascontiguousarray(tiles[:, :, ::-1]))[:, :, ::-1]
-        mean: Array = 0.5 * (forward(tiles) + mirrored)
-        return mean
+    def mean(tiles: Array) -> Array:
+        total: Array = np.zeros(tiles.shape[:3], np.float32)
+        for down, right in ways:
+            turned = np.ascontiguousarray(tiles[:, ::down, ::right])
+            total += forward(turned)[:, ::down, ::right]
+        return total / readings
 
-    return both
+    return mean if readings > 1 else forward
 
 
 def _all_tiles(

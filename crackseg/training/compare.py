@@ -186,7 +186,7 @@ def _run_cell(run: TrainOptions, options: CompareOptions) -> dict[str, Any]:
     plain = EvaluateOptions(
         model=str(folder),
         sets=run.data.val_sets or run.data.sets,
-        predict=PredictOptions(mirror=False),  # one pass, as in the literature
+        predict=PredictOptions(readings=1),  # one pass, as in the literature
         sizes=False,
     )
     val = load_samples(data, root=root, split="val", sets=plain.sets)

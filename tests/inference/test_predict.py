@@ -23,8 +23,8 @@ MakeModel = Callable[..., Model]
 MakePicture = Callable[..., tuple[Path, Array]]
 
 
-def run(path: Path, model: Model, *, mirror: bool = False, **options: object) -> Prediction:
-    plain = PredictOptions(threads=1, mirror=mirror, **options)  # type: ignore[arg-type]
+def run(path: Path, model: Model, *, readings: int = 1, **options: object) -> Prediction:
+    plain = PredictOptions(threads=1, readings=readings, **options)  # type: ignore[arg-type]
     with open_image(path) as image:
         return predict(image, model, plain)
 
@@ -121,21 +121,37 @@ def test_many_pictures_open_the_model_once(
     assert len(opened) == 1
 
 
-def test_a_mirrored_reading_sides_with_neither_side(
-    make_model: MakeModel, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("axis", [1, 2])
+def test_many_readings_side_with_no_side(
+    make_model: MakeModel, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch, axis: int
 ) -> None:
-    def surer_to_the_right(tiles: Array) -> Array:
-        ramp = np.linspace(0, 1, tiles.shape[2], dtype=np.float32)
-        return np.broadcast_to(ramp, tiles.shape[:3])
+    def surer_to_one_side(tiles: Array) -> Array:
+        ramp = np.linspace(0, 1, tiles.shape[axis], dtype=np.float32)
+        across = ramp[:, None] if axis == 1 else ramp
+        return np.broadcast_to(across, tiles.shape[:3])
 
-    monkeypatch.setattr(predict_module, "_open", lambda *_: surer_to_the_right)
+    monkeypatch.setattr(predict_module, "_open", lambda *_: surer_to_one_side)
     path, _ = make_picture(128, 128)
     model = make_model()
-    one_way = run(path, model).probability
-    both_ways = run(path, model, mirror=True).probability
-    assert (one_way[0, 0], one_way[0, -1]) == (0, 255)
-    assert np.ptp(both_ways) <= 1
-    assert abs(int(both_ways[0, 0]) - 127.5) <= 0.5
+    once, mirrored, four = (run(path, model, readings=n).probability for n in (1, 2, 4))
+    assert (once[0, 0], once[-1, -1]) == (0, 255)
+    assert np.ptp(four) <= 1
+    assert abs(int(four[0, 0]) - 127.5) <= 0.5
+    assert np.ptp(mirrored) == 255 if axis == 1 else np.ptp(mirrored) <= 1
+
+
+def test_every_reading_is_turned_back(
+    make_model: MakeModel, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def brightness(tiles: Array) -> Array:
+        return tiles.mean(axis=3, dtype=np.float32) / 255
+
+    monkeypatch.setattr(predict_module, "_open", lambda *_: brightness)
+    path, _ = make_picture(150, 200)
+    model = make_model()
+    once, four = (run(path, model, readings=n).probability for n in (1, 4))
+    assert np.ptp(once) > 50
+    assert np.abs(once.astype(int) - four).max() <= 1
 
 
 def test_progress_rises_to_one(make_model: MakeModel, make_picture: MakePicture) -> None:

@@ -52,12 +52,12 @@ def run(path: Path, network: Path, screen: Path | None, **options: object) -> Pr
         return predict(image, load_model(network), plain)
 
 
-@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("readings", [1, 4])
 def test_what_the_classifier_keeps_is_found_and_the_rest_left_out(
-    network: Path, screen: Path, photograph: Path, mirror: bool
+    network: Path, screen: Path, photograph: Path, readings: int
 ) -> None:
-    full = run(photograph, network, None, mirror=mirror)
-    found = run(photograph, network, screen, mirror=mirror)
+    full = run(photograph, network, None, readings=readings)
+    found = run(photograph, network, screen, readings=readings)
     assert np.array_equal(found.probability[240:264, 390:660], full.probability[240:264, 390:660])
     assert full.probability[102, 20:200].min() > 150
     assert not found.probability[:, :250].any()  # the grey line is missed: that is the price
