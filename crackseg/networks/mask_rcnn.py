@@ -23,6 +23,7 @@ from crackseg.networks.layers import pad_to_multiple
 Tensor = Any
 EIGHT = np.ones((3, 3), dtype=int)  # pixels that touch at a corner are one crack
 LEAST_PX = 10  # smaller pieces are too small for a box
+LEAST_BOX_PX = 1.0  # sides of the boxes learned and proposed; thinner ones found are widened to it
 
 
 def mask_rcnn(score: float = 0.05, instances: int = 100) -> nn.Module:
@@ -42,6 +43,7 @@ def mask_rcnn(score: float = 0.05, instances: int = 100) -> nn.Module:
         image_std=[1.0, 1.0, 1.0],
         _skip_resize=True,
     )
+    model.rpn.min_size = LEAST_BOX_PX  # slivers at the border all score alike: a lottery of ties
     return MaskRcnn(model)
 
 
@@ -125,6 +127,8 @@ def merge(instances: dict[str, Tensor], height: int, width: int) -> Tensor:
 def _weights(start: Tensor, stop: Tensor, cells: int, size: int) -> Tensor:
     """Return (n, cells, size): how much each cell of n spans counts at each of ``size`` pixels."""
     pixel = torch.arange(size, device=start.device) + 0.5
-    place = (pixel - start[:, None]) / (stop - start)[:, None] * cells - 0.5  # in cells
+    span = (stop - start).clamp(min=LEAST_BOX_PX)  # in a sliver rounding would move whole cells
+    start = (start + stop - span) / 2
+    place = (pixel - start[:, None]) / span[:, None] * cells - 0.5  # in cells
     cell = torch.arange(cells, device=start.device)[:, None]
     return (1 - (place[:, None] - cell).abs()).clamp(min=0)
