@@ -74,7 +74,7 @@ def analyze_command(
     runtime: Annotated[str | None, typer.Option(help="onnx, openvino or torch.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
     fast: Annotated[
-        bool, typer.Option("--fast", help="Read each tile once instead of four ways: a quarter.")
+        bool, typer.Option("--fast", help="Read each tile once, not four ways: a quarter the time.")
     ] = False,
     screen_by: Annotated[
         Path | None,
