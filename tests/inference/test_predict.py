@@ -169,6 +169,7 @@ def test_progress_rises_to_one(make_model: MakeModel, make_picture: MakePicture)
     [
         ({"tile_px": 500}, ConfigError, "multiple of 32.*got 500; 480 and 512 fit"),
         ({"overlap_px": 65}, ConfigError, "half of `tile_px`"),
+        ({"readings": 3}, ConfigError, "1, 2 or 4, got 3"),
         ({"runtime": "onx"}, UnknownName, "known: onnx"),
         ({"device": "cuda:99"}, ConfigError, "cuda:99 is not there"),
         ({"device": "tpu"}, ConfigError, "tpu is not there.*cpu"),
