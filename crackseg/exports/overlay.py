@@ -29,6 +29,7 @@ LEADER = (255, 210, 60)
 PAPER = (20, 22, 26)
 INK = (255, 255, 255)
 JPEG_QUALITY = 88
+WITH_WIDTH = 12  # of the longest and of the widest cracks each; more labels hide the picture
 
 
 def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
@@ -100,8 +101,13 @@ def draw(report: Report, picture: Array, factor: float = 1.0) -> Array:
     taken: list[_Box] = []
     if report.scale is not None:
         taken.append(_draw_scale_bar(picture, report.scale, factor, pen))
-    for crack in sorted(report.cracks, key=wording.severity):
-        _draw_label(picture, crack, factor, pen, taken)
+    longest = sorted(report.cracks, key=lambda crack: -(crack.length.px or 0.0))
+    widest = sorted(report.cracks, key=wording.severity)
+    shown = {crack.id for crack in (*longest[:WITH_WIDTH], *widest[:WITH_WIDTH])}
+    for crack in sorted(widest, key=lambda crack: crack.id not in shown):
+        number = str(crack.id)
+        texts = (wording.label(crack), number) if crack.id in shown else (number,)
+        _draw_label(picture, crack, texts, factor, pen, taken)
     return picture
 
 
@@ -168,11 +174,18 @@ class _Box:
         )
 
 
-def _draw_label(picture: Array, crack: Crack, factor: float, pen: _Pen, taken: list[_Box]) -> None:
-    """Write number and largest width beside the widest place, the number alone if tight."""
+def _draw_label(
+    picture: Array,
+    crack: Crack,
+    texts: tuple[str, ...],
+    factor: float,
+    pen: _Pen,
+    taken: list[_Box],
+) -> None:
+    """Write the first of the texts that finds room beside the crack's widest place."""
     anchor = widest_place(crack)
     row, col = round(anchor[0] * factor), round(anchor[1] * factor)
-    for text in (wording.label(crack), str(crack.id)):
+    for text in texts:
         tag = _tag(text, pen.font_px)
         places = _free_places(tag.shape[:2], (row, col), picture.shape, pen, taken)
         box = min(places, key=lambda place: _hidden_px(crack, place, factor), default=None)

@@ -17,7 +17,7 @@ from PIL import Image
 from shapely.geometry import shape
 
 from crackseg.errors import UnknownName
-from crackseg.exports import EXPORTS, find_exports, overlay
+from crackseg.exports import EXPORTS, find_exports, overlay, wording
 from crackseg.exports.tables import CRACK_COLUMNS, SCHEMA, report_to_dict
 from crackseg.imagery.files import open_image
 from crackseg.records import Crack, Measure, Report, Scale, Window
@@ -177,6 +177,24 @@ def test_overlay_leaves_the_crack_to_be_seen(make_report: Make, tmp_path: Path) 
     assert untouched[40 + 1, 5:50].all()  # the middle of the crack, away from label and leader
     assert not untouched[38, 5:50].all()  # its outline
     assert untouched.mean() > 0.8
+
+
+def test_many_labels_do_not_hide_the_picture(
+    make_report: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = make_report(cracks=40, height=2200, width=2600)
+    wide = replace(report.cracks[-1], width_max=Measure(px=9.0, u_px=0.5))
+    report = replace(report, cracks=(*report.cracks[:-1], wide))
+    picture = np.full((2200, 2600, 3), 150, np.uint8)
+    written: list[int] = []
+    label = wording.label
+    monkeypatch.setattr(wording, "label", lambda crack: (written.append(crack.id), label(crack))[1])
+    few = overlay.draw(report, picture.copy())
+    assert sorted(written) == [*range(1, overlay.WITH_WIDTH + 1), 40]  # as long all; one is wider
+    monkeypatch.setattr(overlay, "WITH_WIDTH", 40)
+    many = overlay.draw(report, picture.copy())
+    paper = [(drawn == overlay.PAPER).all(axis=-1).mean() for drawn in (few, many)]
+    assert 0 < paper[0] < 0.6 * paper[1]
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (256, 256), (40, 900), (2000, 60)])
