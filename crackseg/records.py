@@ -291,7 +291,7 @@ class Report:
     model: ModelCard | None  # None when a mask from elsewhere was measured
     threshold: float | None
     options: Mapping[str, Any]
-    cracks: tuple[Crack, ...]
+    cracks: tuple[Crack, ...]  # the longest first
     totals: Totals
     notices: tuple[Notice, ...]
     timing_s: Mapping[str, float]

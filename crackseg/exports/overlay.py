@@ -101,9 +101,8 @@ def draw(report: Report, picture: Array, factor: float = 1.0) -> Array:
     taken: list[_Box] = []
     if report.scale is not None:
         taken.append(_draw_scale_bar(picture, report.scale, factor, pen))
-    longest = sorted(report.cracks, key=lambda crack: -(crack.length.px or 0.0))
     widest = sorted(report.cracks, key=wording.severity)
-    shown = {crack.id for crack in (*longest[:WITH_WIDTH], *widest[:WITH_WIDTH])}
+    shown = {crack.id for crack in (*report.cracks[:WITH_WIDTH], *widest[:WITH_WIDTH])}
     for crack in sorted(widest, key=lambda crack: crack.id not in shown):
         number = str(crack.id)
         texts = (wording.label(crack), number) if crack.id in shown else (number,)
