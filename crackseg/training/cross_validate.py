@@ -3,7 +3,8 @@
 A short ``val`` list gives a network its weights well enough and its thresholds badly: a dozen
 photographs, of which the largest cracks decide. So train and val are dealt anew into folds, the run
 is trained once without each of them, and the thresholds are chosen over all held-out pictures
-together. Test pictures take no part.
+together; beside them stand those that the run's own ``val`` pictures ask for, each read by the
+network that has seen neither it nor its neighbours. Test pictures take no part.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import compress, groupby
 from pathlib import Path
 
 from crackseg.config import to_plain
@@ -20,6 +21,7 @@ from crackseg.errors import ConfigError, DataError
 from crackseg.records import Sample
 from crackseg.training.evaluate import (
     EvaluateOptions,
+    Tally,
     ThresholdChoice,
     best_thresholds,
     load_samples,
@@ -35,11 +37,13 @@ RUNS_PER_FOLD = 3  # stretches of neighbours that a fold takes from each set
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossValidation:
-    """The thresholds of all folds together, and what each fold alone would have taken."""
+    """The thresholds of all folds together, of the run's own ``val`` alone, and of each fold."""
 
     together: ThresholdChoice
+    val: ThresholdChoice | None  # None: the run lists no ``val`` pictures
     folds: tuple[ThresholdChoice, ...]
     pictures: int
+    val_pictures: int
 
 
 def deal_folds(samples: Sequence[Sample], folds: int) -> tuple[tuple[Sample, ...], ...]:
@@ -100,7 +104,9 @@ def cross_validate(
 ) -> CrossValidation:
     """Train ``run`` once per fold beside ``run.out`` and choose the thresholds over all folds.
 
-    Finished folds are not trained again. ``<out>-folds/cross_validation.json`` holds the result.
+    Finished folds are not trained again. Where a protocol leaves every choice to ``val``, take
+    ``val`` of the result: the same networks, the pictures of that list only.
+    ``<out>-folds/cross_validation.json`` holds it all.
 
     Raises:
         ConfigError: the run validates on other sets than it trains on.
@@ -114,9 +120,12 @@ def cross_validate(
         for sample in read_manifest(run.data.manifest, root=run.data.root)
         if sample.split in ("train", "val") and (not sets or sample.source in sets)
     )
+    listed = {sample.image for sample in samples if sample.split == "val"}
     out = run.out.with_name(f"{run.out.name}-folds")
     root = run.data.root or run.data.manifest.parent
-    tallies, choices, pictures = [], [], 0
+    tallies: list[Tally] = []
+    of_val: list[Tally] = []
+    choices, pictures = [], 0
     for fold, dealt in enumerate(deal_folds(samples, folds)):
         manifest = out / f"fold{fold}.csv"
         write_manifest(dealt, manifest, root=root)
@@ -135,17 +144,39 @@ def cross_validate(
         )
         held_out = load_samples(manifest, root=root, split="val")
         tallies.append(tally_thresholds(held_out, EvaluateOptions(model=str(model))))
+        of_val.append(_pick(tallies[-1], held_out, listed))
         choices.append(best_thresholds(tallies[-1:]))
         pictures += len(held_out)
         say(f"  {_text(choices[-1])}, {len(held_out)} pictures held out")
     result = CrossValidation(
-        together=best_thresholds(tallies), folds=tuple(choices), pictures=pictures
+        together=best_thresholds(tallies),
+        val=best_thresholds(of_val) if listed else None,
+        folds=tuple(choices),
+        pictures=pictures,
+        val_pictures=len(listed),
     )
     say(f"together: {_text(result.together)}, {pictures} pictures")
+    if result.val:
+        say(f"val alone: {_text(result.val)}, {len(listed)} pictures")
     (out / "cross_validation.json").write_text(
         json.dumps(to_plain(result), indent=2, allow_nan=False) + "\n", encoding="utf-8"
     )
     return result
+
+
+def _pick(tally: Tally, samples: Sequence[Sample], wanted: set[Path]) -> Tally:
+    """Return the part of a tally of ``samples`` that counts the ``wanted`` pictures."""
+    kept: dict[str, list[bool]] = {}
+    for sample in samples:
+        kept.setdefault(sample.source, []).append(sample.image in wanted)
+    return {
+        pair: {
+            source: list(compress(counts, kept[source]))
+            for source, counts in of_sets.items()
+            if any(kept[source])
+        }
+        for pair, of_sets in tally.items()
+    }
 
 
 def _photograph(sample: Sample) -> str:

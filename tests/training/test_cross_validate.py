@@ -144,12 +144,24 @@ def test_thresholds_come_from_all_held_out_pictures_and_finished_folds_are_kept(
     assert result.folds == tuple(
         choose_threshold(*pair) for pair in zip(held, options, strict=True)
     )
+    listed = {
+        s.image
+        for s in read_manifest(run.parent / "all.csv", root=run.parent / "data")
+        if s.split == "val"
+    }
+    own = [
+        (tuple(s for s in pictures if s.image in listed), option)
+        for pictures, option in zip(held, options, strict=True)
+    ]
+    assert best_thresholds([tally_thresholds(*pair) for pair in own]) == result.val
+    assert kept["val_pictures"] == len(listed) == 2
     weights = out / "fold1" / "weights.safetensors"
     before = weights.read_bytes()
     last = (out / "fold1" / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     told = CliRunner().invoke(app, ["cross-validate", str(run), "--folds", "2"])
     assert told.exit_code == 0, told.output
     assert "together: threshold" in told.output
+    assert "val alone: threshold" in told.output
     assert weights.read_bytes() == before
     assert (out / "fold1" / "checkpoints" / "last.ckpt").stat().st_mtime_ns == last
 
