@@ -4,7 +4,7 @@ A short ``val`` list gives a network its weights well enough and its thresholds 
 photographs, of which the largest cracks decide. So train and val are dealt anew into folds, the run
 is trained once without each of them, and the thresholds are chosen over all held-out pictures
 together; beside them stand those that the run's own ``val`` pictures ask for, each read by the
-network that has seen neither it nor its neighbours. Test pictures take no part.
+network that has not seen it. Test pictures take no part.
 """
 
 from __future__ import annotations
