@@ -5,6 +5,10 @@ photographs, of which the largest cracks decide. So train and val are dealt anew
 is trained once without each of them, and the thresholds are chosen over all held-out pictures
 together; beside them stand those that the run's own ``val`` pictures ask for, each read by the
 network that has not seen it. Test pictures take no part.
+
+A fold is read at its last step. The checkpoint that scores best on the held-out pictures would be
+chosen by those that choose the thresholds, and an early one asks for lower thresholds than a
+network that has been trained to the end (E18 in ``data/EXPERIMENTS.md``).
 """
 
 from __future__ import annotations
@@ -134,6 +138,7 @@ def cross_validate(
             name=f"{run.name}-fold{fold}",
             out=out / f"fold{fold}",
             data=replace(run.data, manifest=manifest, root=root),
+            fit=replace(run.fit, keep="last", patience_epochs=0),
         )
         say(f"fold {fold} of {folds}: {of_fold.out}")
         model = train(of_fold) / "model"

@@ -148,7 +148,7 @@ def _fit(options: TrainOptions, samples: tuple[Sample, ...]) -> Path:
             weights_only=True,
         )
     if trainer.is_global_zero:
-        _write_best(module, out)
+        _write_weights(module, out)
     return out
 
 
@@ -339,10 +339,12 @@ def _single(batch: list[Any]) -> Any:
     return image[None], mask, source
 
 
-def _write_best(module: Segmenter, out: Path) -> None:
-    """Write the best checkpoint's judged weights as safetensors."""
+def _write_weights(module: Segmenter, out: Path) -> None:
+    """Write the judged weights of the checkpoint to be kept as safetensors."""
     state = torch.load(  # noqa: TID251 - tensors and plain values only
-        out / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True
+        out / "checkpoints" / f"{module.options.fit.keep}.ckpt",
+        map_location="cpu",
+        weights_only=True,
     )["state_dict"]
     prefix = "average.module." if module.options.fit.ema else "network."
     weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

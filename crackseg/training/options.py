@@ -46,6 +46,7 @@ class FitOptions:
     accumulate: int = 1
     clip_norm: float = 1.0
     patience_epochs: int = 0  # stop after so many epochs without a better score; 0: never
+    keep: str = "best"  # weights the run ends with: best (by the score on val) | last
     threads: int = 2
 
     def __post_init__(self) -> None:
@@ -56,6 +57,8 @@ class FitOptions:
             )
         if not 0 <= self.ema < 1:
             raise ConfigError(f"`ema` must lie in [0, 1), got {self.ema}; 0.998 is usual.")
+        if self.keep not in ("best", "last"):
+            raise ConfigError(f"`keep` must be best or last, got {self.keep!r}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -127,6 +127,8 @@ def test_thresholds_come_from_all_held_out_pictures_and_finished_folds_are_kept(
     said = []
     result = cross_validate(read_run(run), 2, said.append)
     out = run.parent / "small-folds"
+    fold = json.loads((out / "fold0" / "run.json").read_text())
+    assert fold["options"]["fit"]["keep"] == "last"  # held-out pictures choose thresholds alone
     kept = json.loads((out / "cross_validation.json").read_text())
     assert kept["pictures"] == result.pictures == 8  # the test picture takes no part
     assert kept["together"]["threshold"] == result.together.threshold

@@ -155,6 +155,33 @@ def test_a_run_folder_tells_all_and_a_run_without_progress_stops_early(tiny_set,
         assert picture.width > 600
 
 
+def test_a_run_ends_with_the_best_weights_or_with_the_last(tiny_set):
+    runs = {
+        keep: read_run(_run_file(tiny_set, keep, ema=0.0, keep=keep)) for keep in ("best", "last")
+    }
+    samples = read_manifest(runs["best"].data.manifest)
+    flat = [s for s in samples if s.split == "train" or s.image.stem == "val3"]
+    write_manifest(flat, tiny_set / "manifest.csv", root=tiny_set)  # val without crack: score 0
+    ended = {keep: load_file(train(run) / "weights.safetensors") for keep, run in runs.items()}
+    first = train(read_run(_run_file(tiny_set, "short", ema=0.0, steps=2, decay_share=0.0)))
+    alike = {"best": load_file(first / "weights.safetensors")}  # the first of equals is the best
+    alike["last"] = {
+        name.removeprefix("network."): torch.from_numpy(values)
+        for name, values in _last_weights(tiny_set / "runs/best").items()
+        if name.startswith("network.")
+    }
+    for keep, weights in ended.items():
+        assert weights.keys() == alike[keep].keys()
+        for name, values in weights.items():
+            torch.testing.assert_close(values, alike[keep][name], rtol=0, atol=0, msg=name)
+    assert any((ended["best"][name] != ended["last"][name]).any() for name in ended["best"])
+
+
+def test_another_checkpoint_to_keep_is_refused():
+    with pytest.raises(ConfigError, match="best or last"):
+        FitOptions(keep="newest")
+
+
 def test_curves_of_a_resumed_run_join_their_logs(tmp_path):
     for number, rows in enumerate(("0,1,,9.0\n0,3,,7.0\n0,3,0.5,\n", "1,3,,6.0\n1,5,0.7,\n")):
         log = tmp_path / "log" / f"version_{number}"
