@@ -14,7 +14,6 @@ network that has been trained to the end (E18 in ``data/EXPERIMENTS.md``).
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, groupby
@@ -33,7 +32,7 @@ from crackseg.training.evaluate import (
 )
 from crackseg.training.export_onnx import ExportOptions, export_run
 from crackseg.training.fit import train
-from crackseg.training.manifest import read_manifest, write_manifest
+from crackseg.training.manifest import photograph_of, read_manifest, write_manifest
 from crackseg.training.options import TrainOptions
 
 RUNS_PER_FOLD = 3  # stretches of neighbours that a fold takes from each set
@@ -71,9 +70,9 @@ def deal_folds(samples: Sequence[Sample], folds: int) -> tuple[tuple[Sample, ...
     for source in dict.fromkeys(sample.source for sample in samples):
         of_set = sorted(
             (sample for sample in samples if sample.source == source),
-            key=lambda sample: (_photograph(sample), sample.image),
+            key=lambda sample: (photograph_of(sample), sample.image),
         )
-        photographs = [list(group) for _, group in groupby(of_set, _photograph)]
+        photographs = [list(group) for _, group in groupby(of_set, photograph_of)]
         if len(photographs) < folds:
             raise DataError(
                 f"set `{source}` has {len(photographs)} photographs or sites, too few for "
@@ -182,11 +181,6 @@ def _pick(tally: Tally, samples: Sequence[Sample], wanted: set[Path]) -> Tally:
         }
         for pair, of_sets in tally.items()
     }
-
-
-def _photograph(sample: Sample) -> str:
-    """Return the name of what must not be parted: the site, or the photograph of a crop."""
-    return sample.site or re.sub(r"-\d+$", "", sample.image.stem)
 
 
 def _text(choice: ThresholdChoice) -> str:

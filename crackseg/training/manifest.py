@@ -12,6 +12,7 @@ import csv
 import dataclasses
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -135,6 +136,11 @@ def index_folder(
         found = _index_set(folders[name], name, split, licence, refuse)
         samples += _hold_out(found, hold_out)
     return tuple(_with_hashes(sample) for sample in samples) if hashes else tuple(samples)
+
+
+def photograph_of(sample: Sample) -> str:
+    """Return the name of what belongs together: the site, or the photograph of a crop, `name-1`."""
+    return sample.site or re.sub(r"-\d+$", "", sample.image.stem)
 
 
 def read_pair(sample: Sample) -> tuple[Array, Array]:
