@@ -8,7 +8,7 @@ have other fingerprints: only the column ``site`` guards against those.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +49,6 @@ def check_data(
     *,
     root: Path | None = None,
     near_bits: int = NEAR_BITS,
-    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
     """Return the sound samples of a folder or manifest, and every finding.
 
@@ -57,7 +56,6 @@ def check_data(
         data: a folder of sets, one set, or a manifest.
         root: folder the manifest's paths are relative to.
         near_bits: pictures whose fingerprints differ by at most so many of 255 bits are one.
-        progress: called with pictures done and pictures in all.
     """
     broken: list[Finding] = []
 
@@ -73,7 +71,7 @@ def check_data(
         names = [f"{sample.source}/{sample.image.stem}" for sample in samples]
         broken += _lonely_masks(data)
     sound, prints = [], []
-    for done, (name, sample) in enumerate(zip(names, samples, strict=True), start=1):
+    for name, sample in zip(names, samples, strict=True):
         try:
             picture, mask = read_pair(sample)
         except CracksegError as error:
@@ -85,8 +83,6 @@ def check_data(
             broken.append(Finding(where=name, kind="inverted", message=text))
         sound.append((name, sample))
         prints.append(fingerprints(picture))
-        if progress:
-            progress(done, len(samples))
     broken += _shared_sites(sound)
     broken += _near_duplicates(sound, prints, near_bits)
     return tuple(sample for _, sample in sound), tuple(broken)

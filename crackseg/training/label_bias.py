@@ -8,7 +8,7 @@ are narrower than those learned from ask for higher ones. The width of the line 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -37,21 +37,18 @@ class LabelBias:
     u_px: float  # standard error of the bias over places; nan for a single one
 
 
-def label_bias(
-    samples: Sequence[Sample], progress: Callable[[int, int], None] | None = None
-) -> tuple[LabelBias, ...]:
+def label_bias(samples: Sequence[Sample]) -> tuple[LabelBias, ...]:
     """Return the bias of every set, as they come in, and split, from train to test.
 
     Args:
         samples: labelled pairs.
-        progress: called with pictures done and pictures in all.
 
     Raises:
         DataError: a picture and its mask are no pair.
         ImageError: a file is unreadable.
     """
     rows: dict[tuple[str, str], list[tuple[str, float, float, float]]] = {}
-    for done, sample in enumerate(samples, start=1):
+    for sample in samples:
         of_list = rows.setdefault((sample.source, sample.split), [])
         picture, mask = read_pair(sample)
         cracks, _ = measure(
@@ -62,8 +59,6 @@ def label_bias(
         )
         for length, label, line in _read_widths(cracks):
             of_list.append((photograph_of(sample), length, label, line))
-        if progress:
-            progress(done, len(samples))
     sets = list(dict.fromkeys(sample.source for sample in samples))
     lists = sorted(rows, key=lambda key: (sets.index(key[0]), SPLITS.index(key[1])))
     return tuple(_mean(*key, rows[key]) for key in lists)
