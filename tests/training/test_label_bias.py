@@ -24,7 +24,7 @@ def write(folder, stem, number, grow_px):
     seen = draw((120, 180), [stroke], Look(blur_px=0.8, noise=0.02), rng)
     rows, cols = np.mgrid[-3:4, -3:4]
     disc = rows**2 + cols**2 <= grow_px**2
-    mask = binary_dilation(seen.mask, disc) if grow_px else seen.mask
+    mask = binary_dilation(seen.mask, disc)
     for kind, values in (("images", seen.picture), ("masks", mask.astype(np.uint8) * 255)):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         Image.fromarray(values).save(folder / kind / f"{stem}.png")
