@@ -20,9 +20,9 @@ from crackseg.config import AnalyzeOptions, to_plain
 from crackseg.errors import ConfigError, ImageError, ModelError, ScaleError
 from crackseg.exports import find_exports
 from crackseg.exports.survey import failure_row, report_row, write_survey
-from crackseg.exports.tables import report_to_dict
+from crackseg.exports.tables import model_to_dict, report_to_dict
 from crackseg.imagery.files import OpenImage, open_image
-from crackseg.inference.models import Model, load_model
+from crackseg.inference.models import Model, load_model, thresholds
 from crackseg.inference.screening import load_classifier
 from crackseg.pipeline import SCHEMA_VERSION, analyze, export
 
@@ -119,6 +119,7 @@ def run(
     find_exports(options.exports)
     model = load_model(options.model)
     if options.predict.screen:
+        load_classifier.cache_clear()  # the folder may hold another one than at the last run
         load_classifier(options.predict.screen)  # a wrong folder fails the run, not every image
     _make_folder(out)
     started = datetime.now(UTC)
@@ -210,12 +211,14 @@ def _read_report(folder: Path) -> dict[str, Any] | None:
 
 def _is_current(report: Mapping[str, Any], image: OpenImage, job: _Job) -> bool:
     """Return whether a report says what a new analysis would say."""
-    model = report["model"] or {}
+    options, card = job.options, job.model.card
+    screen = options.predict.screen and load_classifier(options.predict.screen).card
     return bool(
         report["package_version"] == __version__
         and report["image"]["sha256"] == image.info.sha256
-        and model.get("sha256") == job.model.card.sha256.get("model.onnx")
-        and report["options"] == json.loads(json.dumps(to_plain(job.options)))
+        and report["model"] == model_to_dict(card, thresholds(options.mask, card))
+        and report.get("screen") == model_to_dict(screen, None)
+        and report["options"] == json.loads(json.dumps(to_plain(options)))
     )
 
 

@@ -289,7 +289,8 @@ class Report:
     image: ImageInfo
     scale: Scale | None
     model: ModelCard | None  # None when a mask from elsewhere was measured
-    threshold: float | None
+    thresholds: tuple[float, float] | None  # the upper and the lower of the hysteresis
+    screen: ModelCard | None  # the tile classifier in front of the model, if one was named
     options: Mapping[str, Any]
     cracks: tuple[Crack, ...]  # the longest first
     totals: Totals

@@ -119,7 +119,8 @@ def make_report(tmp_path: Path) -> Callable[..., Report]:
             ),
             scale=scale,
             model=None,
-            threshold=None,
+            thresholds=None,
+            screen=None,
             options=to_plain(AnalyzeOptions()),
             cracks=found,
             totals=Totals(

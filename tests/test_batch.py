@@ -7,8 +7,10 @@ import csv
 import errno
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from crackseg.config import AnalyzeOptions, read_options
 from crackseg.errors import ConfigError, UnknownName
 from crackseg.exports import EXPORTS
 from crackseg.imagery.files import OpenImage
+from crackseg.inference.models import read_card, write_card
 from crackseg.records import Report
 
 Photo = Callable[..., Path]
@@ -145,6 +148,22 @@ def test_a_stopped_run_goes_on_where_it_was(
     assert [o.row["cracks"] for o in batch.run(paths[:1], out, changed)] == [3]
     monkeypatch.setattr(batch, "__version__", "99")
     assert states(batch.run(paths[:1], out, changed)) == ["analyzed"]
+
+
+def test_other_thresholds_in_the_model_card_are_another_model(
+    photo: Photo, options: AnalyzeOptions, dark_model: Path, tmp_path: Path
+) -> None:
+    path, folder = photo(tmp_path / "wall.png"), tmp_path / "model"
+    shutil.copytree(dark_model, folder)
+    chosen = replace(options, model=str(folder))
+    assert states(batch.run([path], tmp_path / "out", chosen)) == ["analyzed"]
+    write_card(folder, replace(read_card(folder), threshold_low=0.1))
+    (again,) = batch.run([path], tmp_path / "out", chosen)
+    assert again.status == "analyzed"
+    assert again.folder
+    report = json.loads((again.folder / "report.json").read_text(encoding="utf-8"))
+    assert report["model"]["threshold_low"] == 0.1
+    assert states(batch.run([path], tmp_path / "out", chosen)) == ["unchanged"]
 
 
 def test_half_written_leftovers_are_cleared(

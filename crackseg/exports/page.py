@@ -102,11 +102,12 @@ def facts(report: Report) -> list[tuple[str, str]]:
         height = "" if info.gps.alt_m is None else f", {info.gps.alt_m:.0f} m"
         rows.append(("Position", f"{info.gps.lat_deg:.6f}, {info.gps.lon_deg:.6f}{height}"))
     rows.append(("Scale", scale_sentence(report.scale)))
-    if report.model is None:
+    if report.model is None or report.thresholds is None:
         rows.append(("Mask", "given, no network was run"))
     else:
+        high, low = report.thresholds
         rows.append(("Model", f"{report.model.name} {report.model.version}"))
-        rows.append(("Threshold", f"{report.threshold:.2f}"))
+        rows.append(("Thresholds", f"{high:.2f}, and {low:.2f} where joined to such pixels"))
     return rows
 
 

@@ -6,6 +6,7 @@ Text cells that a spreadsheet would run as a formula get an apostrophe in front.
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +28,8 @@ def report_to_dict(report: Report) -> dict[str, Any]:
         "schema_version": report.schema_version,
         "package_version": report.package_version,
         "image": _image(report.image),
-        "model": _model(report.model, report.threshold),
+        "model": model_to_dict(report.model, report.thresholds),
+        "screen": model_to_dict(report.screen, None),
         "scale": to_plain(report.scale),
         "options": to_plain(report.options),
         "cracks": [crack_to_dict(crack) for crack in report.cracks],
@@ -136,15 +138,27 @@ def _image(info: ImageInfo) -> dict[str, Any]:
     }
 
 
-def _model(card: ModelCard | None, threshold: float | None) -> dict[str, Any] | None:
+def model_to_dict(
+    card: ModelCard | None, thresholds: tuple[float, float] | None
+) -> dict[str, Any] | None:
+    """Return a model as ``report.json`` names it, so that two equal ones say the same.
+
+    Args:
+        card: None gives None.
+        thresholds: those used; None: the card's.
+    """
     if card is None:
         return None
+    threshold, threshold_low = thresholds or (card.threshold, card.threshold_low)
+    content = json.dumps(to_plain(card), sort_keys=True)
     return {
         "name": card.name,
         "version": card.version,
         "network": card.network,
         "sha256": card.sha256.get("model.onnx", ""),
+        "card_sha256": hashlib.sha256(content.encode()).hexdigest(),
         "threshold": threshold,
+        "threshold_low": threshold_low,
     }
 
 

@@ -46,6 +46,7 @@ _REPORT: dict[str, Any] = {
         "transform": None,
     },
     "model": None,
+    "screen": None,
     "scale": None,
     "options": {},
     "cracks": [],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,6 +110,28 @@ def test_a_whole_analysis_names_what_was_left_out(
     text = (tmp_path / "out" / "wall" / "report.json").read_text(encoding="utf-8")
     assert '"screened"' in text
     assert str(screen) in text
+    assert json.loads(text)["screen"]["name"] == "screen"
+
+
+def test_another_classifier_in_the_same_folder_is_asked_again(
+    network: Path, screen: Path, photograph: Path, tmp_path: Path
+) -> None:
+    options = AnalyzeOptions(
+        model=str(network),
+        predict=PredictOptions(threads=1, tile_px=128, screen=screen),
+        mask=MaskOptions(threshold=0.5),
+        exports=("json",),
+    )
+    out = tmp_path / "out"
+    first, same = batch.run([photograph], out, options)[0], batch.run([photograph], out, options)[0]
+    assert (first.status, same.status) == ("analyzed", "unchanged")
+    assert first.row["cracks"] == 1  # the grey line is not searched
+    shutil.rmtree(screen)
+    write_dark_model(screen, level=100.0)
+    write_card(screen, replace(read_card(screen), network="classifier:dark"))
+    (other,) = batch.run([photograph], out, options)
+    assert other.status == "analyzed"
+    assert other.row["cracks"] == 2
 
 
 def test_a_segmentation_model_does_not_screen(network: Path, photograph: Path) -> None:
