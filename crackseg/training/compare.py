@@ -31,7 +31,7 @@ from crackseg.training.evaluate import (
 )
 from crackseg.training.export_onnx import ExportOptions, export_run
 from crackseg.training.fit import train
-from crackseg.training.options import TrainOptions
+from crackseg.training.options import TrainOptions, same_options
 from crackseg.training.score_text import without_nan
 from crackseg.training.speed import measure_speed
 
@@ -151,10 +151,11 @@ def _cell(
     """Return the finished cell of a network and a seed, running it first if needed."""
     run = run_options(contestant, seed, options)
     file = run.out / "cell.json"
-    identity = _digest({"run": to_plain(run), "px": options.tile_px})
+    identity = {"run": to_plain(run), "tile_px": options.tile_px}
     if file.exists():
         cell: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if cell["identity"] != identity:
+        made = cell["identity"]
+        if made["tile_px"] != options.tile_px or not same_options(made["run"], run):
             raise ConfigError(
                 f"{file} was made with other options; choose another `out`, or delete its folder."
             )

@@ -42,7 +42,7 @@ from crackseg.records import Array, Sample
 from crackseg.training.curves import plot_curves
 from crackseg.training.dataset import Crops, StepNumbers, WholePictures, split_samples
 from crackseg.training.manifest import read_manifest
-from crackseg.training.options import FitOptions, TrainOptions
+from crackseg.training.options import FitOptions, TrainOptions, same_options
 
 ALARM_SHARE = 0.001  # a crack-free picture with more of its pixels marked counts as a false alarm
 
@@ -371,7 +371,11 @@ def _write_identity(options: TrainOptions, samples: tuple[Sample, ...]) -> None:
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
         before["options"]["fit"]["steps"] = options.fit.steps  # a run may be prolonged
-        different = [k for k in ("options", "data_sha256") if before[k] != identity[k]]
+        same = {
+            "options": same_options(before["options"], options),
+            "data_sha256": before["data_sha256"] == identity["data_sha256"],
+        }
+        different = [key for key, equal in same.items() if not equal]
         if different:
             raise ConfigError(
                 f"`out` {options.out} holds a run with other {' and '.join(different)}; "

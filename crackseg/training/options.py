@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from crackseg.config import read_options, to_plain
 from crackseg.errors import ConfigError
 from crackseg.training.augment import AugmentOptions
 
@@ -78,3 +79,15 @@ class TrainOptions:
     accelerator: str = "auto"  # cpu | gpu | auto
     devices: int = 1  # above 1: distributed data parallel
     precision: str = "32-true"  # "16-mixed" or "bf16-mixed" on a GPU
+
+
+def same_options(before: Mapping[str, Any], options: TrainOptions) -> bool:
+    """Tell whether the options that a run was stored with are these.
+
+    One that is not named there came with a later release, and the run had what is its default.
+    """
+    try:
+        stored = read_options(TrainOptions, before)
+    except ConfigError:  # it had an option that this release does not know
+        return False
+    return bool(to_plain(stored) == to_plain(options))

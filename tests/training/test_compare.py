@@ -137,6 +137,13 @@ def test_a_finished_cell_is_not_run_again(file, runs, timed):
     assert runs == [("narrow", 2)]
     assert len(timed) == 2  # once for all
     assert {folder.parent.name for folder in timed} == {"narrow-seed1", "CDDS___no_branches-seed1"}
+    earlier = options.out / "narrow-seed1" / "cell.json"
+    cell = json.loads(earlier.read_text())
+    del cell["identity"]["run"]["data"]["augment"]["patch"]  # as if the option were new
+    earlier.write_text(json.dumps(cell))
+    runs.clear()
+    compare(options, said.append)
+    assert runs == []
     changed = replace(options, tile_px=128)
     with pytest.raises(ConfigError, match=r"narrow-seed1.*other options"):
         compare(changed, said.append)

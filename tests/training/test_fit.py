@@ -122,9 +122,29 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_weights_of_an_undisturbed_one(t
 
 def test_a_folder_of_another_run_is_refused(tiny_set):
     path = _run_file(tiny_set, "one", steps=1, steps_per_epoch=1)
-    train(read_run(path))
+    stored = train(read_run(path)) / "run.json"
     with pytest.raises(ConfigError, match="holds a run with other options"):
         train(replace(read_run(path), seed=5))
+    before = json.loads(stored.read_text())
+    before["options"]["data"]["augment"]["an_option_that_was_dropped"] = 0.5
+    stored.write_text(json.dumps(before))
+    with pytest.raises(ConfigError, match="holds a run with other options"):
+        train(read_run(path))
+
+
+def test_a_folder_of_an_earlier_release_is_known_again(tiny_set):
+    path = _run_file(tiny_set, "one", steps=1, steps_per_epoch=1)
+    stored = train(read_run(path)) / "run.json"
+    before = json.loads(stored.read_text())
+    del before["options"]["data"]["augment"]["patch"]  # as if the option were new
+    stored.write_text(json.dumps(before))
+    train(read_run(path))
+    assert json.loads(stored.read_text())["options"]["data"]["augment"]["patch"] == 0
+    stored.write_text(json.dumps(before))
+    options = read_run(path)
+    drawn = replace(options.data, augment=replace(options.data.augment, patch=0.5))
+    with pytest.raises(ConfigError, match="holds a run with other options"):
+        train(replace(options, data=drawn))
 
 
 def _idle_run(folder: Path, name: str) -> TrainOptions:
