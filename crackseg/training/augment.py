@@ -5,10 +5,10 @@ and draws from the generator it is given, so that a crop depends on its number a
 never interpolates labels to grey and rounds them by chance: a resized mask is the share of each
 new pixel that was crack, cut at a level that keeps thin cracks connected.
 
-Three of them change what is in the picture. ``hair_crack`` draws thin meandering dark lines that
+Four of them change what is in the picture. ``hair_crack`` draws thin meandering dark lines that
 are labelled crack: the sets hold few cracks of 1 to 3 px. ``distract`` draws what is often taken
 for a crack and is labelled background: straight joints, tie holes, stains, cables. ``patch`` draws
-growth and wet or limy concrete, background too.
+growth and wet or limy concrete, ``fittings.fitting`` what is bolted to a wall, background too.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 
 from crackseg.errors import ConfigError
 from crackseg.records import Array
+from crackseg.training.fittings import fitting
 
 Pair = tuple[Array, Array]
 Rng = np.random.Generator
@@ -42,6 +43,7 @@ class AugmentOptions:
     hair: float = 0.15
     distract: float = 0.2
     patch: float = 0.0
+    fitting: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.scale_low <= self.scale_high:
@@ -129,6 +131,8 @@ def augment(picture: Array, mask: Array, options: AugmentOptions, rng: Rng) -> P
         picture = patch(picture, rng)
     if rng.random() < options.hair:
         picture, mask = hair_crack(picture, mask, rng)
+    if options.fitting and rng.random() < options.fitting:
+        picture, mask = fitting(picture, mask, rng)
     if rng.random() < options.shadow:
         picture = cast_shadow(picture, rng)
     return camera(picture, options, rng), mask

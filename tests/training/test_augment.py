@@ -18,6 +18,7 @@ from crackseg.training.augment import (
     patch,
     random_crop,
 )
+from crackseg.training.fittings import fitting
 
 PLAIN = AugmentOptions(
     native=1, rotate=0, photometric=0, blur=0, noise=0, jpeg=0, shadow=0, hair=0, distract=0
@@ -110,12 +111,29 @@ def test_a_patch_covers_cracks_and_leaves_their_labels():
     assert (bare[0] != covered[0]).mean() > 0.1
 
 
+def test_a_fitting_hides_the_crack_behind_it_and_leaves_the_rest():
+    picture, mask = _pair(128, 128)
+    picture += np.random.default_rng(0).integers(0, 20, picture.shape, dtype=np.uint8)
+    shares, hiding = [], 0
+    for seed in range(60):
+        image, labels = fitting(picture, mask, np.random.default_rng(seed))
+        changed = (image != picture).any(2)
+        shares.append(changed.mean())
+        hidden = (mask == 1) & (labels == 0)
+        assert (labels <= mask).all(), "a fitting is no crack"
+        if hidden.any():
+            hiding += 1
+            assert changed[hidden].mean() > 0.95
+        if labels.any():
+            assert np.median(image[labels == 1]) <= 80, "what is still labelled is still seen"
+    assert sum(0.001 < share < 0.9 for share in shares) > 50
+    assert 10 < hiding < 60
+
+
 def test_same_generator_same_crop():
     picture, mask = _pair(96, 96)
-    one, two = (
-        augment(picture, mask, AugmentOptions(hair=1, distract=1), np.random.default_rng(5))
-        for _ in range(2)
-    )
+    options = AugmentOptions(hair=1, distract=1, fitting=1)
+    one, two = (augment(picture, mask, options, np.random.default_rng(5)) for _ in range(2))
     np.testing.assert_array_equal(one[0], two[0])
     np.testing.assert_array_equal(one[1], two[1])
 
