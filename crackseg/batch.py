@@ -23,7 +23,7 @@ from crackseg.exports.survey import failure_row, report_row, write_survey
 from crackseg.exports.tables import model_to_dict, report_to_dict
 from crackseg.imagery.files import OpenImage, open_image
 from crackseg.inference.models import Model, load_model, thresholds
-from crackseg.inference.screening import load_classifier
+from crackseg.inference.screening import load_classifier, screening_card
 from crackseg.pipeline import SCHEMA_VERSION, analyze, export
 
 SUFFIXES = {".jpg", ".jpeg", ".mpo", ".png", ".tif", ".tiff"}  # looked for in folders
@@ -212,12 +212,11 @@ def _read_report(folder: Path) -> dict[str, Any] | None:
 def _is_current(report: Mapping[str, Any], image: OpenImage, job: _Job) -> bool:
     """Return whether a report says what a new analysis would say."""
     options, card = job.options, job.model.card
-    screen = options.predict.screen and load_classifier(options.predict.screen).card
     return bool(
         report["package_version"] == __version__
         and report["image"]["sha256"] == image.info.sha256
         and report["model"] == model_to_dict(card, thresholds(options.mask, card))
-        and report.get("screen") == model_to_dict(screen, None)
+        and report.get("screen") == model_to_dict(screening_card(options.predict), None)
         and report["options"] == json.loads(json.dumps(to_plain(options)))
     )
 

@@ -24,7 +24,7 @@ from crackseg.imagery.files import OpenImage
 from crackseg.imagery.scale import find_scale
 from crackseg.inference.models import Model, thresholds
 from crackseg.inference.predict import predict
-from crackseg.inference.screening import is_classifier, load_classifier
+from crackseg.inference.screening import is_classifier, screening_card
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import probability_to_mask
 from crackseg.records import Array, Crack, Notice, Report, Scale, Totals, Window
@@ -66,7 +66,6 @@ def analyze(
         prediction = predict(image, model, options.predict, progress)
     clock.move("stitch", "forward", prediction.forward_s)
     threshold, threshold_low = thresholds(options.mask, model.card)
-    screen = options.predict.screen
     with clock.step("mask"):
         mask = probability_to_mask(
             prediction.probability,
@@ -91,7 +90,7 @@ def analyze(
         scale=scale,
         model=model.card,
         thresholds=(threshold, threshold_low),
-        screen=None if screen is None else load_classifier(screen).card,
+        screen=screening_card(options.predict),
         options=to_plain(options),
         cracks=cracks,
         totals=_totals(cracks, mask.shape, prediction.valid, scale),

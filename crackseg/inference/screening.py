@@ -15,7 +15,7 @@ from crackseg.config import PredictOptions
 from crackseg.errors import ConfigError
 from crackseg.inference.models import Model, load_model
 from crackseg.inference.runtimes import Forward, open_forward
-from crackseg.records import Array, Notice
+from crackseg.records import Array, ModelCard, Notice
 
 
 class Screened:
@@ -83,6 +83,11 @@ def load_classifier(folder: Path) -> Model:
             f'`{model.card.network}`; train one with network = "classifier:resnet18".'
         )
     return model
+
+
+def screening_card(options: PredictOptions) -> ModelCard | None:
+    """Return the card of the tile classifier that the options name, None if they name none."""
+    return None if options.screen is None else load_classifier(options.screen).card
 
 
 def _cut(tiles: Array, size: int) -> Array:
