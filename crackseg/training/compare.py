@@ -155,7 +155,8 @@ def _cell(
     if file.exists():
         cell: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         made = cell["identity"]
-        if made["tile_px"] != options.tile_px or not same_options(made["run"], run):
+        known = isinstance(made, dict) and made["tile_px"] == options.tile_px
+        if not known or not same_options(made["run"], run):
             raise ConfigError(
                 f"{file} was made with other options; choose another `out`, or delete its folder."
             )

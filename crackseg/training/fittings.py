@@ -1,6 +1,6 @@
 """Fittings drawn into a crop: clamps, brackets, hangers, boxes, drains and the bars they hold.
 
-No set has them, every wall of a plant does, and an untaught network outlines them as cracks.
+A network that was not taught them outlines them as cracks (E19 in ``data/EXPERIMENTS.md``).
 """
 
 from __future__ import annotations

@@ -144,6 +144,10 @@ def test_a_finished_cell_is_not_run_again(file, runs, timed):
     runs.clear()
     compare(options, said.append)
     assert runs == []
+    earlier.write_text(json.dumps(cell | {"identity": "a digest, as cells once had"}))
+    with pytest.raises(ConfigError, match=r"narrow-seed1.*other options"):
+        compare(options, said.append)
+    earlier.write_text(json.dumps(cell))
     changed = replace(options, tile_px=128)
     with pytest.raises(ConfigError, match=r"narrow-seed1.*other options"):
         compare(changed, said.append)
