@@ -7,6 +7,7 @@ table, a service request and a Python call share one check.
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 
 from crackseg.errors import ConfigError
 from crackseg.names import nearest
+from crackseg.records import MM_PER_PX_LIMITS, SIGMA_REL_MAX
 
 T = TypeVar("T")
 
@@ -76,7 +78,10 @@ class MaskOptions:
         _require(
             self.min_area_px >= 1, f"`min_area_px` must be 1 or larger, got {self.min_area_px}."
         )
-        _require(self.gap_px >= 0, f"`gap_px` must be 0 or larger, got {self.gap_px}.")
+        _require(
+            0 <= self.gap_px < math.inf,
+            f"`gap_px` must be a finite number, 0 or larger, got {self.gap_px}.",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +95,13 @@ class MeasureOptions:
 
     def __post_init__(self) -> None:
         _require(
-            self.min_length_px >= 0,
-            f"`min_length_px` must be 0 or larger, got {self.min_length_px}.",
+            0 <= self.min_length_px < math.inf,
+            f"`min_length_px` must be a finite number, 0 or larger, got {self.min_length_px}.",
         )
-        _require(self.smooth_px > 0, f"`smooth_px` must be larger than 0, got {self.smooth_px}.")
+        _require(
+            0 < self.smooth_px < math.inf,
+            f"`smooth_px` must be a finite number larger than 0, got {self.smooth_px}.",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,10 +123,22 @@ class ScaleOptions:
     def __post_init__(self) -> None:
         for name in ("mm_per_px", "distance_m", "marker_mm", "geotiff_unit_m"):
             value = getattr(self, name)
-            _require(value is None or value > 0, f"`{name}` must be larger than 0, got {value}.")
+            _require(
+                value is None or 0 < value < math.inf,
+                f"`{name}` must be a finite number larger than 0, got {value}.",
+            )
+        low, high = MM_PER_PX_LIMITS
+        _require(
+            self.mm_per_px is None or low <= self.mm_per_px <= high,
+            f"`mm_per_px` must lie between {low:g} and {high:g}, got {self.mm_per_px}; it is the "
+            "size of one pixel on the structure, in mm.",
+        )
         for name in ("mm_per_px_sigma_rel", "distance_sigma_rel"):
             value = getattr(self, name)
-            _require(0 < value < 1, f"`{name}` must lie between 0 and 1, got {value}; 0.02 is 2 %.")
+            _require(
+                0 < value <= SIGMA_REL_MAX,
+                f"`{name}` must lie between 0 and {SIGMA_REL_MAX:g}, got {value}; 0.02 is 2 %.",
+            )
         for name in ("face_batter", "face_azimuth_deg"):
             value = getattr(self, name)
             _require(
@@ -138,6 +158,12 @@ class AnalyzeOptions:
     scale: ScaleOptions = field(default_factory=ScaleOptions)
     exports: tuple[str, ...] = ("json", "csv", "mask", "overlay", "geojson", "page")
     max_megapixels: float = 1000.0  # larger pictures are refused from the header
+
+    def __post_init__(self) -> None:
+        _require(
+            0 < self.max_megapixels < math.inf,
+            f"`max_megapixels` must be a finite number larger than 0, got {self.max_megapixels}.",
+        )
 
 
 def read_options(kind: type[T], values: Mapping[str, Any], *, where: str = "options") -> T:
@@ -192,6 +218,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     scalar = hint in (int, float, str, bool)
     if scalar and (not isinstance(value, hint) or (hint is not bool and isinstance(value, bool))):
         raise ConfigError(f"`{where}` must be {hint.__name__}, got {value!r}.")
+    if hint is float and not math.isfinite(value):
+        raise ConfigError(f"`{where}` must be a finite number, got {value}.")
     return value
 
 

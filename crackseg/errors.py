@@ -3,6 +3,7 @@
     CracksegError
     ├─ ImageError(OSError)      unreadable, too large, wrong kind
     ├─ ScaleError(ValueError)   missing, absurd or contradictory scale
+    │  └─ AbsurdScale           no crack can be measured with it
     ├─ ModelError(ValueError)   model folder incomplete, probe fails
     ├─ ConfigError(ValueError)  unknown key, value out of range
     ├─ UnknownName(ValueError)  not in a table; nearest names first
@@ -23,6 +24,10 @@ class ImageError(CracksegError, OSError):
 
 class ScaleError(CracksegError, ValueError):
     """A scale is missing, absurd or contradicts another source."""
+
+
+class AbsurdScale(ScaleError):
+    """A scale with which no crack can be measured: out of all bounds, or known to no use."""
 
 
 class ModelError(CracksegError, ValueError):

@@ -16,12 +16,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crackseg.errors import ConfigError, DataError, ModelError, ScaleError
+from crackseg.errors import AbsurdScale, ConfigError, DataError, ModelError
 
 Array = NDArray[Any]
 Matrix3 = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 ScaleSource = Literal["given", "geotiff", "lrf", "exif", "reference", "marker", "plane"]
 WidthStatus = Literal["measured", "below_detection", "not_resolvable"]
+# What a scale can mean: 1 µm per px is the limit of light microscopes; at 100 mm per px a line of
+# one pixel is as wide as a joint between blocks.
+MM_PER_PX_LIMITS = (0.001, 100.0)
+SIGMA_REL_MAX = 0.25  # +-50 % with k = 2: beyond it a width may as well be half or double
 SPLITS = ("train", "val", "test", "test_leaky")  # test_leaky: test pictures that are also in train
 
 
@@ -77,15 +81,19 @@ class Scale:
     detail: str = ""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.mm_per_px) and 1e-4 <= self.mm_per_px <= 1e4):
-            raise ScaleError(
-                f"`mm_per_px` must lie between 0.0001 and 10000, got {self.mm_per_px}; "
-                "give the size of one pixel on the structure in millimetres."
+        low, high = MM_PER_PX_LIMITS
+        named = f"{self.detail}: " if self.detail else ""
+        if not (math.isfinite(self.mm_per_px) and low <= self.mm_per_px <= high):
+            raise AbsurdScale(
+                f"{named}`mm_per_px` must lie between {low:g} and {high:g}, got "
+                f"{self.mm_per_px:.6g}; it is the size of one pixel on the structure in "
+                "millimetres, and no crack can be measured with such a pixel."
             )
-        if not (math.isfinite(self.sigma_rel) and 0 <= self.sigma_rel < 1):
-            raise ScaleError(
-                f"`sigma_rel` must be a relative standard deviation in [0, 1), got "
-                f"{self.sigma_rel}; 0.02 means 2 %."
+        if not (math.isfinite(self.sigma_rel) and 0 <= self.sigma_rel <= SIGMA_REL_MAX):
+            raise AbsurdScale(
+                f"{named}`sigma_rel` must be a relative standard deviation from 0 to "
+                f"{SIGMA_REL_MAX:g}, got {self.sigma_rel:.3g}; a scale known to "
+                f"+-{200 * self.sigma_rel:.0f} % measures nothing."
             )
 
     def to_mm(self, points: Array) -> Array:

@@ -13,7 +13,7 @@ OgcStatus = Literal["accepted", "running", "successful", "failed", "dismissed"]
 ID = "01939f6e-5a80-7c11-9e0b-3f1f2f6f7a10"
 _TIME = "2026-11-21T10:20:30.123Z"
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
-MmPerPx = Annotated[float, Field(ge=1e-4, le=1e4, allow_inf_nan=False)]
+MmPerPx = Annotated[float, Field(ge=1e-3, le=100, allow_inf_nan=False)]
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL takes none
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from crackseg.imagery import planes
 from crackseg.records import Array, ImageInfo, Scale, ScaleSource
 
@@ -30,8 +28,12 @@ class Candidate:
 
 
 def uniform(mm_per_px: float, sigma: float, source: ScaleSource, detail: str) -> Candidate:
-    """Return the candidate of one mm per px for the whole picture."""
-    scale = Scale(mm_per_px=mm_per_px, sigma_rel=_share(sigma), source=source, detail=detail)
+    """Return the candidate of one mm per px for the whole picture.
+
+    Raises:
+        AbsurdScale: no crack can be measured with it.
+    """
+    scale = Scale(mm_per_px=mm_per_px, sigma_rel=sigma, source=source, detail=detail)
     return Candidate(scale=scale, across=mm_per_px, along=mm_per_px)
 
 
@@ -41,19 +43,16 @@ def oblique(
     """Return the candidate of a plane; its mm per px is the mean of both directions at the centre.
 
     Raises:
-        ScaleError: the plane's horizon lies in the picture, or its scale is absurd.
+        ScaleError: the plane's horizon lies in the picture.
+        AbsurdScale: no crack can be measured with its scale.
     """
     planes.check_horizon(matrix, info.height_px, info.width_px)
     small, large = planes.local_scales(matrix, (info.width_px - 1) / 2, (info.height_px - 1) / 2)
     scale = Scale(
         mm_per_px=math.sqrt(small * large),
-        sigma_rel=_share(sigma),
+        sigma_rel=sigma,
         source=source,
         homography=planes.to_matrix3(matrix),
         detail=detail,
     )
     return Candidate(scale=scale, across=small, along=large)
-
-
-def _share(sigma: float) -> float:
-    return float(np.clip(sigma, 0.0, 0.999))

@@ -45,6 +45,8 @@ _EXIF_NUMBERS = {
     "DigitalZoomRatio": ("digital_zoom", 0.0, 1000.0),
     "ExifImageWidth": ("exif_width_px", 1.0, 1e6),
     "ExifImageHeight": ("exif_height_px", 1.0, 1e6),
+    "ImageWidth": ("header_width_px", 1.0, 1e6),
+    "ImageLength": ("header_height_px", 1.0, 1e6),
     "FocalPlaneXResolution": ("focal_plane_x_resolution", 1e-3, 1e6),
     "FocalPlaneResolutionUnit": ("focal_plane_resolution_unit", 1.0, 5.0),
 }
@@ -52,6 +54,8 @@ _EXIF_NUMBERS = {
 _DJI_NUMBERS = {
     "LRFTargetDistance": ("lrf_distance_m", 0.0, 5000.0),
     "CalibratedFocalLength": ("calibrated_focal_length_px", 0.0, 1e6),
+    "CalibratedOpticalCenterX": ("optical_centre_x_px", 0.0, 1e6),
+    "CalibratedOpticalCenterY": ("optical_centre_y_px", 0.0, 1e6),
     "GimbalPitchDegree": ("gimbal_pitch_deg", -180.0, 180.0),
     "GimbalYawDegree": ("gimbal_yaw_deg", -360.0, 360.0),
     "GimbalRollDegree": ("gimbal_roll_deg", -360.0, 360.0),
@@ -64,6 +68,18 @@ _DJI_NUMBERS = {
     "GpsLongtitude": ("gps_lon_deg", -180.0, 180.0),  # so spelt by older aircraft
 }
 _LRF_STATUS = "LRFStatus"
+# other XMP name -> (our name, smallest, largest)
+_XMP_NUMBERS = {
+    "PixelXDimension": ("xmp_width_px", 1.0, 1e6),
+    "PixelYDimension": ("xmp_height_px", 1.0, 1e6),
+}
+_XMP_SPACES = (
+    "drone-dji",
+    "ns.adobe.com/exif/1.0",  # PixelXDimension, PixelYDimension
+    "camera-raw-settings",  # HasCrop
+    "photos/1.0/panorama",  # ProjectionType
+    "pix4d.com/camera",  # PrincipalPoint
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,10 +127,12 @@ def read_facts(tags: Mapping[str, Any], xmp: bytes | str | None) -> Facts:
     flight, found = _read_xmp(xmp)
     values: dict[str, float | str] = {}
     values |= _numbers(tags, _EXIF_NUMBERS, found)
-    values |= _numbers(flight, _DJI_NUMBERS, found)
+    values |= _numbers(flight, {**_DJI_NUMBERS, **_XMP_NUMBERS}, found, is_text=True)
     values |= _dewarp(flight.get("DewarpData"), found)
-    if flight.get(_LRF_STATUS):
-        values["lrf_status"] = _text(flight[_LRF_STATUS])
+    values |= _principal_point(flight.get("PrincipalPoint"))
+    texts = {"lrf_status": flight.get(_LRF_STATUS), "has_crop": flight.get("HasCrop")}
+    texts |= {"projection": flight.get("ProjectionType"), "software": tags.get("Software")}
+    values |= {name: _text(text) for name, text in texts.items() if text and _text(text)}
     return Facts(
         orientation=_orientation(tags.get("Orientation"), found),
         taken_at=_taken_at(tags),
@@ -126,7 +144,7 @@ def read_facts(tags: Mapping[str, Any], xmp: bytes | str | None) -> Facts:
 
 
 def _read_xmp(xmp: bytes | str | None) -> tuple[dict[str, str], list[Notice]]:
-    """Return the drone properties of an XMP packet, written as attributes or as elements."""
+    """Return the properties of an XMP packet that we know, as attributes or as elements."""
     if not xmp:
         return {}, []
     raw = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp)
@@ -142,29 +160,38 @@ def _read_xmp(xmp: bytes | str | None) -> tuple[dict[str, str], list[Notice]]:
         pairs = [*element.attrib.items(), (element.tag, element.text or "")]
         for name, value in pairs:
             space, _, local = str(name).rpartition("}")
-            if "drone-dji" in space:
+            if any(known in space for known in _XMP_SPACES):
                 properties.setdefault(local, str(value).strip())
     return properties, []
 
 
 def _numbers(
-    raw: Mapping[str, Any], table: Mapping[str, tuple[str, float, float]], notices: list[Notice]
+    raw: Mapping[str, Any],
+    table: Mapping[str, tuple[str, float, float]],
+    notices: list[Notice],
+    *,
+    is_text: bool = False,
 ) -> dict[str, float]:
-    """Return the values of a table that are numbers within their bounds."""
+    """Return the values of a table that are numbers within their bounds.
+
+    Cameras write nan or 0/0 into EXIF where they know nothing, which is passed over in silence;
+    in XMP, which is text, a value that is no number is named.
+    """
     numbers: dict[str, float] = {}
     for tag, (name, low, high) in table.items():
         if tag not in raw or name in numbers:
             continue
         value = _number(raw[tag])
-        if value is None:
-            continue  # cameras write nan or 0/0 where they know nothing
-        if low <= value <= high:
+        if value is None and not (is_text and _text(raw[tag])):
+            continue
+        if value is not None and low <= value <= high:
             numbers[name] = value
         else:
+            shown = _text(raw[tag]) if value is None else f"{value:g}"
             notices.append(
                 _notice(
                     "absurd_metadata",
-                    f"`{tag}` must lie between {low:g} and {high:g}, got {value:g}: ignored.",
+                    f"`{tag}` must lie between {low:g} and {high:g}, got {shown}: ignored.",
                 )
             )
     return numbers
@@ -273,6 +300,15 @@ def _dewarp(text: str | None, notices: list[Notice]) -> dict[str, float]:
         notices.append(_notice("damaged_xmp", f"`DewarpData` is not understood: {_text(text)}"))
         return {}
     names = ("dewarp_fx_px", "dewarp_fy_px", "dewarp_cx_px", "dewarp_cy_px")
+    return {name: n for name, n in zip(names, numbers, strict=True) if n is not None}
+
+
+def _principal_point(text: str | None) -> dict[str, float]:
+    """Return the point in mm from the sensor's corner, as survey software writes it: ``x,y``."""
+    numbers = [_number(part) for part in (text or "").split(",")]
+    if len(numbers) != 2 or not all(n is not None and 0 < n < 200 for n in numbers):
+        return {}
+    names = ("principal_point_x_mm", "principal_point_y_mm")
     return {name: n for name, n in zip(names, numbers, strict=True) if n is not None}
 
 

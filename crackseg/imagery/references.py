@@ -14,7 +14,7 @@ from crackseg.errors import ConfigError, ScaleError
 from crackseg.imagery import planes
 from crackseg.imagery.candidate import Candidate, oblique, uniform
 from crackseg.names import nearest
-from crackseg.records import Array, ImageInfo, Notice, Window
+from crackseg.records import SIGMA_REL_MAX, Array, ImageInfo, Notice, Window
 
 Read = Callable[[Window], Array]
 
@@ -87,7 +87,17 @@ def from_markers(
     noise = np.random.default_rng(0).normal(0, _CORNER_PX, (16, len(corners), 4, 2))
     fits = [planes.from_markers(list(np.add(corners, n)), side) for n in noise]
     detail = f"{len(corners)} marker(s) of {side:g} mm"
-    return oblique(info, matrix, _sigma(info, fits), "marker", detail)
+    sigma = _sigma(info, fits)
+    if not sigma <= SIGMA_REL_MAX:
+        px = max(max(_spans(quad)) for quad in corners) / math.sqrt(2)
+        known = f"±{200 * sigma:.0f} % only" if math.isfinite(sigma) else "no use at all"
+        text = (
+            f"{detail} of at most {px:.0f} px are too small in the picture: the scale would be "
+            f"known to {known} and is not used; take a larger marker or go nearer."
+        )
+        notices.append(Notice(code="marker_too_small", message=text))
+        return None
+    return oblique(info, matrix, sigma, "marker", detail)
 
 
 def _find_corners(info: ImageInfo, dictionary: str, read: Read | None) -> list[Array]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from crackseg.config import ScaleOptions
-from crackseg.errors import ScaleError
+from crackseg.errors import AbsurdScale, ScaleError
 from crackseg.imagery import planes
 from crackseg.imagery.candidate import Candidate, oblique, uniform
 from crackseg.imagery.references import Read, from_markers, from_reference
@@ -25,6 +25,7 @@ from crackseg.records import ImageInfo, Notice, Scale
 _AGREE_SIGMAS = 3.0
 _AGREE_FLOOR = 0.02  # relative; what stays unknown even when both sigmas are small
 _GEOTIFF_SIGMA = 0.01  # orthomosaic with control points
+_COARSE_MM_PER_PX = 3.0  # a third of it, the thinnest line seen, is the widest class of documents
 
 
 def find_scale(
@@ -45,12 +46,46 @@ def find_scale(
     found = [c for c in _candidates(info, options, read, notices) if c is not None]
     for other in found[1:]:
         _check_agreement(found[0], other)
-    if not found:
+    scale = found[0].scale if found else None
+    if scale is None:
         refuse_altitude(info, notices)
-        return None, tuple(notices)
-    if found[0].scale.homography is None and found[0].scale.source in ("lrf", "exif"):
+    by_distance = scale is None and _distance_known(info, options)
+    if by_distance or (scale and not scale.homography and scale.source in ("lrf", "exif")):
         warn_of_tilt(info, notices)
-    return found[0].scale, tuple(notices)
+    _warn_of_coarse(scale, notices)
+    _miss_what_was_asked(scale, options, notices)
+    return scale, tuple(notices)
+
+
+def _distance_known(info: ImageInfo, options: ScaleOptions) -> bool:
+    laser = info.metadata.get("lrf_distance_m")
+    return options.use_metadata and (options.distance_m is not None or laser is not None)
+
+
+def _warn_of_coarse(scale: Scale | None, notices: list[Notice]) -> None:
+    """Add a notice where one pixel is wider than all that documents call a crack's width."""
+    if scale is None or scale.mm_per_px <= _COARSE_MM_PER_PX:
+        return
+    text = (
+        f"one pixel covers {scale.mm_per_px:.3g} mm: cracks below about "
+        f"{scale.mm_per_px / 3:.2g} mm cannot be seen, so that finding none means nothing for the "
+        "widths that documents limit, and what is marked is a joint or a wide opening."
+    )
+    notices.append(Notice(code="coarse_scale", message=text))
+
+
+def _miss_what_was_asked(scale: Scale | None, options: ScaleOptions, notices: list[Notice]) -> None:
+    """Add a notice where the operator asked for a source of scale that gave none."""
+    asked = {"`marker_mm`": options.marker_mm, "`distance_m`": options.distance_m}
+    asked |= {"`geotiff_unit_m`": options.geotiff_unit_m}
+    named = [name for name, value in asked.items() if value is not None]
+    if scale is None and named:
+        text = f"no scale came of {' and '.join(named)}: nothing is given in mm."
+    elif scale and options.marker_mm is not None and scale.source != "marker":
+        text = f"no scale came of `marker_mm`: mm are by {scale.detail or scale.source} instead."
+    else:
+        return
+    notices.append(Notice(code="scale_not_found", message=text))
 
 
 def _candidates(
@@ -103,9 +138,13 @@ def _from_geotiff(
     if small <= 0:
         notices.append(Notice(code="absurd_transform", message=f"{detail} is flat: not used."))
         return None
-    if large / small < 1.001:
-        return uniform(math.sqrt(small * large), _GEOTIFF_SIGMA, "geotiff", detail)
-    return oblique(info, matrix, _GEOTIFF_SIGMA, "geotiff", detail)
+    try:
+        if large / small < 1.001:
+            return uniform(math.sqrt(small * large), _GEOTIFF_SIGMA, "geotiff", detail)
+        return oblique(info, matrix, _GEOTIFF_SIGMA, "geotiff", detail)
+    except AbsurdScale as error:  # what the file says by itself never stops an analysis
+        notices.append(Notice(code="absurd_scale", message=f"{error} It was not used."))
+        return None
 
 
 def _map_unit_m(info: ImageInfo, options: ScaleOptions, notices: list[Notice]) -> float | None:

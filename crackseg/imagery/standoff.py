@@ -6,15 +6,17 @@ import math
 from collections.abc import Iterator
 
 from crackseg.config import ScaleOptions
+from crackseg.errors import AbsurdScale
 from crackseg.imagery import planes
 from crackseg.imagery.camera import Focal, focal_px, gimbal_deg, laser_distance_m, upright_to_stored
 from crackseg.imagery.candidate import Candidate, oblique, uniform
-from crackseg.records import ImageInfo, Notice, ScaleSource
+from crackseg.records import SIGMA_REL_MAX, ImageInfo, Notice, ScaleSource
 
 _ANGLE_SIGMA = math.radians(2.0)  # gimbal against true directions, and the face's own
 _FRONTAL_SIGMA = 0.02  # a view thought to be square is 10 to 15 deg off
 _LASER_M, _LASER_SHARE = 0.1, 0.001  # makers state +-(0.2 m + 0.15 %): about two sigma
 _OBLIQUE_DEG = 10.0  # a gimbal pitched further sees a vertical wall obliquely
+_NADIR_DEG = 80.0  # one pitched further looks at a floor, a crest or a slab
 
 
 def from_distances(
@@ -36,7 +38,11 @@ def from_distances(
         return
     if laser is not None:
         sigma = (_LASER_M + _LASER_SHARE * laser) / laser
-        yield _seen(info, options, notices, laser, sigma, "lrf", focal)
+        try:
+            yield _seen(info, options, notices, laser, sigma, "lrf", focal)
+        except AbsurdScale as error:  # what a drone wrote by itself never stops an analysis
+            text = f"{error} The laser distance was not used."
+            notices.append(Notice(code="absurd_scale", message=text))
     if options.distance_m is not None:
         yield _seen(
             info, options, notices, options.distance_m, options.distance_sigma_rel, "exif", focal
@@ -51,15 +57,20 @@ def _seen(
     sigma: float,
     source: ScaleSource,
     focal: Focal,
-) -> Candidate:
-    """Return the scale of a face at a distance: a plane where its angles are known."""
+) -> Candidate | None:
+    """Return the scale of a face at a distance: a plane where its angles are known.
+
+    None where the camera was pitched so far that nothing is known of lengths along the tilt.
+    """
     px, focal_sigma, focal_text = focal
     name = "laser distance" if source == "lrf" else "`distance_m`"
     detail = f"{name} {distance_m:g} m, {focal_text} {px:.0f} px"
     both = math.hypot(sigma, focal_sigma)
     angles = _face_angles(info, options, notices)
     if angles is None:
-        both = math.hypot(both, _FRONTAL_SIGMA)
+        if _tilt_error(info) / 2 >= SIGMA_REL_MAX:
+            return None  # ``warn_of_tilt`` says why
+        both = math.hypot(both, _FRONTAL_SIGMA, _tilt_error(info) / 2)  # k = 2 covers all of it
         return uniform(1000 * distance_m / px, both, source, detail)
     batter, azimuth, gimbal = angles
     turn, height, width = upright_to_stored(info)
@@ -94,15 +105,24 @@ def _face_angles(
     return None
 
 
+def _tilt_error(info: ImageInfo) -> float:
+    """Return by which share lengths on a vertical face are longer than in a view thought square."""
+    pitch = info.metadata.get("gimbal_pitch_deg", 0.0)
+    if not isinstance(pitch, float) or not _OBLIQUE_DEG < abs(pitch) < _NADIR_DEG:
+        return 0.0
+    return 1 / math.cos(math.radians(pitch)) - 1
+
+
 def warn_of_tilt(info: ImageInfo, notices: list[Notice]) -> None:
     """Add a notice when a vertical wall would be seen obliquely and nothing corrects it."""
-    gimbal = gimbal_deg(info)
-    if gimbal is None or not _OBLIQUE_DEG < abs(gimbal[1]) < 80.0:
+    error = _tilt_error(info)
+    if not error:
         return
-    error = 100 * (1 / math.cos(math.radians(gimbal[1])) - 1)
+    so = "no scale is taken from the distance" if error / 2 >= SIGMA_REL_MAX else "the ± covers it"
     text = (
-        f"the camera was pitched {gimbal[1]:.0f} deg: on a vertical face, lengths along the tilt "
-        f"are {error:.0f} % longer than measured; give `face_batter` and `face_azimuth_deg`."
+        f"the camera was pitched {info.metadata['gimbal_pitch_deg']:.0f} deg: on a vertical face, "
+        f"lengths along the tilt are {100 * error:.0f} % longer than measured; {so}. Give "
+        "`face_batter` and `face_azimuth_deg`."
     )
     notices.append(Notice(code="oblique_view", message=text))
 

@@ -29,7 +29,7 @@ from service.schemas import ID, NO_NUL, Analysis, Options
 
 router = APIRouter(prefix="/v1/analyses", tags=["analyses"])
 _OPTIONS = Options.model_json_schema()
-_MM_PER_PX = {"type": "number", "minimum": 1e-4, "maximum": 1e4}
+_MM_PER_PX = {"type": "number", "minimum": 1e-3, "maximum": 100}
 _FORM = {
     "schema": {
         "type": "object",

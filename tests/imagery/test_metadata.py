@@ -179,6 +179,9 @@ def test_what_cameras_write_for_unknown_is_unknown(tags: dict[str, Any]) -> None
         (dji(DewarpData="2022;a,b,c,d"), "damaged_xmp"),
         (dji(LRFTargetDistance="-5"), "absurd_metadata"),
         (dji(GimbalPitchDegree="900"), "absurd_metadata"),
+        (dji(LRFTargetDistance="nan"), "absurd_metadata"),
+        (dji(LRFTargetDistance="inf"), "absurd_metadata"),
+        (dji(CalibratedFocalLength="-nan(ind)"), "absurd_metadata"),
         (b"x" * (MAX_BYTES + 1), "xmp_too_large"),
         (
             b'<!DOCTYPE a [<!ENTITY b "bbbbbbbb"><!ENTITY c "&b;&b;">]><x:xmpmeta '
@@ -190,6 +193,34 @@ def test_what_cameras_write_for_unknown_is_unknown(tags: dict[str, Any]) -> None
 )
 def test_damaged_xmp_is_named(packet: bytes, code: str) -> None:
     assert codes(facts_of(xmp=packet)) == [code]
+
+
+def test_what_editors_and_survey_software_write_is_read() -> None:
+    spaces = (
+        'xmlns:exif="http://ns.adobe.com/exif/1.0/" '
+        'xmlns:crs="http://ns.adobe.com/camera-raw-settings/1.0/" '
+        'xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" '
+        'xmlns:Camera="http://pix4d.com/camera/1.0" xmlns:other="http://example.org/" '
+    )
+    values = (
+        'exif:PixelXDimension="5280" exif:PixelYDimension="3956" crs:HasCrop="False" '
+        'Camera:PrincipalPoint="6.5664,4.3776" GPano:ProjectionType="cylindrical" '
+        'drone-dji:CalibratedOpticalCenterX="2640.0" drone-dji:CalibratedOpticalCenterY="1978.0" '
+        'other:LRFTargetDistance="3"'
+    )
+    facts = read_facts({"Software": "Adobe Lightroom\0"}, xmp(spaces + values))
+    assert facts.notices == ()
+    assert facts.values == {
+        "xmp_width_px": 5280,
+        "xmp_height_px": 3956,
+        "has_crop": "False",
+        "principal_point_x_mm": 6.5664,
+        "principal_point_y_mm": 4.3776,
+        "projection": "cylindrical",
+        "optical_centre_x_px": 2640,
+        "optical_centre_y_px": 1978,
+        "software": "Adobe Lightroom",
+    }
 
 
 def test_damaged_exif_keeps_what_could_be_read() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crackseg.config import ScaleOptions
+from crackseg.config import ScaleOptions, read_options
 from crackseg.errors import ConfigError, ScaleError
 from crackseg.imagery import planes
 from crackseg.imagery.camera import DIAGONAL_35MM, focal_px
@@ -48,7 +48,12 @@ def info(height: int = HEIGHT, width: int = WIDTH, **facts: Any) -> ImageInfo:
 def scale_of(image: ImageInfo, **options: Any) -> tuple[Scale, list[str]]:
     scale, notices = find_scale(image, ScaleOptions(**options))
     assert scale is not None
-    return scale, [n.code for n in notices]
+    return scale, codes_of(notices)
+
+
+def codes_of(notices: tuple[Notice, ...]) -> list[str]:
+    """Return the codes but that of a coarse scale, which most cameras here have; see its test."""
+    return [n.code for n in notices if n.code != "coarse_scale"]
 
 
 def nothing(image: ImageInfo, **options: Any) -> tuple[Notice, ...]:
@@ -135,7 +140,7 @@ def test_a_picture_without_the_marker_says_so_and_another_source_serves() -> Non
     scale, notices = find_scale(info(), options, lambda w: blank[w.slices])
     assert scale is not None
     assert scale.source == "given"
-    assert [n.code for n in notices] == ["marker_not_found"]
+    assert [n.code for n in notices] == ["marker_not_found", "scale_not_found"]
     with pytest.raises(ConfigError, match="DICT_4X4_50"):
         find_scale(
             info(),
@@ -342,8 +347,9 @@ def test_the_stand_off_distance_with_the_exif_focal_length() -> None:
     assert scale.source == "exif"
     assert scale.mm_per_px == pytest.approx(5000 / (1500 / DIAGONAL_35MM * 24))
     assert scale.sigma_rel == pytest.approx(math.hypot(0.05, 0.025, 0.02), rel=0.01)
-    assert [n.code for n in nothing(info(), distance_m=5.0)] == ["no_focal_length"]
-    (notice,) = nothing(info(focal_length_35mm=24.0), distance_m=5.0, use_metadata=False)
+    missing = ["no_focal_length", "scale_not_found"]
+    assert [n.code for n in nothing(info(), distance_m=5.0)] == missing
+    notice, _ = nothing(info(focal_length_35mm=24.0), distance_m=5.0, use_metadata=False)
     assert "`use_metadata`" in notice.message
 
 
@@ -438,15 +444,29 @@ def test_a_face_plane_that_is_not_complete_is_said(
     scale, notices = find_scale(info(**facts), ScaleOptions(distance_m=12.0, **options))
     assert scale is not None
     assert scale.homography is None
-    assert [n.code for n in notices] == ["face_plane_incomplete"]
+    assert codes_of(notices) == ["face_plane_incomplete"]
     assert words in notices[0].message
 
 
 def test_a_pitched_camera_without_a_face_is_warned_of() -> None:
     scale, notices = find_scale(info(**{**DRONE, "gimbal_pitch_deg": -35.0}), ScaleOptions())
     assert scale is not None
-    assert [n.code for n in notices] == ["oblique_view"]
+    assert codes_of(notices) == ["oblique_view"]
     assert "22 %" in notices[0].message
+    square, _ = scale_of(info(**DRONE))
+    assert 2 * scale.sigma_rel == pytest.approx(math.hypot(0.2208, 2 * square.sigma_rel), rel=1e-3)
+
+
+def test_a_steep_view_of_an_unknown_face_has_no_scale() -> None:
+    notices = nothing(info(**{**DRONE, "gimbal_pitch_deg": -65.0}), distance_m=12.0)
+    assert codes_of(notices) == ["oblique_view", "scale_not_found"]
+    assert "137 %" in notices[0].message
+    assert "no scale is taken" in notices[0].message
+    down, codes = scale_of(info(**{**DRONE, "gimbal_pitch_deg": -90.0}))  # at a crest or a slab
+    assert codes == []
+    assert down.mm_per_px == pytest.approx(12.0)
+    only_pitch = {k: v for k, v in DRONE.items() if k not in ("gimbal_yaw_deg", "gimbal_roll_deg")}
+    assert scale_of(info(**{**only_pitch, "gimbal_pitch_deg": 45.0}))[1] == ["oblique_view"]
 
 
 def test_the_height_above_take_off_is_refused_with_the_reason() -> None:
@@ -527,3 +547,156 @@ def test_wild_points_give_a_scale_or_a_scale_error(
         return
     assert scale is not None
     assert math.isfinite(scale.mm_per_px)
+
+
+FRAME = {  # of a camera of 4000 x 3000 px with a calibrated lens, told by everything it writes
+    "lrf_distance_m": 5.0,
+    "calibrated_focal_length_px": 2800.0,
+    "focal_length_35mm": 24.0,
+    "optical_centre_x_px": 2010.0,
+    "optical_centre_y_px": 1496.0,
+}
+
+
+def test_the_frame_as_the_camera_wrote_it_has_its_scale() -> None:
+    scale, codes = scale_of(info(3000, 4000, **FRAME, exif_width_px=4000, exif_height_px=3000))
+    assert scale.mm_per_px == pytest.approx(5000 / 2800)
+    assert codes == []
+    upright = info(4000, 3000, **FRAME, exif_width_px=4000, exif_height_px=3000)
+    assert scale_of(upright)[0].mm_per_px == pytest.approx(5000 / 2800)
+
+
+@pytest.mark.parametrize("size", [(900, 1200), (1500, 2000), (450, 600)])
+@pytest.mark.parametrize("gone", [(), ("focal_length_35mm",)])
+@pytest.mark.parametrize("written", [True, False])
+def test_a_size_that_an_editor_rewrote_gives_no_scale_rather_than_a_wrong_one(
+    size: tuple[int, int], gone: tuple[str, ...], written: bool
+) -> None:
+    """The whole made smaller and a part of the same shape look alike: they differ by the factor."""
+    facts: dict[str, Any] = {k: v for k, v in FRAME.items() if k not in gone}
+    if written:
+        facts |= {"exif_height_px": size[0], "exif_width_px": size[1]}
+    notices = nothing(info(*size, **facts))
+    assert codes_of(notices) == ["cropped_picture", "no_focal_length"]
+    assert "4020 x 2992 px by the optical centre" in notices[0].message
+    assert "`mm_per_px`" in notices[0].message
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"has_crop": "False"}, 5000 / 2800 * 2.5),
+        ({"has_crop": "True"}, None),
+        ({}, None),
+        ({"has_crop": "False", "software": "GIMP 2.10"}, None),
+    ],
+)
+def test_an_editor_that_says_whether_it_cropped_is_believed(
+    facts: dict[str, Any], expected: float | None
+) -> None:
+    facts = {"software": "Adobe Photoshop Lightroom Classic 13.2", **facts}
+    picture = info(1200, 1600, **FRAME, **facts, exif_width_px=1600, exif_height_px=1200)
+    scale, notices = find_scale(picture, ScaleOptions())
+    if expected is None:
+        assert scale is None
+        assert notices[0].code == "cropped_picture"
+    else:
+        assert scale is not None
+        assert scale.mm_per_px == pytest.approx(expected, rel=0.01)
+        assert codes_of(notices) == ["resized_picture"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "code"),
+    [
+        ({"xmp_width_px": 4000.0, "xmp_height_px": 3000.0}, "cropped_picture"),
+        ({"header_width_px": 4000.0, "header_height_px": 3000.0}, "cropped_picture"),
+        (
+            {
+                "principal_point_x_mm": 6.58,
+                "principal_point_y_mm": 4.93,
+                "focal_plane_x_resolution": 7722.0,
+            },
+            "cropped_picture",
+        ),
+        ({"focal_length_35mm": 24.0}, "focal_lengths_disagree"),
+        ({"projection": "equirectangular"}, "panorama"),
+        ({"has_crop": "True"}, "cropped_picture"),
+        ({"optical_centre_x_px": 900.0, "optical_centre_y_px": 1900.0}, "cropped_picture"),
+    ],
+)
+def test_every_fact_that_tells_the_frame_is_used(facts: dict[str, Any], code: str) -> None:
+    picture = info(
+        900,
+        1200,
+        lrf_distance_m=5.0,
+        calibrated_focal_length_px=2800.0,
+        exif_width_px=1200.0,
+        exif_height_px=900.0,
+        **facts,
+    )
+    assert codes_of(nothing(picture))[0] == code
+
+
+def test_a_frame_cut_along_one_side_keeps_its_focal_length() -> None:
+    """Many drones write 16:9 out of a 4:3 sensor."""
+    scale, codes = scale_of(info(2250, 4000, **FRAME, exif_width_px=4000, exif_height_px=2250))
+    assert scale.mm_per_px == pytest.approx(5000 / 2800)
+    assert codes == ["cut_picture"]
+
+
+def test_facts_that_contradict_each_other_give_no_scale() -> None:
+    facts = {**FRAME, "xmp_width_px": 3000.0, "xmp_height_px": 2000.0}
+    notices = nothing(info(900, 1200, **facts, exif_width_px=1200, exif_height_px=900))
+    assert "contradict" in notices[0].message
+
+
+@pytest.mark.parametrize(
+    ("facts", "code", "words"),
+    [
+        ({**DRONE, "lrf_distance_m": 1200.0}, "absurd_scale", "got 1200"),
+        ({**DRONE, "lrf_distance_m": 0.1}, "absurd_scale", "known to"),
+        ({**UTM, "transform": (0.6, 0.0, 5e5, 0.0, -0.6, 5e6)}, "absurd_scale", "got 600"),
+    ],
+)
+def test_what_a_file_says_by_itself_may_be_absurd(
+    facts: dict[str, Any], code: str, words: str
+) -> None:
+    notices = nothing(info(**facts))
+    assert notices[0].code == code
+    assert words in notices[0].message
+
+
+@pytest.mark.parametrize("mm_per_px", [1e4, 101.0, 1e-4, 0.0, -1.0, math.inf, math.nan])
+def test_a_scale_with_which_no_crack_can_be_measured_is_refused(mm_per_px: float) -> None:
+    with pytest.raises(ConfigError, match="`mm_per_px` must"):
+        ScaleOptions(mm_per_px=mm_per_px)
+    with pytest.raises(ScaleError, match="`mm_per_px` must lie between"):
+        Scale(mm_per_px=mm_per_px, sigma_rel=0.02, source="given")
+
+
+@pytest.mark.parametrize("name", ["mm_per_px", "distance_m", "marker_mm", "geotiff_unit_m"])
+@pytest.mark.parametrize("value", [math.inf, math.nan, -math.inf])
+def test_no_option_may_be_infinite(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"`{name}` must"):
+        ScaleOptions(**{name: value})
+    with pytest.raises(ConfigError, match=rf"`scale\.{name}` must be a finite number"):
+        read_options(ScaleOptions, {name: value}, where="scale")
+
+
+def test_an_orthophoto_of_five_centimetres_is_measured_and_warned_of() -> None:
+    scale, notices = find_scale(
+        info(transform=(0.05, 0.0, 5e5, 0.0, -0.05, 5e6), **UTM), ScaleOptions()
+    )
+    assert scale is not None
+    assert scale.mm_per_px == pytest.approx(50)
+    assert [n.code for n in notices] == ["coarse_scale"]
+    assert "17 mm cannot be seen" in notices[0].message
+
+
+def test_a_marker_of_a_few_pixels_is_too_small() -> None:
+    pixels = render(camera(0.0, "x", 12000.0), [(-75.0, -75.0)], 150)
+    scale, notices = find_scale(info(), ScaleOptions(marker_mm=150.0), lambda w: pixels[w.slices])
+    assert scale is None
+    assert [n.code for n in notices] == ["marker_too_small", "scale_not_found"]
+    assert "go nearer" in notices[0].message
