@@ -1,6 +1,7 @@
 # make demo: install the base package and analyze the sample photographs.
 # make serve: run the web service on http://127.0.0.1:8000.
 # make test: install everything the tests need and run them. make check: lint, types, tests.
+# make docs: build the documentation into build/docs.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -8,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The versions that the tests last passed with.
 TORCH := torch==2.14.1 torchvision==0.29.1
 
-.PHONY: demo serve test lint check samples clean
+.PHONY: demo serve test lint check docs samples clean
 
 demo: $(VENV)/base
 	$(BIN)/crackseg analyze data/samples --out demo-report
@@ -27,6 +28,9 @@ lint: $(VENV)/test
 
 check: lint test
 
+docs: $(VENV)/test
+	$(BIN)/sphinx-build -W --keep-going -q docs build/docs
+
 samples: $(VENV)/base
 	$(BIN)/python data/make_samples.py
 
@@ -43,7 +47,7 @@ $(VENV)/service: pyproject.toml | $(BIN)/python
 
 $(VENV)/test: pyproject.toml | $(BIN)/python
 	$(PIP) $(TORCH)
-	$(PIP) --editable '.[train,test,service]'
+	$(PIP) --editable '.[train,test,service,docs]'
 	@touch $@ $(VENV)/base $(VENV)/service
 
 clean:

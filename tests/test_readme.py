@@ -18,6 +18,7 @@ ELSEWHERE = {  # where the other lines are run
     "make demo": ".ci/run",
     "make test": ".ci/run",
     "make check": ".ci/run",
+    "make docs": ".ci/run",
     "source .venv/bin/activate": "every shell",
 }
 

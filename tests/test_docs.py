@@ -1,0 +1,62 @@
+"""The pages of docs/ say what the tree holds; `make docs` builds them in CI."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import crackseg
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+
+
+def rooms_in(text: str) -> set[str]:
+    """Return the packages that stand in the first column of a table of rooms."""
+    cells = re.findall(r"^\| (`[^|]*`) \|", text, flags=re.M)
+    names = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+    return {name for name in names if "/" in name and "." not in name} | ({"service"} & names)
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "README.md"])
+def test_the_map_of_rooms_is_that_of_the_tree(page: str) -> None:
+    package = Path(crackseg.__file__).parent
+    tree = {f"crackseg/{folder.name}" for folder in package.iterdir() if _holds_code(folder)}
+    rooms = rooms_in((ROOT / page).read_text(encoding="utf-8"))
+    if page == "README.md":  # which names these three without the package before them
+        rooms |= {"crackseg/training"}
+    assert rooms == tree | {"crackseg/models", "service"}
+
+
+def _holds_code(folder: Path) -> bool:
+    return (folder / "__init__.py").is_file()
+
+
+def test_every_page_is_reached_from_the_index() -> None:
+    pages = {page.stem for page in DOCS.glob("*.md")} - {"index"}
+    listed = re.findall(r"^([a-z-]+)$", (DOCS / "index.md").read_text(encoding="utf-8"), re.M)
+    assert pages == set(listed)
+
+
+def test_the_run_file_of_the_page_is_one() -> None:
+    pytest.importorskip("torch", reason="extra train is not installed")
+    from crackseg.config import read_options
+    from crackseg.training.options import TrainOptions
+
+    text = (DOCS / "own-model.md").read_text(encoding="utf-8")
+    block = re.findall(r"```toml\n(.*?)```", text, flags=re.S)[0]
+    options = read_options(TrainOptions, tomllib.loads(block))
+    assert (ROOT / str(options.initial_weights)).is_file()
+
+
+def test_the_page_on_scale_names_real_options() -> None:
+    from crackseg.config import ScaleOptions, read_options
+
+    text = (DOCS / "scale.md").read_text(encoding="utf-8")
+    block = re.findall(r"```toml\n(.*?)```", text, flags=re.S)[0]
+    read_options(ScaleOptions, tomllib.loads(block)["scale"])
+    for name in re.findall(r"`scale\.(\w+)", text):
+        assert name in ScaleOptions.__dataclass_fields__, name
