@@ -36,6 +36,15 @@ DistanceM = Annotated[
 MarkerMm = Annotated[
     float | None, typer.Option(help="Side of the ArUco marker in the picture, mm.")
 ]
+MaskValues = Annotated[
+    str,
+    typer.Option(
+        "--values",
+        help="What is crack in masks, by comma: numbers, palette indices, ranges (128-255), "
+        "colours (red, #800000), all; needed where a mask does not tell.",
+    ),
+]
+Invert = Annotated[bool, typer.Option("--invert", help="Masks are drawn dark on bright.")]
 
 
 def _show_version(value: bool) -> None:
@@ -123,7 +132,7 @@ def analyze_command(
 
 @app.command("measure", rich_help_panel=ANALYSIS)
 def measure_command(
-    mask: Annotated[Path, typer.Argument(help="Picture of a mask, crack bright on dark.")],
+    mask: Annotated[Path, typer.Argument(help="Picture of a mask.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
     image: Annotated[
         Path | None, typer.Option(help="The photograph; widths are then read from it.")
@@ -131,6 +140,8 @@ def measure_command(
     mm_per_px: MmPerPx = None,
     distance_m: DistanceM = None,
     marker_mm: MarkerMm = None,
+    values: MaskValues = "",
+    invert: Invert = False,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with any option of an analysis.")
     ] = None,
@@ -142,14 +153,16 @@ def measure_command(
     from crackseg import pipeline, screen
     from crackseg.config import AnalyzeOptions, merge, read_options, read_toml
     from crackseg.imagery.files import open_image
+    from crackseg.imagery.masks import MaskRule
 
+    rule = MaskRule(values=tuple(v.strip() for v in values.split(",") if v), invert=invert)
     scale = {"mm_per_px": mm_per_px, "distance_m": distance_m, "marker_mm": marker_mm}
-    values = merge(read_toml(config) if config else {}, {"scale": scale})
-    options = read_options(AnalyzeOptions, values)
+    given = merge(read_toml(config) if config else {}, {"scale": scale})
+    options = read_options(AnalyzeOptions, given)
     with ExitStack() as stack:
         mask_image = stack.enter_context(open_image(mask, is_mask=True))
         picture = stack.enter_context(open_image(image)) if image else None
-        report = pipeline.measure_mask(mask_image, picture, options)
+        report = pipeline.measure_mask(mask_image, picture, options, rule)
         folder = out / (image or mask).stem
         pipeline.export(report, folder, picture, options.exports)
     if not quiet:
@@ -270,19 +283,19 @@ def data_import(
     out: Annotated[Path, typer.Option(help="Set to write (images/, masks/).")],
     format: Annotated[str, typer.Option(help="labelme, cvat, coco or masks.")],
     labels: Annotated[str, typer.Option(help="Labels that are crack, by comma.")] = "",
-    values: Annotated[
-        str, typer.Option(help="Grey values that are crack in masks, by comma; default: above 0.")
-    ] = "",
+    values: MaskValues = "",
+    invert: Invert = False,
     line_px: Annotated[
         float | None, typer.Option(help="Width in pixels to give to annotated lines.")
     ] = None,
 ) -> None:
     """Turn annotations into a set of photographs and masks."""
+    from crackseg.imagery.masks import MaskRule
     from crackseg.training.annotations import ImportOptions, import_annotations
 
     options = ImportOptions(
         labels=tuple(name for name in labels.split(",") if name),
-        values=tuple(int(value) for value in values.split(",") if value),
+        rule=MaskRule(values=tuple(v.strip() for v in values.split(",") if v), invert=invert),
         line_px=line_px,
     )
     samples = import_annotations(source, images, out, format=format, options=options)

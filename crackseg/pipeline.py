@@ -21,6 +21,7 @@ from crackseg.config import AnalyzeOptions, to_plain
 from crackseg.errors import ConfigError, ImageError
 from crackseg.exports import find_exports
 from crackseg.imagery.files import OpenImage
+from crackseg.imagery.masks import MaskRule, read_mask, refuse_missed
 from crackseg.imagery.scale import find_scale
 from crackseg.inference.models import Model, thresholds
 from crackseg.inference.predict import predict
@@ -99,15 +100,22 @@ def analyze(
     )
 
 
-def measure_mask(mask_image: OpenImage, image: OpenImage | None, options: AnalyzeOptions) -> Report:
+def measure_mask(
+    mask_image: OpenImage,
+    image: OpenImage | None,
+    options: AnalyzeOptions,
+    rule: MaskRule | None = None,
+) -> Report:
     """Measure the cracks of a mask from elsewhere.
 
     Args:
-        mask_image: the mask; of two values the larger is crack, of more than two those from 128.
+        mask_image: the mask, see ``imagery.masks``.
         image: the photograph of the same size, from which widths are read; None: from the mask.
         options: `measure`, `mask` (specks and gaps) and `scale` are used.
+        rule: which values of the mask are crack, where it does not tell itself.
 
     Raises:
+        DataError: which pixels are crack would be a guess.
         ImageError: a file is damaged, or the two differ in size.
         ScaleError: sources of the scale contradict each other.
     """
@@ -115,7 +123,10 @@ def measure_mask(mask_image: OpenImage, image: OpenImage | None, options: Analyz
     source = mask_image if image is None else image
     _check_sizes(mask_image, source)
     with clock.step("decode"):
-        mask, mask_notices = _read_mask(mask_image)
+        rule, path = rule or MaskRule(), mask_image.info.path
+        read = read_mask(path, rule)
+        refuse_missed({path.name: read}, rule)
+        mask, mask_notices = read.pixels, read.notices(rule)
     with clock.step("scale"):
         scale, scale_notices = find_scale(source.info, options.scale, source.read)
     with clock.step("measure"):
@@ -214,18 +225,6 @@ def _check_sizes(mask_image: OpenImage, image: OpenImage) -> None:
             f"`{mask_image.info.path.name}` must be as large as the image, {expected[1]} x "
             f"{expected[0]} px, got {size[1]} x {size[0]}; resize it without interpolation."
         )
-
-
-def _read_mask(mask_image: OpenImage) -> tuple[Array, tuple[Notice, ...]]:
-    grey = mask_image.read()[..., 1]
-    levels = np.flatnonzero(np.bincount(grey.ravel(), minlength=256))
-    if len(levels) <= 2:
-        return grey > (levels[0] if len(levels) == 2 else 0), ()
-    message = (
-        f"The mask holds {len(levels)} grey levels where two were expected; values from 128 on "
-        "were taken as crack."
-    )
-    return grey >= 128, (Notice(code="mask_not_binary", message=message),)
 
 
 def _totals(

@@ -13,10 +13,11 @@ from PIL import Image
 
 from crackseg import pipeline
 from crackseg.config import AnalyzeOptions, read_options
-from crackseg.errors import ImageError
+from crackseg.errors import DataError, ImageError
 from crackseg.exports import EXPORTS
 from crackseg.exports.tables import SCHEMA, report_to_dict
 from crackseg.imagery.files import OpenImage, open_image
+from crackseg.imagery.masks import MaskRule
 from crackseg.inference.models import load_model
 from crackseg.records import Report, Scale
 
@@ -87,24 +88,40 @@ def test_a_mask_of_two_values_needs_no_particular_ones(value: int, tmp_path: Pat
     assert "mask_not_binary" not in [n.code for n in report.notices]
 
 
-def test_a_grey_mask_is_cut_in_the_middle_with_a_warning(tmp_path: Path) -> None:
+def test_a_mask_with_soft_edges_is_cut_in_the_middle_with_a_warning(tmp_path: Path) -> None:
     mask = np.zeros((60, 200), np.uint8)
     mask[30:33, 20:180] = 255
-    mask[28:30, 20:180] = 90
+    mask[29, 20:180], mask[33, 20:180] = 90, 140
     Image.fromarray(mask).save(tmp_path / "mask.png")
     with open_image(tmp_path / "mask.png") as opened:
         report = pipeline.measure_mask(opened, None, options())
-    assert report.cracks[0].area_px2 == 480
+    assert report.cracks[0].area_px2 == 640
     assert "mask_not_binary" in [n.code for n in report.notices]
 
 
-@pytest.mark.parametrize(("value", "cracks"), [(0, 0), (255, 1)])
-def test_a_mask_of_one_value(value: int, cracks: int, tmp_path: Path) -> None:
-    Image.fromarray(np.full((40, 60), value, np.uint8)).save(tmp_path / "mask.png")
+def test_a_mask_that_could_be_anything_is_not_measured(tmp_path: Path) -> None:
+    mask = np.zeros((60, 200), np.uint8)
+    mask[30:33, 20:180], mask[10:13, 20:180] = 1, 2
+    Image.fromarray(mask).save(tmp_path / "mask.png")
     with open_image(tmp_path / "mask.png") as opened:
-        report = pipeline.measure_mask(opened, None, options())
-    assert report.totals.area_px2 == value / 255 * 40 * 60
-    assert len(report.cracks) == cracks
+        with pytest.raises(DataError, match=r"mask\.png.*--values"):
+            pipeline.measure_mask(opened, None, options())
+        report = pipeline.measure_mask(opened, None, options(), MaskRule(values=("2",)))
+        with pytest.raises(DataError, match=r"got 3; `mask\.png` holds 0"):
+            pipeline.measure_mask(opened, None, options(), MaskRule(values=("3",)))
+    assert report.cracks[0].area_px2 == 480
+    assert "mask_values" in [n.code for n in report.notices]
+
+
+def test_a_mask_of_one_value(tmp_path: Path) -> None:
+    for value in (0, 255):
+        Image.fromarray(np.full((40, 60), value, np.uint8)).save(tmp_path / f"{value}.png")
+    with open_image(tmp_path / "0.png") as opened:
+        assert pipeline.measure_mask(opened, None, options()).cracks == ()
+    with open_image(tmp_path / "255.png") as opened:
+        with pytest.raises(DataError, match=r"100\.0% of the mask"):
+            pipeline.measure_mask(opened, None, options())
+        assert pipeline.measure_mask(opened, None, options(), MaskRule(invert=True)).cracks == ()
 
 
 def test_a_large_empty_mask_is_no_bomb(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """A report becomes ``coco.json``: one annotation per crack, its mask as exact run lengths.
 
-COCO's polygons cannot hold the island inside a loop, so run lengths are used, which COCO marks by
-``iscrowd``. Counts are uncompressed: column by column, beginning with background.
+COCO's polygons cannot hold the island inside a loop, so run lengths are used, uncompressed: column
+by column, beginning with background. ``iscrowd`` is 0 all the same: readers take run lengths by
+their form, and leave crowds out of training and scores.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def to_coco(report: Report) -> dict[str, Any]:
                 "id": crack.id,
                 "image_id": 1,
                 "category_id": 1,
-                "iscrowd": 1,
+                "iscrowd": 0,
                 "bbox": [box.col, box.row, box.width, box.height],
                 "area": int(np.count_nonzero(crack.mask)),
                 "segmentation": {
@@ -50,7 +51,8 @@ def to_coco(report: Report) -> dict[str, Any]:
     return {
         "info": {"description": f"crackseg {report.package_version}", "version": "1"},
         "images": [{"id": 1, "file_name": name, "height": height, "width": width}],
-        "categories": [{"id": 1, "name": "crack"}],
+        "licenses": [],
+        "categories": [{"id": 1, "name": "crack", "supercategory": "defect"}],
         "annotations": annotations,
     }
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
@@ -22,7 +22,7 @@ import numpy as np
 from skimage.draw import polygon2mask
 
 from crackseg.errors import DataError
-from crackseg.imagery.files import open_image
+from crackseg.imagery.masks import Mask, MaskRule, read_mask, refuse_missed
 from crackseg.names import look_up
 from crackseg.records import Array, Sample
 from crackseg.training.manifest import by_stem, read_pair
@@ -33,7 +33,7 @@ class ImportOptions:
     """What counts as crack and how lines become areas."""
 
     labels: tuple[str, ...] = ()  # names that are crack; may stay empty where there is only one
-    values: tuple[int, ...] = ()  # grey values that are crack in mask pictures; empty: all above 0
+    rule: MaskRule = field(default_factory=MaskRule)  # what is crack in mask pictures
     line_px: float | None = None  # width given to annotated lines
 
 
@@ -240,18 +240,27 @@ def _coco_shapes(item: dict[str, Any], label: str, height: int, width: int) -> I
 
 def _read_masks(source: Path, options: ImportOptions) -> Iterator[Annotated]:
     """Yield the pictures of a folder of masks, named like the photographs."""
-    for stem, file in by_stem(source).items():
-        with open_image(file) as image:
-            grey = image.read()
-        if (grey != grey[..., :1]).any():
-            raise DataError(f"{file}: a mask must be grey; this one holds colours.")
-        wanted = np.isin(grey[..., 0], options.values) if options.values else grey[..., 0] > 0
+    masks = {stem: (file, read_mask(file, options.rule)) for stem, file in by_stem(source).items()}
+    _refuse_mixture(dict(masks.values()), options.rule)
+    for stem, (file, mask) in masks.items():
         yield Annotated(
             picture=stem,
-            height_px=grey.shape[0],
-            width_px=grey.shape[1],
-            shapes=(Shape(label="crack", pixels=wanted),),
+            height_px=mask.pixels.shape[0],
+            width_px=mask.pixels.shape[1],
+            shapes=(Shape(label="crack", pixels=mask.pixels),),
             where=str(file),
+        )
+
+
+def _refuse_mixture(masks: Mapping[Path, Mask], rule: MaskRule) -> None:
+    """Refuse a folder whose masks hold different classes, one to a file: all would be crack."""
+    refuse_missed({file.name: mask for file, mask in masks.items()}, rule)
+    first = {mask.crack: file.name for file, mask in reversed(list(masks.items())) if mask.crack}
+    if len(first) > 1 and not rule.values and not any(mask.soft for mask in masks.values()):
+        held = " and ".join(f"{crack} in `{name}`" for crack, name in sorted(first.items())[:3])
+        raise DataError(
+            f"the masks hold different values ({held}), and which are crack would be a guess; "
+            f"name them, for instance `--values {','.join(sorted(first))}`."
         )
 
 

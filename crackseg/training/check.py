@@ -1,7 +1,7 @@
 """A folder of sets or a manifest -> what is wrong with it, row by row, before a training finds out.
 
-Found: missing partners, unreadable or altered files, sizes that differ, masks with grey values,
-masks that look inverted, one site on both sides of a split, and pictures that appear on both
+Found: missing partners, unreadable or altered files, sizes that differ, masks that do not tell
+what is crack or look inverted, one site on both sides of a split, and pictures that appear on both
 sides, also turned, mirrored, scaled or re-compressed. Crops of one photograph that merely overlap
 have other fingerprints: only the column ``site`` guards against those.
 """
@@ -32,7 +32,6 @@ THUMB_PX, FREQUENCIES = 64, 16
 # splits differ in 67 or more (best of eight views); copies at JPEG quality 40, at half the size,
 # or brightened and mirrored in 3 (median) to 34 (99 of 100).
 NEAR_BITS = 50
-INVERTED_SHARE = 0.5  # no labelled photograph is crack for the larger part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +39,7 @@ class Finding:
     """One thing that is wrong, and where."""
 
     where: str
-    kind: str  # row | pair | unreadable | inverted | site | near-duplicate
+    kind: str  # row | pair | unreadable | site | near-duplicate
     message: str
 
 
@@ -73,14 +72,11 @@ def check_data(
     sound, prints = [], []
     for name, sample in zip(names, samples, strict=True):
         try:
-            picture, mask = read_pair(sample)
+            picture, _ = read_pair(sample)
         except CracksegError as error:
             kind = "unreadable" if isinstance(error, ImageError) else "pair"
             broken.append(Finding(where=name, kind=kind, message=str(error)))
             continue
-        if mask.mean() > INVERTED_SHARE:
-            text = f"{mask.mean():.0%} of the mask is crack; is it inverted?"
-            broken.append(Finding(where=name, kind="inverted", message=text))
         sound.append((name, sample))
         prints.append(fingerprints(picture))
     broken += _shared_sites(sound)

@@ -20,6 +20,7 @@ import numpy as np
 
 from crackseg.errors import DataError
 from crackseg.imagery.files import ORIENTATIONS, open_image
+from crackseg.imagery.masks import read_mask
 from crackseg.records import SPLITS, Array, Sample
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Sample))
@@ -150,14 +151,14 @@ def read_pair(sample: Sample) -> tuple[Array, Array]:
     stored picture was drawn on it, and is turned with it.
 
     Raises:
-        DataError: the two differ in size, the mask holds values other than 0 and one other, or
-            it fits a picture as stored and as turned alike.
+        DataError: the two differ in size, the mask does not tell what is crack, or it fits a
+            picture as stored and as turned alike.
         ImageError: a file is unreadable.
     """
     with open_image(sample.image) as image:
         picture = image.read()
         transpose, *flips = ORIENTATIONS[int(image.info.metadata["orientation"])]
-    mask = read_mask(sample.mask)
+    mask = read_mask(sample.mask).pixels
     upright = picture.shape[:2]
     stored = upright[::-1] if transpose else upright
     if (transpose or any(flips)) and mask.shape == stored:
@@ -173,25 +174,6 @@ def read_pair(sample: Sample) -> tuple[Array, Array]:
             f"{sample.image.name} {picture.shape[0]} x {picture.shape[1]} px (rows x columns)."
         )
     return picture, np.ascontiguousarray(mask)
-
-
-def read_mask(path: Path) -> Array:
-    """Return an (H, W) bool mask; True where the file holds its one value above 0.
-
-    Raises:
-        DataError: the file holds more than one value above 0, so that which of them is crack
-            would be a guess.
-        ImageError: the file is unreadable.
-    """
-    with open_image(path) as image:
-        values = image.read()
-    mask = np.asarray(values.any(axis=2))
-    if mask.any() and (values[mask] != values[mask][0]).any():
-        raise DataError(
-            f"{path}: a mask must hold 0 and one other value, got several "
-            f"({values[mask].min()} to {values[mask].max()}); write it as 0 and 255."
-        )
-    return mask
 
 
 def sha256_of(path: Path) -> str:

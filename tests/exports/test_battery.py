@@ -286,6 +286,19 @@ def test_coco_is_decoded_by_its_own_library(report: Report, tmp_path: Path) -> N
         assert masks.toBbox(packed).tolist() == pytest.approx(entry["bbox"])
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_coco_cracks_are_objects_for_its_own_library(report: Report, tmp_path: Path) -> None:
+    library = pytest.importorskip("pycocotools.coco")
+    find_exports(["coco"])["coco"](report, tmp_path, None)
+    data = library.COCO(str(tmp_path / "coco.json"))
+    assert len(data.getAnnIds(iscrowd=False)) == len(report.cracks)
+    for entry in data.anns.values():  # ids are unique and start at 1: 0 means "no match" there
+        assert entry["id"] >= 1
+        assert data.annToMask(entry).sum() == entry["area"]
+        assert data.imgs[entry["image_id"]]["height"] == report.image.height_px
+        assert data.cats[entry["category_id"]]["name"] == "crack"
+
+
 def test_an_unknown_export_names_the_nearest() -> None:
     with pytest.raises(UnknownName, match="unknown export `geo`; known: geojson"):
         find_exports(["geo"])

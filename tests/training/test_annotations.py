@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from crackseg.cli import app
 from crackseg.errors import ConfigError, DataError, UnknownName
+from crackseg.imagery.masks import MaskRule
 from crackseg.training.annotations import READERS, ImportOptions, decode_rle, import_annotations
-from crackseg.training.manifest import index_folder, read_mask, read_pair
+from crackseg.training.manifest import index_folder, read_pair
 from crackseg.training.tiling import cut_tiles
 
 HEIGHT, WIDTH = 30, 50
@@ -121,18 +122,18 @@ def test_a_box_is_the_same_mask_in_every_format(tmp_path, pictures, name):
         source, pictures, tmp_path / "set", format=kind, options=ImportOptions()
     )
     first = next(s for s in samples if s.image.stem == "p1")
-    assert np.array_equal(read_mask(first.mask), box_mask())
+    assert np.array_equal(read_pair(first)[1], box_mask())
     assert first.image.read_bytes() == (pictures / "p1.jpg").read_bytes()
     assert len(index_folder(tmp_path / "set")) == len(samples)
     if kind == "coco":  # a picture without annotations is crack-free
-        assert not read_mask(samples[1].mask).any()
+        assert not read_pair(samples[1])[1].any()
 
 
 def imported(source, pictures, out, kind, **options):
     samples = import_annotations(
         source, pictures, out, format=kind, options=ImportOptions(**options)
     )
-    return read_mask(samples[0].mask)
+    return read_pair(samples[0])[1]
 
 
 def test_polygons_keep_their_area(tmp_path, pictures):
@@ -169,8 +170,20 @@ def test_grey_values_of_mask_pictures_are_chosen(tmp_path, pictures):
     values[6:9, 4:10], values[6:9, 10:24], values[20:] = 2, 4, 3
     (tmp_path / "m").mkdir()
     Image.fromarray(values).save(tmp_path / "m" / "p1.png")
-    mask = imported(tmp_path / "m", pictures, tmp_path / "s", "masks", values=(2, 4))
+    mask = imported(
+        tmp_path / "m", pictures, tmp_path / "s", "masks", rule=MaskRule(values=("2", "4"))
+    )
     assert np.array_equal(mask, box_mask())
+
+
+def test_masks_of_different_classes_are_not_mixed(tmp_path, pictures):
+    (tmp_path / "m").mkdir()
+    for name, value in (("p1.png", 1), ("p2.png", 2)):
+        Image.fromarray(box_mask().astype(np.uint8) * value).save(tmp_path / "m" / name)
+    with pytest.raises(DataError, match=r"1 in `p1\.png` and 2 in `p2\.png`.*--values 1,2"):
+        imported(tmp_path / "m", pictures, tmp_path / "s", "masks")
+    rule = MaskRule(values=("1", "2"))
+    assert imported(tmp_path / "m", pictures, tmp_path / "s", "masks", rule=rule).any()
 
 
 def test_compressed_run_lengths_of_the_coco_library():
@@ -267,7 +280,7 @@ def test_tiles_without_a_crack_can_be_thinned_out(photographs, tmp_path):
     for number, (share, kept) in enumerate({0.0: 0, 0.34: 1, 1.0: 3}.items()):
         cut_tiles(photographs[:1], tmp_path / f"t{number}", tile_px=64, empty_share=share)
         tiles = index_folder(tmp_path / f"t{number}")
-        empty = [t for t in tiles if not read_mask(t.mask).any()]
+        empty = [t for t in tiles if not read_pair(t)[1].any()]
         assert (len(tiles) - len(empty), len(empty)) == (3, kept)
 
 
