@@ -19,11 +19,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from crackseg.errors import CracksegError, DataError
+from service.private import DATABASES, make_private, private_file
 from service.settings import Settings
 
 SCHEMA_VERSION = 1
 FINAL = ("succeeded", "failed", "cancelled")
-_SQLITE_FILES = ("service.sqlite", "jobs.sqlite")  # the tables here, and the engine's
 
 metadata = sa.MetaData()
 
@@ -186,7 +186,8 @@ def sqlalchemy_url(url: str) -> str:
 
 
 def _sqlite(path: Path) -> Engine:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
+    private_file(path)  # what SQLite writes beside it has the same rights
     engine = sa.create_engine(f"sqlite:///{path}", pool_size=10, max_overflow=30)
 
     @sa.event.listens_for(engine, "connect")
@@ -225,7 +226,7 @@ def check(settings: Settings) -> list[str]:
     """Return what is wrong with the databases and with the files their rows name."""
     problems: list[str] = []
     if not settings.db:
-        for name in _SQLITE_FILES:
+        for name in DATABASES:
             problems += _check_sqlite(settings.data / name)
     if problems:
         return problems
@@ -267,11 +268,11 @@ def backup(settings: Settings, out: Path) -> None:
         raise DataError("`crackseg db backup` is for SQLite; use pg_dump for PostgreSQL.")
     if out.exists():
         raise DataError(f"`{out}` exists already; name a new folder.")
-    out.mkdir(parents=True)
-    for name in _SQLITE_FILES:
+    out.mkdir(mode=0o700, parents=True)
+    for name in DATABASES:
         if (settings.data / name).is_file():
             with (
                 closing(sqlite3.connect(settings.data / name)) as source,
-                closing(sqlite3.connect(out / name)) as target,
+                closing(sqlite3.connect(private_file(out / name))) as target,
             ):
                 source.backup(target)

@@ -26,7 +26,7 @@ SCOPES = ("read", "write", "metrics")
 COOKIE = "crackseg_key"
 _FORM = re.compile(r"ck_([0-9a-f]{12})_([A-Za-z0-9_-]{43})", re.ASCII)
 _DUMMY = hashlib.sha256(b"no such key").hexdigest()
-_SAFE = ("GET", "HEAD", "OPTIONS")
+SAFE = ("GET", "HEAD", "OPTIONS")  # methods that change nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +115,12 @@ def identify(request: Request) -> Caller:
     """Return whom a request is from.
 
     Raises:
-        Problem: 401 no or a wrong key; 403 sent by a page of another site.
+        Problem: 401 no or a wrong key; 403 another host name where no key protects.
     """
+    before: Caller | None = getattr(request.state, "caller", None)
+    if before is not None:  # looked at before the body was taken
+        return before
     engine: Engine = request.app.state.engine
-    _refuse_foreign_page(request)
     header = request.headers.get("authorization", "")
     scheme, _, given = header.partition(" ")
     key = given.strip() if scheme.lower() == "bearer" else request.cookies.get(COOKIE, "")
@@ -130,6 +132,7 @@ def identify(request: Request) -> Caller:
         detail = "A valid key is needed: `Authorization: Bearer ck_…`."
         raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
     request.state.tenant = caller.tenant
+    request.state.caller = caller
     return caller
 
 
@@ -154,13 +157,29 @@ def _require(caller: Caller, scope: str) -> Caller:
     return caller
 
 
-def _refuse_foreign_page(request: Request) -> None:
-    """Refuse what a browser sends on behalf of another site (its cookie may come along)."""
-    if request.method in _SAFE:
-        return
+def refuse_foreign_page(request: Request) -> None:
+    """Refuse what a browser sends on behalf of another site (its cookie may come along).
+
+    Browsers say themselves whether a page sends to its own site, which holds behind any proxy; they
+    do so on https and on this machine. Elsewhere the page's origin must be the host asked for, or
+    one of ``allowed_hosts``.
+
+    Raises:
+        Problem: 403.
+    """
+    relation = request.headers.get("sec-fetch-site", "")
     origin = request.headers.get("origin")
-    if origin is not None and origin.partition("://")[2] != request.headers.get("host", ""):
-        raise Problem(403, "foreign-origin", "A page of another site may not send this.")
+    if relation == "same-origin":
+        return
+    if relation in ("", "none"):
+        place = (origin or "").partition("://")[2]
+        settings: Settings = request.app.state.settings
+        if origin is None or place == request.headers.get("host", ""):
+            return
+        if {place, place.rpartition(":")[0]} & set(settings.allowed_hosts):
+            return
+    detail = "A page of another site may not send this; behind a proxy, let it keep the `Host`."
+    raise Problem(403, "foreign-origin", detail)
 
 
 def _require_known_host(request: Request) -> None:

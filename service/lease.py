@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 
 from crackseg.errors import ConfigError
 from service.database import sqlalchemy_url
+from service.private import private_folder
 from service.settings import Settings
 
 _SLOTS = 64
@@ -58,8 +59,7 @@ class Lease:
 
 class _FileLocks:
     def __init__(self, data: Path) -> None:
-        self._folder = data / "slots"
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder = private_folder(data / "slots")
         self._handles: dict[int, int] = {}
 
     def take(self, number: int) -> bool:

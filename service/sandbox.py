@@ -7,6 +7,7 @@ What runs there is in ``inside.py``.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import multiprocessing
@@ -16,7 +17,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -96,6 +97,22 @@ class Sandbox:
         """Kill all processes."""
         for place in self._places:
             place.kill()
+
+
+class Turns:
+    """Who may use a sandbox next, so that waiting takes no thread and nobody takes every place."""
+
+    def __init__(self, size: int) -> None:
+        self._all = asyncio.Semaphore(size)
+        self._share = max(size - 1, 1)
+        self._of: dict[str, asyncio.Semaphore] = {}
+
+    @contextlib.asynccontextmanager
+    async def take(self, tenant: str) -> AsyncIterator[None]:
+        """Wait for a place; one tenant has all but one of them at most."""
+        own = self._of.setdefault(tenant, asyncio.Semaphore(self._share))
+        async with own, self._all:
+            yield
 
 
 class _Place:

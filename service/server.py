@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import threading
 import time
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -24,6 +26,7 @@ from service.settings import Settings
 
 log = logging.getLogger("crackseg.service")
 _WORKER = "from service.worker import work_for_parent; work_for_parent()"
+_LINGER_S = 30.0  # a body that nobody wants is thrown away for so long, for its sender to read why
 _LONGEST_PAUSE_S = 5.0  # a start takes seconds itself; images wait meanwhile
 
 
@@ -40,6 +43,7 @@ def serve(settings: Settings) -> None:
         work(settings)
         return
     set_up_logging()
+    os.umask(0o077)  # what is written here and by the worker is private to its user
     load_model(settings.model)
     app = create_app(settings)
     if settings.public and not any_key(app.state.engine):
@@ -158,7 +162,8 @@ def deadline_protocol(head_s: float) -> type[H11Protocol]:
 
         def _await_head(self) -> None:
             self._seen = self.cycle
-            self._timer = self.loop.call_later(head_s, self._judge)
+            late = self.conn.their_state is h11.SEND_BODY  # of a request that was answered
+            self._timer = self.loop.call_later(_LINGER_S if late else head_s, self._judge)
 
         def _judge(self) -> None:
             if self.cycle is self._seen and not self.transport.is_closing():

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from crackseg.config import read_options, to_plain
 from crackseg.errors import ConfigError
+from service.paths import clean_prefix
 
 ROLES = ("all", "api", "worker")
 MB = 1024 * 1024
@@ -30,6 +31,7 @@ class Settings:
     db: str = ""  # empty: SQLite in `data`; else postgresql://user:password@host/name
     model: str = "default"  # name of a shipped model, or a model folder
     allowed_hosts: tuple[str, ...] = ()  # names the service may be called by, besides `host`
+    root_path: str = ""  # where a proxy shows the service below its root, as /cracks
 
     slots: int = 0  # images analyzed at once; 0: as many as cores, at most one per 3 GB of memory
     threads: int = 0  # of the network per slot; 0: cores / slots
@@ -52,6 +54,10 @@ class Settings:
     keep_uploads_h: float = 24.0  # unfinished uploads
 
     def __post_init__(self) -> None:
+        prefix = clean_prefix(self.root_path)
+        if prefix is None:
+            raise ConfigError(f"`root_path` must be a path as `/cracks`, got `{self.root_path}`.")
+        object.__setattr__(self, "root_path", prefix)
         if self.role not in ROLES:
             raise ConfigError(f"`role` must be one of {', '.join(ROLES)}, got `{self.role}`.")
         if not 0 <= self.port <= 65535:

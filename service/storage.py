@@ -22,6 +22,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.database import new_id
 from service.errors import Problem
+from service.private import FOLDERS, make_private, private_folder
 from service.settings import MB, Settings
 
 _BUFFER = MB  # bytes gathered before a write
@@ -43,8 +44,9 @@ class Storage:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.data = settings.data
-        for name in ("uploads", "results", "parts", "work"):
-            (self.data / name).mkdir(parents=True, exist_ok=True)
+        make_private(self.data)
+        for name in FOLDERS:
+            private_folder(self.data / name)
 
     def upload(self, survey_id: str, image_id: str) -> Path:
         """Return where an image lies."""

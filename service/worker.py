@@ -29,6 +29,7 @@ from service.database import FINAL, jobs, now, open_database, submissions, tasks
 from service.imaging import DISK_S, Imaging, wait_for_the_end
 from service.lease import Lease
 from service.logs import set_up_logging
+from service.private import private_file
 from service.sandbox import Sandbox
 from service.settings import Settings
 from service.storage import Storage
@@ -63,7 +64,7 @@ class Worker:
     def _start_engine(self) -> None:
         url = self.settings.db
         if not url:
-            path = self.settings.data / "jobs.sqlite"
+            path = private_file(self.settings.data / "jobs.sqlite")
             with contextlib.closing(sqlite3.connect(path)) as db:
                 db.execute("PRAGMA journal_mode=WAL")  # stays with the file
             url = f"sqlite:///{path}"
@@ -256,6 +257,7 @@ class Worker:
 def work(settings: Settings) -> None:
     """Run a worker in this process until SIGTERM or SIGINT."""
     set_up_logging()
+    os.umask(0o077)
     worker = Worker(settings)
 
     def end(number: int, frame: object) -> None:

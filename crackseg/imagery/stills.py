@@ -7,7 +7,6 @@ invalid. A 16-bit PNG is decoded when it is opened, because its range must be kn
 from __future__ import annotations
 
 import functools
-import io
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from PIL import ImageFile, JpegImagePlugin, PngImagePlugin
 
 from crackseg.errors import ImageError
+from crackseg.imagery.headers import HeaderReader
 from crackseg.imagery.levels import Levels, find_levels, range_notice, to_uint8
 from crackseg.imagery.metadata import pillow_tags, read_facts
 from crackseg.imagery.source import Limits, Pixels, Source, check_header, multi_page
@@ -26,7 +26,7 @@ from crackseg.records import Array, Notice, Window
 def open_still(path: Path, kind: str, limits: Limits) -> Source:
     """Return a source for JPEG or PNG, which can only be decoded whole."""
     data = path.read_bytes()
-    picture, warned = _parse(data, kind)
+    picture, warned = _parse(data, kind, path)
     width, height = picture.size
     check_header(path, height, width, stored=3 * height * width / len(data), limits=limits)
     tags, notices = pillow_tags(picture.info.get("exif"))
@@ -72,7 +72,7 @@ class _Whole:
         self._pixels, self._decode = None, None
 
 
-def _parse(data: bytes, kind: str) -> tuple[ImageFile.ImageFile, list[str]]:
+def _parse(data: bytes, kind: str, path: Path) -> tuple[ImageFile.ImageFile, list[str]]:
     """Return the opened picture, no pixel decoded, and what Pillow warned of.
 
     The format's own class is used because ``Image.open`` judges the size by a global setting.
@@ -80,7 +80,9 @@ def _parse(data: bytes, kind: str) -> tuple[ImageFile.ImageFile, list[str]]:
     plugin = JpegImagePlugin.JpegImageFile if kind == "JPEG" else PngImagePlugin.PngImageFile
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        picture = plugin(io.BytesIO(data))
+        reader = HeaderReader(data, path)
+        picture = plugin(reader)
+        reader.release()
     return picture, [str(w.message).strip() for w in caught]
 
 

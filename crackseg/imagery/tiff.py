@@ -21,6 +21,7 @@ from tifffile import TiffFile
 
 from crackseg.errors import ImageError
 from crackseg.imagery.georeference import read_georeference
+from crackseg.imagery.headers import check_directories
 from crackseg.imagery.levels import Levels, find_levels, range_notice, to_uint8
 from crackseg.imagery.metadata import Facts, read_facts
 from crackseg.imagery.source import DECODE_ERRORS, Limits, Pixels, Source, check_header, multi_page
@@ -43,6 +44,7 @@ def open_tiff(path: Path, limits: Limits) -> Source:
         ImageError: camera raw, a kind of pixel that is not known, too large, or cut.
     """
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is raised or noticed
+    check_directories(path)
     file = TiffFile(path)
     try:
         return _source(path, file, limits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -15,7 +16,7 @@ import poison
 import pytest
 from service_process import wait_for
 
-from service.sandbox import Died, Sandbox, Stopped
+from service.sandbox import Died, Sandbox, Stopped, Turns
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +105,26 @@ def test_who_waits_for_a_place_can_be_stopped() -> None:
         done.set()
         assert isinstance(first.exception(), Stopped)
     pool.close()
+
+
+def test_one_tenant_never_takes_every_place() -> None:
+    async def run() -> list[str]:
+        turns, order = Turns(3), []
+        free = asyncio.Event()
+
+        async def hold(tenant: str) -> None:
+            async with turns.take(tenant):
+                order.append(tenant)
+                if tenant == "flood":
+                    await free.wait()
+
+        flood = [asyncio.create_task(hold("flood")) for _ in range(9)]
+        await asyncio.sleep(0)
+        await asyncio.wait_for(hold("other"), 60)
+        free.set()
+        await asyncio.gather(*flood)
+        return order
+
+    order = asyncio.run(run())
+    assert order[:3] == ["flood", "flood", "other"]
+    assert len(order) == 10
