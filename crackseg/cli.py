@@ -283,11 +283,18 @@ def data_import(
     out: Annotated[Path, typer.Option(help="Set to write (images/, masks/).")],
     format: Annotated[str, typer.Option(help="labelme, cvat, coco or masks.")],
     labels: Annotated[str, typer.Option(help="Labels that are crack, by comma.")] = "",
+    labels_off: Annotated[
+        str,
+        typer.Option(help="Labels that cut out what lies below, by comma, as `background` does."),
+    ] = "",
     values: MaskValues = "",
     invert: Invert = False,
     line_px: Annotated[
         float | None, typer.Option(help="Width in pixels to give to annotated lines.")
     ] = None,
+    holes: Annotated[
+        bool, typer.Option("--holes", help="A COCO ring inside another of its shape is a hole.")
+    ] = False,
 ) -> None:
     """Turn annotations into a set of photographs and masks."""
     from crackseg.imagery.masks import MaskRule
@@ -295,11 +302,18 @@ def data_import(
 
     options = ImportOptions(
         labels=tuple(name for name in labels.split(",") if name),
+        cutting=tuple(name for name in labels_off.split(",") if name),
         rule=MaskRule(values=tuple(v.strip() for v in values.split(",") if v), invert=invert),
         line_px=line_px,
+        holes=holes,
     )
-    samples = import_annotations(source, images, out, format=format, options=options)
-    typer.echo(f"{len(samples)} pairs written to {out}")
+    done = import_annotations(source, images, out, format=format, options=options)
+    for note in done.notes:
+        typer.echo(note, err=True)
+    typer.echo(
+        f"{len(done.samples)} pictures, {done.empty} without crack, {done.shapes} shapes "
+        f"({', '.join(done.labels) or 'no label'}) written to {out}"
+    )
 
 
 @data_app.command("tile")

@@ -17,6 +17,8 @@ Refused as well: more than half of the picture crack, which is a mask drawn dark
 from __future__ import annotations
 
 import re
+import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +28,7 @@ import numpy as np
 from PIL import ImageColor
 
 from crackseg.errors import ConfigError, DataError
-from crackseg.imagery.stored import Stored, read_stored
+from crackseg.imagery.stored import MARK, MEANING, Stored, read_stored
 from crackseg.records import Array, Notice
 
 MOST_CRACK = 0.5  # share of a picture; no labelled photograph is crack for the larger part
@@ -37,6 +39,11 @@ _FEW_LEVELS = 8  # a soft edge has many; so few may be classes
 _FLAT_PX = 5  # an even square of this side is no edge
 _JPEG_STEP = 4  # grey levels by which JPEG changes an even area
 _JPEG_COLOUR, _PNG_COLOUR = 60, 12  # how far a mixed colour may lie off the line between its two
+# Run lengths compress a mask as well as a search for matches does, several times faster.
+_FAST_PNG = (
+    cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE
+)  # fmt: skip
+_HEADER_BYTES = 33  # signature and header chunk of a PNG
 _BLACK, _WHITE = 0x000000, 0xFFFFFF
 _VOID = 0xE0E0C0  # colour of index 255 in Pascal VOC's palette: not judged
 
@@ -94,6 +101,14 @@ def read_mask(path: Path, rule: MaskRule | None = None, *, max_megapixels: float
     return find_crack(read_stored(path, max_megapixels=max_megapixels), rule, path.name)
 
 
+def encode_mask(mask: Array) -> bytes:
+    """Return an (H, W) bool mask as PNG, crack 255, marked so that it is read back as it is."""
+    data: bytes = cv2.imencode(".png", mask.astype(np.uint8) * 255, _FAST_PNG)[1].tobytes()
+    text = b"tEXt" + MARK.encode() + b"\0" + MEANING.encode()
+    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    return data[:_HEADER_BYTES] + chunk + data[_HEADER_BYTES:]
+
+
 def find_crack(stored: Stored, rule: MaskRule | None, name: str) -> Mask:
     """Return the crack of samples read by ``read_stored``; ``name`` is for messages."""
     rule = rule or MaskRule()
@@ -108,7 +123,7 @@ def find_crack(stored: Stored, rule: MaskRule | None, name: str) -> Mask:
         crack = f"all but {mask.crack}" if mask.crack else "all"
         mask = replace(mask, pixels=~mask.pixels, crack=crack)
     share = float(mask.pixels.mean())
-    if share > MOST_CRACK and not rule.values:
+    if share > MOST_CRACK and not rule.values and not stored.marked:
         raise DataError(_too_much(name, share, mask.crack, rule.invert))
     return mask
 

@@ -22,6 +22,7 @@ from crackseg.imagery.files import ORIENTATIONS, OpenImage, open_image
 from crackseg.imagery.source import DECODE_ERRORS
 from crackseg.records import Array
 
+MARK, MEANING = "crackseg", "white is crack"  # a text chunk of the masks that this package writes
 _JPEG_IN_TIFF = (6, 7, 34892, 33007)
 _GDAL_NODATA = 42113
 _OPAQUE = 0.5  # a pixel that lets more than half of the ground through is not drawn
@@ -36,6 +37,7 @@ class Stored:
     hidden: Array | None = None  # (H, W) bool, transparent or no-data; None: nowhere
     see_through: bool = False  # hidden by alpha, not by a no-data number
     lossy: bool = False  # JPEG: numbers are near what was saved
+    marked: bool = False  # written by `masks.write_mask`: white is crack, however much
 
 
 def read_stored(path: Path, *, max_megapixels: float = 1000.0) -> Stored:
@@ -72,6 +74,8 @@ def _read_png(data: bytes) -> Stored:
         return _with_alpha(np.atleast_3d(imagecodecs.png_decode(data)))
     picture = PngImagePlugin.PngImageFile(io.BytesIO(data))
     picture.load()
+    if picture.info.get(MARK) == MEANING:
+        return Stored(values=np.asarray(picture), marked=True)
     if picture.mode == "P":
         return _indexed(picture)
     if "transparency" in picture.info:

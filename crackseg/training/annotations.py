@@ -1,31 +1,32 @@
 """Annotations from LabelMe, CVAT, COCO or mask pictures -> one set of images/ and masks/.
 
-Shapes are filled where a pixel's centre lies inside (annotation tools count from the corner of
-the first pixel, pixels from its centre). Nothing is guessed: of several labels the caller says
-which are cracks, a line without a width needs one, a shape that cannot be filled is refused.
+Nothing is guessed: of several labels the caller says which are cracks, a line without a width needs
+one, two pictures of one name are told apart by their folders, and a picture is never a crack-free
+example because its crack could not be drawn. The set appears when all of it is written and read
+back; a refused import leaves nothing, and never writes over a pair that is there.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
+import filecmp
+import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-from xml.etree.ElementTree import Element, ParseError
-
-import cv2
-import defusedxml.ElementTree
-import numpy as np
-from skimage.draw import polygon2mask
 
 from crackseg.errors import DataError
-from crackseg.imagery.masks import Mask, MaskRule, read_mask, refuse_missed
+from crackseg.imagery.files import open_image
+from crackseg.imagery.masks import MaskRule, encode_mask
 from crackseg.names import look_up
-from crackseg.records import Array, Sample
-from crackseg.training.manifest import by_stem, read_pair
+from crackseg.records import SPLITS, Sample
+from crackseg.training.annotation_readers import READERS, Annotated, Reader
+from crackseg.training.manifest import IMAGE_SUFFIXES, by_stem, read_pair
+from crackseg.training.shapes import BACKGROUND, Filled, FillOptions, fill
+
+_MASK_ENDINGS = re.compile(r"[-_. ]?(mask|masks|label|labels|gt|seg|annotation)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,318 +34,269 @@ class ImportOptions:
     """What counts as crack and how lines become areas."""
 
     labels: tuple[str, ...] = ()  # names that are crack; may stay empty where there is only one
+    cutting: tuple[str, ...] = ()  # names whose shapes take away what lies below, as `background`
     rule: MaskRule = field(default_factory=MaskRule)  # what is crack in mask pictures
     line_px: float | None = None  # width given to annotated lines
+    holes: bool = False  # a ring inside another of its shape is a hole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """One annotated thing: a polygon, a line, or pixels."""
+class Imported:
+    """What an import wrote."""
 
-    label: str
-    points: Array | None = None  # (N, 2) x, y from the corner of the first pixel
-    closed: bool = True
-    pixels: Array | None = None  # (H, W) bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Annotated:
-    """The shapes of one picture."""
-
-    picture: str  # file name
-    height_px: int
-    width_px: int
-    shapes: tuple[Shape, ...]
-    where: str
+    samples: tuple[Sample, ...]
+    empty: int  # pictures without a crack
+    shapes: int  # of crack
+    labels: tuple[str, ...]  # taken as crack
+    notes: tuple[str, ...] = ()  # what a person should look at
 
 
 def import_annotations(
     source: Path, pictures: Path, out: Path, *, format: str, options: ImportOptions
-) -> tuple[Sample, ...]:
-    """Write ``out``/images and ``out``/masks and return the pairs, each read back.
+) -> Imported:
+    """Write ``out``/images and ``out``/masks, each pair read back.
 
     Args:
         source: file or folder of annotations.
-        pictures: folder of the photographs.
-        out: set to write; photographs are copied as they are.
+        pictures: folder of the photographs; names with folders are looked for below it.
+        out: set to write, or one to add to; photographs are copied as they are.
         format: name in ``READERS``.
         options: labels, values, line width.
 
     Raises:
-        DataError: names file and entry that is broken or would have to be guessed.
+        DataError: names file and entry that is broken or would have to be guessed; nothing is left.
         UnknownName: no such format.
     """
     reader: Reader = look_up(READERS, format, what="annotation format")
-    entries = list(reader(source, options))
+    if not pictures.is_dir():
+        raise DataError(f"`--images` must be the folder of the photographs, got `{pictures}`.")
+    entries = list(reader(source, options.rule))
     if not entries:
         raise DataError(f"{source} holds no annotated picture of format `{format}`.")
     labels = _crack_labels(entries, options, source)
-    for folder in ("images", "masks"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
-    return tuple(_write_pair(entry, labels, pictures, out, options) for entry in entries)
-
-
-def fill(entry: Annotated, labels: Iterable[str], options: ImportOptions) -> Array:
-    """Return the (H, W) bool mask of the shapes with these labels."""
-    mask = np.zeros((entry.height_px, entry.width_px), dtype=bool)
-    for shape in entry.shapes:
-        if shape.label not in labels:
-            continue
-        if shape.pixels is not None:
-            mask |= shape.pixels
-        elif shape.closed:
-            mask |= polygon2mask(mask.shape, np.asarray(shape.points)[:, ::-1] - 0.5)
-        else:
-            mask |= _draw_line(mask.shape, np.asarray(shape.points), entry.where, options.line_px)
-    return mask
-
-
-def decode_rle(counts: str | Sequence[int], height: int, width: int) -> Array:
-    """Return the (H, W) bool mask of a COCO run-length code, compressed or as a list.
-
-    Runs of 0 and 1 take turns down the columns, 0 first. In the compressed form each number is
-    written in groups of five bits, lowest first, with a sign bit, as the difference from the run
-    two before it (from the fourth on).
-
-    Source: COCO API, maskApi.c, rleFrString.
-
-    Raises:
-        DataError: the runs do not add up to the picture.
-    """
-    runs = _decompress(counts) if isinstance(counts, str) else list(counts)
-    if sum(runs) != height * width or min(runs, default=0) < 0:
-        raise DataError(
-            f"run lengths must add up to {height} x {width} = {height * width} px, got {sum(runs)}."
-        )
-    values = np.arange(len(runs)) % 2 == 1
-    return np.repeat(values, runs).reshape(width, height).T
-
-
-def _decompress(text: str) -> list[int]:
-    runs: list[int] = []
-    number = shift = 0
-    for character in text:
-        code = ord(character) - 48
-        number |= (code & 31) << shift
-        shift += 5
-        if code & 32:
-            continue
-        if code & 16:
-            number -= 1 << shift
-        runs.append(number + (runs[-2] if len(runs) > 2 else 0))
-        number = shift = 0
-    return runs
-
-
-def _read_labelme(source: Path, options: ImportOptions) -> Iterator[Annotated]:
-    """Yield the pictures of LabelMe files (one JSON per picture)."""
-    for file in [source] if source.is_file() else sorted(source.glob("*.json")):
-        data = _read_json(file)
-        if not isinstance(data, dict) or "shapes" not in data:
-            raise DataError(f"{file}: a LabelMe file must hold `shapes`, got none.")
-        with _named(file):
-            yield Annotated(
-                picture=str(data["imagePath"]).replace("\\", "/").rsplit("/", 1)[-1],
-                height_px=int(data["imageHeight"]),
-                width_px=int(data["imageWidth"]),
-                shapes=tuple(_labelme_shape(shape, file) for shape in data["shapes"]),
-                where=str(file),
-            )
-
-
-def _labelme_shape(shape: dict[str, Any], file: Path) -> Shape:
-    kind = shape.get("shape_type", "polygon")
-    points = np.asarray(shape["points"], dtype=float).reshape(-1, 2)
-    if kind == "rectangle":
-        (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
-        points = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
-    elif kind not in ("polygon", "line", "linestrip"):
-        raise DataError(f"{file}: a shape of type `{kind}` cannot be filled; draw it as a polygon.")
-    return Shape(label=str(shape["label"]), points=points, closed=kind in ("polygon", "rectangle"))
-
-
-def _read_cvat(source: Path, options: ImportOptions) -> Iterator[Annotated]:
-    """Yield the pictures of a "CVAT for images 1.1" file."""
-    try:
-        root = defusedxml.ElementTree.parse(source).getroot()
-    except (OSError, ParseError, defusedxml.DefusedXmlException) as error:
-        raise DataError(f"{source} is not readable XML: {error}.") from error
-    for image in root.iter("image"):
-        where = f"{source}: image `{image.get('name')}`"
-        with _named(where):
-            height, width = int(image.attrib["height"]), int(image.attrib["width"])
-            yield Annotated(
-                picture=image.attrib["name"].rsplit("/", 1)[-1],
-                height_px=height,
-                width_px=width,
-                shapes=tuple(_cvat_shape(item, height, width, where) for item in image),
-                where=where,
-            )
-
-
-def _cvat_shape(item: Element, height: int, width: int, where: str) -> Shape:
-    label = item.attrib["label"]
-    if item.tag in ("polygon", "polyline"):
-        points = [[float(v) for v in pair.split(",")] for pair in item.attrib["points"].split(";")]
-        return Shape(label=label, points=np.array(points), closed=item.tag == "polygon")
-    if item.tag == "box":
-        left, top, right, bottom = (float(item.attrib[k]) for k in ("xtl", "ytl", "xbr", "ybr"))
-        corners = [[left, top], [right, top], [right, bottom], [left, bottom]]
-        return Shape(label=label, points=np.array(corners))
-    if item.tag == "mask":
-        row, col, tall, wide = (int(item.attrib[k]) for k in ("top", "left", "height", "width"))
-        runs = [int(run) for run in item.attrib["rle"].split(",")]
-        pixels = np.zeros((height, width), dtype=bool)
-        # CVAT's runs go along the rows: decode the turned box
-        pixels[row : row + tall, col : col + wide] = decode_rle(runs, wide, tall).T
-        return Shape(label=label, pixels=pixels)
-    raise DataError(f"{where}: `{item.tag}` cannot be filled; draw it as a polygon or mask.")
-
-
-def _read_coco(source: Path, options: ImportOptions) -> Iterator[Annotated]:
-    """Yield the pictures of a COCO file, also those without any annotation."""
-    data = _read_json(source)
-    with _named(source):
-        names = {c["id"]: str(c["name"]) for c in data["categories"]}
-        of_picture: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in data["images"]}
-        for item in data["annotations"]:
-            of_picture[item["image_id"]].append(item)
-        for image in data["images"]:
-            height, width = int(image["height"]), int(image["width"])
-            shapes = [
-                shape
-                for item in of_picture[image["id"]]
-                for shape in _coco_shapes(item, names[item["category_id"]], height, width)
-            ]
-            yield Annotated(
-                picture=str(image["file_name"]).rsplit("/", 1)[-1],
-                height_px=height,
-                width_px=width,
-                shapes=tuple(shapes),
-                where=f"{source}: image {image['id']}",
-            )
-
-
-def _coco_shapes(item: dict[str, Any], label: str, height: int, width: int) -> Iterator[Shape]:
-    code = item["segmentation"]
-    if isinstance(code, dict):
-        if list(code["size"]) != [height, width]:
-            raise DataError(
-                f"annotation {item['id']}: its mask must be {[height, width]}, got {code['size']}."
-            )
-        yield Shape(label=label, pixels=decode_rle(code["counts"], height, width))
-        return
-    for ring in code:
-        yield Shape(label=label, points=np.asarray(ring, dtype=float).reshape(-1, 2))
-
-
-def _read_masks(source: Path, options: ImportOptions) -> Iterator[Annotated]:
-    """Yield the pictures of a folder of masks, named like the photographs."""
-    masks = {stem: (file, read_mask(file, options.rule)) for stem, file in by_stem(source).items()}
-    _refuse_mixture(dict(masks.values()), options.rule)
-    for stem, (file, mask) in masks.items():
-        yield Annotated(
-            picture=stem,
-            height_px=mask.pixels.shape[0],
-            width_px=mask.pixels.shape[1],
-            shapes=(Shape(label="crack", pixels=mask.pixels),),
-            where=str(file),
-        )
-
-
-def _refuse_mixture(masks: Mapping[Path, Mask], rule: MaskRule) -> None:
-    """Refuse a folder whose masks hold different classes, one to a file: all would be crack."""
-    refuse_missed({file.name: mask for file, mask in masks.items()}, rule)
-    first = {mask.crack: file.name for file, mask in reversed(list(masks.items())) if mask.crack}
-    if len(first) > 1 and not rule.values and not any(mask.soft for mask in masks.values()):
-        held = " and ".join(f"{crack} in `{name}`" for crack, name in sorted(first.items())[:3])
-        raise DataError(
-            f"the masks hold different values ({held}), and which are crack would be a guess; "
-            f"name them, for instance `--values {','.join(sorted(first))}`."
-        )
-
-
-Reader = Callable[[Path, ImportOptions], Iterator[Annotated]]
-READERS: dict[str, Reader] = {
-    "coco": _read_coco,
-    "cvat": _read_cvat,
-    "labelme": _read_labelme,
-    "masks": _read_masks,
-}
-
-
-class _named:
-    """Turn a missing or odd field of the enclosed reading into a ``DataError`` that says where."""
-
-    def __init__(self, where: object) -> None:
-        self.where = where
-
-    def __enter__(self) -> None:
-        """Do nothing."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, KeyError):
-            raise DataError(f"{self.where}: field {error} is missing.") from error
-        if isinstance(error, TypeError | ValueError) and not isinstance(error, DataError):
-            raise DataError(f"{self.where}: a field has the wrong form: {error}.") from error
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} is not readable JSON: {error}.") from error
+    photographs = _match(entries, pictures)
+    how = FillOptions(
+        labels=labels,
+        cutting=frozenset(options.cutting),
+        line_px=options.line_px,
+        holes=options.holes,
+    )
+    with _fresh(out) as part:
+        pairs, filled = [], []
+        for entry, (photograph, stem) in zip(entries, photographs, strict=True):
+            sample, shapes = _write_pair(entry, photograph, stem, part, how)
+            pairs.append(sample)
+            filled.append(shapes)
+        samples = _move_in(pairs, part, out)
+    return Imported(
+        samples=samples,
+        empty=sum(one.empty for one in filled),
+        shapes=sum(one.shapes for one in filled),
+        labels=tuple(sorted(labels)),
+        notes=tuple(_notes(entries, filled, out)),
+    )
 
 
 def _crack_labels(
     entries: Sequence[Annotated], options: ImportOptions, source: Path
 ) -> frozenset[str]:
     """Return the labels that are crack; with several in use the caller has to name them."""
-    used = sorted({shape.label for entry in entries for shape in entry.shapes})
-    unknown = sorted(set(options.labels) - set(used))
-    if unknown or (len(used) > 1 and not options.labels):
+    used = {shape.label for entry in entries for shape in entry.shapes}
+    declared = {label for entry in entries for label in entry.declared}
+    tags = {tag for entry in entries for tag in entry.tags}
+    unknown = set(options.labels + options.cutting) - used - declared - tags
+    drawn = {label for label in used if label.casefold() != BACKGROUND} - set(options.cutting)
+    # one label is crack, unless the file knows others and this one does not even sound like it
+    tags_alone = bool(tags) and not drawn
+    sure = len(drawn) == 1 and (declared <= used or "crack" in "".join(drawn).casefold())
+    if (unknown and used) or (not options.labels and (tags_alone or (drawn and not sure))):
         raise DataError(
-            f"`labels` must say which labels are crack: {source} uses {', '.join(used)}, "
-            f"got {', '.join(options.labels) or 'none'}."
+            f"`labels` must say which labels are crack: {source} uses "
+            f"{', '.join(sorted(used | declared | tags)) or 'none'}, "
+            f"got {', '.join(options.labels + options.cutting) or 'none'}."
         )
-    return frozenset(options.labels or used)
+    return frozenset(options.labels or drawn)
 
 
-def _draw_line(shape: tuple[int, int], points: Array, where: str, line_px: float | None) -> Array:
-    """Return the (H, W) bool pixels whose centre is within half of ``line_px`` of the line."""
-    if line_px is None:
-        raise DataError(f"{where}: a line has no width; give `line_px`, its width in pixels.")
-    drawn = np.zeros(shape, dtype=bool)
-    limits = np.array(shape)
-    for start, end in itertools.pairwise(points[:, ::-1] - 0.5):
-        low = np.clip(np.floor(np.minimum(start, end) - line_px), 0, limits).astype(int)
-        high = np.clip(np.ceil(np.maximum(start, end) + line_px) + 1, 0, limits).astype(int)
-        rows, cols = np.mgrid[low[0] : high[0], low[1] : high[1]]
-        place = np.stack([rows, cols], axis=-1) - start
-        along = end - start
-        share = np.clip(place @ along / max(float(along @ along), 1e-9), 0, 1)
-        far = np.linalg.norm(place - share[..., None] * along, axis=-1)
-        drawn[low[0] : high[0], low[1] : high[1]] |= far <= line_px / 2
-    return drawn
+def _match(entries: Sequence[Annotated], pictures: Path) -> list[tuple[Path, str]]:
+    """Return the photograph of every entry, and the stem of its pair in the set."""
+    find = _Photographs(pictures)
+    found = [find(entry) for entry in entries]
+    first: dict[Path, str] = {}
+    for entry, photograph in zip(entries, found, strict=True):
+        if photograph in first:
+            raise DataError(
+                f"{entry.where}: `{photograph}` is also the photograph of {first[photograph]}; "
+                "each picture may be annotated once, and pictures of one name need their folders "
+                "below `--images`."
+            )
+        first[photograph] = entry.where
+    stems = [photograph.stem for photograph in found]
+    for k, photograph in enumerate(found):
+        if [p.stem for p in found].count(photograph.stem) > 1:  # told apart by their folders
+            stems[k] = "_".join(photograph.relative_to(pictures).with_suffix("").parts)
+    for k, stem in enumerate(stems):
+        if stem in stems[:k]:
+            other = found[stems.index(stem)]
+            raise DataError(f"`{found[k]}` and `{other}` share the name `{stem}`; rename one.")
+    return list(zip(found, stems, strict=True))
+
+
+class _Photographs:
+    """Finds the photograph of an entry: by its whole path, by less of it, then anywhere below."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.by_name: dict[str, list[Path]] = {}
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+                for name in {path.name.casefold(), path.stem.casefold()}:
+                    self.by_name.setdefault(name, []).append(path)
+
+    def __call__(self, entry: Annotated) -> Path:
+        parts = entry.picture.split("/")
+        for k in range(len(parts)):
+            path = self.folder.joinpath(*parts[k:])
+            if path.is_file():
+                return path
+        stem = (
+            Path(parts[-1]).stem if Path(parts[-1]).suffix.lower() in IMAGE_SUFFIXES else parts[-1]
+        )
+        for name in (parts[-1], stem, _MASK_ENDINGS.sub("", stem)):
+            paths = self._nearest(self.by_name.get(name.casefold(), []), parts[:-1])
+            near = len(parts) == 1 or all(path.parent == self.folder for path in paths)
+            if len(paths) == 1 and (near or self._named(paths[0], parts)):
+                return paths[0]
+            if paths:
+                may_be = " or ".join(map(str, paths[:2]))
+                raise DataError(
+                    f"{entry.where}: `{entry.picture}` may be {may_be}, which is not sure; give "
+                    "`--images` the folder that its name begins in."
+                )
+        raise DataError(
+            f"{entry.where}: there is no photograph `{entry.picture}` in {self.folder}."
+        )
+
+    def _named(self, path: Path, parts: list[str]) -> bool:
+        """Return whether a photograph lies in a folder that the entry names."""
+        return any(path.parent == self.folder.joinpath(*parts[k:-1]) for k in range(len(parts)))
+
+    def _nearest(self, paths: list[Path], folders: list[str]) -> list[Path]:
+        """Return those in the folder that is named, or lying directly in the folder, if any."""
+        for k in range(len(folders) + 1):
+            here = [p for p in paths if p.parent == self.folder.joinpath(*folders[k:])]
+            if here:
+                return here
+        return paths
+
+
+@contextmanager
+def _fresh(out: Path) -> Iterator[Path]:
+    """Give a folder beside ``out`` that is gone when the block ends, well or not."""
+    if out.exists() and not out.is_dir():
+        raise DataError(f"`--out` must be a folder, and {out} is a file.")
+    if out.is_dir() and any(out.iterdir()) and not (out / "images").is_dir():
+        raise DataError(
+            f"`--out` {out} holds other files and is no set (images/, masks/); choose a new folder."
+        )
+    part = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        for name in ("images", "masks"):
+            (part / name).mkdir(parents=True)
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _write_pair(
-    entry: Annotated, labels: frozenset[str], pictures: Path, out: Path, options: ImportOptions
-) -> Sample:
+    entry: Annotated, photograph: Path, stem: str, part: Path, how: FillOptions
+) -> tuple[Sample, Filled]:
     """Write one picture and its mask, and read them back as the pair they are."""
-    picture = pictures / entry.picture
-    if not picture.is_file():
-        picture = by_stem(pictures).get(Path(entry.picture).stem, picture)
-    if not picture.is_file():
-        raise DataError(f"{entry.where}: there is no photograph `{entry.picture}` in {pictures}.")
-    mask = fill(entry, labels, options).astype(np.uint8) * 255
+    drawn, filled = fill(entry.shapes, entry.size or _size_of(photograph), entry.where, how)
+    tagged = set(entry.tags) & how.labels
+    if tagged and filled.empty:
+        raise DataError(
+            f"{entry.where}: the picture is tagged `{min(tagged)}` and no crack is outlined in it; "
+            "outline it, or take away the tag."
+        )
     sample = Sample(
-        image=out / "images" / picture.name,
-        mask=out / "masks" / f"{picture.stem}.png",
-        source=out.name,
+        image=part / "images" / f"{stem}{photograph.suffix}",
+        mask=part / "masks" / f"{stem}.png",
+        source=part.name,
         split="train",
     )
-    shutil.copyfile(picture, sample.image)
-    sample.mask.write_bytes(cv2.imencode(".png", mask)[1].tobytes())
-    read_pair(sample)
-    return sample
+    shutil.copyfile(photograph, sample.image)
+    sample.mask.write_bytes(encode_mask(drawn))
+    try:
+        read_pair(sample)
+    except DataError as error:
+        text = (
+            str(error)
+            .replace(str(sample.mask), "its mask")
+            .replace(sample.image.name, str(photograph))
+        )
+        raise DataError(f"{entry.where}: {text}") from error
+    return sample, replace(filled, shapes=0 if filled.empty else filled.shapes)
+
+
+def _size_of(photograph: Path) -> tuple[int, int]:
+    with open_image(photograph) as image:
+        return image.info.height_px, image.info.width_px
+
+
+def _move_in(pairs: Sequence[Sample], part: Path, out: Path) -> tuple[Sample, ...]:
+    """Put the written pairs into ``out``; refuse, before anything is moved, what it has otherwise.
+
+    A pair that is there with the same content is left as it is.
+    """
+    if not out.exists():
+        part.rename(out)
+        return tuple(
+            _at(p, out / "images" / p.image.name, out / "masks" / p.mask.name) for p in pairs
+        )
+    images, masks = (_by_stem(out / name) for name in ("images", "masks"))
+    for pair in pairs:
+        stem = pair.mask.stem
+        for there, new in ((images.get(stem), pair.image), (masks.get(stem), pair.mask)):
+            if there is not None and not filecmp.cmp(there, new, shallow=False):
+                raise DataError(
+                    f"`{there}` is in the set already with other content than the new "
+                    f"`{new.name}`; choose another `--out`, or delete the pair."
+                )
+    samples = []
+    for pair in pairs:
+        places = []
+        for new, folder, known in ((pair.image, "images", images), (pair.mask, "masks", masks)):
+            place = known.get(pair.mask.stem, out / folder / new.name)
+            if not place.exists():
+                place.parent.mkdir(parents=True, exist_ok=True)
+                new.rename(place)
+            places.append(place)
+        samples.append(_at(pair, *places))
+    return tuple(samples)
+
+
+def _at(pair: Sample, image: Path, mask: Path) -> Sample:
+    return replace(pair, image=image, mask=mask, source=image.parent.parent.name)
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    return by_stem(folder) if folder.is_dir() else {}
+
+
+def _notes(entries: Sequence[Annotated], filled: Sequence[Filled], out: Path) -> Iterator[str]:
+    """Yield what a person should look at."""
+    for entry, one in zip(entries, filled, strict=True):
+        for label, count in one.covered:
+            yield (
+                f"{entry.where}: `{label}` lies on top of crack in {count} px, which stay crack; "
+                f"`--labels-off {label}` cuts them out."
+            )
+    thin, boxes = (sum(getattr(one, name) for one in filled) for name in ("thin", "boxes"))
+    if thin:
+        yield f"{thin} shapes are thinner than a pixel and became lines of one pixel."
+    if boxes:
+        yield f"{boxes} shapes are boxes, and all of each counts as crack."
+    lists = [f"{split}.txt" for split in SPLITS if (out / f"{split}.txt").is_file()]
+    if lists:
+        yield f"{out} has lists ({', '.join(lists)}); a picture that none names is not used."

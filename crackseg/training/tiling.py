@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 
 from crackseg.errors import ConfigError
+from crackseg.imagery.masks import encode_mask
 from crackseg.imagery.tiles import plan_axis
-from crackseg.records import Array, Sample
+from crackseg.records import Sample
 from crackseg.training.manifest import read_pair
 
 
@@ -76,8 +77,9 @@ def _cut_one(
                     continue
             stem = f"{sample.image.stem}_r{row:05}_c{col:05}"
             bgr = cv2.cvtColor(np.ascontiguousarray(picture[where]), cv2.COLOR_RGB2BGR)
-            _write_png(out / "images" / f"{stem}.png", bgr)
-            _write_png(out / "masks" / f"{stem}.png", mask[where].astype(np.uint8) * 255)
+            data = cv2.imencode(".png", bgr)[1].tobytes()
+            (out / "images" / f"{stem}.png").write_bytes(data)
+            (out / "masks" / f"{stem}.png").write_bytes(encode_mask(mask[where]))
             stems.append(stem)
     return stems
 
@@ -86,7 +88,3 @@ def _starts(side_px: int, tile_px: int, overlap_px: int) -> tuple[int, ...]:
     if side_px <= tile_px:
         return (0,)
     return tuple(plan_axis(side_px, tile_px=tile_px, overlap_px=overlap_px, multiple=1).starts)
-
-
-def _write_png(file: Path, pixels: Array) -> None:
-    file.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from crackseg.cli import app
 from crackseg.errors import ConfigError, DataError, UnknownName
 from crackseg.imagery.masks import MaskRule
-from crackseg.training.annotations import READERS, ImportOptions, decode_rle, import_annotations
+from crackseg.training.annotation_readers import READERS, decode_rle
+from crackseg.training.annotations import ImportOptions, import_annotations
 from crackseg.training.manifest import index_folder, read_pair
 from crackseg.training.tiling import cut_tiles
 
@@ -120,7 +121,7 @@ def test_a_box_is_the_same_mask_in_every_format(tmp_path, pictures, name):
     source, kind = THE_BOX[name](tmp_path), name.split()[0]
     samples = import_annotations(
         source, pictures, tmp_path / "set", format=kind, options=ImportOptions()
-    )
+    ).samples
     first = next(s for s in samples if s.image.stem == "p1")
     assert np.array_equal(read_pair(first)[1], box_mask())
     assert first.image.read_bytes() == (pictures / "p1.jpg").read_bytes()
@@ -130,10 +131,8 @@ def test_a_box_is_the_same_mask_in_every_format(tmp_path, pictures, name):
 
 
 def imported(source, pictures, out, kind, **options):
-    samples = import_annotations(
-        source, pictures, out, format=kind, options=ImportOptions(**options)
-    )
-    return read_pair(samples[0])[1]
+    done = import_annotations(source, pictures, out, format=kind, options=ImportOptions(**options))
+    return read_pair(done.samples[0])[1]
 
 
 def test_polygons_keep_their_area(tmp_path, pictures):
@@ -202,7 +201,7 @@ def test_compressed_run_lengths_of_the_coco_library():
 @pytest.mark.parametrize(
     ("kind", "make", "word"),
     [
-        ("labelme", lambda tmp: labelme(tmp, [polygon([[5, 5], [9, 9]], kind="circle")]), "circle"),
+        ("labelme", lambda tmp: labelme(tmp, [polygon([[5, 5]], kind="point")]), "`point`"),
         ("labelme", lambda tmp: labelme(tmp, [{"label": "crack"}]), "points"),
         ("labelme", lambda tmp: labelme(tmp, [polygon(BOX)], imageHeight=31), "31 x 50"),
         ("labelme", lambda tmp: labelme(tmp, [polygon(BOX)], imagePath="q.jpg"), r"q\.jpg"),
@@ -237,7 +236,7 @@ def test_the_import_command(tmp_path, pictures):
         ],
     )
     assert answer.exit_code == 0, answer.output
-    assert "1 pairs" in answer.output
+    assert "1 pictures, 0 without crack, 1 shapes (crack) written" in answer.output
     checked = CliRunner().invoke(app, ["data", "check", str(tmp_path / "set")])
     assert checked.exit_code == 0, checked.output
 

@@ -1,0 +1,386 @@
+"""Files of LabelMe, CVAT and COCO, and folders of masks -> the shapes of each picture.
+
+Nothing is guessed and nothing is left out: what cannot be drawn becomes a shape with its reason,
+which is refused when its label turns out to be crack. Names of pictures may hold folders and
+Windows' back-slashes; files may begin with a byte-order mark.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError
+
+import defusedxml.ElementTree
+import numpy as np
+from PIL import PngImagePlugin
+
+from crackseg.errors import DataError
+from crackseg.imagery.masks import Mask, MaskRule, read_mask, refuse_missed
+from crackseg.records import Array
+from crackseg.training.manifest import IMAGE_SUFFIXES, by_stem
+from crackseg.training.shapes import Shape
+
+_ROUND = 256  # corners of a circle or an ellipse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotated:
+    """The shapes of one picture."""
+
+    picture: str  # name with its folders, by slashes
+    size: tuple[int, int] | None  # rows, columns; None: that of the photograph
+    shapes: tuple[Shape, ...]
+    where: str
+    tags: tuple[str, ...] = ()  # labels of the picture as a whole
+    declared: frozenset[str] = frozenset()  # labels that the file knows
+
+
+def decode_rle(counts: str | Sequence[int], height: int, width: int) -> Array:
+    """Return the (H, W) bool mask of a COCO run-length code, compressed or as a list.
+
+    Runs of 0 and 1 take turns down the columns, 0 first. In the compressed form each number is
+    written in groups of five bits, lowest first, with a sign bit, as the difference from the run
+    two before it (from the fourth on).
+
+    Source: COCO API, maskApi.c, rleFrString.
+
+    Raises:
+        DataError: the runs do not add up to the picture.
+    """
+    runs = _decompress(counts) if isinstance(counts, str) else list(counts)
+    if sum(runs) != height * width or min(runs, default=0) < 0:
+        raise DataError(
+            f"run lengths must add up to {height} x {width} = {height * width} px, got {sum(runs)}."
+        )
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape(width, height).T
+
+
+def _decompress(text: str) -> list[int]:
+    runs: list[int] = []
+    number = shift = 0
+    for character in text:
+        code = ord(character) - 48
+        number |= (code & 31) << shift
+        shift += 5
+        if code & 32:
+            continue
+        if code & 16:
+            number -= 1 << shift
+        runs.append(number + (runs[-2] if len(runs) > 2 else 0))
+        number = shift = 0
+    return runs
+
+
+def _read_labelme(source: Path, rule: MaskRule) -> Iterator[Annotated]:
+    """Yield the pictures of LabelMe files (one JSON per picture), also in folders below."""
+    for file in [source] if source.is_file() else sorted(source.rglob("*.json")):
+        data = _read_json(file)
+        if not isinstance(data, dict) or "shapes" not in data:
+            raise DataError(f"{file}: a LabelMe file must hold `shapes`, got none.")
+        below = "" if file == source else file.relative_to(source).parent.as_posix() + "/"
+        with _named(file):
+            height, width = data.get("imageHeight"), data.get("imageWidth")
+            yield Annotated(
+                picture=plain_name(below + plain_name(str(data["imagePath"]))),
+                size=(int(height), int(width)) if height and width else None,
+                shapes=tuple(_labelme_shape(s, k) for k, s in enumerate(data["shapes"], start=1)),
+                where=str(file),
+                tags=tuple(str(name) for name, on in (data.get("flags") or {}).items() if on),
+            )
+
+
+def _labelme_shape(shape: dict[str, Any], number: int) -> Shape:
+    where = f"shape {number}"
+    kind = shape.get("shape_type") or "polygon"
+    label, points = str(shape["label"]), _points(shape["points"], where)
+    if kind in ("line", "linestrip"):
+        return Shape(label=label, where=where, line=points)
+    if kind == "rectangle":
+        low, high = points.min(axis=0), points.max(axis=0)
+        return Shape(label=label, where=where, rings=(_box(*low, *high),), boxed=True)
+    if kind == "circle":
+        radius = float(np.linalg.norm(points[1] - points[0]))
+        ring = _ellipse(points[0, 0], points[0, 1], radius, radius)
+        return Shape(label=label, where=where, rings=(ring,))
+    if kind == "mask":
+        pixels = _embedded_mask(shape["mask"], where)
+        col, row = np.floor(points.min(axis=0)).astype(int).tolist()
+        return Shape(label=label, where=where, pixels=lambda: pixels, corner=(row, col))
+    if kind in ("polygon", "rotation", "oriented_rectangle"):
+        return _polygon(label, where, (points,))
+    trouble = f"is a `{kind}`, which cannot be filled; draw it as a polygon"
+    return Shape(label=label, where=where, trouble=trouble)
+
+
+def _embedded_mask(text: str, where: str) -> Array:
+    """Return the (h, w) bool pixels of a PNG in base64."""
+    try:
+        picture = PngImagePlugin.PngImageFile(io.BytesIO(base64.b64decode(text)))
+        pixels = np.asarray(picture if picture.mode in ("P", "1") else picture.convert("L")) > 0
+    except (SyntaxError, binascii.Error, OSError) as error:
+        raise DataError(f"{where}: `mask` must be a PNG in base64: {error}.") from error
+    return pixels
+
+
+def _read_cvat(source: Path, rule: MaskRule) -> Iterator[Annotated]:
+    """Yield the pictures of a "CVAT for images 1.1" file."""
+    try:
+        root = defusedxml.ElementTree.parse(source).getroot()
+    except (OSError, ParseError, defusedxml.DefusedXmlException) as error:
+        raise DataError(f"{source} is not readable XML: {error}.") from error
+    if root.find("track") is not None:
+        raise DataError(f"{source} holds tracks of a video; export it as `CVAT for images 1.1`.")
+    declared = frozenset(str(name.text) for name in root.iterfind("meta//labels/label/name"))
+    for image in root.iter("image"):
+        where = f"{source}: image `{image.get('name')}`"
+        with _named(where):
+            height, width = int(image.attrib["height"]), int(image.attrib["width"])
+            items = [item for item in image if item.tag != "tag"]
+            ordered = sorted(
+                enumerate(items, start=1), key=lambda pair: int(pair[1].get("z_order", "0"))
+            )
+            yield Annotated(
+                picture=plain_name(image.attrib["name"]),
+                size=(height, width),
+                shapes=tuple(_cvat_shape(item, number) for number, item in ordered),
+                where=where,
+                tags=tuple(item.attrib["label"] for item in image if item.tag == "tag"),
+                declared=declared,
+            )
+
+
+def _cvat_shape(item: Element, number: int) -> Shape:
+    label, where = item.attrib["label"], f"{item.tag} {number}"
+    get = item.attrib
+    if item.tag in ("polygon", "polyline"):
+        points = _points([pair.split(",") for pair in get["points"].split(";")], where)
+        if item.tag == "polygon":
+            return _polygon(label, where, (points,))
+        return Shape(label=label, where=where, line=points, line_px=_own_width(item))
+    if item.tag == "box":
+        left, top, right, bottom = (float(get[k]) for k in ("xtl", "ytl", "xbr", "ybr"))
+        ring = _turned(_box(left, top, right, bottom), float(get.get("rotation", "0")))
+        return Shape(label=label, where=where, rings=(ring,), boxed=True)
+    if item.tag == "ellipse":
+        ring = _ellipse(*(float(get[k]) for k in ("cx", "cy", "rx", "ry")))
+        ring = _turned(ring, float(get.get("rotation", "0")))
+        return Shape(label=label, where=where, rings=(ring,))
+    if item.tag == "mask":
+        row, col, tall, wide = (int(float(get[k])) for k in ("top", "left", "height", "width"))
+        runs = [int(run) for run in get["rle"].split(",")]
+        # CVAT's runs go along the rows: decode the turned box
+        pixels = decode_rle(runs, wide, tall).T
+        return Shape(label=label, where=where, pixels=lambda: pixels, corner=(row, col))
+    trouble = f"is a `{item.tag}`, which cannot be filled; draw it as a polygon or mask"
+    return Shape(label=label, where=where, trouble=trouble)
+
+
+def _own_width(item: Element) -> float | None:
+    """Return the attribute `width_px` of a line, None where it has none."""
+    for attribute in item.iterfind("attribute"):
+        if attribute.get("name") == "width_px":
+            return float(attribute.text or "nan")
+    return None
+
+
+def _read_coco(source: Path, rule: MaskRule) -> Iterator[Annotated]:
+    """Yield the pictures of a COCO file, also those without any annotation."""
+    data = _read_json(source)
+    missing = {"images", "annotations", "categories"} - set(data if isinstance(data, dict) else ())
+    if missing:
+        raise DataError(
+            f"{source}: a COCO file must hold `images`, `annotations` and `categories`; field "
+            f"{', '.join(f'`{name}`' for name in sorted(missing))} is missing. Is it of another "
+            "program? Export it as COCO."
+        )
+    with _named(source):
+        names = {c["id"]: str(c["name"]) for c in data["categories"]}
+        of_picture: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in data["images"]}
+        for item in data["annotations"]:
+            for field, known in (("image_id", of_picture), ("category_id", names)):
+                if item[field] not in known:
+                    raise DataError(
+                        f"{source}: annotation {item.get('id', '?')}: `{field}` {item[field]} is "
+                        "not in the file."
+                    )
+            of_picture[item["image_id"]].append(item)
+        for image in data["images"]:
+            size = int(image["height"]), int(image["width"])
+            yield Annotated(
+                picture=plain_name(str(image["file_name"])),
+                size=size,
+                shapes=tuple(
+                    _coco_shape(item, names[item["category_id"]], size)
+                    for item in of_picture[image["id"]]
+                ),
+                where=f"{source}: image {image['id']} `{image['file_name']}`",
+                declared=frozenset(names.values()),
+            )
+
+
+def _coco_shape(item: dict[str, Any], label: str, size: tuple[int, int]) -> Shape:
+    code, where = item.get("segmentation"), f"annotation {item.get('id', '?')}"
+    if isinstance(code, dict):
+        if list(code["size"]) != list(size):
+            raise DataError(f"{where}: its mask must be {list(size)}, got {code['size']}.")
+        counts = code["counts"]
+        return Shape(label=label, where=where, pixels=lambda: decode_rle(counts, *size))
+    if not code:
+        what = "a box alone" if item.get("bbox") else "no outline"
+        trouble = f"has {what}, and what of it is crack is not told; outline it, or leave it out"
+        return Shape(label=label, where=where, trouble=trouble)
+    if not isinstance(code[0], list):
+        raise DataError(f"{where}: `segmentation` must be a list of rings, got {code[0]!r} in it.")
+    return _polygon(label, where, tuple(_points(ring, where) for ring in code))
+
+
+def _read_masks(source: Path, rule: MaskRule) -> Iterator[Annotated]:
+    """Yield the pictures of a folder of masks, named like the photographs, also below it."""
+    if not source.is_dir():
+        raise DataError(f"`{source}` must be a folder of masks, named like the photographs.")
+    folders = [source, *sorted(path for path in source.rglob("*") if path.is_dir())]
+    files = [file for folder in folders for file in by_stem(folder).values()]
+    _refuse_others(source)
+    for file, size in zip(files, _sizes(files, rule), strict=True):
+        yield Annotated(
+            picture=file.relative_to(source).with_suffix("").as_posix(),
+            size=size,
+            shapes=(_mask_shape(file, rule),),
+            where=str(file),
+        )
+
+
+def _mask_shape(file: Path, rule: MaskRule) -> Shape:
+    return Shape(label="crack", where="the mask", pixels=lambda: read_mask(file, rule).pixels)
+
+
+def _refuse_others(source: Path) -> None:
+    """Refuse pictures of a kind that is not read: left out, they would be missing in silence."""
+    other = {".bmp", ".gif", ".webp", ".npy", ".npz", ".mat", ".jp2", ".tga", ".pgm", ".ppm"}
+    for file in sorted(source.rglob("*")):
+        if file.suffix.lower() in other - IMAGE_SUFFIXES:
+            raise DataError(f"`{file}`: masks must be PNG, TIFF or JPEG; save it as PNG.")
+
+
+def _sizes(files: Sequence[Path], rule: MaskRule) -> list[tuple[int, int]]:
+    """Return rows and columns of the masks of a folder.
+
+    Masks that hold different classes, one to a file, are refused: all of them would be crack.
+    """
+    first: dict[str, str] = {}
+    missed: dict[str, Mask] = {}
+    sizes, cracks = [], False
+    for file in files:
+        mask = read_mask(file, rule)
+        height, width = mask.pixels.shape
+        sizes.append((height, width))
+        cracks = cracks or bool(mask.pixels.any())
+        if mask.left:
+            missed.setdefault(file.name, replace(mask, pixels=np.zeros((1, 1), dtype=bool)))
+        if mask.crack and not mask.soft:
+            first.setdefault(mask.crack, file.name)
+    if not cracks:
+        refuse_missed(missed, rule)
+    if len(first) > 1 and not rule.values:
+        held = " and ".join(f"{crack} in `{name}`" for crack, name in sorted(first.items())[:3])
+        raise DataError(
+            f"the masks hold different values ({held}), and which are crack would be a guess; "
+            f"name them, for instance `--values {','.join(sorted(first))}`."
+        )
+    return sizes
+
+
+Reader = Callable[[Path, MaskRule], Iterator[Annotated]]
+READERS: dict[str, Reader] = {
+    "coco": _read_coco,
+    "cvat": _read_cvat,
+    "labelme": _read_labelme,
+    "masks": _read_masks,
+}
+
+
+class _named:
+    """Turn a missing or odd field of the enclosed reading into a ``DataError`` that says where."""
+
+    def __init__(self, where: object) -> None:
+        self.where = where
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, DataError) and str(self.where) not in str(error):
+            raise DataError(f"{self.where}: {error}") from error
+        if isinstance(error, KeyError):
+            raise DataError(f"{self.where}: field {error} is missing.") from error
+        wrong = TypeError | ValueError | AttributeError | IndexError
+        if isinstance(error, wrong) and not isinstance(error, DataError):
+            raise DataError(f"{self.where}: a field has the wrong form: {error}.") from error
+
+
+def _read_json(file: Path) -> Any:
+    if file.is_dir():
+        raise DataError(f"`{file}` is a folder; give the JSON file in it.")
+    try:
+        return json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} is not readable JSON: {error}.") from error
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a picture by slashes, without drive and without leading dots.
+
+    Example:
+        >>> plain_name("..\\\\flight 2\\\\DJI_0001.JPG")
+        'flight 2/DJI_0001.JPG'
+    """
+    parts = name.replace("\\", "/").split("/")
+    return "/".join(part for part in parts if part not in ("", ".", "..") and part[-1] != ":")
+
+
+def _points(values: Any, where: str) -> Array:
+    """Return (N, 2) finite x, y."""
+    numbers = np.asarray(values, dtype=float).ravel()
+    if numbers.size % 2 or not np.isfinite(numbers).all():
+        raise DataError(
+            f"{where}: points must be pairs of finite numbers, got {numbers.size} of them."
+        )
+    return numbers.reshape(-1, 2)
+
+
+def _polygon(label: str, where: str, rings: tuple[Array, ...]) -> Shape:
+    """Return rings as a shape; two points are a line, fewer cannot be drawn."""
+    shortest = min(rings, key=len)
+    if len(shortest) == 2 and len(rings) == 1:
+        return Shape(label=label, where=where, line=shortest)
+    trouble = (
+        f"has a ring of {len(shortest)} points; expected at least 3" if len(shortest) < 3 else ""
+    )
+    return Shape(label=label, where=where, rings=rings, trouble=trouble)
+
+
+def _box(left: float, top: float, right: float, bottom: float) -> Array:
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+
+
+def _ellipse(x: float, y: float, radius_x: float, radius_y: float) -> Array:
+    turn = np.linspace(0, 2 * np.pi, _ROUND, endpoint=False)
+    return np.column_stack([x + radius_x * np.cos(turn), y + radius_y * np.sin(turn)])
+
+
+def _turned(ring: Array, degrees: float) -> Array:
+    """Return a ring turned about the middle of its box, clockwise as seen."""
+    if degrees == 0:
+        return ring
+    middle = (ring.min(axis=0) + ring.max(axis=0)) / 2
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turned: Array = (ring - middle) @ np.array([[cos, sin], [-sin, cos]]) + middle
+    return turned

@@ -1,0 +1,245 @@
+"""Shapes of annotation tools -> pixels of one picture's mask.
+
+A polygon takes the pixels whose centre lies inside (tools count from the corner of the first pixel,
+pixels from its centre). One thinner than a pixel would take few or none, so that a hair crack would
+be taught as background: it becomes a line of one pixel along its middle. Shapes are laid on one
+another in their order; a label that cuts takes away what lies below it. A shape that gives no pixel
+inside the picture is refused.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from skimage.draw import polygon2mask
+
+from crackseg.errors import DataError
+from crackseg.records import Array
+
+BACKGROUND = "background"  # CVAT's way to draw a hole: a polygon of this label on top
+_THIN_PX = 1.0  # mean width below which pixel centres are missed
+_STEP_PX = 0.2  # of points along a thin line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """One annotated thing: rings, a line, pixels, or what cannot be drawn and why."""
+
+    label: str
+    where: str  # "annotation 7", as its tool counts
+    rings: tuple[Array, ...] = ()  # closed, each (N, 2) x, y from the corner of the first pixel
+    line: Array | None = None  # open, (N, 2) x, y
+    line_px: float | None = None  # the line's own width
+    pixels: Callable[[], Array] | None = None  # (h, w) bool
+    corner: tuple[int, int] = (0, 0)  # row, col of the first of these pixels
+    boxed: bool = False  # drawn as a box: all of it counts
+    trouble: str = ""  # why it cannot be drawn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillOptions:
+    """What is crack, what cuts, and how lines become areas."""
+
+    labels: frozenset[str]
+    cutting: frozenset[str] = frozenset()  # labels that take away what lies below
+    line_px: float | None = None  # width of lines that have none of their own
+    holes: bool = False  # a ring inside another of its shape is a hole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filled:
+    """What a person should know of a filled mask."""
+
+    empty: bool
+    shapes: int = 0  # of crack
+    thin: int = 0  # of these thinner than a pixel
+    boxes: int = 0  # of these boxes
+    covered: tuple[tuple[str, int], ...] = ()  # other label that lies on crack, pixels
+
+
+def fill(
+    shapes: Sequence[Shape], size: tuple[int, int], where: str, options: FillOptions
+) -> tuple[Array, Filled]:
+    """Return the (H, W) bool mask of the shapes of one picture, and how it came about.
+
+    Args:
+        shapes: in order, the last on top.
+        size: rows, columns.
+        where: file and picture, for messages.
+        options: labels and widths.
+
+    Raises:
+        DataError: a shape of a crack cannot be drawn, or gives no pixel inside the picture.
+    """
+    mask = np.zeros(size, dtype=bool)
+    thin = boxes = 0
+    covered: dict[str, int] = {}
+    cracks = [shape for shape in shapes if shape.label in options.labels]
+    for shape in shapes:
+        if shape.label in options.labels:
+            drawn, was_thin = _draw(shape, size, where, options)
+            mask |= drawn
+            thin += was_thin
+            boxes += shape.boxed
+        elif shape.label in options.cutting or shape.label.casefold() == BACKGROUND:
+            mask &= ~_draw(shape, size, where, options)[0]
+        elif mask.any() and not shape.trouble and shape.line is None:
+            on_crack = int(
+                np.count_nonzero(mask & _draw(shape, size, where, options, check=False)[0])
+            )
+            covered[shape.label] = covered.get(shape.label, 0) + on_crack
+    if cracks and not mask.any():
+        raise DataError(
+            f"{where}: {cracks[0].where} of crack is cut away by what lies on top of it."
+        )
+    return mask, Filled(
+        empty=not mask.any(),
+        shapes=len(cracks),
+        thin=thin,
+        boxes=boxes,
+        covered=tuple((label, count) for label, count in covered.items() if count),
+    )
+
+
+def _draw(
+    shape: Shape, size: tuple[int, int], where: str, options: FillOptions, check: bool = True
+) -> tuple[Array, bool]:
+    """Return the (H, W) bool pixels of a shape, and whether it was thinner than a pixel."""
+    name = f"{where}: {shape.where} (`{shape.label}`)"
+    if shape.trouble:
+        raise DataError(f"{name} {shape.trouble}.")
+    thin = False
+    if shape.pixels is not None:
+        try:
+            drawn = _place(shape.pixels(), shape.corner, size, name)
+        except DataError as error:
+            raise DataError(str(error) if where in str(error) else f"{name}: {error}") from error
+    elif shape.line is not None:
+        drawn = _draw_line(shape, size, name, options.line_px)
+    else:
+        drawn, thin = _draw_rings(shape, size, name, options.holes, check)
+    if check and not drawn.any():
+        raise DataError(f"{name} gives no pixel inside the picture of {size[0]} x {size[1]} px.")
+    return drawn, thin
+
+
+def _place(pixels: Array, corner: tuple[int, int], size: tuple[int, int], name: str) -> Array:
+    (row, col), (height, width) = corner, pixels.shape
+    if row < 0 or col < 0 or row + height > size[0] or col + width > size[1]:
+        raise DataError(f"{name} is a mask that leaves the picture of {size[0]} x {size[1]} px.")
+    drawn = np.zeros(size, dtype=bool)
+    drawn[row : row + height, col : col + width] = pixels
+    return drawn
+
+
+def _draw_rings(
+    shape: Shape, size: tuple[int, int], name: str, holes: bool, check: bool
+) -> tuple[Array, bool]:
+    """Return the union of the rings of a shape; of one inside another only the caller can tell."""
+    rings = [ring for ring in _distinct(shape.rings) if len(ring)]
+    drawn = [_draw_ring(ring, size) for ring in rings]
+    if len(drawn) == 1:
+        return drawn[0]
+    mask, thin = np.zeros(size, dtype=bool), False
+    layers = np.zeros(size, dtype=np.uint16)
+    for pixels, was_thin in drawn:
+        layers += pixels
+        mask, thin = mask | pixels, thin or was_thin
+    if holes:
+        return layers % 2 == 1, thin
+    inside = [k for k, (pixels, _) in enumerate(drawn) if pixels.any() and layers[pixels].min() > 1]
+    if inside and check:
+        raise DataError(
+            f"{name}: ring {inside[0] + 1} lies inside of another, and whether it is a hole cannot "
+            "be told; export the shape as a mask, or give `--holes`."
+        )
+    return mask, thin
+
+
+def _distinct(rings: Sequence[Array]) -> list[Array]:
+    distinct: list[Array] = []
+    for ring in rings:
+        if not any(np.array_equal(ring, other) for other in distinct):
+            distinct.append(ring)
+    return distinct
+
+
+def _draw_ring(ring: Array, size: tuple[int, int]) -> tuple[Array, bool]:
+    """Return the pixels of a closed ring; of a thin one also those along its middle."""
+    drawn: Array = polygon2mask(size, ring[:, ::-1] - 0.5)
+    sides = np.linalg.norm(np.roll(ring, -1, axis=0) - ring, axis=1)
+    x, y = ring.T
+    area = abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+    if area >= _THIN_PX * sides.sum() / 2 and drawn.any():
+        return drawn, False
+    return drawn | _touched(_middle(ring), size), True
+
+
+def _middle(ring: Array) -> Array:
+    """Return the (N, 2) line midway between the two sides of a thin ring.
+
+    The sides part at the two points farthest from each other. Where their middle leaves the ring,
+    as in one that branches, the ring itself is the line.
+    """
+    some = ring[:: max(1, len(ring) // 1000)]
+    far = np.linalg.norm(some[:, None] - some[None], axis=2)
+    first, last = np.unravel_index(far.argmax(), far.shape)
+    step = max(1, len(ring) // 1000)
+    turned = np.roll(ring, -int(first) * step, axis=0)
+    cut = (int(last) - int(first)) * step % len(ring)
+    one = turned[: cut + 1]
+    other = np.vstack([turned[cut:], turned[:1]])[::-1]
+    share = np.linspace(
+        0, 1, 2 + int(np.linalg.norm(np.diff(one, axis=0), axis=1).sum() / _STEP_PX)
+    )
+    middle = (_along(one, share) + _along(other, share)) / 2
+    outline = ring.astype(np.float32)[:, None]
+    away = [cv2.pointPolygonTest(outline, (float(x), float(y)), True) for x, y in middle]
+    if min(away) < -_THIN_PX:
+        return np.vstack([ring, ring[:1]])
+    ends = int(_THIN_PX / _STEP_PX)  # there it runs out to a corner of the ring
+    return middle[ends:-ends] if len(middle) > 4 * ends else middle
+
+
+def _along(line: Array, share: Array) -> Array:
+    """Return the points of a line at these shares of its length."""
+    length = np.append(0.0, np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1)))
+    if length[-1] == 0:
+        return np.repeat(line[:1], len(share), axis=0)
+    at = share * length[-1]
+    return np.column_stack([np.interp(at, length, line[:, k]) for k in (0, 1)])
+
+
+def _touched(line: Array, size: tuple[int, int]) -> Array:
+    """Return the (H, W) bool pixels that a line of x, y goes through."""
+    length = float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum())
+    points = _along(line, np.linspace(0, 1, 2 + int(length / _STEP_PX)))
+    cols, rows = np.floor(points).astype(int).T
+    inside = (rows >= 0) & (cols >= 0) & (rows < size[0]) & (cols < size[1])
+    drawn = np.zeros(size, dtype=bool)
+    drawn[rows[inside], cols[inside]] = True
+    return drawn
+
+
+def _draw_line(shape: Shape, size: tuple[int, int], name: str, line_px: float | None) -> Array:
+    """Return the (H, W) bool pixels whose centre is within half of its width of a line."""
+    width = shape.line_px or line_px
+    if width is None:
+        raise DataError(f"{name} is a line without a width; give `line_px`, its width in pixels.")
+    drawn = np.zeros(size, dtype=bool)
+    limits = np.array(size)
+    points = np.asarray(shape.line)
+    for start, end in itertools.pairwise(points[:, ::-1] - 0.5):
+        low = np.clip(np.floor(np.minimum(start, end) - width), 0, limits).astype(int)
+        high = np.clip(np.ceil(np.maximum(start, end) + width) + 1, 0, limits).astype(int)
+        rows, cols = np.mgrid[low[0] : high[0], low[1] : high[1]]
+        place = np.stack([rows, cols], axis=-1) - start
+        along = end - start
+        share = np.clip(place @ along / max(float(along @ along), 1e-9), 0, 1)
+        far = np.linalg.norm(place - share[..., None] * along, axis=-1)
+        drawn[low[0] : high[0], low[1] : high[1]] |= far <= width / 2
+    return drawn | _touched(points, size) if width < 2 * _THIN_PX else drawn
