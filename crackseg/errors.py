@@ -2,6 +2,7 @@
 
     CracksegError
     ├─ ImageError(OSError)      unreadable, too large, wrong kind
+    │  └─ UnsupportedImage      of a kind that is not read; the file may be sound
     ├─ ScaleError(ValueError)   missing, absurd or contradictory scale
     │  └─ AbsurdScale           no crack can be measured with it
     ├─ ModelError(ValueError)   model folder incomplete, probe fails
@@ -20,6 +21,10 @@ class CracksegError(Exception):
 
 class ImageError(CracksegError, OSError):
     """An image file is unreadable, too large or of a wrong kind."""
+
+
+class UnsupportedImage(ImageError):
+    """A file is no image, or one of a kind that is not read."""
 
 
 class ScaleError(CracksegError, ValueError):

@@ -28,7 +28,7 @@ from crackseg.inference.predict import predict
 from crackseg.inference.screening import is_classifier, screening_card
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import probability_to_mask
-from crackseg.records import Array, Crack, Notice, Report, Scale, Totals, Window
+from crackseg.records import Array, Crack, Notice, Report, Scale, Totals
 
 SCHEMA_VERSION = "1"
 
@@ -60,7 +60,7 @@ def analyze(
         )
     clock = _Clock()
     with clock.step("decode"):
-        image.read(Window(row=0, col=0, height=1, width=1))  # JPEG and PNG are decoded whole here
+        decoded = image.decode()
     with clock.step("scale"):
         scale, scale_notices = find_scale(image.info, options.scale, image.read)
     with clock.step("stitch"):
@@ -95,7 +95,7 @@ def analyze(
         options=to_plain(options),
         cracks=cracks,
         totals=_totals(cracks, mask.shape, prediction.valid, scale),
-        notices=_distinct(image.info.notices, scale_notices, prediction.notices, notices),
+        notices=_distinct(image.info.notices, decoded, scale_notices, prediction.notices, notices),
         timing_s=clock.seconds,
     )
 

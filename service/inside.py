@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from crackseg.config import PredictOptions
-from crackseg.errors import ConfigError, CracksegError, ImageError, ScaleError
+from crackseg.errors import (
+    ConfigError,
+    CracksegError,
+    ImageError,
+    ScaleError,
+    UnsupportedImage,
+)
 from crackseg.inference.models import Model, load_model
 from crackseg.records import ImageInfo
 from service.schemas import Options
@@ -32,7 +38,7 @@ def judge(path: str, name: str, max_megapixels: float) -> dict[str, Any]:
         with open_image(path, max_megapixels=max_megapixels) as image:
             info = image.info
     except ImageError as error:
-        code = "unsupported" if "told by content" in str(error) else "unusable"
+        code = "unsupported" if isinstance(error, UnsupportedImage) else "unusable"
         return {"error": _renamed(error, path, name), "code": code}
     return {"width_px": info.width_px, "height_px": info.height_px, "format": info.format}
 

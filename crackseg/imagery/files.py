@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
-from crackseg.errors import ImageError
+from crackseg.errors import ImageError, UnsupportedImage
 from crackseg.imagery.source import DECODE_ERRORS, MAX_RATIO, Limits, Pixels, Source
 from crackseg.imagery.stills import open_still
-from crackseg.records import Array, ImageInfo, Window
+from crackseg.records import Array, ImageInfo, Notice, Window
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # EXIF orientation -> transpose first, then flip rows, then flip columns gives the upright picture.
 ORIENTATIONS = {
@@ -76,6 +81,25 @@ class OpenImage:
         """Release the file."""
         self._source.close()
 
+    def decode(self) -> tuple[Notice, ...]:
+        """Decode what every window needs and return what was noticed in the pixels.
+
+        JPEG and PNG are decoded whole; of deep values the range is found. A first ``load`` would
+        do the same.
+
+        Raises:
+            ImageError: the file is damaged or cut.
+        """
+        return self._tried(self._source.decode)
+
+    def _tried(self, act: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
+        try:
+            return act(*arguments, **more)
+        except ImageError:
+            raise
+        except DECODE_ERRORS as error:
+            raise _damaged(self.info.path, error) from error
+
     def load(self, window: Window | None = None) -> Pixels:
         """Return the pixels of a window and which of them count, decoded once for both.
 
@@ -91,22 +115,12 @@ class OpenImage:
         window = window or Window(
             row=0, col=0, height=self.info.height_px, width=self.info.width_px
         )
-        stored = self._stored_window(window)
-        try:
-            pixels, valid = self._source.load(stored)
-        except ImageError:
-            raise
-        except DECODE_ERRORS as error:
-            raise _damaged(self.info.path, error) from error
+        pixels, valid = self._tried(self._source.load, self._stored_window(window))
         return self._upright(pixels), None if valid is None else self._upright(valid)
 
     def read(self, window: Window | None = None) -> Array:
         """Return (h, w, 3) uint8 RGB pixels of a window; see ``load``."""
         return self.load(window)[0]
-
-    def valid(self, window: Window | None = None) -> Array | None:
-        """Return (h, w) bool, True where a pixel counts, or None where all do; see ``load``."""
-        return self.load(window)[1] if self._source.may_be_invalid else None
 
     def _stored_window(self, window: Window) -> Window:
         height, width = self.info.height_px, self.info.width_px
@@ -130,7 +144,11 @@ class OpenImage:
 
 
 def open_image(
-    path: str | Path, *, max_megapixels: float = 1000.0, is_mask: bool = False
+    path: str | Path,
+    *,
+    max_megapixels: float = 1000.0,
+    is_mask: bool = False,
+    sha256: str | None = None,
 ) -> OpenImage:
     """Open an image file after judging its header; pixels are decoded at the first read.
 
@@ -138,15 +156,17 @@ def open_image(
         path: a JPEG, PNG or TIFF file, whatever its name.
         max_megapixels: larger pictures are refused.
         is_mask: flat areas are to be expected, so that no compression is too good to be honest.
+        sha256: of the file, where it is known already.
 
     Raises:
-        ImageError: missing, empty, unreadable, of another kind, too large, damaged or cut.
+        ImageError: missing, empty, unreadable, too large, damaged or cut.
+        UnsupportedImage: of another kind.
     """
     path = Path(path)
     kind = _kind(path)
     limits = Limits(max_megapixels * 1e6, math.inf if is_mask else MAX_RATIO)
     try:
-        digest = _sha256(path)
+        digest = sha256 or _sha256(path)
         source = _open_source(path, kind, limits)
     except ImageError:
         raise
@@ -176,7 +196,7 @@ def _kind(path: Path) -> str:
         return "PNG"
     if head.startswith(_TIFF_MAGIC):
         return "TIFF"
-    raise ImageError(
+    raise UnsupportedImage(
         f"`{path.name}` is {_foreign(head)}; expected JPEG, PNG or TIFF (told by content)."
     )
 

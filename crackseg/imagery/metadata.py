@@ -117,14 +117,14 @@ def pillow_tags(exif: bytes | None) -> tuple[dict[str, Any], list[Notice]]:
     return tags, []
 
 
-def read_facts(tags: Mapping[str, Any], xmp: bytes | str | None) -> Facts:
+def read_facts(tags: Mapping[str, Any], xmp: Any) -> Facts:
     """Return the facts of EXIF tags and an XMP packet.
 
     Args:
         tags: EXIF, Exif-IFD and GPS tags by name, values as a reader gave them.
-        xmp: the packet, or None.
+        xmp: the packet as bytes, text or numbers, or None.
     """
-    flight, found = _read_xmp(xmp)
+    flight, found = _read_xmp(_packet(xmp))
     values: dict[str, float | str] = {}
     values |= _numbers(tags, _EXIF_NUMBERS, found)
     values |= _numbers(flight, {**_DJI_NUMBERS, **_XMP_NUMBERS}, found, is_text=True)
@@ -141,6 +141,15 @@ def read_facts(tags: Mapping[str, Any], xmp: bytes | str | None) -> Facts:
         values=values,
         notices=tuple(found),
     )
+
+
+def _packet(xmp: Any) -> bytes | str | None:
+    """Return an XMP packet of whatever type its directory gave it, or None."""
+    if isinstance(xmp, tuple | list) and all(isinstance(n, int) and 0 <= n < 256 for n in xmp):
+        return bytes(xmp)
+    if hasattr(xmp, "tobytes"):
+        return bytes(xmp.tobytes())
+    return xmp if isinstance(xmp, bytes | str) else None
 
 
 def _read_xmp(xmp: bytes | str | None) -> tuple[dict[str, str], list[Notice]]:

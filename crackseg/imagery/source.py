@@ -29,9 +29,9 @@ class Source:
     width_px: int
     format: str
     facts: Facts
+    decode: Callable[[], tuple[Notice, ...]]  # what every window needs; ``load`` does it too
     load: Callable[[Window], Pixels]
     close: Callable[[], None]
-    may_be_invalid: bool  # False: no pixel can be invalid, so nothing is decoded to ask
     crs: str | None = None
     transform: tuple[float, float, float, float, float, float] | None = None
     metadata: Mapping[str, float | str] = field(default_factory=dict)

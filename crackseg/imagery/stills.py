@@ -1,54 +1,76 @@
 """JPEG (also MPO) and PNG, decoded whole at the first read; a file that was cut is an error.
 
-Grey, palette, CMYK, 1-bit and 16-bit pictures become 8-bit RGB; fully transparent pixels become
-invalid. A 16-bit PNG is decoded when it is opened, because its range must be known.
+Grey, palette, CMYK, 1-bit, 12-bit and 16-bit pictures become 8-bit sRGB; fully transparent pixels
+become invalid. Opening reads the header alone.
 """
 
 from __future__ import annotations
 
-import functools
+import struct
 import warnings
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
 from PIL import ImageFile, JpegImagePlugin, PngImagePlugin
 
 from crackseg.errors import ImageError
+from crackseg.imagery.colour import (
+    from_gamma,
+    inks_to_srgb,
+    is_foreign_gamma,
+    read_profile,
+    to_srgb,
+    upright_inks,
+)
 from crackseg.imagery.headers import HeaderReader
-from crackseg.imagery.levels import Levels, find_levels, range_notice, to_uint8
+from crackseg.imagery.jpeg import Frame, as_eight_bit, read_frame
+from crackseg.imagery.levels import find_levels, range_notice, to_uint8
 from crackseg.imagery.metadata import pillow_tags, read_facts
+from crackseg.imagery.nodata import believable
 from crackseg.imagery.source import Limits, Pixels, Source, check_header, multi_page
 from crackseg.records import Array, Notice, Window
 
+Decoded = tuple[Array, Array | None, list[Notice]]
+_BAND_PX = 256  # rows that are counted or converted at a time
+_CHUNKS = 65_536  # of a PNG that are looked at for text; one of 500 MB has as many of 8 kB
+
 
 def open_still(path: Path, kind: str, limits: Limits) -> Source:
-    """Return a source for JPEG or PNG, which can only be decoded whole."""
+    """Return a source for JPEG or PNG, which can only be decoded whole.
+
+    Raises:
+        UnsupportedImage: a JPEG of a kind that cannot be decoded.
+    """
     data = path.read_bytes()
-    picture, warned = _parse(data, kind, path)
+    frame = read_frame(data, path) if kind == "JPEG" else None
+    is_deep = frame is not None and frame.is_deep
+    picture, warned = _parse(as_eight_bit(data, frame) if frame and is_deep else data, kind, path)
     width, height = picture.size
     check_header(path, height, width, stored=3 * height * width / len(data), limits=limits)
-    tags, notices = pillow_tags(picture.info.get("exif"))
+    exif, xmp = _metadata_blocks(data, picture, kind)
+    tags, notices = pillow_tags(exif)
     if not notices:  # else Pillow warns of the same
         notices = [Notice(code="damaged_header", message=f"`{path.name}`: {w}") for w in warned]
-    facts = read_facts(tags, picture.info.get("xmp"))
+    facts = read_facts(tags, xmp or tags.get("XMLPacket"))
     if kind == "PNG" and getattr(picture, "is_animated", False):
         notices.append(multi_page(path))
-    decode = _decode_jpeg if kind == "JPEG" else _decode_png
-    whole = _Whole(functools.partial(decode, data, picture))
-    if kind == "PNG" and data[24] == 16:  # bit depth in IHDR; Pillow would keep the high byte only
-        pixels, valid, levels = _decode_png_16(data, picture)
-        whole = _Whole(lambda: (pixels, valid))
-        notices.append(range_notice(path.name, "16-bit", levels))
+    if frame is not None:
+        decode = _jpeg_decoder(data, picture, frame, path.name)
+    else:
+        decode = _png_decoder(data, picture, path.name)
+    whole = _Whole(decode)
     return Source(
         height_px=height,
         width_px=width,
         format="MPO" if "mp" in picture.info else kind,
         facts=facts,
+        decode=whole.decode,
         load=whole.load,
         close=whole.close,
-        may_be_invalid=kind == "PNG" and _has_alpha(picture),
         notices=tuple(notices),
     )
 
@@ -56,13 +78,22 @@ def open_still(path: Path, kind: str, limits: Limits) -> Source:
 class _Whole:
     """A picture decoded at the first read and kept."""
 
-    def __init__(self, decode: Callable[[], Pixels]) -> None:
-        self._decode: Callable[[], Pixels] | None = decode
+    def __init__(self, decode: Callable[[], Decoded]) -> None:
+        self._decode: Callable[[], Decoded] | None = decode
         self._pixels: Pixels | None = None
+        self._notices: tuple[Notice, ...] = ()
+
+    def decode(self) -> tuple[Notice, ...]:
+        if self._decode is not None:
+            pixels, valid, notices = self._decode()
+            self._decode = None  # the encoded bytes go with it
+            self._pixels, self._notices = (pixels, valid), tuple(notices)
+        if self._pixels is None:
+            raise ImageError("the image was closed; read it inside its `with` statement.")
+        return self._notices
 
     def load(self, window: Window) -> Pixels:
-        if self._decode is not None:
-            self._pixels, self._decode = self._decode(), None  # the encoded bytes go with it
+        self.decode()
         if self._pixels is None:
             raise ImageError("the image was closed; read it inside its `with` statement.")
         pixels, valid = self._pixels
@@ -86,42 +117,145 @@ def _parse(data: bytes, kind: str, path: Path) -> tuple[ImageFile.ImageFile, lis
     return picture, [str(w.message).strip() for w in caught]
 
 
-def _decode_jpeg(data: bytes, picture: ImageFile.ImageFile) -> Pixels:
+def _jpeg_decoder(
+    data: bytes, picture: ImageFile.ImageFile, frame: Frame, name: str
+) -> Callable[[], Decoded]:
     scan = picture.fp.tell() if picture.fp else 0  # just behind the first start-of-scan header
-    if data.find(b"\xff\xd9", scan) < 0:
-        # libjpeg reads the zeros of a half-copied file as flat grey without a word
-        raise ValueError("the end-of-image mark is missing: the file was cut.")
-    picture.load()
-    rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
-    return np.asarray(rgb), None
+
+    def decode() -> Decoded:
+        if data.find(b"\xff\xd9", scan) < 0:
+            # libjpeg reads the zeros of a half-copied file as flat grey without a word
+            raise ValueError("the end-of-image mark is missing: the file was cut.")
+        profile, notices = read_profile(picture.info.get("icc_profile"), frame.channels, name)
+        if frame.is_deep:
+            values = np.atleast_3d(imagecodecs.jpeg8_decode(data))
+            pixels, more = _to_rgb(values, profile, f"{frame.bits}-bit", name)
+            return pixels, None, notices + more
+        picture.load()
+        if picture.mode == "CMYK":
+            inks, notice = upright_inks(np.asarray(picture), marked=frame.has_adobe, name=name)
+            return inks_to_srgb(inks, profile), None, [*notices, notice]
+        if profile is None:
+            rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
+            return np.asarray(rgb), None, notices
+        return to_srgb(np.atleast_3d(np.asarray(picture)), profile), None, notices
+
+    return decode
 
 
-def _decode_png(data: bytes, picture: ImageFile.ImageFile) -> Pixels:
-    if b"IEND" not in data:  # Pillow accepts a picture whose last rows are half written
-        raise ValueError("the end chunk is missing: the file was cut.")
-    picture.load()
-    if not _has_alpha(picture):
-        return np.asarray(picture.convert("RGB")), None
-    rgba = np.asarray(picture.convert("RGBA"))
-    return np.ascontiguousarray(rgba[..., :3]), _seen(rgba[..., 3])
+def _png_decoder(data: bytes, picture: ImageFile.ImageFile, name: str) -> Callable[[], Decoded]:
+    def decode() -> Decoded:
+        if b"IEND" not in data:  # Pillow accepts a picture whose last rows are half written
+            raise ValueError("the end chunk is missing: the file was cut.")
+        picture.load()
+        icc = picture.info.get("icc_profile")
+        if data[24] == 16:  # bit depth in IHDR; Pillow would keep the high byte only
+            values = np.atleast_3d(imagecodecs.png_decode(data))
+            colours = values.shape[2] - (values.shape[2] in (2, 4))
+            profile, notices = read_profile(icc, colours, name)
+            pixels, more = _to_rgb(values[..., :colours], profile, "16-bit", name)
+            alpha = values[..., -1] if colours < values.shape[2] else None
+            return pixels, _counts(pixels, alpha), notices + more
+        grey = picture.mode in ("L", "LA", "1")
+        profile, notices = read_profile(icc, 1 if grey else 3, name)
+        has_alpha = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+        whole = np.asarray(picture.convert("RGBA" if has_alpha else "RGB"))
+        pixels = np.ascontiguousarray(whole[..., :3])
+        valid = _counts(pixels, whole[..., 3] if has_alpha else None)
+        if profile is not None:
+            pixels = to_srgb(pixels[..., :1] if grey else pixels, profile)
+        elif not icc and "srgb" not in picture.info:
+            gamma = picture.info.get("gamma")
+            pixels = from_gamma(pixels, gamma)
+            if is_foreign_gamma(gamma):
+                text = f"`{name}` is stored with a gamma of {gamma:g}; it was converted to sRGB."
+                notices.append(Notice(code="colour_profile", message=text))
+        return pixels, valid, notices
+
+    return decode
 
 
-def _decode_png_16(data: bytes, picture: ImageFile.ImageFile) -> tuple[Array, Array | None, Levels]:
-    picture.load()  # Pillow notices a cut file
-    values = np.atleast_3d(imagecodecs.png_decode(data))
-    samples = values.shape[2]
-    alpha = values[..., -1] if samples in (2, 4) else None
-    colours = values[..., : samples - (alpha is not None)]
-    levels = find_levels([colours])
-    pixels = np.broadcast_to(to_uint8(colours, levels), (*colours.shape[:2], 3))
-    return np.ascontiguousarray(pixels), None if alpha is None else _seen(alpha), levels
+def _to_rgb(
+    values: Array, profile: bytes | None, kind: str, name: str
+) -> tuple[Array, list[Notice]]:
+    """Return (h, w, 3) uint8 of (h, w, 1, 3 or 4) deep values, scaled by the range they use."""
+    if values.dtype == np.uint8 and values.shape[2] != 4:
+        return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3))), []
+    if values.shape[2] == 4:
+        inks, notice = upright_inks(
+            (values >> 8).astype(np.uint8) if values.dtype == np.uint16 else values,
+            marked=False,
+            name=name,
+        )
+        return inks_to_srgb(inks, profile), [notice]
+    bands = range(0, len(values), _BAND_PX)
+    if profile is not None:
+        values = np.concatenate([to_srgb(values[row : row + _BAND_PX], profile) for row in bands])
+    levels = find_levels(values[row : row + _BAND_PX] for row in bands)
+    pixels = np.empty((*values.shape[:2], 3), np.uint8)
+    for row in bands:
+        pixels[row : row + _BAND_PX] = to_uint8(values[row : row + _BAND_PX], levels)
+    return pixels, [range_notice(name, kind, levels)]
 
 
-def _has_alpha(picture: ImageFile.ImageFile) -> bool:
-    return picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
-
-
-def _seen(alpha: Array) -> Array | None:
+def _counts(pixels: Array, alpha: Array | None) -> Array | None:
     """Return where a pixel is not fully transparent, or None where that is everywhere."""
-    seen = alpha > 0
-    return None if seen.all() else seen
+    if alpha is None or alpha.all():
+        return None
+    height, width = alpha.shape
+    blank = (pixels == 0).all(axis=2) | (pixels == 255).all(axis=2)
+    wide = Window(row=0, col=0, height=height, width=width)
+    missing = believable(alpha == 0, blank, wide, height, width)
+    return ~missing if missing.any() else None
+
+
+def _metadata_blocks(
+    data: bytes, picture: ImageFile.ImageFile, kind: str
+) -> tuple[bytes | None, Any]:
+    """Return EXIF and XMP as stored; of a PNG also where they stand behind the pixels."""
+    exif, xmp = picture.info.get("exif"), picture.info.get("xmp")
+    if kind == "PNG":
+        for name, chunk in _png_texts(data):
+            exif = exif or (chunk if name == b"eXIf" else None)
+            exif = exif or (_unhexed(chunk) if name.startswith(b"Raw profile type exif") else None)
+            xmp = xmp or (chunk if name == b"XML:com.adobe.xmp" else None)
+            xmp = xmp or (_unhexed(chunk) if name == b"Raw profile type xmp" else None)
+    return exif, xmp
+
+
+def _png_texts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield keyword and content of the text chunks of a PNG, and EXIF chunks by their type."""
+    at = 8
+    for _ in range(_CHUNKS):
+        if at + 12 > len(data):
+            return
+        size, kind = struct.unpack(">I4s", data[at : at + 8])
+        chunk = data[at + 8 : at + 8 + size]
+        at += 12 + size
+        if kind == b"eXIf":
+            yield kind, chunk
+        if kind not in (b"tEXt", b"zTXt", b"iTXt"):
+            continue
+        word, _, rest = chunk.partition(b"\0")
+        packed = kind == b"zTXt" or (kind == b"iTXt" and rest[:1] == b"\x01")
+        if kind == b"iTXt":
+            rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
+        else:
+            rest = rest[1:] if packed else rest
+        yield word, _inflated(rest) if packed else rest
+
+
+def _inflated(packed: bytes) -> bytes:
+    try:
+        return zlib.decompressobj().decompress(packed, 4_000_000)
+    except zlib.error:
+        return b""
+
+
+def _unhexed(text: bytes) -> bytes:
+    """Return what ImageMagick writes into a text chunk: name, length, hexadecimal lines."""
+    parts = text.split(maxsplit=2)
+    try:
+        return bytes.fromhex("".join(parts[2].decode("ascii").split())) if len(parts) == 3 else b""
+    except ValueError:
+        return b""

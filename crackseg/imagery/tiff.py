@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tifffile import TiffFile
 
-from crackseg.errors import ImageError
+from crackseg.errors import UnsupportedImage
+from crackseg.imagery.colour import inks_to_srgb, read_profile, to_srgb
 from crackseg.imagery.georeference import read_georeference
 from crackseg.imagery.headers import check_directories
 from crackseg.imagery.levels import Levels, find_levels, range_notice, to_uint8
 from crackseg.imagery.metadata import Facts, read_facts
+from crackseg.imagery.nodata import believable, smeared, widen
 from crackseg.imagery.source import DECODE_ERRORS, Limits, Pixels, Source, check_header, multi_page
 from crackseg.records import Array, Notice, Window
 
@@ -35,6 +36,7 @@ _PAGES_SEEN = 64  # overviews and masks are looked for among the first pages onl
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _RAW_TAGS = (50706, 33421)  # DNGVersion, CFARepeatPatternDim
 _JPEG = (6, 7, 34892, 33007)
+_LOSSY = (*_JPEG, 33003, 33004, 33005, 34712, 34927, 50001, 50002)  # JPEG 2000, WebP, JPEG XL
 
 
 def open_tiff(path: Path, limits: Limits) -> Source:
@@ -62,15 +64,11 @@ def _source(path: Path, file: Any, limits: Limits) -> Source:
     segments = Segments(page, size)
     mask, several = _other_pages(file, page, size)
     nodata = _nodata(page)
-    levels, notices = None, []
-    if page.dtype != np.uint8:
-        levels = _levels(page, segments, nodata)
-        if page.bitspersample > 8:
-            kind = "float" if page.dtype.kind == "f" else f"{page.bitspersample}-bit"
-            notices.append(range_notice(path.name, kind, levels))
-    if several:
-        notices.append(multi_page(path))
-    picture = _Picture(page=page, segments=segments, mask=mask, nodata=nodata, levels=levels)
+    notices = [multi_page(path)] if several else []
+    profile, noticed = _profile(page, path.name)
+    picture = _Picture(
+        page=page, segments=segments, mask=mask, nodata=nodata, profile=profile, name=path.name
+    )
     place = read_georeference(page)
     facts, trouble = _facts(page)
     return Source(
@@ -78,13 +76,13 @@ def _source(path: Path, file: Any, limits: Limits) -> Source:
         width_px=page.imagewidth,
         format="BigTIFF" if file.is_bigtiff else "TIFF",
         facts=facts,
+        decode=picture.decode,
         load=picture.load,
         close=file.close,
-        may_be_invalid=picture.may_be_invalid,
         crs=place.crs,
         transform=place.transform,
         metadata=place.metadata,
-        notices=(*notices, *place.notices, *trouble),
+        notices=(*notices, *noticed, *place.notices, *trouble),
     )
 
 
@@ -203,7 +201,7 @@ class Segments:
         return data
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Picture:
     """From samples of one page to RGB and validity."""
 
@@ -211,57 +209,137 @@ class _Picture:
     segments: Segments
     mask: Segments | None
     nodata: float | None
-    levels: Levels | None
+    profile: bytes | None
+    name: str
+    levels: Levels | None = None  # of deep values, found at the first read
 
-    @property
-    def may_be_invalid(self) -> bool:
-        known = (self.mask, self.nodata, _alpha_sample(self.page))
-        return (
-            self.segments.sparse or self.page.dtype.kind == "f" or any(k is not None for k in known)
-        )
+    def decode(self) -> tuple[Notice, ...]:
+        if self.page.dtype == np.uint8:
+            return ()
+        if self.levels is None:
+            self.levels = self._find_levels()
+        if self.page.bitspersample <= 8 or self.page.photometric == _CMYK:
+            return ()
+        kind = "float" if self.page.dtype.kind == "f" else f"{self.page.bitspersample}-bit"
+        return (range_notice(self.name, kind, self.levels),)
 
     def load(self, window: Window) -> Pixels:
-        values, valid = self.segments.read(window)
+        self.decode()
+        if self.mask is None and self.nodata is None and _alpha_sample(self.page) is None:
+            values, valid = self.segments.read(window)
+            colours, counts = _split(self.page, values, None)
+            valid = _both(valid, counts)
+            return self._rgb(colours), None if valid is None or valid.all() else valid
+        return self._load_declared(window)
+
+    def _load_declared(self, window: Window) -> Pixels:
+        """Return a window of a picture that declares what is missing: its surroundings tell."""
+        height, width = self.page.imagelength, self.page.imagewidth
+        wide = widen(window, height, width)
+        values, written = self.segments.read(wide)
         colours, counts = _split(self.page, values, self.nodata)
         if self.mask is not None:
-            counts = _both(counts, self.mask.read(window)[0][..., 0] > 0)
-        valid = _both(valid, counts)
-        return self._rgb(colours), None if valid is None or valid.all() else valid
+            counts = _both(counts, self.mask.read(wide)[0][..., 0] > 0)
+        rgb = self._rgb(colours)
+        missing = np.zeros(rgb.shape[:2], bool) if counts is None else ~counts
+        missing = believable(missing, self._doubtful(colours, rgb), wide, height, width)
+        if self.page.compression in _LOSSY and self.nodata in (0.0, 255.0):
+            distance = np.abs(rgb.astype(np.int16) - int(self.nodata)).max(axis=2)
+            missing |= smeared(distance, wide, height, width)
+        valid = _both(~missing, written)
+        inner = np.s_[
+            window.row - wide.row : window.row - wide.row + window.height,
+            window.col - wide.col : window.col - wide.col + window.width,
+        ]
+        valid = None if valid is None or valid[inner].all() else valid[inner]
+        return np.ascontiguousarray(rgb[inner]), valid
+
+    def _doubtful(self, colours: Array, rgb: Array) -> Array:
+        """Return where a pixel holds a value that a picture could hold: black, white, no-data."""
+        blank = np.asarray((rgb == 0).all(axis=2) | (rgb == 255).all(axis=2))
+        if self.nodata is None:
+            return blank
+        if not 0 <= self.nodata <= 65535:
+            return np.zeros_like(blank)
+        blank |= (colours == self.nodata).all(axis=2)
+        return np.asarray(blank & np.isfinite(colours).all(axis=2))  # nan is never a picture
 
     def _rgb(self, colours: Array) -> Array:
         photometric = self.page.photometric
         if photometric == _PALETTE:
             picked: Array = _palette(self.page)[colours[..., 0]]
             return picked
+        if self.profile is not None and photometric != _CMYK:
+            colours = to_srgb(colours, self.profile)
         pixels = colours if self.levels is None else to_uint8(colours, self.levels)
         if photometric == _CMYK:
-            return np.asarray(Image.fromarray(np.ascontiguousarray(pixels), "CMYK").convert("RGB"))
+            return inks_to_srgb(pixels, self.profile)
         if photometric == _WHITE_IS_ZERO:
             pixels = 255 - pixels
         return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+    def _find_levels(self) -> Levels:
+        """Return the range of the colour samples; of 1 to 7 bits and of inks, the full one."""
+        page = self.page
+        if page.dtype == bool or page.bitspersample < 8:
+            return Levels(low=0.0, high=float(2**page.bitspersample - 1))
+        if page.photometric == _PALETTE:
+            return Levels(low=0.0, high=255.0)
+        if page.photometric == _CMYK and page.dtype.kind == "u":
+            return Levels(low=0.0, high=float(np.iinfo(page.dtype).max))
+
+        def blocks() -> Iterator[Array]:
+            for window in self.segments.bands():
+                values, written = self.segments.read(window)
+                colours, counts = _split(page, values, self.nodata)
+                valid = _both(written, counts)
+                if self.profile is not None and page.photometric != _CMYK:
+                    colours = to_srgb(colours, self.profile)
+                yield colours if valid is None else colours[valid]
+
+        return find_levels(blocks())
+
+
+def _profile(page: Any, name: str) -> tuple[bytes | None, list[Notice]]:
+    """Return the ICC profile of whole numbers of 8 or 16 bits, if it changes anything."""
+    channels = {_BLACK_IS_ZERO: 1, _RGB: 3, _YCBCR: 3, _CMYK: 4}.get(page.photometric)
+    if channels is None or page.dtype not in (np.uint8, np.uint16) or page.bitspersample < 8:
+        return None, []
+    stored = page.tags.valueof(34675)
+    profile, notices = read_profile(stored if isinstance(stored, bytes) else None, channels, name)
+    if channels == 4:
+        text = f"`{name}` stores printing inks (CMYK): its tones are approximate."
+        notices.append(Notice(code="cmyk_converted", message=text))
+    return profile, notices
 
 
 def _refuse_unknown(path: Path, page: Any) -> None:
     """Raise for camera raw files and for pixels that have no sure reading as RGB."""
     name = path.name
     if any(tag in page.tags for tag in _RAW_TAGS) or page.photometric in (32803, 34892):
-        raise ImageError(f"`{name}` is a DNG or another camera raw file; develop it first.")
+        raise UnsupportedImage(f"`{name}` is a DNG or another camera raw file; develop it first.")
     if page.is_reduced:
-        raise ImageError(f"`{name}` begins with a preview only (camera raw?); develop it first.")
+        raise UnsupportedImage(
+            f"`{name}` begins with a preview only (camera raw?); develop it first."
+        )
     known = (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR)
     subsampled = page.photometric == _YCBCR and page.compression not in _JPEG
     if page.photometric not in known or subsampled:
-        raise ImageError(
+        raise UnsupportedImage(
             f"`{name}` stores colours as {page.photometric!r}; save it as RGB or grey."
         )
     if page.dtype is None or page.dtype.kind not in "uifb" or page.imagedepth != 1:
-        raise ImageError(f"`{name}` holds {page.dtype} values; expected whole numbers or floats.")
+        raise UnsupportedImage(
+            f"`{name}` holds {page.dtype} values; expected whole numbers or floats."
+        )
     least = {_RGB: 3, _YCBCR: 3, _CMYK: 4}.get(page.photometric, 1)
     if not least <= page.samplesperpixel <= 64:
-        raise ImageError(f"`{name}` has {page.samplesperpixel} samples per pixel: not a picture.")
+        raise UnsupportedImage(
+            f"`{name}` has {page.samplesperpixel} samples per pixel: not a picture."
+        )
     sides = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip,)
     if min(sides) < 1:
-        raise ImageError(f"`{name}` is damaged: it has tiles or strips without a pixel.")
+        raise UnsupportedImage(f"`{name}` is damaged: it has tiles or strips without a pixel.")
 
 
 def _claimed_bytes(page: Any) -> float:
@@ -289,23 +367,6 @@ def _other_pages(file: Any, page: Any, size: int) -> tuple[Segments | None, bool
         if kind & 0b100 and same and mask is None:
             mask = Segments(other, size)
     return mask, False
-
-
-def _levels(page: Any, segments: Segments, nodata: float | None) -> Levels:
-    """Return the range of the colour samples; of 1 to 7 bits, the full one."""
-    if page.dtype == bool or page.bitspersample < 8:
-        return Levels(low=0.0, high=float(2**page.bitspersample - 1))
-    if page.photometric == _PALETTE:
-        return Levels(low=0.0, high=255.0)
-
-    def blocks() -> Iterator[Array]:
-        for window in segments.bands():
-            values, written = segments.read(window)
-            colours, counts = _split(page, values, nodata)
-            valid = _both(written, counts)
-            yield colours if valid is None else colours[valid]
-
-    return find_levels(blocks())
 
 
 def _split(page: Any, values: Array, nodata: float | None) -> tuple[Array, Array | None]:
@@ -361,8 +422,8 @@ def _facts(page: Any) -> tuple[Facts, list[Notice]]:
                 tags |= tag.value if isinstance(tag.value, dict) else {tag.name: tag.value}
         except DECODE_ERRORS:
             damaged.append(str(tag.code))
-    xmp = page.tags.valueof(700)
-    facts = read_facts(tags, xmp if isinstance(xmp, bytes | str) else None)
+    packets = (page.tags.valueof(700), tags.get("XMP"), tags.get("700"))
+    facts = read_facts(tags, next((xmp for xmp in packets if xmp), None))
     text = f"TIFF tags {', '.join(damaged)} are damaged and were ignored."
     return facts, [Notice(code="damaged_exif", message=text)] if damaged else []
 

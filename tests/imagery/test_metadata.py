@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import zlib
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -15,7 +16,7 @@ import pytest
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import encoded, grey, picture, png_chunk
+from pictures import encoded, grey, picture, pillow, png_chunk
 from PIL import Image
 
 from crackseg.imagery.files import open_image
@@ -394,3 +395,47 @@ def test_damaged_geo_tags_never_stop_the_picture(tags: list[Any], tmp_path: Path
     tifffile.imwrite(path, grey(), photometric="minisblack", extratags=tags)
     found = info_of(path)
     assert found.transform is None or np.isfinite(found.transform).all()
+
+
+def test_xmp_in_the_exif_directory_is_read(tmp_path: Path) -> None:
+    """Some writers put tag 700 beside the exposure, in JPEG, PNG and TIFF alike."""
+    packet, path = dji(**FLIGHT), tmp_path / "p"
+    grey_square = Image.new("RGB", (32, 32), (90, 90, 90))
+    for directory in (EXIF, None):
+        exif = Image.Exif()
+        exif[0x010F] = "DJI"
+        where = exif if directory is None else exif.get_ifd(directory)
+        where[700] = packet
+        for kind in ("JPEG", "PNG"):
+            facts = info_of(pillow(path, grey_square, kind, exif=exif))
+            assert facts.metadata["lrf_distance_m"] == 7.403, (directory, kind)
+    path.write_bytes(tiff_with_exif_directory(packet))
+    assert info_of(path).metadata["lrf_distance_m"] == 7.403
+
+
+def tiff_with_exif_directory(packet: bytes) -> bytes:
+    """Return a grey TIFF of 4 x 4 px whose Exif directory holds an XMP packet."""
+    packet += b" " * (len(packet) % 2)
+    inner_at = 24 + len(packet)
+    inner = struct.pack("<HHHIII", 1, 700, 1, len(packet), 24, 0)
+    sizes = {256: 4, 257: 4, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 4, 279: 16}
+    tags = {**sizes, 0x8769: inner_at}
+    rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = b"II*\0" + struct.pack("<I", inner_at + len(inner)) + bytes(range(90, 106)) + packet
+    return head + inner + struct.pack("<H", len(tags)) + rows + bytes(4)
+
+
+def test_a_png_of_imagemagick_and_one_with_its_facts_behind_the_pixels(tmp_path: Path) -> None:
+    plain = pillow(tmp_path / "p", Image.new("RGB", (32, 32), (90, 90, 90)), "PNG").read_bytes()
+    exif = exif_bytes({0x010F: "DJI", 0x0112: 3}, {})
+    hexed = "\n".join(exif.hex()[i : i + 72] for i in range(0, 2 * len(exif), 72))
+    text = b"Raw profile type exif\0\0" + zlib.compress(f"\nexif\n{len(exif):8}\n{hexed}".encode())
+    xmp_text = b"XML:com.adobe.xmp\0\0\0\0\0" + dji(**FLIGHT)
+    chunks = png_chunk(b"zTXt", text) + png_chunk(b"iTXt", xmp_text)
+    late = png_chunk(b"iTXt", xmp_text) + png_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
+    for data in (plain[:33] + chunks + plain[33:], plain[:-12] + late + plain[-12:]):
+        (tmp_path / "p").write_bytes(data)
+        found = info_of(tmp_path / "p")
+        assert found.camera == "DJI"
+        assert found.metadata["orientation"] == 3
+        assert found.metadata["lrf_distance_m"] == 7.403

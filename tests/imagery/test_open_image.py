@@ -20,7 +20,7 @@ import tifffile
 from pictures import SEEDS, encoded, grey, picture, pillow, png_16, png_chunk, tiff
 from PIL import Image
 
-from crackseg.errors import ImageError
+from crackseg.errors import ImageError, UnsupportedImage
 from crackseg.imagery.files import ORIENTATIONS, open_image
 from crackseg.imagery.tiff import Segments
 from crackseg.records import Array, Window
@@ -32,12 +32,11 @@ WINDOW = Window(row=5, col=11, height=30, width=35)
 
 def read_all(path: Path) -> tuple[Array, Array | None]:
     with open_image(path) as image:
-        whole = image.read()
+        whole, valid = image.load()
         assert whole.dtype == np.uint8
         assert whole.shape == (image.info.height_px, image.info.width_px, 3)
-        assert np.array_equal(image.read(WINDOW), whole[WINDOW.slices])
-        valid = image.valid()
-        part = image.valid(WINDOW)
+        pixels, part = image.load(WINDOW)
+        assert np.array_equal(pixels, whole[WINDOW.slices])
         if valid is not None:
             assert valid.dtype == bool
             expected = valid[WINDOW.slices]
@@ -236,7 +235,9 @@ def test_deep_values_are_scaled_by_their_real_range(kind: str, tmp_path: Path) -
     assert len(np.unique(found)) == 256
     assert valid is None
     with open_image(path) as image:
-        (notice,) = image.info.notices
+        assert image.info.notices == ()  # the range is not known from the header
+        (notice,) = image.decode()
+        assert image.decode() == (notice,)
     assert notice.code == "scaled_to_8_bit"
     assert "0 to 4095" in notice.message
 
@@ -245,7 +246,7 @@ def test_hot_and_dead_pixels_do_not_set_the_range(tmp_path: Path) -> None:
     values = (np.arange(40000).reshape(200, 200) % 1000 + 30000).astype(np.uint16)
     values[3, 3], values[9, 9] = 65535, 0
     with open_image(tiff(tmp_path / "p", values)) as image:
-        assert "30000 to 30999" in image.info.notices[0].message
+        assert "30000 to 30999" in image.decode()[0].message
         found = image.read()
     assert found.std() > 60
     assert (found[3, 3, 0], found[9, 9, 0]) == (255, 0)
@@ -255,7 +256,7 @@ def test_the_range_leaves_out_what_does_not_count(tmp_path: Path) -> None:
     values = twelve_bit()
     values[:20] = 65535
     with open_image(with_nodata(tmp_path / "p", values, "65535")) as image:
-        assert "to 4095" in image.info.notices[0].message
+        assert "to 4095" in image.decode()[0].message
 
 
 def test_of_several_pages_the_first_is_read_and_said(tmp_path: Path) -> None:
@@ -572,3 +573,46 @@ def test_a_tiff_with_strips_of_no_rows_is_an_error(tmp_path: Path) -> None:
         file.pages[0].tags["RowsPerStrip"].overwrite(0)
     with pytest.raises(ImageError, match="strips without a pixel"):
         open_image(path)
+
+
+DEEP_FILES: dict[str, Callable[[Path], Path]] = {
+    "png": lambda p: png_16(p, np.dstack([twelve_bit()] * 3)),
+    "tiff": lambda p: tiff(p, twelve_bit(), tile=(16, 16), compression="zlib"),
+    "jpeg": lambda p: pillow(p, Image.fromarray(RGB), "JPEG"),
+}
+
+
+@pytest.mark.parametrize("kind", DEEP_FILES)
+def test_opening_reads_the_header_alone(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = DEEP_FILES[kind](tmp_path / "p")
+
+    def decoded(*_: Any, **__: Any) -> None:
+        raise AssertionError("a pixel was decoded")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("imagecodecs.png_decode", decoded)
+        patch.setattr("PIL.ImageFile.ImageFile.load", decoded)
+        patch.setattr(Segments, "read", decoded)
+        image = open_image(path)
+        assert image.info.height_px == 48
+    with image:
+        assert image.read().shape == (48, 70, 3)
+
+
+def test_a_digest_that_is_known_is_not_computed_again(tmp_path: Path) -> None:
+    path = pillow(tmp_path / "p", Image.fromarray(RGB), "PNG")
+    with open_image(path, sha256="known") as image:
+        assert image.info.sha256 == "known"
+
+
+def test_other_kinds_are_unsupported_and_damaged_ones_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "told by content.jpg"
+    path.write_bytes(FOREIGN["gif"][0])
+    with pytest.raises(UnsupportedImage):
+        open_image(path)
+    path.write_bytes(encoded("JPEG")[:40])
+    with pytest.raises(ImageError) as caught:
+        open_image(path)
+    assert not isinstance(caught.value, UnsupportedImage)

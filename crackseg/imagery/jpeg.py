@@ -1,0 +1,81 @@
+"""What kind of JPEG a file holds: 8 bit for Pillow, 12 bit and lossless for imagecodecs.
+
+Archives keep 12-bit and lossless JPEG; Pillow reads neither and calls them damaged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from crackseg.errors import UnsupportedImage
+from crackseg.imagery.headers import MAX_PIECES
+
+_NO_LENGTH = {0x01, *range(0xD0, 0xD9)}  # TEM, restart marks, start of image
+_NOT_FRAMES = {0xC4, 0xC8, 0xCC}  # tables and a reserved code among the frame marks
+_HIERARCHICAL = {0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF}
+_JPEG_LS = 0xF7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """The frame header: how samples are coded."""
+
+    mark: int
+    at: int  # of the precision byte
+    bits: int
+    channels: int
+    has_adobe: bool  # Adobe's marker stands before it
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether imagecodecs must decode it: more than 8 bits, or lossless."""
+        return self.bits != 8 or self.mark == 0xC3
+
+
+def read_frame(data: bytes, path: Path) -> Frame | None:
+    """Return the frame header, or None where there is none before the data ends.
+
+    Raises:
+        UnsupportedImage: JPEG-LS, hierarchical, or a number of channels that is no picture.
+    """
+    at, has_adobe = 2, False
+    for _ in range(4 * MAX_PIECES):
+        if data[at : at + 1] != b"\xff" or at + 10 > len(data):
+            return None
+        mark = data[at + 1]
+        if mark == 0xFF or mark in _NO_LENGTH:
+            at += 1 if mark == 0xFF else 2
+            continue
+        has_adobe = has_adobe or (mark == 0xEE and data[at + 4 : at + 9] == b"Adobe")
+        if mark == _JPEG_LS or (0xC0 <= mark <= 0xCF and mark not in _NOT_FRAMES):
+            frame = Frame(
+                mark=mark,
+                at=at + 4,
+                bits=data[at + 4],
+                channels=data[at + 9],
+                has_adobe=has_adobe,
+            )
+            _refuse_rare(frame, path)
+            return frame
+        if mark == 0xDA:
+            return None
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
+
+
+def as_eight_bit(data: bytes, frame: Frame) -> bytes:
+    """Return the bytes with a frame header that claims 8 bits, so that Pillow reads the rest."""
+    return data[: frame.at] + b"\x08" + data[frame.at + 1 :]
+
+
+def _refuse_rare(frame: Frame, path: Path) -> None:
+    if frame.mark == _JPEG_LS or frame.mark in _HIERARCHICAL:
+        kind = "JPEG-LS" if frame.mark == _JPEG_LS else "hierarchical JPEG"
+        raise UnsupportedImage(
+            f"`{path.name}` is a {kind}; expected a usual JPEG, PNG or TIFF: save it as one."
+        )
+    if frame.channels not in (1, 3, 4):
+        raise UnsupportedImage(
+            f"`{path.name}` has {frame.channels} channels; expected a grey, colour or CMYK picture."
+        )

@@ -1,0 +1,126 @@
+"""No-data is believed at the border and over areas, never where a crack's core holds its value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pictures import pillow, tiff
+from PIL import Image
+
+from crackseg.imagery.files import open_image
+from crackseg.records import Array, Window
+
+SHAPE = (260, 300)
+
+
+def wall(core: int) -> tuple[Array, Array, Array]:
+    """Return (H, W, 3) uint8 concrete, where a crack's core lies, and where data are missing.
+
+    The missing: a wedge at the right, a strip of 3 px at the bottom, an area of 60 px within.
+    """
+    rng = np.random.default_rng(0)
+    row, col = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    pixels = np.repeat(rng.normal(140, 6, SHAPE)[..., None], 3, axis=2)
+    crack = np.abs(row - 120 - 12 * np.sin(col / 25)) < 3
+    missing = (col + row / 3 > 290) | (row >= SHAPE[0] - 3)
+    missing |= (np.abs(row - 200) <= 30) & (np.abs(col - 70) <= 30)
+    pixels[crack] = core
+    return pixels.clip(1, 254).astype(np.uint8), crack & ~missing, missing
+
+
+def marked(value: int) -> tuple[Array, Array, Array]:
+    """Return the wall with one value in the crack's core and in what is missing."""
+    pixels, crack, missing = wall(value)
+    pixels[crack | missing] = value
+    return pixels, crack, missing
+
+
+def valid_of(path: Path) -> Array:
+    with open_image(path) as image:
+        valid = image.load()[1]
+        assert valid is not None
+        for window in (
+            Window(row=90, col=120, height=70, width=90),
+            Window(row=180, col=0, height=80, width=300),
+            Window(row=119, col=299, height=1, width=1),
+        ):
+            part = image.load(window)[1]
+            expected = valid[window.slices]
+            assert expected.all() if part is None else np.array_equal(part, expected)
+        return valid
+
+
+def nodata(value: int) -> list[Any]:
+    return [(42113, 2, 0, str(value), True)]
+
+
+def rgba(pixels: Array, hidden: Array) -> Array:
+    return np.dstack([pixels, np.where(hidden, 0, 255).astype(np.uint8)])
+
+
+BLACK, CRACK, MISSING = marked(0)
+AWAY = np.arange(SHAPE[1])[None] < 235  # a crack that runs into the missing ends just before it
+WHITE = marked(255)[0]
+HIDDEN = CRACK | MISSING
+KINDS: dict[str, Callable[[Path], Path]] = {
+    "value 0": lambda p: tiff(p, BLACK, extratags=nodata(0), tile=(64, 64), compression="zlib"),
+    "value 255": lambda p: tiff(p, WHITE, extratags=nodata(255)),
+    "value 0 of 16 bit": lambda p: tiff(p, BLACK.astype(np.uint16) * 200, extratags=nodata(0)),
+    "value 0 of one band": lambda p: tiff(p, BLACK[..., 0], extratags=nodata(0)),
+    "alpha made of the value": lambda p: tiff(p, rgba(BLACK, HIDDEN), extrasamples=["unassalpha"]),
+    "alpha of a png": lambda p: pillow(p, Image.fromarray(rgba(BLACK, HIDDEN)), "PNG"),
+    "a colour key of a png": lambda p: pillow(
+        p, Image.fromarray(BLACK), "PNG", transparency=(0, 0, 0)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_core_of_a_crack_is_no_hole(kind: str, tmp_path: Path) -> None:
+    valid = valid_of(KINDS[kind](tmp_path / "p"))
+    assert not valid[MISSING].any()
+    assert valid[CRACK & AWAY].all()
+    assert (~valid & ~MISSING).sum() < 60
+
+
+def test_what_was_hidden_by_hand_stays_hidden(tmp_path: Path) -> None:
+    """A thin thing painted out over a picture that is not black: nothing to doubt."""
+    pixels, crack, _ = wall(90)
+    valid = valid_of(tiff(tmp_path / "p", rgba(pixels, crack), extrasamples=["unassalpha"]))
+    assert np.array_equal(valid, ~crack)
+
+
+def test_values_that_no_picture_holds_are_always_missing(tmp_path: Path) -> None:
+    pixels, crack, _ = wall(90)
+    values = np.where(crack, -9999.0, pixels[..., 0]).astype(np.float32)
+    assert np.array_equal(valid_of(tiff(tmp_path / "p", values, extratags=nodata(-9999))), ~crack)
+    values[crack] = np.nan
+    assert np.array_equal(valid_of(tiff(tmp_path / "p", values, extratags=nodata(0))), ~crack)
+
+
+@pytest.mark.parametrize("value", [0, 255])
+@pytest.mark.parametrize("level", [60, 90])
+def test_a_collar_that_jpeg_smeared_is_missing_to_its_edge(
+    value: int, level: int, tmp_path: Path
+) -> None:
+    pixels, crack, missing = wall(40)
+    pixels[missing] = value
+    rng = np.random.default_rng(1)
+    noisy = np.abs(value - rng.integers(0, 5, pixels.shape)).astype(np.uint8)
+    pixels = np.where(missing[..., None], noisy, pixels)
+    path = tiff(
+        tmp_path / "p",
+        pixels,
+        extratags=nodata(value),
+        compression="jpeg",
+        compressionargs={"level": level},
+        tile=(64, 64),
+    )
+    valid = valid_of(path)
+    assert valid[missing].mean() < 0.002
+    assert (~valid & ~missing).sum() < 0.03 * missing.sum()
+    assert valid[crack & AWAY].all()
