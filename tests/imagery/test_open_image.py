@@ -22,7 +22,7 @@ from PIL import Image
 
 from crackseg.errors import ImageError, UnsupportedImage
 from crackseg.imagery.files import ORIENTATIONS, open_image
-from crackseg.imagery.tiff import Segments
+from crackseg.imagery.segments import Segments
 from crackseg.records import Array, Window
 
 RGB = picture()
@@ -509,7 +509,7 @@ def test_a_large_raster_decodes_only_what_a_window_needs(
         return real(self, index)
 
     monkeypatch.setattr(Segments, "_decode", counted)
-    monkeypatch.setattr("crackseg.imagery.tiff.CACHE_BYTES", 12 * 128 * 128 * 3)
+    monkeypatch.setattr("crackseg.imagery.segments.CACHE_BYTES", 12 * 128 * 128 * 3)
     with open_image(path) as image:
         image.read(Window(row=130, col=130, height=100, width=100))
         assert decoded == [11]
