@@ -1,32 +1,42 @@
 """Many image files become a folder of reports and a survey; one bad file never stops the others.
 
 An image whose report exists with the same content, model and options is not analyzed again, so
-that a run that was stopped goes on where it was.
+that a run that was stopped goes on where it was. The survey tells of all results in the folder,
+also of earlier runs, and of every photograph that was not analyzed.
 """
 
 from __future__ import annotations
 
 import errno
-import glob
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from crackseg import __version__
-from crackseg.config import AnalyzeOptions, to_plain
-from crackseg.errors import ConfigError, ImageError, ModelError, ScaleError
+from crackseg.config import AnalyzeOptions, ScaleOptions, read_options, to_plain
+from crackseg.errors import ConfigError, ImageError, ModelError, OutputError, ScaleError
 from crackseg.exports import find_exports
-from crackseg.exports.survey import failure_row, report_row, write_survey
+from crackseg.exports.survey import FILES, failure_row, plain_path, report_row, write_survey
 from crackseg.exports.tables import model_to_dict, report_to_dict
+from crackseg.folders import (
+    choose_folder,
+    clear_leftovers,
+    filling,
+    origin_of,
+    read_mark,
+    refuse_foreign,
+)
 from crackseg.imagery.files import OpenImage, open_image
 from crackseg.inference.models import Model, load_model, thresholds
 from crackseg.inference.screening import load_classifier, screening_card
+from crackseg.inputs import Passed
 from crackseg.pipeline import SCHEMA_VERSION, analyze, export
 
-SUFFIXES = {".jpg", ".jpeg", ".mpo", ".png", ".tif", ".tiff"}  # looked for in folders
+NOT_REACHED = "The run was stopped before this photograph; the same command goes on."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,59 +48,25 @@ class Outcome:
     folder: Path | None  # None when it failed
     row: Mapping[str, Any]  # its row in the survey
     reason: str | None = None
+    notices: tuple[Mapping[str, str], ...] = ()  # code and message, as in its report
+    no_scale: str | None = None  # what of the scale that was asked for is missing
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was stopped from outside; what was done is in the survey."""
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        super().__init__()
+        self.outcomes = tuple(outcomes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
     """What is told to whoever watches a batch."""
 
-    begin: Callable[[int], object] = lambda count: None
+    begin: Callable[[Sequence[Path]], object] = lambda paths: None
     step: Callable[[Path, float], None] = lambda path, share: None
     end: Callable[[Outcome], object] = lambda outcome: None
-
-
-def find_inputs(inputs: Iterable[str | Path], out: Path | None = None) -> list[Path]:
-    """Return the image files that files, folders and patterns name, each once, in stable order.
-
-    Folders are searched with everything below them; hidden files and ``out`` are left out. A file
-    named directly is kept whatever its suffix, its content decides.
-
-    Raises:
-        ConfigError: an input names nothing, or a folder holds no image.
-    """
-    found: dict[Path, Path] = {}
-    for given in inputs:
-        for path in _expand(str(given), out):
-            found.setdefault(path.resolve(), path)
-    return list(found.values())
-
-
-def _expand(given: str, out: Path | None) -> list[Path]:
-    path = Path(given)
-    if path.is_dir():
-        files = sorted(file for file in _images_below(path, out))
-        if not files:
-            raise ConfigError(
-                f"folder `{given}` holds no image; expected {', '.join(sorted(SUFFIXES))} files."
-            )
-        return files
-    if path.exists() or not glob.has_magic(given):
-        return [path]  # one that does not exist is a failed image: the others go on
-    files = sorted(Path(match) for match in glob.glob(given, recursive=True))  # noqa: PTH207
-    files = [file for file in files if file.is_file()]
-    if not files:
-        raise ConfigError(f"pattern `{given}` matches no file.")
-    return files
-
-
-def _images_below(folder: Path, out: Path | None) -> Iterator[Path]:
-    hidden = None if out is None else out.resolve()
-    for path in folder.rglob("*"):
-        inside = path.relative_to(folder)
-        if path.suffix.lower() not in SUFFIXES or any(p.startswith(".") for p in inside.parts):
-            continue
-        if path.is_file() and (hidden is None or hidden not in path.resolve().parents):
-            yield path
 
 
 def run(
@@ -100,20 +76,24 @@ def run(
     *,
     overwrite: bool = False,
     listener: Listener | None = None,
+    passed: Sequence[Passed] = (),
 ) -> list[Outcome]:
     """Analyze images one after the other and write their folders and the survey into ``out``.
 
     Args:
         paths: image files, from ``find_inputs``.
-        out: made if need be.
+        out: made if need be; what others put there stays.
         options: everything that may be chosen.
         overwrite: analyze again what is already there.
         listener: is told of progress.
+        passed: files that were left aside, for the survey.
 
     Raises:
         ConfigError, UnknownName, MissingExtra: an option, the model's or an export's name.
         ModelError: the model folder is broken.
+        OutputError: files of others have the names of the survey's.
         OSError: ``out`` cannot be written.
+        Interrupted: the run was stopped; the survey tells of what was done.
     """
     listener = listener or Listener()
     find_exports(options.exports)
@@ -121,20 +101,111 @@ def run(
     if options.predict.screen:
         load_classifier.cache_clear()  # the folder may hold another one than at the last run
         load_classifier(options.predict.screen)  # a wrong folder fails the run, not every image
+    chosen = [options_for(path, options) for path in paths]
     _make_folder(out)
-    started = datetime.now(UTC)
-    listener.begin(len(paths))
+    survey = _Survey(out, options, model, passed)
+    if len(paths) > 1:
+        survey.check()
+    listener.begin(paths)
     outcomes: list[Outcome] = []
-    taken: set[str] = set()
-    for path in paths:
-        outcome = _one(path, out, _Job(model, options, overwrite, taken, listener))
-        listener.end(outcome)
-        outcomes.append(outcome)
-    if len(outcomes) > 1 or any(outcome.status == "failed" for outcome in outcomes):
-        about = _about(model, options, started)
-        gallery = "page" in options.exports
-        write_survey([outcome.row for outcome in outcomes], about, out, gallery=gallery)
+    taken = set(FILES)
+    try:
+        for path, own in zip(paths, chosen, strict=True):
+            outcome = _one(path, out, _Job(model, own, overwrite, taken, listener))
+            outcomes.append(outcome)
+            listener.end(outcome)
+    except KeyboardInterrupt:
+        rest = [failure_row(path, NOT_REACHED) for path in paths[len(outcomes) :]]
+        survey.write([*(outcome.row for outcome in outcomes), *rest])
+        raise Interrupted(outcomes) from None
+    survey.write([outcome.row for outcome in outcomes])
     return outcomes
+
+
+def options_for(path: Path, options: AnalyzeOptions) -> AnalyzeOptions:
+    """Return the options of one photograph: those of its name in ``picture_scale`` laid over.
+
+    Raises:
+        ConfigError: a value there is not one of ``[scale]``.
+    """
+    scale = to_plain(options.scale)
+    for name, values in options.picture_scale.items():
+        if path.match(name):
+            own = read_options(ScaleOptions, values, where=f"picture_scale.{name}")
+            scale |= {key: to_plain(getattr(own, key)) for key in values}
+    return replace(options, scale=read_options(ScaleOptions, scale), picture_scale={})
+
+
+def unused_scales(paths: Sequence[Path], options: AnalyzeOptions) -> list[str]:
+    """Return the names in ``picture_scale`` that no photograph has: misspelt, most likely."""
+    return [n for n in options.picture_scale if not any(path.match(n) for path in paths)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """The files that tell of all results in a folder."""
+
+    out: Path
+    options: AnalyzeOptions
+    model: Model
+    passed: Sequence[Passed]
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def check(self) -> None:
+        """Raise where files of others have the names of the survey's."""
+        refuse_foreign(self.out, FILES)
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write the survey if there is more to tell than one report does."""
+        everything = [*rows, *_earlier_rows(self.out, rows)]
+        passed = {str(item.path): item.reason for item in self.passed}
+        passed = _earlier_passed(self.out, everything) | passed
+        failed = any(row["status"] == "failed" for row in everything)
+        if len(everything) == 1 and not failed and not passed and read_mark(self.out) is None:
+            return
+        about = _about(self.model, self.options, self.started)
+        with filling(self.out, work=self.out) as fresh:
+            gallery = "page" in self.options.exports
+            write_survey(everything, about, fresh, gallery=gallery, passed=passed)
+
+
+def _earlier_rows(out: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of results and failures of earlier runs that this run says nothing of."""
+    told = {row["folder"] for row in rows}
+    found: list[dict[str, Any]] = []
+    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
+        report = None if folder.name in told else _read_report(folder)
+        if report:
+            found.append(report_row(report, folder.name, "earlier"))
+    named = {Path(row["image"]).absolute() for row in [*rows, *found]}
+    for row in _read_survey(out).get("images", ()):
+        path = Path(row["image"]).absolute()
+        gone = path.parent.is_dir() and not path.exists()  # deleted, not on a drive that is away
+        if row["status"] == "failed" and path not in named and not gone:
+            found.append(failure_row(Path(row["image"]), row["reason"]))
+    return found
+
+
+def _earlier_passed(out: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the files that earlier runs left aside and that are still there."""
+    named = {Path(row["image"]).absolute() for row in rows}
+    earlier = {row["path"]: row["reason"] for row in _read_survey(out).get("passed_over", ())}
+    return {
+        path: reason
+        for path, reason in earlier.items()
+        if Path(path).exists() and Path(path).absolute() not in named
+    }
+
+
+def _read_survey(out: Path) -> dict[str, Any]:
+    mark = read_mark(out)
+    if mark is None or "survey.json" not in mark.files:
+        return {}
+    try:
+        survey = json.loads((out / "survey.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return survey if isinstance(survey, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,56 +222,62 @@ class _Job:
 def _one(path: Path, out: Path, job: _Job) -> Outcome:
     try:
         with open_image(path, max_megapixels=job.options.max_megapixels) as image:
-            folder = _folder_for(image, out, job.taken)
+            content = image.info.sha256
+            folder = choose_folder(out, path, content, taken=job.taken)
             job.taken.add(folder.name)
             earlier = None if job.overwrite else _read_report(folder)
             if earlier and _is_current(earlier, image, job):
-                row = report_row(earlier, folder.name, "unchanged")
-                return Outcome(path=path, status="unchanged", folder=folder, row=row)
+                return outcome_of(path, folder, earlier, "unchanged", earlier["options"]["scale"])
+            refuse_foreign(folder)  # before the work is done, not after
             report = analyze(
                 image, job.model, job.options, lambda share: job.listener.step(path, share)
             )
-            report = export(report, folder, image, job.options.exports)
+            report = export(
+                report, folder, image, job.options.exports,
+                origin=origin_of(path), content=content,
+            )  # fmt: skip
     except (ImageError, ScaleError, ModelError, OSError, MemoryError) as error:
         reason = _reason(error, out)
         row = failure_row(path, reason)
         return Outcome(path=path, status="failed", folder=None, row=row, reason=reason)
-    row = report_row(report_to_dict(report), folder.name, "analyzed")
-    return Outcome(path=path, status="analyzed", folder=folder, row=row)
+    return outcome_of(path, folder, report_to_dict(report), "analyzed", report.options["scale"])
 
 
-def _folder_for(image: OpenImage, out: Path, taken: set[str]) -> Path:
-    """Return the folder of an image: named by its stem unless another image has that name.
+def outcome_of(
+    path: Path,
+    folder: Path,
+    report: Mapping[str, Any],
+    status: Literal["analyzed", "unchanged"],
+    wanted: Mapping[str, Any],
+) -> Outcome:
+    """Return the outcome of a photograph that has a report; ``wanted`` are its options of scale."""
+    return Outcome(
+        path=path,
+        status=status,
+        folder=folder,
+        row={**report_row(report, folder.name, status), "image": plain_path(path)},
+        notices=tuple(report["warnings"]),
+        no_scale=_missing_scale(wanted, report["scale"]),
+    )
 
-    A folder of an earlier run belongs to the image whose path or content its report names.
-    """
-    path = image.info.path
-    for name in _names(path):
-        folder = out / name
-        if name in taken:
-            continue
-        earlier = _read_report(folder)
-        if not folder.exists() or earlier is None:
-            return folder
-        known = earlier["image"]
-        if known["path"] == str(path) or known["sha256"] == image.info.sha256:
-            return folder
-    raise ConfigError(f"`{out}` has no free folder name for `{path}`; choose another folder.")
 
-
-def _names(path: Path) -> Iterator[str]:
-    stem = path.stem.strip(". ") or "image"
-    yield stem
-    parent = path.resolve().parent.name
-    if parent:
-        yield f"{parent}_{stem}"
-    yield f"{stem}_{path.suffix.lstrip('.').lower()}"
-    for number in range(2, 10_000):
-        yield f"{stem}_{number}"
+def _missing_scale(wanted: Mapping[str, Any], scale: Mapping[str, Any] | None) -> str | None:
+    """Return what of the scale that was asked for is missing, as a sentence, or None."""
+    source = None if scale is None else scale["source"]
+    if wanted["marker_mm"] is not None and source != "marker":
+        instead = "figures are in px" if source is None else f"the scale is from `{source}`"
+        return f"No marker was found; {instead}."
+    asked = ("mm_per_px", "distance_m", "reference_points")
+    if source is None and any(wanted[name] for name in asked):
+        return "The scale that was asked for could not be found; figures are in px."
+    return None
 
 
 def _read_report(folder: Path) -> dict[str, Any] | None:
     """Return the report of an earlier run, or None where there is none of this schema."""
+    mark = read_mark(folder)
+    if mark is None or not mark.origin or not mark.complete:
+        return None
     try:
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -224,9 +301,9 @@ def _is_current(report: Mapping[str, Any], image: OpenImage, job: _Job) -> bool:
 def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".writable"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=out):
+            pass
+        clear_leftovers(out)
     except OSError as error:
         raise ConfigError(
             f"`--out {out}` cannot be written: {error.strerror}; choose another folder."
@@ -239,7 +316,7 @@ def _reason(error: BaseException, out: Path) -> str:
         return "The picture needs more memory than there is."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"The disk is full: `{out}` has no room for the results; free some and run again."
-    if isinstance(error, OSError) and not isinstance(error, ImageError):
+    if isinstance(error, OSError) and not isinstance(error, ImageError | OutputError):
         return f"`{error.filename or out}` cannot be written: {error.strerror}."
     return str(error)
 

@@ -1,12 +1,15 @@
 """The command line: each command reads its options, calls one function of the package, prints.
 
 Packages are imported inside the commands, so that ``crackseg --help`` answers at once. Exit codes:
-0 all done, 1 some images failed (the others are complete), 2 wrong usage.
+0 all done, 1 some images failed (the others are complete) or the disk did, 2 wrong usage or a file
+that cannot be used, 130 stopped by the user.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -99,7 +102,9 @@ def analyze_command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Analyze again what is already in --out.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print failures alone.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print failures and missing scales alone.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object with a row per image.")
     ] = False,
@@ -107,6 +112,7 @@ def analyze_command(
     """Find and measure the cracks in photographs; write a report for each."""
     from crackseg import batch, screen
     from crackseg.config import AnalyzeOptions, merge, read_options, read_toml
+    from crackseg.inputs import find_inputs
 
     given = {
         "model": model,
@@ -122,10 +128,21 @@ def analyze_command(
     }
     values = merge(read_toml(config) if config else {}, given)
     options = read_options(AnalyzeOptions, values)
-    paths = batch.find_inputs(inputs, out)
-    with screen.watch(quiet=quiet or as_json) as listener:
-        outcomes = batch.run(paths, out, options, overwrite=overwrite, listener=listener)
-    screen.show_outcomes(outcomes, out, quiet=quiet, as_json=as_json)
+    found = find_inputs(inputs, out)
+    for name in batch.unused_scales(found.paths, options):
+        typer.echo(
+            f"warning: `picture_scale` names `{name}`: no photograph is called so.", err=True
+        )
+    try:
+        with screen.watch(quiet=quiet or as_json) as listener:
+            outcomes = batch.run(
+                found.paths, out, options,
+                overwrite=overwrite, listener=listener, passed=found.passed,
+            )  # fmt: skip
+    except batch.Interrupted as stop:
+        screen.show_interrupted(stop.outcomes, len(found.paths), out)
+        raise typer.Exit(130) from None
+    screen.show_outcomes(outcomes, out, quiet=quiet, as_json=as_json, passed=found.passed)
     if any(outcome.status == "failed" for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -145,13 +162,16 @@ def measure_command(
     config: Annotated[
         Path | None, typer.Option(help="TOML file with any option of an analysis.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print a missing scale alone.")
+    ] = False,
 ) -> None:
     """Measure the cracks of a mask from elsewhere."""
     from contextlib import ExitStack
 
     from crackseg import pipeline, screen
     from crackseg.config import AnalyzeOptions, merge, read_options, read_toml
+    from crackseg.folders import choose_folder, clear_leftovers, origin_of, refuse_foreign
     from crackseg.imagery.files import open_image
     from crackseg.imagery.masks import MaskRule
 
@@ -162,12 +182,14 @@ def measure_command(
     with ExitStack() as stack:
         mask_image = stack.enter_context(open_image(mask, is_mask=True))
         picture = stack.enter_context(open_image(image)) if image else None
+        content = mask_image.info.sha256
+        folder = choose_folder(out, mask, content, stem=(image or mask).stem)
+        refuse_foreign(folder)
+        clear_leftovers(out)
         report = pipeline.measure_mask(mask_image, picture, options, rule)
-        folder = out / (image or mask).stem
-        pipeline.export(report, folder, picture, options.exports)
-    if not quiet:
-        screen.show_cracks([folder])
-        typer.echo(f"Report: {folder / 'page.html'}")
+        origin = origin_of(mask)
+        pipeline.export(report, folder, picture, options.exports, origin=origin, content=content)
+    screen.show_measured(report, mask, folder, quiet=quiet)
 
 
 @app.command("models", rich_help_panel=ANALYSIS)
@@ -618,15 +640,42 @@ def db_backup(
 
 def main() -> None:
     """Run the command line; an error of this package is one sentence and exit code 2."""
+    _print_anywhere()
     try:
         app()
     except CracksegError as error:
         typer.echo(f"crackseg: {error}", err=True)
         sys.exit(2)
+    except BrokenPipeError:  # whoever read has gone: `crackseg ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         where = f"`{error.filename}`: " if error.filename else ""
         typer.echo(f"crackseg: {where}{error.strerror or error}.", err=True)
         sys.exit(1)
+    except MemoryError:
+        typer.echo("crackseg: there is not enough memory.", err=True)
+        sys.exit(1)
+
+
+_PLAIN = {"±": "+-", "–": "-", "…": "...", "²": "2", "×": "x", "°": " deg"}
+
+
+def _print_anywhere() -> None:
+    """Let every terminal show what is printed: a character it does not know is spelt out."""
+
+    def spell(error: UnicodeError) -> tuple[str | bytes, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        unknown = error.object[error.start]
+        return _PLAIN.get(unknown, unknown.encode("ascii", "backslashreplace").decode()), (
+            error.start + 1
+        )
+
+    codecs.register_error("crackseg", spell)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="crackseg")
 
 
 if __name__ == "__main__":

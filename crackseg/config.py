@@ -156,6 +156,7 @@ class AnalyzeOptions:
     mask: MaskOptions = field(default_factory=MaskOptions)
     measure: MeasureOptions = field(default_factory=MeasureOptions)
     scale: ScaleOptions = field(default_factory=ScaleOptions)
+    picture_scale: Mapping[str, Any] = field(default_factory=dict)  # "NAME.jpg" -> keys of [scale]
     exports: tuple[str, ...] = ("json", "csv", "mask", "overlay", "geojson", "page")
     max_megapixels: float = 1000.0  # larger pictures are refused from the header
 
@@ -164,6 +165,9 @@ class AnalyzeOptions:
             0 < self.max_megapixels < math.inf,
             f"`max_megapixels` must be a finite number larger than 0, got {self.max_megapixels}.",
         )
+        for name, values in self.picture_scale.items():
+            _require(bool(name.strip(" ./")), f"`picture_scale` names no photograph: `{name}`.")
+            read_options(ScaleOptions, values, where=f"picture_scale.{name}")
 
 
 def read_options(kind: type[T], values: Mapping[str, Any], *, where: str = "options") -> T:
@@ -212,9 +216,11 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise ConfigError(f"`{where}` must be a table, got {value!r}.")
         return dict(value)
     if hint is Path:
+        if not isinstance(value, str | Path) or "\0" in str(value):
+            raise ConfigError(f"`{where}` must be a path, got {value!r}.")
         return Path(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value) if abs(value) < 1e300 else math.inf
     scalar = hint in (int, float, str, bool)
     if scalar and (not isinstance(value, hint) or (hint is not bool and isinstance(value, bool))):
         raise ConfigError(f"`{where}` must be {hint.__name__}, got {value!r}.")
@@ -230,13 +236,25 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Notepad writes a mark first
     except OSError as error:
         raise ConfigError(
             f"configuration file `{path}` cannot be read: {error.strerror}."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"configuration file `{path}` is not valid TOML: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"configuration file `{path}` is not UTF-8 text ({error.reason}); save it as UTF-8."
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            f"configuration file `{path}` is not valid TOML: {error}.{_hint(error)}"
+        ) from error
+
+
+def _hint(error: tomllib.TOMLDecodeError) -> str:
+    if "escape" in str(error) or "hex" in str(error).lower():
+        return " Put a path with backslashes in 'single quotes'."
+    return ""
 
 
 def merge(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -250,7 +268,9 @@ def merge(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
     for key, value in given.items():
         if isinstance(value, Mapping):
             below = merged.get(key, {})
-            value = merge(below, value) if isinstance(below, Mapping) else value
+            if not isinstance(below, Mapping):
+                raise ConfigError(f"`{key}` must be a table, got {below!r}.")
+            value = merge(below, value)
             if not value:
                 continue
         if value is not None:

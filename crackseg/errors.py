@@ -3,6 +3,7 @@
     CracksegError
     ├─ ImageError(OSError)      unreadable, too large, wrong kind
     │  └─ UnsupportedImage      of a kind that is not read; the file may be sound
+    ├─ OutputError(OSError)     what stands in the way was not made by this program
     ├─ ScaleError(ValueError)   missing, absurd or contradictory scale
     │  └─ AbsurdScale           no crack can be measured with it
     ├─ ModelError(ValueError)   model folder incomplete, probe fails
@@ -25,6 +26,10 @@ class ImageError(CracksegError, OSError):
 
 class UnsupportedImage(ImageError):
     """A file is no image, or one of a kind that is not read."""
+
+
+class OutputError(CracksegError, OSError):
+    """A file or folder that was not made by this program stands where results would go."""
 
 
 class ScaleError(CracksegError, ValueError):

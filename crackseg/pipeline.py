@@ -1,12 +1,11 @@
 """An open image and a model become a report, and a report becomes a folder of files.
 
-This is the one chain: the command line, the batch and the service all call it. The folder appears
+This is the one chain: the command line, the batch and the service all call it. A new folder appears
 whole or not at all, also when the program is killed or the disk is full.
 """
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from crackseg import __version__
 from crackseg.config import AnalyzeOptions, to_plain
 from crackseg.errors import ConfigError, ImageError
 from crackseg.exports import find_exports
+from crackseg.folders import filling
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.masks import MaskRule, read_mask, refuse_missed
 from crackseg.imagery.scale import find_scale
@@ -153,26 +153,37 @@ def measure_mask(
     )
 
 
-def export(report: Report, folder: Path, image: OpenImage | None, names: Iterable[str]) -> Report:
-    """Write the files of a report into ``folder``, which appears whole or not at all.
+def export(
+    report: Report,
+    folder: Path,
+    image: OpenImage | None,
+    names: Iterable[str],
+    *,
+    origin: str = "",
+    content: str = "",
+) -> Report:
+    """Write the files of a report into ``folder``; see ``crackseg.folders.filling``.
 
     ``report.json`` is always written, and last, so that it holds the time of the other files.
 
     Args:
         report: what was found.
-        folder: an existing one is replaced.
+        folder: in one that is there, the files of an earlier run are replaced, others stay.
         image: the open photograph, or None.
         names: exports, see ``crackseg.exports.EXPORTS``.
+        origin: for the folder's mark, what it was made from.
+        content: for the folder's mark, sha256 of the source.
 
     Returns:
         The report with the seconds of the step ``export``.
 
     Raises:
+        OutputError: a file in the way was not made by this program, or was changed since.
         OSError: the folder cannot be written; nothing is left behind.
     """
     clock = _Clock()
     writers = find_exports(names)
-    with _in_place_of(folder) as fresh:
+    with filling(folder, origin=origin, content=content) as fresh:
         with clock.step("export"):
             for name, write in writers.items():
                 if name != "json":
@@ -180,23 +191,6 @@ def export(report: Report, folder: Path, image: OpenImage | None, names: Iterabl
         report = replace(report, timing_s={**report.timing_s, **clock.seconds})
         find_exports(["json"])["json"](report, fresh, image)
     return report
-
-
-@contextmanager
-def _in_place_of(folder: Path) -> Iterator[Path]:
-    """Give a fresh folder beside ``folder`` that takes its place when the block ends well."""
-    fresh, old = (folder.with_name(f".{folder.name}.{part}") for part in ("new", "old"))
-    for left in (fresh, old):
-        shutil.rmtree(left, ignore_errors=True)  # of a run that was killed
-    fresh.mkdir(parents=True)
-    try:
-        yield fresh
-        if folder.exists():
-            folder.rename(old)
-        fresh.rename(folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 class _Clock:

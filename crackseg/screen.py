@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,17 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from crackseg.batch import Listener, Outcome
-from crackseg.exports.survey import length_text, width_text
+from crackseg.batch import Listener, Outcome, outcome_of
+from crackseg.exports.survey import length_text, short_names, width_text
+from crackseg.exports.tables import report_to_dict
 from crackseg.exports.wording import quantity
+from crackseg.inputs import Passed
+from crackseg.records import Report
 
 MOST_ROWS = 30  # of the table; everything is in the files
+MOST_LINES = 3  # of one kind of warning; more become one line
+LONGEST_NAME = 40  # characters of a photograph's name in the table
+REMARKS = {"short_pieces_dropped", "scaled_to_8_bit", "screened", "no_scale"}  # no warnings
 
 
 class _Rate(ProgressColumn):
@@ -44,14 +51,12 @@ class _Rate(ProgressColumn):
 @contextmanager
 def watch(*, quiet: bool) -> Iterator[Listener]:
     """Give a listener that shows a bar on a terminal and plain lines elsewhere, on stderr."""
-    console = Console(stderr=True, highlight=False)
-    if quiet:
-        yield Listener(end=lambda outcome: _say_failure(console, outcome))
-    elif console.is_terminal:
+    console = _console(stderr=True)
+    if console.is_terminal and not quiet:
         with _bar(console) as listener:
             yield listener
     else:
-        yield _lines(console)
+        yield _lines(console, quiet=quiet)
 
 
 @contextmanager
@@ -63,45 +68,61 @@ def _bar(console: Console) -> Iterator[Listener]:
         _Rate(),
         TimeRemainingColumn(),
     )
+    names: dict[Path, str] = {}
     done = 0
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("analyzing", total=None)
 
+        def begin(paths: Sequence[Path]) -> None:
+            names.update(_names(paths))
+            progress.update(task, total=len(paths))
+
         def step(path: Path, share: float) -> None:
-            progress.update(task, description=escape(path.name[-32:]), completed=done + share)
+            shown = escape(names[path][-32:])
+            progress.update(task, description=shown, completed=done + share)
 
         def end(outcome: Outcome) -> None:
             nonlocal done
             done += 1
             progress.update(task, completed=done)
-            _say_failure(progress.console, outcome)
+            if outcome.status == "failed":
+                _say(progress.console, f"{names[outcome.path]}: {_result(outcome)}", "red")
 
-        yield Listener(begin=lambda n: progress.update(task, total=n), step=step, end=end)
+        yield Listener(begin=begin, step=step, end=end)
 
 
-def _lines(console: Console) -> Listener:
-    count, done, start = 0, 0, time.monotonic()
-
-    def begin(images: int) -> None:
-        nonlocal count
-        count = images
+def _lines(console: Console, *, quiet: bool) -> Listener:
+    names: dict[Path, str] = {}
+    done, start = 0, time.monotonic()
 
     def end(outcome: Outcome) -> None:
         nonlocal done
         done += 1
+        text = f"{names[outcome.path]}: {_result(outcome)}"
+        if quiet:
+            if outcome.status == "failed":
+                _say(console, text, "red")
+            return
         seconds = time.monotonic() - start
-        left = seconds / done * (count - done)
-        text = f"[{done}/{count}] {outcome.path.name}: {_result(outcome)}"
-        tail = f", {left:.0f} s left" if count > done else ""
-        console.print(f"{text} ({seconds:.0f} s{tail})", markup=False, soft_wrap=True)
+        left = seconds / done * (len(names) - done)
+        tail = f", {left:.0f} s left" if len(names) > done else ""
+        _say(console, f"[{done}/{len(names)}] {text} ({seconds:.0f} s{tail})")
 
-    return Listener(begin=begin, end=end)
+    return Listener(begin=lambda paths: names.update(_names(paths)), end=end)
 
 
-def _say_failure(console: Console, outcome: Outcome) -> None:
-    if outcome.status == "failed":
-        text = f"{outcome.path.name}: {_result(outcome)}"
-        console.print(text, markup=False, soft_wrap=True, style="red")
+def _names(paths: Sequence[Path]) -> dict[Path, str]:
+    return dict(zip(paths, short_names(paths), strict=True))
+
+
+def _console(*, stderr: bool = False) -> Console:
+    """Return a console that breaks no line where it is not a terminal."""
+    console = Console(stderr=stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=400)
+
+
+def _say(console: Console, text: str, style: str | None = None) -> None:
+    console.print(text, markup=False, soft_wrap=True, style=style)
 
 
 def _result(outcome: Outcome) -> str:
@@ -116,46 +137,128 @@ def _result(outcome: Outcome) -> str:
     return f"{text}, as before" if outcome.status == "unchanged" else text
 
 
-def show_outcomes(outcomes: Sequence[Outcome], out: Path, *, quiet: bool, as_json: bool) -> None:
+def show_outcomes(
+    outcomes: Sequence[Outcome],
+    out: Path,
+    *,
+    quiet: bool,
+    as_json: bool,
+    passed: Sequence[Passed] = (),
+) -> None:
     """Print what a run has found and where the reports lie."""
     if as_json:
-        rows = [dict(outcome.row) for outcome in outcomes]
-        print(json.dumps({"out": str(out), "images": rows}, ensure_ascii=False))
+        rows = [{**outcome.row, "notices": list(outcome.notices)} for outcome in outcomes]
+        aside = [{"path": str(item.path), "reason": item.reason} for item in passed]
+        answer = {"out": str(out), "images": rows, "passed_over": aside}
+        print(json.dumps(answer, ensure_ascii=not _is_unicode()))
         return
+    show_warnings(outcomes, quiet=quiet)
     if quiet:
         return
-    folders = [outcome.folder for outcome in outcomes if outcome.folder is not None]
-    if len(folders) <= MOST_ROWS:
-        show_cracks(folders)
-    failed = sum(outcome.status == "failed" for outcome in outcomes)
+    _show_passed(passed)
+    done = [outcome for outcome in outcomes if outcome.folder is not None]
+    if len(done) <= MOST_ROWS:
+        names = short_names([outcome.path for outcome in done])
+        show_cracks({n: o.folder for n, o in zip(names, done, strict=True) if o.folder})
+    failed = len(outcomes) - len(done)
     if failed:
         print(
             f"{failed} of {len(outcomes)} images were not analyzed; reasons: {out / 'survey.json'}"
         )
-    if len(outcomes) > 1:
+    if (out / "index.html").is_file() and len(outcomes) > 1:
         print(f"Report: {out / 'index.html'}")
-    elif folders:
-        print(f"Report: {folders[0] / 'page.html'}")
+    elif done:
+        print(f"Report: {_report_of(done)}")
 
 
-def show_cracks(folders: Sequence[Path]) -> None:
-    """Print the table of the widest cracks of some result folders."""
+def _report_of(done: Sequence[Outcome]) -> Path | None:
+    """Return the page of the only result, else the folder of results that have no pages."""
+    folder = done[0].folder
+    if folder is None or len(done) > 1:
+        return folder and folder.parent
+    page = folder / "page.html"
+    return page if page.is_file() else folder / "report.json"
+
+
+def show_measured(report: Report, mask: Path, folder: Path, *, quiet: bool) -> None:
+    """Print what a mask from elsewhere measures and where its report lies."""
+    found = report_to_dict(report)
+    outcome = outcome_of(mask, folder, found, "analyzed", report.options["scale"])
+    show_warnings([outcome], quiet=quiet)
+    if not quiet:
+        if not report.cracks:
+            print(f"{mask.name}: no crack")
+        show_cracks({report.image.path.name: folder})
+        print(f"Report: {_report_of([outcome])}")
+
+
+def show_warnings(outcomes: Sequence[Outcome], *, quiet: bool) -> None:
+    """Print on stderr what the photographs' reports warn of, each kind once where it is frequent.
+
+    Quiet: only a scale that was asked for and is missing.
+    """
+    console = _console(stderr=True)
+    names = _names([outcome.path for outcome in outcomes])
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    for outcome in outcomes:
+        notices = [] if quiet else [n for n in outcome.notices if n["code"] not in REMARKS]
+        if outcome.no_scale:
+            notices = [{"code": "", "message": outcome.no_scale}, *notices]
+        for notice in notices:
+            kinds.setdefault(notice["code"], []).append((names[outcome.path], notice["message"]))
+    for items in kinds.values():
+        if len(items) <= MOST_LINES:
+            for name, message in items:
+                _say(console, f"warning: {name}: {message}", "yellow")
+        else:
+            some = ", ".join(name for name, _ in items[:MOST_LINES])
+            where = f"{len(items)} of {len(outcomes)} photographs ({some}, ...)"
+            _say(console, f"warning: {where}: {items[0][1]}", "yellow")
+
+
+def _show_passed(passed: Sequence[Passed]) -> None:
+    console = _console(stderr=True)
+    kinds: dict[str, list[str]] = {}
+    for item, name in zip(passed, short_names([item.path for item in passed]), strict=True):
+        kinds.setdefault(item.reason, []).append(name)
+    for reason, names in kinds.items():
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        _say(console, f"passed over: {', '.join(names[:10])}{more}: {reason}")
+
+
+def show_interrupted(outcomes: Sequence[Outcome], count: int, out: Path) -> None:
+    """Say on stderr how far a run came that was stopped."""
+    done = sum(outcome.status != "failed" for outcome in outcomes)
+    print(
+        f"Stopped: {done} of {count} photographs are done, results in {out}; the same command goes "
+        "on from there.",
+        file=sys.stderr,
+    )
+
+
+def _is_unicode() -> bool:
+    return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
+
+
+def show_cracks(folders: Mapping[str, Path]) -> None:
+    """Print the table of the widest cracks of some result folders, by the photograph's name."""
     rows: list[tuple[str, dict[str, Any]]] = []
-    for folder in folders:
+    for name, folder in folders.items():
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        rows += [(folder.name, crack) for crack in report["cracks"]]
+        rows += [(name, crack) for crack in report["cracks"]]
     if not rows:
         return
     rows.sort(key=lambda row: (-(row[1]["width_max_mm"] or 0), -(row[1]["width_max_px"] or 0)))
     table = Table(box=None, header_style="bold", padding=(0, 1))
-    table.add_column("image", overflow="fold")
-    for name in ("crack", "length", "mean width", "largest width"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("shape", no_wrap=True)
+    for name in ("image", "crack", "length", "mean width", "largest width", "shape"):
+        table.add_column(
+            name, justify="left" if name in ("image", "shape") else "right", no_wrap=True
+        )
     for name, crack in rows[:MOST_ROWS]:
         figures = (_figure(crack, key) for key in ("length", "width_mean", "width_max"))
-        table.add_row(escape(name), str(crack["id"]), *figures, crack["pattern"])
-    console = Console(highlight=False)
+        shown = name if len(name) <= LONGEST_NAME else f"...{name[3 - LONGEST_NAME :]}"
+        table.add_row(escape(shown), str(crack["id"]), *figures, crack["pattern"])
+    console = _console()
     console.print(table)
     if len(rows) > MOST_ROWS:
         console.print(f"... and {len(rows) - MOST_ROWS} more in the reports.")

@@ -199,7 +199,8 @@ def bundle(request: Request, job: Row[Any]) -> Iterator[bytes]:
         for path in sorted(work.iterdir()):
             archive.add_path(path, path.name)
         for task in tasks:
-            for path in sorted(storage.result(job.id, task.image_id).iterdir()):
+            files = storage.result(job.id, task.image_id).glob("[!.]*")  # not the folder's mark
+            for path in sorted(files):
                 archive.add_path(path, f"{names[f'images/{task.image_id}']}/{path.name}")
         yield from archive
     finally:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from crackseg.config import read_options, to_plain
 from crackseg.errors import ConfigError
+from crackseg.processors import cpu_count as cores
 from service.paths import clean_prefix
 
 ROLES = ("all", "api", "worker")
@@ -99,8 +100,3 @@ class Settings:
     def from_json(cls, text: str) -> Settings:
         """Return the settings that ``to_json`` wrote."""
         return read_options(cls, json.loads(text), where="settings")
-
-
-def cores() -> int:
-    """Return the processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,15 +12,18 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crackseg import batch
 from crackseg.config import AnalyzeOptions, read_options
-from crackseg.errors import ConfigError, UnknownName
+from crackseg.errors import ConfigError, OutputError, UnknownName
 from crackseg.exports import EXPORTS
+from crackseg.folders import filling
 from crackseg.imagery.files import OpenImage
 from crackseg.inference.models import read_card, write_card
+from crackseg.inputs import find_inputs
 from crackseg.records import Report
 
 Photo = Callable[..., Path]
@@ -43,24 +46,23 @@ def test_inputs_are_files_folders_and_patterns_each_once(photo: Photo, tmp_path:
     photo(tmp_path / "a" / "out" / "x" / "overlay.jpg")
     (tmp_path / "a" / "notes.txt").write_text("no image")
     out = tmp_path / "a" / "out"
-    assert batch.find_inputs([tmp_path / "a"], out) == [second, first]
-    assert batch.find_inputs([first, tmp_path / "a", str(tmp_path / "a" / "*.jpg")], out) == [
-        first,
-        second,
-    ]
-    assert batch.find_inputs([tmp_path / "a" / "notes.txt"]) == [tmp_path / "a" / "notes.txt"]
+    assert find_inputs([tmp_path / "a"], out).paths == (second, first)
+    several = find_inputs([first, tmp_path / "a", str(tmp_path / "a" / "*.jpg")], out)
+    assert several.paths == (first, second)
+    assert several.passed == ()
+    assert find_inputs([tmp_path / "a" / "notes.txt"]).paths == (tmp_path / "a" / "notes.txt",)
 
 
 def test_a_folder_or_pattern_without_images_is_wrong_usage(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"holds no image; expected \.jpeg, \.jpg"):
-        batch.find_inputs([tmp_path])
+    with pytest.raises(ConfigError, match=r"holds no image; expected \.jfif, \.jpe, \.jpeg"):
+        find_inputs([tmp_path])
     with pytest.raises(ConfigError, match="matches no file"):
-        batch.find_inputs([str(tmp_path / "*.jpg")])
+        find_inputs([str(tmp_path / "*.jpg")])
 
 
 def test_brackets_in_a_file_name_are_no_pattern(photo: Photo, tmp_path: Path) -> None:
     path = photo(tmp_path / "wall [1].jpg")
-    assert batch.find_inputs([path]) == [path]
+    assert find_inputs([path]).paths == (path,)
 
 
 def test_one_bad_file_never_stops_the_others(
@@ -73,7 +75,7 @@ def test_one_bad_file_never_stops_the_others(
     cut.write_bytes(good[0].read_bytes()[: good[0].stat().st_size // 2])
     wrong = tmp_path / "in" / "text.jpg"
     wrong.write_text("this is no picture")
-    paths = [*batch.find_inputs([tmp_path / "in"]), tmp_path / "in" / "missing.jpg"]
+    paths = [*find_inputs([tmp_path / "in"]).paths, tmp_path / "in" / "missing.jpg"]
     out = tmp_path / "out"
     outcomes = {o.path.name: o for o in batch.run(paths, out, options)}
 
@@ -128,6 +130,186 @@ def test_a_later_run_never_writes_over_another_image(
     assert report["image"]["path"] == str(left)
 
 
+def survey_of(out: Path) -> dict[str, dict[str, Any]]:
+    survey = json.loads((out / "survey.json").read_text(encoding="utf-8"))
+    assert survey["totals"]["images"] == len(survey["images"])
+    return {Path(row["image"]).name: row for row in survey["images"]}
+
+
+def test_the_survey_tells_of_all_results_in_the_folder(
+    photo: Photo, options: AnalyzeOptions, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    batch.run([photo(tmp_path / "a.png", cracks=1)], out, options)
+    assert not (out / "survey.json").exists()
+    (tmp_path / "bad.png").touch()
+    batch.run([photo(tmp_path / "b.png", cracks=2), tmp_path / "bad.png"], out, options)
+    rows = survey_of(out)
+    assert {n: (r["status"], r["cracks"]) for n, r in rows.items()} == {
+        "a.png": ("earlier", 1),
+        "b.png": ("analyzed", 2),
+        "bad.png": ("failed", None),
+    }
+    batch.run([photo(tmp_path / "c.png", cracks=0)], out, options)
+    rows = survey_of(out)
+    assert {n: r["status"] for n, r in rows.items()} == {
+        "a.png": "earlier", "b.png": "earlier", "bad.png": "failed", "c.png": "analyzed",
+    }  # fmt: skip
+    assert "empty (0 bytes)" in rows["bad.png"]["reason"]
+    gallery = (out / "index.html").read_text(encoding="utf-8")
+    assert all(name in gallery for name in rows)
+    (tmp_path / "bad.png").unlink()  # the user took it away: no photograph any more
+    batch.run([tmp_path / "c.png"], out, options)
+    assert set(survey_of(out)) == {"a.png", "b.png", "c.png"}
+
+
+def test_equal_content_under_two_names_is_two_results(
+    photo: Photo, options: AnalyzeOptions, tmp_path: Path
+) -> None:
+    first = photo(tmp_path / "a" / "x.png")
+    second = tmp_path / "b" / "x.png"
+    second.parent.mkdir()
+    shutil.copyfile(first, second)
+    out = tmp_path / "out"
+    batch.run([first], out, options)
+    batch.run([second], out, options)
+    images = [row["image"] for row in json.loads((out / "survey.json").read_text())["images"]]
+    assert set(images) == {str(first), str(second)}
+    (tmp_path / "drive").mkdir()
+    moved = second.parent.rename(tmp_path / "drive" / "b") / "x.png"  # known by its content
+    assert states(batch.run([first, moved], out, options)) == ["unchanged"] * 2
+
+
+@pytest.mark.parametrize("name", ["survey.json", "summary.csv", "index.html"])
+def test_survey_files_of_others_stop_the_run_before_it_begins(
+    name: str, photo: Photo, options: AnalyzeOptions, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("mine")
+    paths = [photo(tmp_path / f"{n}.png") for n in "ab"]
+    with pytest.raises(OutputError, match=f"{name}` was not written by crackseg"):
+        batch.run(paths, out, options)
+    assert [(p.name, p.read_text()) for p in out.iterdir()] == [(name, "mine")]
+    assert states(batch.run(paths[:1], out, options)) == ["analyzed"]  # which needs no survey
+
+
+def test_a_survey_that_was_edited_stops_the_run(
+    photo: Photo, options: AnalyzeOptions, tmp_path: Path
+) -> None:
+    out, paths = tmp_path / "out", [photo(tmp_path / f"{n}.png") for n in "ab"]
+    batch.run(paths, out, options)
+    (out / "summary.csv").write_text("with the inspector's remarks")
+    with pytest.raises(OutputError, match=r"summary.csv` was changed since"):
+        batch.run(paths, out, options)
+    (out / "summary.csv").rename(out / "mine.csv")
+    batch.run(paths, out, options)
+    assert (out / "mine.csv").read_text() == "with the inspector's remarks"
+
+
+def test_a_result_that_was_edited_is_kept_and_its_image_fails(
+    photo: Photo, options: AnalyzeOptions, tmp_path: Path
+) -> None:
+    out, paths = tmp_path / "out", [photo(tmp_path / f"{n}.png") for n in "ab"]
+    batch.run(paths, out, options)
+    photo(out / "a" / "mask.png")
+    assert states(batch.run(paths, out, options)) == ["unchanged"] * 2
+    edited = (out / "a" / "mask.png").read_bytes()
+    again = batch.run(paths, out, options, overwrite=True)
+    assert states(again) == ["failed", "analyzed"]
+    assert "mask.png` was changed since crackseg wrote it" in (again[0].reason or "")
+    assert (out / "a" / "mask.png").read_bytes() == edited
+
+
+def test_results_never_take_the_place_of_a_folder_of_others(
+    photo: Photo, options: AnalyzeOptions, tmp_path: Path
+) -> None:
+    flight = tmp_path / "flight"
+    path, detail = photo(flight / "lift.png"), photo(flight / "lift" / "detail.png")
+    (outcome,) = batch.run([path], flight, options)
+    assert outcome.folder == flight / "flight_lift"
+    assert detail.is_file()
+
+
+def test_a_picture_named_as_a_survey_file(
+    photo: Photo, options: AnalyzeOptions, tmp_path: Path
+) -> None:
+    paths = [photo(tmp_path / "in" / "index.html.png"), photo(tmp_path / "in" / "b.png")]
+    outcomes = batch.run(paths, tmp_path / "out", options)
+    assert [o.folder.name for o in outcomes if o.folder] == ["in_index.html", "b"]
+    assert (tmp_path / "out" / "index.html").is_file()
+
+
+def test_files_left_aside_stand_in_the_survey(
+    photo: Photo, options: AnalyzeOptions, tmp_path: Path
+) -> None:
+    video = tmp_path / "in" / "flight.mp4"
+    photo(tmp_path / "in" / "a.png")
+    video.write_bytes(b"....ftypmp42")
+    found, out = find_inputs([tmp_path / "in"]), tmp_path / "out"
+    batch.run(found.paths, out, options, passed=found.passed)
+    survey = json.loads((out / "survey.json").read_text(encoding="utf-8"))
+    assert survey["totals"]["passed_over"] == 1
+    assert survey["passed_over"] == [{"path": str(video), "reason": "a video; take stills from it"}]
+    for name in ("summary.csv", "index.html"):
+        assert "flight.mp4" in (out / name).read_text(encoding="utf-8")
+    batch.run([photo(tmp_path / "b.png")], out, options)
+    assert json.loads((out / "survey.json").read_text())["passed_over"] == survey["passed_over"]
+
+
+def test_a_scale_for_each_picture(photo: Photo, options: AnalyzeOptions, tmp_path: Path) -> None:
+    paths = [
+        photo(tmp_path / "north" / "a.png"),
+        photo(tmp_path / "b.png"),
+        photo(tmp_path / "c.png"),
+    ]
+    values = {
+        "model": options.model,
+        "scale": {"mm_per_px": 3.0, "mm_per_px_sigma_rel": 0.05},
+        "picture_scale": {"north/*.png": {"mm_per_px": 0.5}, "b.png": {"mm_per_px": 2}},
+    }
+    chosen = read_options(AnalyzeOptions, values)
+    outcomes = batch.run(paths, tmp_path / "out", chosen)
+    assert [o.row["mm_per_px"] for o in outcomes] == [0.5, 2.0, 3.0]
+    values["picture_scale"] |= {"b.png": {"mm_per_px": 1.0}, "d.png": {"mm_per_px": 1.0}}
+    changed = read_options(AnalyzeOptions, values)
+    again = batch.run(paths, tmp_path / "out", changed)
+    assert states(again) == ["unchanged", "analyzed", "unchanged"]
+    assert batch.unused_scales(paths, changed) == ["d.png"]
+    for wrong in ({"b.png": {"mm": 2}}, {"b.png": 2}, {"b.png": {"mm_per_px": -1}}, {"": {}}):
+        with pytest.raises(ConfigError):
+            read_options(AnalyzeOptions, {"picture_scale": wrong})
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"marker_mm": 100.0}, "No marker was found; figures are in px."),
+        ({"marker_mm": 100.0, "mm_per_px": 1.0}, "No marker was found; the scale is from `given`."),
+        (
+            {"distance_m": 5.0},
+            "The scale that was asked for could not be found; figures are in px.",
+        ),
+        ({"mm_per_px": 1.0}, None),
+        ({}, None),
+    ],
+)
+def test_a_scale_asked_for_and_missing_is_told(
+    asked: dict[str, float],
+    sentence: str | None,
+    photo: Photo,
+    options: AnalyzeOptions,
+    tmp_path: Path,
+) -> None:
+    chosen = read_options(AnalyzeOptions, {"model": options.model, "scale": asked})
+    path = photo(tmp_path / "a.png")
+    for _ in range(2):  # also when nothing is done anew
+        (outcome,) = batch.run([path], tmp_path / "out", chosen)
+        assert outcome.no_scale == sentence
+        codes = {notice["code"] for notice in outcome.notices}
+        assert ("marker_not_found" in codes) == ("marker_mm" in asked)
+
+
 def test_a_stopped_run_goes_on_where_it_was(
     photo: Photo, options: AnalyzeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,8 +320,15 @@ def test_a_stopped_run_goes_on_where_it_was(
         if outcome.path == paths[1]:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(batch.Interrupted) as stopped:
         batch.run(paths, out, options, listener=batch.Listener(end=stop))
+    assert states(list(stopped.value.outcomes)) == ["analyzed", "analyzed"]
+    rows = survey_of(out)
+    assert {n: r["status"] for n, r in rows.items()} == {
+        "1.png": "analyzed", "2.png": "analyzed", "3.png": "failed",
+    }  # fmt: skip
+    assert rows["3.png"]["reason"] == batch.NOT_REACHED
+    assert "3.png" in (out / "index.html").read_text(encoding="utf-8")
     assert states(batch.run(paths, out, options)) == ["unchanged", "unchanged", "analyzed"]
     assert states(batch.run(paths, out, options, overwrite=True)) == ["analyzed"] * 3
     changed = read_options(AnalyzeOptions, {"model": options.model, "mask": {"threshold": 0.4}})
@@ -169,11 +358,13 @@ def test_other_thresholds_in_the_model_card_are_another_model(
 def test_half_written_leftovers_are_cleared(
     photo: Photo, options: AnalyzeOptions, tmp_path: Path
 ) -> None:
-    leftover = tmp_path / "out" / ".a.new"
-    leftover.mkdir(parents=True)
-    (leftover / "report.json").write_text("{")
-    assert states(batch.run([photo(tmp_path / "a.jpg")], tmp_path / "out", options)) == ["analyzed"]
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a"]
+    out = tmp_path / "out"
+    with filling(out / "a") as fresh:
+        (fresh / "report.json").write_text("{")
+        shutil.copytree(fresh, out / ".crackseg-0123abcd")  # as a kill leaves it
+    shutil.rmtree(out / "a")
+    assert states(batch.run([photo(tmp_path / "a.jpg")], out, options)) == ["analyzed"]
+    assert [p.name for p in out.iterdir()] == ["a"]
 
 
 def test_a_full_disk_fails_the_image_and_leaves_no_half_file(

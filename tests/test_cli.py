@@ -109,7 +109,9 @@ def test_exports_and_a_configuration_file(
         "--mm-per-px", 0.5, "--exports", "csv,mask",
     )  # fmt: skip
     assert code == 0
-    assert {p.name for p in (out / "a").iterdir()} == {"report.json", "cracks.csv", "mask.png"}
+    assert {p.name for p in (out / "a").iterdir()} == {
+        ".crackseg", "report.json", "cracks.csv", "mask.png",
+    }  # fmt: skip
     report = json.loads((out / "a" / "report.json").read_text(encoding="utf-8"))
     assert report["scale"]["mm_per_px"] == 0.5  # a flag beats the file
     assert report["options"]["mask"]["gap_px"] == 5.0

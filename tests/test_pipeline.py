@@ -141,15 +141,16 @@ def test_a_mask_of_another_size_is_refused(image: OpenImage, tmp_path: Path) -> 
         pipeline.measure_mask(mask, image, options())
 
 
-def test_export_times_itself_and_replaces_the_folder(
+def test_export_times_itself_and_replaces_its_own_files(
     make_report: Callable[..., Report], tmp_path: Path
 ) -> None:
     folder = tmp_path / "out" / "wall"
-    folder.mkdir(parents=True)
-    (folder / "stale.txt").write_text("old")
-    report = pipeline.export(make_report(), folder, None, EXPORTS)
+    pipeline.export(make_report(), folder, None, EXPORTS)
+    (folder / "notes.txt").write_text("of the inspector")
+    report = pipeline.export(make_report(), folder, None, [n for n in EXPORTS if n != "coco"])
     names = {path.name for path in folder.iterdir()}
-    assert "stale.txt" not in names
+    assert "coco.json" not in names
+    assert "notes.txt" in names
     assert {"report.json", "page.html", "mask.png", "overlay.jpg", "cracks.csv"} <= names
     assert report.timing_s["export"] > 0
     written = json.loads((folder / "report.json").read_text(encoding="utf-8"))
@@ -171,7 +172,7 @@ def test_a_failed_export_leaves_the_old_folder_and_nothing_else(
     with pytest.raises(OSError, match="No space left"):
         pipeline.export(make_report(), folder, None, ["csv", "page"])
     assert [path.name for path in tmp_path.iterdir()] == ["wall"]
-    assert {path.name for path in folder.iterdir()} == {"cracks.csv", "report.json"}
+    assert {path.name for path in folder.iterdir()} == {".crackseg", "cracks.csv", "report.json"}
 
 
 def test_area_of_an_oblique_picture_is_that_of_the_face() -> None:

@@ -8,7 +8,8 @@ Images that failed stand first: silence about a photograph would read as "no cra
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +23,7 @@ COLUMNS = (
     "width_max_u_px", "width_max_mm", "width_max_u_mm", "area_px2", "area_mm2",
     "density_m_per_m2", "mm_per_px", "scale_source", "taken_at", "camera", "warnings",
 )  # fmt: skip
+FILES = ("survey.json", "summary.csv", "index.html")
 NO_RESULT: dict[str, Any] = dict.fromkeys(COLUMNS)
 
 
@@ -51,15 +53,37 @@ def failure_row(path: Path, reason: str) -> dict[str, Any]:
     """Return the row of an image that could not be analyzed."""
     return {
         **NO_RESULT,
-        "image": str(path),
+        "image": plain_path(path),
         "status": "failed",
         "reason": reason,
         "warnings": [],
     }
 
 
+def plain_path(path: Path) -> str:
+    """Return a path as text that every file can hold: bytes that are no text become �."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def short_names(paths: Sequence[str | Path]) -> list[str]:
+    """Return a name for each path: that of its file, with folders where two files share one."""
+    names = [Path(path).name for path in paths]
+    if len(set(names)) == len(set(paths)):
+        return names
+    try:
+        above = os.path.commonpath([Path(path).parent for path in paths])
+        return [Path(path).relative_to(above).as_posix() for path in paths]
+    except ValueError:  # some relative, some absolute
+        return [Path(path).as_posix() for path in paths]
+
+
 def write_survey(
-    rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any], out: Path, *, gallery: bool
+    rows: Sequence[Mapping[str, Any]],
+    about: Mapping[str, Any],
+    out: Path,
+    *,
+    gallery: bool,
+    passed: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Write the files of a survey and return their paths.
 
@@ -68,20 +92,28 @@ def write_survey(
         about: what holds for the whole run: versions, model, options, times.
         out: the folder that holds the image folders.
         gallery: write ``index.html`` too; the images need the export ``page``.
+        passed: files that are no failure and were not analyzed -> why.
     """
-    totals = survey_totals(rows)
+    aside = [{"path": plain_path(Path(p)), "reason": why} for p, why in (passed or {}).items()]
+    totals = survey_totals(rows) | {"passed_over": len(aside)}
     survey = {"schema_version": "1", **about, "totals": totals, "images": list(rows)}
+    survey["passed_over"] = aside
     text = json.dumps(survey, ensure_ascii=False, allow_nan=False, indent=1)
-    cells = ([_cell(row[column]) for column in COLUMNS] for row in rows)
-    paths = [
-        _replace(out / "survey.json", lambda path: path.write_text(text + "\n", "utf-8")),
-        _replace(out / "summary.csv", lambda path: write_table(path, COLUMNS, cells)),
+    paths = [out / "survey.json", out / "summary.csv"]
+    paths[0].write_text(text + "\n", encoding="utf-8")
+    left = [
+        NO_RESULT | {"image": i["path"], "status": "passed over", "reason": i["reason"]}
+        for i in aside
     ]
+    cells = ([_cell(row[column]) for column in COLUMNS] for row in [*rows, *left])
+    write_table(paths[1], COLUMNS, cells)
     if gallery:
         template = templates().get_template("index.html.j2")
-        tiles = [_tile(row) for row in sorted(rows, key=_severity)]
-        html = template.render(totals=totals, images=tiles, about=about)
-        paths.append(_replace(out / "index.html", lambda path: path.write_text(html, "utf-8")))
+        names = dict(zip(map(id, rows), short_names([row["image"] for row in rows]), strict=True))
+        tiles = [_tile(row, names[id(row)]) for row in sorted(rows, key=_severity)]
+        paths.append(out / "index.html")
+        html = template.render(totals=totals, images=tiles, about=about, passed=aside)
+        paths[2].write_text(html, encoding="utf-8")
     return paths
 
 
@@ -93,6 +125,7 @@ def survey_totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "images": len(rows),
         "failed": len(rows) - len(done),
         "unchanged": sum(row["status"] == "unchanged" for row in done),
+        "earlier": sum(row["status"] == "earlier" for row in done),
         "with_cracks": sum(bool(row["cracks"]) for row in done),
         "without_scale": len(done) - len(scaled),
         "cracks": sum(row["cracks"] for row in done),
@@ -125,13 +158,14 @@ def length_text(row: Mapping[str, Any]) -> str:
     return f"{row['length_px']:.0f} px"
 
 
-def _tile(row: Mapping[str, Any]) -> dict[str, Any]:
+def _tile(row: Mapping[str, Any], name: str) -> dict[str, Any]:
     failed = row["status"] == "failed"
     found = bool(row["cracks"])
     return {
-        "name": Path(row["image"]).name,
+        "name": name,
         "link": None if failed else quote(row["folder"]),
         "failed": failed,
+        "earlier": row["status"] == "earlier",
         "reason": row["reason"],
         "cracks": row["cracks"],
         "rejected": row.get("rejected", 0),  # by inspectors, whom the service asks
@@ -143,14 +177,3 @@ def _tile(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _cell(value: Any) -> Any:
     return " ".join(value) if isinstance(value, list) else value
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> Path:
-    """Write a file beside ``path``, put it in place when it is whole, and return ``path``."""
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        write(fresh)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
-    return path

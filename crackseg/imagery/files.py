@@ -1,8 +1,9 @@
 """An image file becomes upright 8-bit RGB pixels, read by window, with what its header says.
 
 Formats are recognised by content, never by name: JPEG (also the MPO of drones), PNG and TIFF
-(also BigTIFF, tiled, GeoTIFF; see ``tiff.py``). The header is judged before any pixel is decoded:
-too many pixels, or far more pixels than so small a file can honestly hold, is refused. A file that
+(also BigTIFF, tiled, GeoTIFF; see ``tiff.py``); with the extra ``raw`` also HEIC and camera raw
+files, those told from a TIFF by their name. The header is judged before any pixel is decoded: too
+many pixels, or far more pixels than so small a file can honestly hold, is refused. A file that
 ends early is an error, never a grey picture without cracks.
 """
 
@@ -38,6 +39,15 @@ ORIENTATIONS = {
 }
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Named so, a file built like a TIFF holds a sensor's raw data; read with the extra `raw`.
+RAW_SUFFIXES = {
+    ".dng", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".cr2", ".cr3", ".crw", ".raf", ".rw2",
+    ".orf", ".pef", ".srw", ".3fr", ".fff", ".iiq", ".x3f", ".gpr", ".rwl", ".dcr", ".kdc", ".mrw",
+    ".erf", ".mef", ".mos",
+}  # fmt: skip
+_RAW_MAGIC = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb", b"\0MRM")
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
 _FOREIGN = {  # what people hand in by mistake -> what to do
     b"GIF8": "a GIF",
     b"BM": "a BMP",
@@ -51,7 +61,6 @@ _FOREIGN = {  # what people hand in by mistake -> what to do
     b"<?xml": "an XML file",
     b"<!DO": "a web page",
     b"<htm": "a web page",
-    b"FUJI": "a camera raw file; develop it to TIFF or JPEG first",
 }
 
 
@@ -194,17 +203,39 @@ def _kind(path: Path) -> str:
         return "JPEG"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG"
+    if head.startswith(_RAW_MAGIC) or head[4:12] == b"ftypcrx ":
+        return "RAW"
     if head.startswith(_TIFF_MAGIC):
-        return "TIFF"
+        return "RAW" if path.suffix.lower() in RAW_SUFFIXES else "TIFF"
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        return "HEIF"
     raise UnsupportedImage(
         f"`{path.name}` is {_foreign(head)}; expected JPEG, PNG or TIFF (told by content)."
     )
 
 
+def picture_kind(path: Path) -> str | None:
+    """Return the kind of a picture told by its first bytes, or None where they are of no picture.
+
+    One that cannot be read counts as well: its kind is ``other``.
+    """
+    try:
+        return _kind(path)
+    except ImageError:
+        if not path.is_file():  # a pipe would wait for a writer
+            return None
+    try:
+        with path.open("rb") as file:
+            head = file.read(32)
+    except OSError:
+        return None
+    known = head.startswith((b"GIF8", b"8BPS")) or head[8:12] == b"WEBP" or head[8:12] == b"avif"
+    return "other" if known else None
+
+
 def _foreign(head: bytes) -> str:
     if head[4:8] == b"ftyp":
-        heif = head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
-        kind = "a HEIC/HEIF" if heif else "an AVIF" if head[8:12] == b"avif" else "a video or raw"
+        kind = "an AVIF" if head[8:12] == b"avif" else "a video"
         return f"{kind} file; save it as JPEG or TIFF first"
     return next(
         (text for magic, text in _FOREIGN.items() if head.lstrip().startswith(magic)),
@@ -217,6 +248,10 @@ def _open_source(path: Path, kind: str, limits: Limits) -> Source:
         from crackseg.imagery.tiff import open_tiff  # tifffile is slow to import
 
         return open_tiff(path, limits)
+    if kind in ("RAW", "HEIF"):
+        from crackseg.imagery import raw
+
+        return raw.open_raw(path, limits) if kind == "RAW" else raw.open_heif(path, limits)
     return open_still(path, kind, limits)
 
 

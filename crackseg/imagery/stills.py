@@ -62,7 +62,7 @@ def open_still(path: Path, kind: str, limits: Limits) -> Source:
         decode = _jpeg_decoder(data, picture, frame, path.name)
     else:
         decode = _png_decoder(data, picture, path.name)
-    whole = _Whole(decode)
+    whole = Whole(decode)
     return Source(
         height_px=height,
         width_px=width,
@@ -75,7 +75,7 @@ def open_still(path: Path, kind: str, limits: Limits) -> Source:
     )
 
 
-class _Whole:
+class Whole:
     """A picture decoded at the first read and kept."""
 
     def __init__(self, decode: Callable[[], Decoded]) -> None:

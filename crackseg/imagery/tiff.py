@@ -66,7 +66,7 @@ def _source(path: Path, file: Any, limits: Limits) -> Source:
         page=page, segments=segments, mask=mask, nodata=nodata, profile=profile, name=path.name
     )
     place = read_georeference(page)
-    facts, trouble = _facts(page)
+    facts, trouble = read_tags(page)
     return Source(
         height_px=page.imagelength,
         width_px=page.imagewidth,
@@ -293,7 +293,7 @@ def _palette(page: Any) -> Array:
     return colours
 
 
-def _facts(page: Any) -> tuple[Facts, list[Notice]]:
+def read_tags(page: Any) -> tuple[Facts, list[Notice]]:
     """Return EXIF and XMP facts of a page; a damaged tag is left out, with a notice."""
     tags: dict[str, Any] = {}
     damaged: list[str] = []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
@@ -11,6 +9,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from crackseg.errors import ConfigError, ModelError
 from crackseg.inference.models import Model
 from crackseg.inference.runtimes import Forward
+from crackseg.processors import cpu_count
 from crackseg.records import Array
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -36,6 +35,7 @@ def open_runtime(model: Model, *, device: str = "cpu", threads: int | None = Non
     provider = _provider(device)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or cpu_count()
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads sleep
     options.log_severity_level = 3  # errors only; what matters is raised
     path = model.folder / "model.onnx"
     try:
@@ -58,13 +58,6 @@ def open_runtime(model: Model, *, device: str = "cpu", threads: int | None = Non
         return answer
 
     return forward
-
-
-def cpu_count() -> int:
-    """Return the CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _provider(device: str) -> str | tuple[str, dict[str, str]]:

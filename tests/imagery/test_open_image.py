@@ -301,9 +301,8 @@ FOREIGN = {
     "gif": (encoded("GIF"), "a GIF"),
     "bmp": (encoded("BMP"), "a BMP"),
     "webp": (b"RIFF\x10\0\0\0WEBPVP8 ", "WebP"),
-    "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
     "avif": (b"\0\0\0\x18ftypavif\0\0\0\0mif1", "AVIF"),
-    "cr3": (b"\0\0\0\x18ftypcrx \0\0\0\0", "raw"),
+    "video": (b"\0\0\0\x18ftypmp42\0\0\0\0", "a video"),
     "pdf": (b"%PDF-1.7\n", "a PDF"),
     "svg": (b"  <svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
     "zip": (b"PK\x03\x04rest", "ZIP archive"),
@@ -328,9 +327,9 @@ def test_another_kind_of_file_is_named(kind: str, tmp_path: Path) -> None:
 def test_camera_raw_in_a_tiff_is_named(tmp_path: Path) -> None:
     version = [(50706, 1, 4, (1, 4, 0, 0), True)]
     with pytest.raises(ImageError, match="DNG or another camera raw"):
-        open_image(tiff(tmp_path / "a.dng", RGB, extratags=version))
+        open_image(tiff(tmp_path / "dng.tif", RGB, extratags=version))
     with pytest.raises(ImageError, match="preview only"):
-        open_image(tiff(tmp_path / "a.nef", RGB, subfiletype=1))
+        open_image(tiff(tmp_path / "nef.tif", RGB, subfiletype=1))
     with pytest.raises(ImageError, match="stores colours as"):
         open_image(tiff(tmp_path / "lab.tif", RGB, photometric="cielab"))
     with pytest.raises(ImageError, match="complex"):

@@ -1,0 +1,247 @@
+"""Which files of a folder this program made: only those are ever replaced or removed.
+
+A folder that the program fills holds a mark, ``.crackseg``, with the names and digests of its
+files. What the mark does not list, or what was changed since, belongs to somebody else: it stays,
+and where it stands in the way the program refuses with a sentence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from crackseg.errors import OutputError
+
+MARK = ".crackseg"
+_TEMPORARY = ".crackseg-"  # and eight random digits: no name that a user would give
+_LONGEST_NAME = 255  # bytes, on every usual file system
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What the mark of a folder says."""
+
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name -> sha256 it may have
+    origin: str = ""  # sha256 of the absolute path of what the folder was made from
+    content: str = ""  # sha256 of its bytes
+    complete: bool = True  # False: the program was stopped while it replaced the files
+
+
+def origin_of(path: Path) -> str:
+    """Return what a mark holds of a path: a folder that is handed on shows no place of a disk."""
+    return hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
+
+
+def read_mark(folder: Path) -> Mark | None:
+    """Return the mark of a folder, or None where the program has made nothing."""
+    try:
+        values = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        files = {str(name): tuple(digests) for name, digests in values["files"].items()}
+        return Mark(
+            files=files,
+            origin=str(values["origin"]),
+            content=str(values["content"]),
+            complete=values["complete"] is True,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def refuse_foreign(folder: Path, names: Iterable[str] | None = None) -> None:
+    """Raise where a file that would be written is there and was not made by this program.
+
+    Args:
+        folder: where to write.
+        names: what would be written; None: whatever the mark of the folder lists.
+
+    Raises:
+        OutputError: names the first such file.
+    """
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise OutputError(f"`{folder}` is not a folder; move it away or choose another `--out`.")
+    mark = read_mark(folder)
+    if mark is None:
+        mark, names = Mark(), [MARK, *(names or ())]
+    for name in mark.files if names is None else names:
+        if os.path.lexists(folder / name) and not _is_made(folder / name, mark):
+            what = "was changed" if name in mark.files else "was not written by crackseg"
+            since = " since crackseg wrote it" if name in mark.files else ""
+            raise OutputError(
+                f"`{folder / name}` {what}{since} and would be replaced; move it away or choose "
+                "another folder."
+            )
+
+
+@contextmanager
+def filling(
+    folder: Path, *, work: Path | None = None, origin: str = "", content: str = ""
+) -> Iterator[Path]:
+    """Give an empty folder whose files go into ``folder`` when the block ends well.
+
+    A new folder appears whole or not at all. In one that is there, files of an earlier run are
+    replaced or removed, all others stay.
+
+    Args:
+        folder: made if missing.
+        work: where the empty folder lies, on the same disk; default: beside ``folder``.
+        origin: for the mark, from ``origin_of``.
+        content: for the mark, sha256 of the source.
+
+    Raises:
+        OutputError: a file in the way was not made by this program, or was changed since.
+        OSError: the folder cannot be written; nothing is left behind.
+    """
+    work = folder.parent if work is None else work
+    work.mkdir(parents=True, exist_ok=True)
+    fresh = work / f"{_TEMPORARY}{secrets.token_hex(4)}"
+    fresh.mkdir()
+    try:
+        with (fresh / MARK).open("w") as held:
+            _lock(held)
+            yield fresh
+        names = sorted(path.name for path in fresh.iterdir() if path.name != MARK)
+        files = {name: (_digest(fresh / name),) for name in names}
+        _place(fresh, folder, Mark(files=files, origin=origin, content=content))
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove the working folders that a killed run left in ``folder``; those in use stay."""
+    for path in folder.glob(f"{_TEMPORARY}*"):
+        if path.is_symlink() or not (path / MARK).is_file():
+            continue
+        with suppress(OSError), (path / MARK).open("r+") as held:
+            if _lock(held):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def choose_folder(
+    out: Path, path: Path, content: str, *, stem: str | None = None, taken: Iterable[str] = ()
+) -> Path:
+    """Return the folder for the results of a file: that of an earlier run, else a free one.
+
+    The first name that is free is taken of the stem, parent and stem, stem and suffix, stem and a
+    number. Names that differ by case alone are one name, as on most disks of Windows and macOS.
+
+    Args:
+        out: holds the folders.
+        path: what the results are of.
+        content: sha256 of its bytes; a file that was moved is known by it.
+        stem: of the folder's name, default that of ``path``.
+        taken: names given to other files in this run.
+    """
+    used = {_plain(name) for name in taken}
+    present = {_plain(entry.name) for entry in out.iterdir()} if out.is_dir() else set()
+    free = None
+    for name, is_last in _names(path, stem):
+        if len(os.fsencode(name)) > _LONGEST_NAME or _plain(name) in used:
+            continue
+        if _plain(name) not in present:
+            free = free or out / name
+            if is_last:
+                break
+        elif _is_of(out / name, path, content):
+            return out / name
+    if free is None:
+        raise OutputError(f"`{out}` has no free folder name for `{path}`; choose another folder.")
+    return free
+
+
+def _is_of(folder: Path, path: Path, content: str) -> bool:
+    """Return whether a folder holds the results of a file, also of one that was moved since."""
+    mark = read_mark(folder)
+    if mark is None or not mark.origin:
+        return False
+    if mark.origin == origin_of(path):
+        return True
+    if mark.content != content:
+        return False
+    try:
+        named = json.loads((folder / "report.json").read_text(encoding="utf-8"))["image"]["path"]
+        return not Path(named).exists()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _names(path: Path, stem: str | None) -> Iterator[tuple[str, bool]]:
+    """Yield folder names in order, and whether all the fixed ones have been yielded."""
+    stem = (path.stem if stem is None else stem).strip(". ") or "image"
+    parent = path.resolve().parent.name
+    suffix = path.suffix.lstrip(".").lower()
+    first = [name for name in (stem, parent and f"{parent}_{stem}", f"{stem}_{suffix}") if name]
+    for number, name in enumerate(first, 1):
+        yield name, number == len(first)
+    for number in range(2, 10_000):
+        yield f"{stem}_{number}", True
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _place(fresh: Path, folder: Path, mark: Mark) -> None:
+    """Move the files of ``fresh`` into ``folder``, which may be there."""
+    if not os.path.lexists(folder):
+        _write_mark(fresh, mark)
+        fresh.rename(folder)
+        return
+    refuse_foreign(folder, mark.files)
+    earlier = read_mark(folder) or Mark()
+    either = {
+        name: (*earlier.files.get(name, ()), *mark.files.get(name, ()))
+        for name in {**earlier.files, **mark.files}
+    }
+    part = Mark(files=either, origin=mark.origin, content=mark.content, complete=False)
+    _write_mark(folder, part)
+    for name in mark.files:
+        (fresh / name).replace(folder / name)
+    for name in set(earlier.files) - set(mark.files):
+        if _is_made(folder / name, earlier):
+            (folder / name).unlink()
+    _write_mark(folder, mark)
+
+
+def _write_mark(folder: Path, mark: Mark) -> None:
+    values = {"origin": mark.origin, "content": mark.content, "complete": mark.complete}
+    text = json.dumps({"made_by": "crackseg", **values, "files": mark.files}, indent=1)
+    part = folder / f"{MARK}.{secrets.token_hex(4)}"
+    try:
+        part.write_text(text + "\n", encoding="utf-8")
+        part.replace(folder / MARK)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _is_made(file: Path, mark: Mark) -> bool:
+    known = mark.files.get(file.name, ())
+    return bool(known) and file.is_file() and not file.is_symlink() and _digest(file) in known
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _lock(stream: IO[str]) -> bool:
+    """Lock an open file until it is closed; return False where another process holds it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, where an open file cannot be removed
+        return True
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a disk without locks
+        return True
+    return True

@@ -1,0 +1,166 @@
+"""Files, folders and patterns become the photographs to analyze; what is passed over is named.
+
+In a folder the suffix decides first and the content where that says nothing. A photograph of a
+kind that cannot be read is handed on all the same: it fails by name. Videos, archives and second
+copies are passed over with a reason; documents and what systems leave behind are no photographs.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from crackseg.errors import ConfigError
+from crackseg.folders import read_mark
+from crackseg.imagery.files import RAW_SUFFIXES, picture_kind
+
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff"}
+_HEIF = {".heic", ".heif", ".hif", ".avif"}
+_FOREIGN = {".bmp", ".gif", ".webp", ".jp2", ".j2k", ".jxl", ".psd"}  # pictures all the same
+_VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".m4v", ".mts", ".m2ts", ".wmv", ".3gp", ".insv"}
+_ARCHIVES = {".zip", ".7z", ".rar", ".tar", ".tgz", ".gz"}
+_COPIES = {".thm", ".bak", ".tmp", ".part", ".lrv"}  # of a photograph or a video beside them
+_JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
+_JUNK_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information"}
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A file that is not analyzed and is no failure, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What there is to do, in stable order, and what is left aside."""
+
+    paths: tuple[Path, ...]
+    passed: tuple[Passed, ...] = ()
+
+
+def find_inputs(inputs: Iterable[str | Path], out: Path | None = None) -> Inputs:
+    """Return the image files that files, folders and patterns name, each once.
+
+    Folders are searched with everything below them, linked folders too; hidden files, ``out`` and
+    the results of earlier runs are left out. A file named directly is kept whatever it is called.
+
+    Raises:
+        ConfigError: an input names nothing, or a folder holds no image.
+    """
+    found: dict[Path, Path] = {}
+    passed: dict[Path, Passed] = {}
+    for given in inputs:
+        here = _expand(str(given), out)
+        for path in here.paths:
+            found.setdefault(_real(path), path)
+        passed |= {_real(item.path): item for item in here.passed}
+    aside = [item for real, item in sorted(passed.items()) if real not in found]
+    return Inputs(tuple(found.values()), tuple(aside))
+
+
+def _real(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # a link that leads to itself
+        return path.absolute()
+
+
+def _expand(given: str, out: Path | None) -> Inputs:
+    path = Path(given)
+    if path.is_dir():
+        return _search(path, out)
+    if os.path.lexists(path) or not glob.has_magic(given):
+        return Inputs((path,))  # one that does not exist is a failed image: the others go on
+    matches = [Path(match) for match in sorted(glob.glob(given, recursive=True))]  # noqa: PTH207
+    if not matches:
+        raise ConfigError(f"pattern `{given}` matches no file.")
+    sorted_out = _sort_out([match for match in matches if not match.is_dir()], keep=True)
+    folders = [] if "**" in given else [match for match in matches if match.is_dir()]
+    below = [_search(folder, out, may_be_empty=True) for folder in folders]
+    paths = (*sorted_out.paths, *(path for inputs in below for path in inputs.paths))
+    if not paths:
+        raise ConfigError(f"pattern `{given}` matches no image.")
+    return Inputs(paths, (*sorted_out.passed, *(i for inputs in below for i in inputs.passed)))
+
+
+def _search(folder: Path, out: Path | None, *, may_be_empty: bool = False) -> Inputs:
+    inputs = _sort_out(sorted(_files_below(folder, out)))
+    if not inputs.paths and not may_be_empty:
+        beside = "".join(f" (`{i.path.name}` is {i.reason})" for i in inputs.passed[:1])
+        raise ConfigError(
+            f"folder `{folder}` holds no image{beside}; expected {', '.join(sorted(SUFFIXES))} "
+            "files."
+        )
+    return inputs
+
+
+def _files_below(folder: Path, out: Path | None) -> Iterator[Path]:
+    """Yield what is no folder below ``folder``, each linked folder once; not this program's own."""
+    own = None if out is None else _real(out)
+    if own is not None and (own == _real(folder) or own in _real(folder).parents):
+        own = None  # results go beside the photographs: marks alone tell them apart
+    seen: set[Path] = set()
+    refused: list[Path] = []
+    for at, folders, files in os.walk(
+        folder, followlinks=True, onerror=lambda error: refused.append(Path(error.filename))
+    ):
+        here = Path(at)
+        real = _real(here)
+        if real in seen or real == own:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(f for f in folders if f[0] != "." and f.lower() not in _JUNK_FOLDERS)
+        mark = read_mark(here)
+        made = mark.files if mark else ()
+        yield from (here / name for name in files if name not in made)
+    yield from refused
+
+
+def _sort_out(files: Iterable[Path], *, keep: bool = False) -> Inputs:
+    """Tell photographs from other files; ``keep``: what is of no known kind is a photograph."""
+    paths: list[Path] = []
+    passed: list[Passed] = []
+    listed = list(files)
+    shots = {file.with_suffix("") for file in listed if file.suffix.lower() in SUFFIXES}
+    for file in listed:
+        reason = _why_not(file, shots)
+        if reason:
+            passed.append(Passed(file, reason))
+        elif not _is_junk(file) and (keep or _is_photograph(file)):
+            paths.append(file)
+    return Inputs(tuple(paths), tuple(passed))
+
+
+def _is_junk(file: Path) -> bool:
+    return file.name.startswith(".") or file.name.lower() in _JUNK
+
+
+def _why_not(file: Path, shots: set[Path]) -> str | None:
+    """Return why a file is passed over by name, or None."""
+    suffix = file.suffix.lower()
+    if _is_junk(file):
+        return None
+    if suffix in RAW_SUFFIXES and file.with_suffix("") in shots:
+        return "the raw data of a photograph that is analyzed beside it"
+    if suffix in _VIDEOS:
+        return "a video; take stills from it"
+    if suffix in _ARCHIVES:
+        return "an archive; unpack it first"
+    if (suffix in _COPIES or suffix.endswith("_original")) and picture_kind(file):
+        return "a second copy by its suffix; rename it if it is a photograph"
+    return None
+
+
+def _is_photograph(file: Path) -> bool:
+    suffix = file.suffix.lower()
+    if suffix in SUFFIXES | RAW_SUFFIXES | _HEIF | _FOREIGN:
+        return True
+    if not file.exists():
+        return file.is_symlink() or file.is_dir() or not os.path.lexists(file)
+    return file.is_dir() or picture_kind(file) is not None

@@ -1,0 +1,126 @@
+"""Every photograph is handed on or named; what is no photograph stays silent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from crackseg.errors import ConfigError
+from crackseg.folders import filling
+from crackseg.inputs import find_inputs
+
+Photo = Callable[..., Path]
+HEIC = b"\0\0\0\x18ftypheic" + b"\0" * 100
+RAW = b"II*\0" + b"\0" * 200
+MP4 = b"\0\0\0\x18ftypmp42" + b"\0" * 100
+
+
+def names(paths: tuple[Path, ...], folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def test_photographs_of_kinds_that_cannot_be_read_are_handed_on(
+    photo: Photo, tmp_path: Path
+) -> None:
+    photo(tmp_path / "a.jpg")
+    for name, content in (
+        ("b.HEIC", HEIC),
+        ("c.DNG", RAW),
+        ("d.webp", b"RIFF1234WEBP"),
+        ("e", HEIC),
+    ):
+        (tmp_path / name).write_bytes(content)
+    photo(tmp_path / "x.jpg").rename(tmp_path / "no suffix")
+    found = find_inputs([tmp_path])
+    assert names(found.paths, tmp_path) == ["a.jpg", "b.HEIC", "c.DNG", "d.webp", "e", "no suffix"]
+    assert found.passed == ()
+
+
+def test_videos_archives_and_second_copies_are_passed_over_by_name(
+    photo: Photo, tmp_path: Path
+) -> None:
+    shot = photo(tmp_path / "DJI_1.JPG")
+    (tmp_path / "DJI_1.DNG").write_bytes(RAW)
+    (tmp_path / "DJI_2.DNG").write_bytes(RAW)
+    (tmp_path / "flight.MP4").write_bytes(MP4)
+    (tmp_path / "rest.zip").write_bytes(b"PK\3\4")
+    (tmp_path / "DJI_1.JPG_original").write_bytes(shot.read_bytes())
+    found = find_inputs([tmp_path])
+    assert names(found.paths, tmp_path) == ["DJI_1.JPG", "DJI_2.DNG"]
+    reasons = {item.path.name: item.reason.split(";")[0] for item in found.passed}
+    assert reasons == {
+        "DJI_1.DNG": "the raw data of a photograph that is analyzed beside it",
+        "DJI_1.JPG_original": "a second copy by its suffix",
+        "flight.MP4": "a video",
+        "rest.zip": "an archive",
+    }
+
+
+def test_a_folder_of_videos_alone_is_wrong_usage(tmp_path: Path) -> None:
+    (tmp_path / "only.mov").write_bytes(MP4)
+    with pytest.raises(ConfigError, match=r"holds no image \(`only.mov` is a video"):
+        find_inputs([tmp_path])
+
+
+def test_what_systems_and_people_leave_behind_is_silent(photo: Photo, tmp_path: Path) -> None:
+    first = photo(tmp_path / "a.jpg")
+    for name in ("Thumbs.db", "desktop.ini", "._a.jpg", ".DS_Store", "notes.txt", "a.xmp", "a.srt"):
+        (tmp_path / name).write_text("x")
+    photo(tmp_path / "@eaDir" / "a.jpg")
+    photo(tmp_path / "__MACOSX" / "a.jpg")
+    assert find_inputs([tmp_path]).paths == (first,)
+    assert find_inputs([tmp_path]).passed == ()
+
+
+def test_links_are_followed_once_and_dangling_ones_are_handed_on(
+    photo: Photo, tmp_path: Path
+) -> None:
+    box, drive = tmp_path / "in", tmp_path / "drive"
+    photo(box / "a.png")
+    photo(drive / "b.png")
+    (box / "linked").symlink_to(drive)
+    (box / "once more").symlink_to(drive)
+    (box / "loop").symlink_to(box)
+    (box / "itself").symlink_to(box / "itself")
+    (box / "gone.jpg").symlink_to(tmp_path / "away" / "gone.jpg")
+    (box / "missing drive").symlink_to(tmp_path / "away")
+    os.mkfifo(box / "pipe.jpg")
+    os.mkfifo(box / "pipe")
+    found = names(find_inputs([box]).paths, box)
+    assert found == ["a.png", "gone.jpg", "itself", "linked/b.png", "missing drive", "pipe.jpg"]
+
+
+def test_results_are_no_photographs_wherever_they_lie(photo: Photo, tmp_path: Path) -> None:
+    first = photo(tmp_path / "a.jpg")
+    with filling(tmp_path / "results" / "a") as fresh:
+        photo(fresh / "overlay.jpg")
+    own = photo(tmp_path / "results" / "a" / "detail.jpg")  # put there by the user
+    assert find_inputs([tmp_path]).paths == (first, own)
+
+
+@pytest.mark.parametrize("out", [".", ".."])
+def test_results_may_go_beside_the_photographs(out: str, photo: Photo, tmp_path: Path) -> None:
+    first = photo(tmp_path / "in" / "a.jpg")
+    assert find_inputs([tmp_path / "in"], tmp_path / "in" / out).paths == (first,)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_cannot_be_read_is_handed_on(photo: Photo, tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg")
+    (tmp_path / "locked").mkdir(mode=0)
+    assert tmp_path / "locked" in find_inputs([tmp_path]).paths
+
+
+def test_a_pattern_takes_folders_and_dangling_links_too(photo: Photo, tmp_path: Path) -> None:
+    photo(tmp_path / "north" / "a.jpg")
+    photo(tmp_path / "b.jpg")
+    (tmp_path / "c.jpg").symlink_to(tmp_path / "away")
+    (tmp_path / "Thumbs.db").touch()
+    found = names(find_inputs([str(tmp_path / "*")]).paths, tmp_path)
+    assert found == ["b.jpg", "c.jpg", "north/a.jpg"]
+    assert names(find_inputs([str(tmp_path / "**" / "*.jpg")]).paths, tmp_path) == [
+        "b.jpg", "c.jpg", "north/a.jpg",
+    ]  # fmt: skip
