@@ -20,6 +20,7 @@ from crackseg.config import AnalyzeOptions, to_plain
 from crackseg.errors import ConfigError, ImageError
 from crackseg.exports import find_exports
 from crackseg.folders import filling
+from crackseg.imagery.blank import find_unjudged, unjudged_notices
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.masks import MaskRule, read_mask, refuse_missed
 from crackseg.imagery.scale import find_scale
@@ -28,7 +29,7 @@ from crackseg.inference.predict import predict
 from crackseg.inference.screening import is_classifier, screening_card
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import probability_to_mask
-from crackseg.records import Array, Crack, Notice, Report, Scale, Totals
+from crackseg.records import Crack, Notice, Report, Scale, Totals, Unjudged, can_judge
 
 SCHEMA_VERSION = "1"
 
@@ -84,6 +85,7 @@ def analyze(
             mask_options=options.mask,
             options=options.measure,
         )
+    unjudged = find_unjudged(prediction)
     return Report(
         schema_version=SCHEMA_VERSION,
         package_version=__version__,
@@ -94,9 +96,17 @@ def analyze(
         screen=screening_card(options.predict),
         options=to_plain(options),
         cracks=cracks,
-        totals=_totals(cracks, mask.shape, prediction.valid, scale),
-        notices=_distinct(image.info.notices, decoded, scale_notices, prediction.notices, notices),
+        totals=_totals(cracks, mask.shape, _judged_px2(mask.size, unjudged), scale),
+        notices=_distinct(
+            image.info.notices,
+            decoded,
+            scale_notices,
+            prediction.notices,
+            unjudged_notices(unjudged, judged=can_judge(unjudged)),
+            notices,
+        ),
         timing_s=clock.seconds,
+        unjudged=unjudged,
     )
 
 
@@ -147,7 +157,7 @@ def measure_mask(
         screen=None,
         options=to_plain(options),
         cracks=cracks,
-        totals=_totals(cracks, mask.shape, None, scale),
+        totals=_totals(cracks, mask.shape, float(mask.size), scale),
         notices=_distinct(source.info.notices, mask_notices, scale_notices, notices),
         timing_s=clock.seconds,
     )
@@ -222,28 +232,35 @@ def _check_sizes(mask_image: OpenImage, image: OpenImage) -> None:
 
 
 def _totals(
-    cracks: tuple[Crack, ...], shape: tuple[int, ...], valid: Array | None, scale: Scale | None
+    cracks: tuple[Crack, ...], shape: tuple[int, ...], seen_px2: float, scale: Scale | None
 ) -> Totals:
-    seen_px2 = float(shape[0] * shape[1] if valid is None else np.count_nonzero(valid))
     length_px = sum(crack.length.px or 0.0 for crack in cracks)
     sums: dict[str, Any] = {"length_mm": None, "area_mm2": None}
-    sums |= {"analyzed_mm2": None, "density_m_per_m2": None}
+    sums |= {"analyzed_mm2": None, "density_m_per_m2": None, "left_out_mm2": None}
+    left_out_px2 = shape[0] * shape[1] - seen_px2
     if scale is not None:
-        seen_mm2 = seen_px2 * _mm2_per_px2(scale, shape)
+        mm2_per_px2 = _mm2_per_px2(scale, shape)
+        seen_mm2 = seen_px2 * mm2_per_px2
         length_mm = sum(crack.length.mm or 0.0 for crack in cracks)
         sums = {
             "length_mm": length_mm,
             "area_mm2": sum(crack.area_mm2 or 0.0 for crack in cracks),
             "analyzed_mm2": seen_mm2,
             "density_m_per_m2": 1000 * length_mm / seen_mm2 if seen_mm2 else None,
+            "left_out_mm2": left_out_px2 * mm2_per_px2,
         }
     return Totals(
         cracks=len(cracks),
         length_px=length_px,
         area_px2=sum(crack.area_px2 for crack in cracks),
         analyzed_px2=seen_px2,
+        left_out_px2=left_out_px2,
         **sums,
     )
+
+
+def _judged_px2(size_px2: int, unjudged: tuple[Unjudged, ...]) -> float:
+    return size_px2 * max(1 - sum(part.share for part in unjudged), 0.0)
 
 
 def _mm2_per_px2(scale: Scale, shape: tuple[int, ...]) -> float:

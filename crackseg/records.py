@@ -167,6 +167,7 @@ class Prediction:
     tile_px: int
     overlap_px: int
     forward_s: float  # seconds inside the network's forward pass
+    blank_px2: Mapping[str, float] = field(default_factory=dict)  # areas that show nothing, by kind
     device: str
     notices: tuple[Notice, ...] = ()
 
@@ -275,6 +276,28 @@ class ModelCard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unjudged:
+    """A part of the picture of which nothing can be said: why, and its share of the whole."""
+
+    code: str  # no_data | black | white | flat, and what later gates add
+    share: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise DataError(f"`share` must lie between 0 and 1, got {self.share}.")
+
+
+def can_judge(parts: tuple[Unjudged, ...]) -> bool:
+    """Return whether more than half of what a picture holds can be judged.
+
+    Where it cannot, that no crack was found says nothing.
+    """
+    shares = {part.code: part.share for part in parts}
+    holds = 1 - shares.pop("no_data", 0.0)
+    return sum(shares.values()) < holds / 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
     """Sums over the cracks of one image."""
 
@@ -286,6 +309,8 @@ class Totals:
     analyzed_px2: float
     analyzed_mm2: float | None
     density_m_per_m2: float | None
+    left_out_px2: float = 0.0  # of the picture, but not analyzed
+    left_out_mm2: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,3 +329,9 @@ class Report:
     totals: Totals
     notices: tuple[Notice, ...]
     timing_s: Mapping[str, float]
+    unjudged: tuple[Unjudged, ...] = ()  # the largest first
+
+    @property
+    def judged(self) -> bool:
+        """Whether the picture can be judged; see ``can_judge``."""
+        return can_judge(self.unjudged)

@@ -133,7 +133,9 @@ def _result(outcome: Outcome) -> str:
         noun = "crack" if row["cracks"] == 1 else "cracks"
         text = f"{row['cracks']} {noun}, {length_text(row)}, widest {width_text(row)}"
     else:
-        text = "no crack"
+        text = (
+            "no crack" if row.get("judged") is not False else "cannot be judged: it shows nothing"
+        )
     return f"{text}, as before" if outcome.status == "unchanged" else text
 
 

@@ -115,6 +115,7 @@ class Analysis(BaseModel):
             "finished_at": None,
             "error": None,
             "cracks": None,
+            "judged": None,
             "links": {"self": f"/v1/analyses/{ID}"},
         }
     )
@@ -127,6 +128,9 @@ class Analysis(BaseModel):
     finished_at: str | None
     error: ErrorInfo | None
     cracks: int | None = Field(description="Without those that an inspector rejected.")
+    judged: bool | None = Field(
+        description="False where the picture shows nothing: that no crack was found says nothing."
+    )
     links: dict[str, str]
 
 

@@ -147,12 +147,14 @@ def dark_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def draw_photo(path: Path, *, cracks: int = 1, size: tuple[int, int] = (260, 180)) -> Path:
-    """Write a plain grey photograph with straight dark cracks of 4 px; return its path."""
+    """Write a grey, faintly noisy photograph with straight dark cracks of 4 px; return its path."""
     picture = Image.new("RGB", size, (160, 158, 155))
     for n in range(cracks):
         ImageDraw.Draw(picture).line([(30, 40 + 50 * n), (200, 60 + 50 * n)], (20, 20, 20), 4)
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
+    noise = np.random.default_rng(0).integers(-3, 4, (size[1], size[0], 1))
+    noisy = np.clip(np.asarray(picture) + noise, 0, 255).astype(np.uint8)
+    Image.fromarray(noisy).save(path)
     return path
 
 

@@ -102,6 +102,8 @@ def facts(report: Report) -> list[tuple[str, str]]:
         height = "" if info.gps.alt_m is None else f", {info.gps.alt_m:.0f} m"
         rows.append(("Position", f"{info.gps.lat_deg:.6f}, {info.gps.lon_deg:.6f}{height}"))
     rows.append(("Scale", scale_sentence(report.scale)))
+    if report.unjudged:
+        rows.append(("Not judged", unjudged_sentence(report)))
     if report.model is None or report.thresholds is None:
         rows.append(("Mask", "given, no network was run"))
     else:
@@ -109,6 +111,15 @@ def facts(report: Report) -> list[tuple[str, str]]:
         rows.append(("Model", f"{report.model.name} {report.model.version}"))
         rows.append(("Thresholds", f"{high:.2f}, and {low:.2f} where joined to such pixels"))
     return rows
+
+
+def unjudged_sentence(report: Report) -> str:
+    """Return which share of the picture was left out, and why, in words."""
+    parts = ", ".join(
+        f"{100 * part.share:.2g} % {part.code.replace('_', ' ')}" for part in report.unjudged
+    )
+    area = report.totals.left_out_mm2
+    return parts if area is None else f"{parts} ({area / 1e6:.3g} m² in all)"
 
 
 def scale_sentence(scale: Scale | None) -> str:

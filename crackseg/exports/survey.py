@@ -21,7 +21,7 @@ from crackseg.exports.tables import write_table
 COLUMNS = (
     "image", "folder", "status", "reason", "cracks", "length_px", "length_mm", "width_max_px",
     "width_max_u_px", "width_max_mm", "width_max_u_mm", "area_px2", "area_mm2",
-    "density_m_per_m2", "mm_per_px", "scale_source", "taken_at", "camera", "warnings",
+    "density_m_per_m2", "mm_per_px", "scale_source", "taken_at", "camera", "warnings", "judged",
 )  # fmt: skip
 FILES = ("survey.json", "summary.csv", "index.html")
 NO_RESULT: dict[str, Any] = dict.fromkeys(COLUMNS)
@@ -46,6 +46,7 @@ def report_row(report: Mapping[str, Any], folder: str, status: str) -> dict[str,
         "taken_at": report["image"]["taken_at"],
         "camera": report["image"]["camera"],
         "warnings": [notice["code"] for notice in report["warnings"]],
+        "judged": report.get("judged", True),
     }
 
 
@@ -127,16 +128,23 @@ def survey_totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "unchanged": sum(row["status"] == "unchanged" for row in done),
         "earlier": sum(row["status"] == "earlier" for row in done),
         "with_cracks": sum(bool(row["cracks"]) for row in done),
+        "without_cracks": sum(not row["cracks"] and row.get("judged") is not False for row in done),
         "without_scale": len(done) - len(scaled),
+        "not_judged": sum(row.get("judged") is False for row in done),
         "cracks": sum(row["cracks"] for row in done),
         "length_mm": sum(row["length_mm"] for row in scaled) if scaled else None,
     }
 
 
 def _severity(row: Mapping[str, Any]) -> tuple[int, float]:
-    """Sort failed images first, then by width in mm, then by width in px, crack-free ones last."""
+    """Sort failed images first, then those that cannot be judged, then by width, in mm before px.
+
+    Crack-free ones come last.
+    """
     if row["status"] == "failed":
         return 0, 0.0
+    if row.get("judged") is False:
+        return 0, 1.0
     if not row["cracks"]:
         return 3, 0.0
     if row["width_max_mm"] is not None:
@@ -167,6 +175,7 @@ def _tile(row: Mapping[str, Any], name: str) -> dict[str, Any]:
         "failed": failed,
         "earlier": row["status"] == "earlier",
         "reason": row["reason"],
+        "judged": row.get("judged") is not False,
         "cracks": row["cracks"],
         "rejected": row.get("rejected", 0),  # by inspectors, whom the service asks
         "length": length_text(row) if found else None,
@@ -176,4 +185,6 @@ def _tile(row: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return " ".join(value) if isinstance(value, list) else value

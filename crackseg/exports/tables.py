@@ -34,6 +34,8 @@ def report_to_dict(report: Report) -> dict[str, Any]:
         "options": to_plain(report.options),
         "cracks": [crack_to_dict(crack) for crack in report.cracks],
         "totals": _totals(report.totals),
+        "judged": report.judged,
+        "unjudged": [{"code": p.code, "share": _round(p.share, 4)} for p in report.unjudged],
         "warnings": [to_plain(notice) for notice in report.notices],
         "timing_s": {step: _round(seconds, 4) for step, seconds in report.timing_s.items()},
     }

@@ -15,6 +15,7 @@ import numpy as np
 
 from crackseg.config import PredictOptions
 from crackseg.errors import ModelError
+from crackseg.imagery.blank import BlankCounter
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.tiles import Axis, Band, allocate, fill_invalid, pad_tile, plan_axis
 from crackseg.inference.models import Model
@@ -56,7 +57,9 @@ def predict(
         screened = Screened(forward, attempt.screen, attempt) if attempt.screen else None
         batcher = _Batcher(screened or forward, attempt.batch)
         try:
-            probability, valid = _all_tiles(image, model.card, attempt, batcher, progress)
+            blank = BlankCounter(image.info.height_px, image.info.width_px)
+            sinks = (blank, progress)
+            probability, valid = _all_tiles(image, model.card, attempt, batcher, sinks)
         except MemoryError:
             continue
         return Prediction(
@@ -65,6 +68,7 @@ def predict(
             tile_px=_tile_px(model.card, attempt),
             overlap_px=attempt.overlap_px,
             forward_s=batcher.seconds,
+            blank_px2=blank.areas_px2(),
             device=attempt.device,
             notices=(*notices, *([screened.notice()] if screened else []), *_flat_end(image)),
         )
@@ -125,9 +129,10 @@ def _all_tiles(
     card: ModelCard,
     options: PredictOptions,
     batcher: _Batcher,
-    progress: Progress | None,
+    sinks: tuple[BlankCounter, Progress | None],
 ) -> tuple[Array, Array | None]:
     """Return (H, W) uint8 probability and (H, W) bool validity (None: every pixel counts)."""
+    blank, progress = sinks
     height, width = image.info.height_px, image.info.width_px
     plan = {"tile_px": _tile_px(card, options), "overlap_px": options.overlap_px}
     rows = plan_axis(height, **plan, multiple=card.input_multiple)
@@ -142,6 +147,7 @@ def _all_tiles(
     for i, row in enumerate(rows.starts):
         window = Window(row=row, col=0, height=min(rows.size_px, height - row), width=width)
         pixels, seen = image.load(window)
+        blank.add(row, pixels, seen)
         if seen is not None:
             valid = allocate((height, width), bool, 1) if valid is None else valid
             valid[window.slices] = seen

@@ -132,6 +132,7 @@ def _analysis(db: sa.Connection, tenant: str, analysis_id: str) -> dict[str, Any
         "finished_at": task.finished_at,
         "error": info["error"],
         "cracks": task.summary["cracks"] if task.summary else None,
+        "judged": task.summary.get("judged", True) if task.summary else None,
         "links": {
             "self": base,
             "page": f"/surveys/{analysis_id}/images/{analysis_id}",

@@ -53,7 +53,10 @@ _REPORT: dict[str, Any] = {
     "totals": {
         "cracks": 0, "length_px": 0.0, "length_mm": None, "area_px2": 0.0, "area_mm2": None,
         "analyzed_px2": 20887680.0, "analyzed_mm2": None, "density_m_per_m2": None,
+        "left_out_px2": 0.0, "left_out_mm2": None,
     },
+    "judged": True,
+    "unjudged": [],
     "warnings": [{"code": "no_scale", "message": "No scale is known."}],
     "timing_s": {"decode": 0.3},
 }  # fmt: skip
@@ -75,7 +78,8 @@ _SURVEY = {
     },
 }
 _TOTALS = {
-    "images": 1, "failed": 0, "unchanged": 0, "with_cracks": 0, "without_scale": 1, "cracks": 0,
+    "images": 1, "failed": 0, "unchanged": 0, "with_cracks": 0, "without_cracks": 1,
+    "not_judged": 0, "without_scale": 1, "cracks": 0,
     "length_mm": None,
 }  # fmt: skip
 _BINARY = {"type": "string", "format": "binary"}

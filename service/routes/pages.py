@@ -158,10 +158,12 @@ def show_survey(survey_id: str, request: Request) -> Response:
 
 
 def severity(task: Row[Any]) -> tuple[Any, ...]:
-    """Sort failed images first, then by width in mm, by width in px, crack-free ones last."""
+    """Sort failed images first, then those not judged, by width in mm, in px, crack-free last."""
     summary = task.summary or {}
     if task.state == "failed":
         return (0, 0.0, task.name)
+    if summary.get("judged") is False:
+        return (0, 1.0, task.name)
     if summary.get("cracks") and summary["width_max_mm"] is not None:
         return (1, -summary["width_max_mm"], task.name)
     if summary.get("cracks"):
@@ -185,6 +187,7 @@ def _tile(task: Row[Any], verdicts: int, unit: str) -> dict[str, Any]:
         "reason": plain_words(task.error or ""),
         "progress": task.progress,
         "cracks": summary.get("cracks", ""),
+        "judged": summary.get("judged") is not False,
         "width": width_text(summary) if found else "",
         "width_value": summary.get(f"width_max_{unit}") or 0,
         "length": length_text(summary) if found else "",

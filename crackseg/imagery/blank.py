@@ -1,0 +1,128 @@
+"""Areas of a picture that show nothing: black, burnt-out or without any texture.
+
+A frame of a lens cap has no crack in it, nor has it a wall: silence about it would read as "no
+crack there". The limits were set on photographs of the training lists, darkened and bleached step
+by step; see ``data/EXPERIMENTS.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from crackseg.records import Array, Notice, Prediction, Unjudged
+
+BLOCK_PX = 16
+_AROUND = 3  # blocks; an area shows nothing where a square of as many shows nothing
+_BLACK_MEAN, _BLACK_MAX = (
+    9.0,
+    32,
+)  # levels of 255, brightest channel: a sixth of the cracks is found
+_WHITE_MIN = 250  # level of 255 of the darkest channel: clipped in all three
+_FLAT_RANGE = 2  # levels of 255 in each channel: less than any sensor's noise
+
+CODES = ("black", "white", "flat")
+_WORDS = {
+    "no_data": "holds no data",
+    "black": "is black",
+    "white": "is burnt out",
+    "flat": "shows no texture at all",
+}
+_WORTH_A_WORD = 0.01  # share of the picture; less is a shadow in a joint
+
+
+class BlankCounter:
+    """Count what shows nothing while a picture goes by in bands of rows, from top to bottom."""
+
+    def __init__(self, height_px: int, width_px: int) -> None:
+        self._size = (height_px, width_px)
+        self._rows = 0  # seen so far
+        self._heights: list[int] = []
+        self._codes: list[Array] = []  # of each row of blocks: 0 = shows something, else 1 + index
+
+    def add(self, row: int, pixels: Array, valid: Array | None) -> None:
+        """Count the rows of a band that no band before it had.
+
+        Args:
+            row: of the picture where the band begins; at most the end of the band before it.
+            pixels: (h, W, 3) uint8.
+            valid: (h, W) bool, True = counts; None = every pixel counts.
+        """
+        fresh = self._rows - row
+        for start, height in _steps(fresh, len(pixels)):
+            part = slice(start, start + height)
+            self._codes.append(_judge(pixels[part], None if valid is None else valid[part]))
+            self._heights.append(height)
+        self._rows = max(self._rows, row + len(pixels))
+
+    def areas_px2(self) -> dict[str, float]:
+        """Return the area of each kind of nothing, of those that there are."""
+        if not self._codes:
+            return {}
+        codes = np.stack(self._codes)
+        widths = np.full(codes.shape[1], BLOCK_PX)
+        widths[-1] = self._size[1] - BLOCK_PX * (codes.shape[1] - 1)
+        area = np.outer(self._heights, widths)
+        found: dict[str, float] = {}
+        for index, code in enumerate(CODES, start=1):
+            px2 = float(area[_opened(codes == index)].sum())
+            if px2:
+                found[code] = px2
+        return found
+
+
+def find_unjudged(prediction: Prediction) -> tuple[Unjudged, ...]:
+    """Return the parts of a picture of which nothing can be said, the largest first."""
+    size = prediction.probability.size
+    missing = 0 if prediction.valid is None else size - int(np.count_nonzero(prediction.valid))
+    areas = {"no_data": float(missing), **prediction.blank_px2}
+    parts = [Unjudged(code=code, share=min(px2 / size, 1.0)) for code, px2 in areas.items() if px2]
+    return tuple(sorted(parts, key=lambda part: -part.share))
+
+
+def unjudged_notices(parts: tuple[Unjudged, ...], *, judged: bool) -> list[Notice]:
+    """Return what the report says of the parts of which nothing can be said."""
+    worth = [part for part in parts if part.share >= _WORTH_A_WORD]
+    if judged and not worth:
+        return []
+    shares = [f"{100 * p.share:.0f} % of it {_WORDS.get(p.code, p.code)}" for p in worth]
+    listed = "; ".join(shares)
+    if not judged:
+        text = f"This picture cannot be judged: {listed}. That nothing is marked says nothing."
+        return [Notice(code="cannot_be_judged", message=text)]
+    text = f"A part of this picture was left out: {listed}. Nothing is known of cracks there."
+    return [Notice(code="partly_judged", message=text)]
+
+
+def _steps(start: int, end: int) -> Iterator[tuple[int, int]]:
+    for first in range(start, end, BLOCK_PX):
+        yield first, min(BLOCK_PX, end - first)
+
+
+def _judge(pixels: Array, valid: Array | None) -> Array:
+    """Return the code of each block of one row of blocks."""
+    across = -(-pixels.shape[1] // BLOCK_PX)
+    grow = across * BLOCK_PX - pixels.shape[1]
+    whole = np.pad(pixels, ((0, 0), (0, grow), (0, 0)), mode="edge")
+    blocks = whole.reshape(len(pixels), across, BLOCK_PX, 3)
+    low, high = blocks.min(axis=(0, 2)), blocks.max(axis=(0, 2))
+    mean = blocks.mean(axis=(0, 2)).max(axis=1)
+    codes = np.where((high - low).max(axis=1) <= _FLAT_RANGE, 3, 0)
+    codes[low.min(axis=1) >= _WHITE_MIN] = 2
+    codes[(mean <= _BLACK_MEAN) & (high.max(axis=1) <= _BLACK_MAX)] = 1
+    if valid is not None:
+        counts = np.pad(valid, ((0, 0), (0, grow)), mode="edge")
+        codes[counts.reshape(len(pixels), across, BLOCK_PX).mean(axis=(0, 2)) < 0.5] = 0
+    judged: Array = codes.astype(np.uint8)
+    return judged
+
+
+def _opened(blocks: Array) -> Array:
+    """Return the blocks that lie in a square of such blocks; beyond the picture all are."""
+    padded = np.pad(blocks.astype(np.uint8), _AROUND, constant_values=1)
+    square = np.ones((_AROUND, _AROUND), np.uint8)
+    opened = cv2.morphologyEx(padded, cv2.MORPH_OPEN, square)
+    inner: Array = opened[_AROUND:-_AROUND, _AROUND:-_AROUND] > 0
+    return inner

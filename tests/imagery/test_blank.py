@@ -1,0 +1,144 @@
+"""Frames that show nothing are counted as such, and concrete never is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crackseg import pipeline
+from crackseg.config import AnalyzeOptions
+from crackseg.exports import survey
+from crackseg.exports.tables import report_to_dict
+from crackseg.imagery.blank import BlankCounter, unjudged_notices
+from crackseg.imagery.files import open_image
+from crackseg.inference.models import load_model
+from crackseg.records import Array, Report, Unjudged, can_judge
+
+
+def frame(kind: str, shape: tuple[int, int] = (200, 300), seed: int = 0) -> Array:
+    """Return (H, W, 3) uint8 of one kind."""
+    rng = np.random.default_rng(seed)
+    level, noise = {
+        "lens cap": (1.5, 1.5),
+        "black": (0, 0),
+        "white": (255, 0),
+        "burnt out": (320, 12),
+        "grey": (128, 0),
+        "concrete": (140, 6),
+        "dark concrete": (25, 5),
+        "bright concrete": (235, 6),
+        "smooth concrete": (140, 1.2),
+    }[kind]
+    values = level + noise * rng.standard_normal((*shape, 3))
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def shares(pixels: Array, valid: Array | None = None, band: int | None = None) -> dict[str, float]:
+    counter = BlankCounter(*pixels.shape[:2])
+    step = band or len(pixels)
+    for row in range(0, len(pixels), step):
+        first = max(row - 5, 0)  # bands overlap
+        part = slice(first, row + step)
+        counter.add(first, pixels[part], None if valid is None else valid[part])
+    return {k: v / pixels[..., 0].size for k, v in counter.areas_px2().items()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("lens cap", "black"),
+        ("black", "black"),
+        ("white", "white"),
+        ("burnt out", "white"),
+        ("grey", "flat"),
+    ],
+)
+@pytest.mark.parametrize("shape", [(200, 300), (1, 900), (900, 1), (17, 33), (1, 1)])
+def test_a_frame_of_nothing_is_nothing_whole(kind: str, code: str, shape: tuple[int, int]) -> None:
+    assert shares(frame(kind, shape)) == {code: pytest.approx(1.0)}
+
+
+@pytest.mark.parametrize(
+    "kind", ["concrete", "dark concrete", "bright concrete", "smooth concrete"]
+)
+def test_concrete_is_never_nothing(kind: str) -> None:
+    assert shares(frame(kind)) == {}
+
+
+def test_a_part_counts_by_its_area_however_the_bands_fall() -> None:
+    pixels = frame("concrete", (320, 320))
+    pixels[:160] = 0
+    pixels[200:290, 64:154] = 255
+    pixels[300:304, :] = 0  # a dark line is no area
+    for band in (None, 64, 50):
+        found = shares(pixels, band=band)
+        assert found["black"] == pytest.approx(0.5, abs=0.06)
+        assert 0.5 * 90 * 90 / 320**2 < found["white"] <= 90 * 90 / 320**2
+
+
+def test_missing_data_are_not_counted_twice() -> None:
+    pixels = frame("concrete")
+    valid = np.ones(pixels.shape[:2], bool)
+    pixels[:, 150:], valid[:, 150:] = 0, False
+    assert shares(pixels, valid).get("black", 0) < 0.06
+
+
+def test_what_can_be_judged_is_measured_by_what_the_picture_holds() -> None:
+    def parts(**of: float) -> tuple[Unjudged, ...]:
+        return tuple(Unjudged(code=code, share=share) for code, share in of.items())
+
+    assert can_judge(())
+    assert can_judge(parts(no_data=0.9))
+    assert can_judge(parts(no_data=0.6, black=0.1))
+    assert not can_judge(parts(no_data=0.6, black=0.21))
+    assert not can_judge(parts(black=0.3, white=0.3))
+    assert not can_judge(parts(no_data=1.0))
+    assert unjudged_notices(parts(black=0.004), judged=True) == []
+    (some,) = unjudged_notices(parts(no_data=0.2, black=0.004), judged=True)
+    assert some.code == "partly_judged"
+    assert "20 % of it holds no data" in some.message
+    assert "black" not in some.message
+
+
+def analyzed(pixels: Array, folder: Path, model: Path) -> Report:
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(folder / "frame.png")
+    with open_image(folder / "frame.png") as image:
+        report = pipeline.analyze(image, load_model(model), AnalyzeOptions())
+        pipeline.export(report, folder / "out", image, ["json", "page"])
+    return report
+
+
+@pytest.mark.parametrize("kind", ["white", "grey"])
+def test_a_frame_of_nothing_is_never_free_of_cracks(
+    kind: str, tmp_path: Path, dark_model: Path
+) -> None:
+    report = analyzed(frame(kind), tmp_path, dark_model)
+    assert not report.judged
+    assert "cannot_be_judged" in [n.code for n in report.notices]
+    assert report.totals.analyzed_px2 == pytest.approx(0)
+    assert report.totals.left_out_px2 == pytest.approx(200 * 300)
+    page = (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
+    assert "cannot be judged" in page
+    assert "No crack was found" not in page
+    row = survey.report_row(report_to_dict(report), "out", "analyzed")
+    assert row["judged"] is False
+    totals = survey.survey_totals([row])
+    assert (totals["not_judged"], totals["without_cracks"]) == (1, 0)
+    about = {"package_version": "", "started_at": "", "model": {"name": "", "version": ""}}
+    survey.write_survey([row], about, tmp_path, gallery=True)
+    gallery = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "no crack found" not in gallery
+    assert "cannot be judged" in gallery
+
+
+def test_concrete_without_a_crack_is_judged(tmp_path: Path, dark_model: Path) -> None:
+    report = analyzed(frame("concrete"), tmp_path, dark_model)
+    assert report.judged
+    assert report.unjudged == ()
+    assert report.totals.left_out_px2 == 0
+    page = (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
+    assert "No crack was found" in page
