@@ -520,6 +520,33 @@ def evaluate_command(
         run_scores(samples, options, json_file, plots)
 
 
+@app.command("calibrate", rich_help_panel=MODELS)
+def calibrate_command(
+    data: Annotated[Path, typer.Argument(help="Folder of sets (images/, masks/) or manifest CSV.")],
+    model: Annotated[
+        str, typer.Option(help="Name of a shipped model, or model folder.")
+    ] = "default",
+    sets: Annotated[str, typer.Option(help="Names of sets to fit on, by comma.")] = "",
+    judge: Annotated[str, typer.Option(help="Names of sets to judge by alone, by comma.")] = "",
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+    write: Annotated[bool, typer.Option("--write", help="Write it into the model's card.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for certainty.md and certainty.png.")
+    ] = None,
+) -> None:
+    """Learn on val lists how certain each mark of a model is; print how far that holds."""
+    from crackseg import calibrate
+
+    names = tuple(name for name in sets.split(",") if name)
+    judges = tuple(name for name in judge.split(",") if name)
+    calibrate.run(
+        data, model, root=root, sets=names, judges=judges, write=write, report=report,
+        say=typer.echo,
+    )  # fmt: skip
+
+
 SERVICE = "Service"
 keys_app = typer.Typer(no_args_is_help=True, help="Make, list and revoke the service's API keys.")
 db_app = typer.Typer(no_args_is_help=True, help="Check or back up the service's database.")

@@ -29,6 +29,7 @@ from crackseg.inference.predict import predict
 from crackseg.inference.screening import is_classifier, screening_card
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import probability_to_mask
+from crackseg.metrology.ranking import rank
 from crackseg.records import Crack, Notice, Report, Scale, Totals, Unjudged, can_judge
 
 SCHEMA_VERSION = "1"
@@ -85,6 +86,7 @@ def analyze(
             mask_options=options.mask,
             options=options.measure,
         )
+        cracks = rank(cracks, model.card.certainty)
     unjudged = find_unjudged(prediction)
     return Report(
         schema_version=SCHEMA_VERSION,
@@ -147,6 +149,7 @@ def measure_mask(
             mask_options=options.mask,
             options=options.measure,
         )
+        cracks = rank(cracks, None)
     return Report(
         schema_version=SCHEMA_VERSION,
         package_version=__version__,
@@ -234,6 +237,8 @@ def _check_sizes(mask_image: OpenImage, image: OpenImage) -> None:
 def _totals(
     cracks: tuple[Crack, ...], shape: tuple[int, ...], seen_px2: float, scale: Scale | None
 ) -> Totals:
+    besides = [crack for crack in cracks if crack.section != "main"]
+    cracks = tuple(crack for crack in cracks if crack.section == "main")
     length_px = sum(crack.length.px or 0.0 for crack in cracks)
     sums: dict[str, Any] = {"length_mm": None, "area_mm2": None}
     sums |= {"analyzed_mm2": None, "density_m_per_m2": None, "left_out_mm2": None}
@@ -248,6 +253,7 @@ def _totals(
             "analyzed_mm2": seen_mm2,
             "density_m_per_m2": 1000 * length_mm / seen_mm2 if seen_mm2 else None,
             "left_out_mm2": left_out_px2 * mm2_per_px2,
+            "also_marked_length_mm": sum(crack.length.mm or 0.0 for crack in besides),
         }
     return Totals(
         cracks=len(cracks),
@@ -255,6 +261,8 @@ def _totals(
         area_px2=sum(crack.area_px2 for crack in cracks),
         analyzed_px2=seen_px2,
         left_out_px2=left_out_px2,
+        also_marked=len(besides),
+        also_marked_length_px=sum(crack.length.px or 0.0 for crack in besides),
         **sums,
     )
 

@@ -22,6 +22,7 @@ Array = NDArray[Any]
 Matrix3 = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 ScaleSource = Literal["given", "geotiff", "lrf", "exif", "reference", "marker", "plane"]
 WidthStatus = Literal["measured", "below_detection", "not_resolvable"]
+Section = Literal["main", "also_marked"]  # of the list: figures and headlines are of the main one
 # What a scale can mean: 1 µm per px is the limit of light microscopes; at 100 mm per px a line of
 # one pixel is as wide as a joint between blocks.
 MM_PER_PX_LIMITS = (0.001, 100.0)
@@ -224,6 +225,10 @@ class Crack:
     pattern: Literal["single", "branching", "map"]
     touches_border: bool
     probability_mean: float | None
+    contrast: float | None = None  # how much darker than the darker of its two sides, to 1
+    step: float | None = None  # how much its two sides differ, 0..1
+    certainty: float | None = None  # share of marks like this one that are real; None: unknown
+    section: Section = "main"
     width_classes: tuple[WidthClass, ...] = ()
     flags: tuple[str, ...] = ()
 
@@ -235,6 +240,27 @@ class WidthClass:
     document: str
     label: str | None
     verified: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certainty:
+    """How likely a mark of one model is a crack: a logistic regression on what is measured of it.
+
+    Fitted on pictures with labels that the model was not trained on; see ``metrology.ranking`` for
+    the features.
+    """
+
+    intercept: float
+    weights: Mapping[str, float]  # feature -> weight
+    limit: float  # marks less certain than this stand under "also marked"
+    fitted_on: str = ""  # pictures, marks and how they were read
+
+    def __post_init__(self) -> None:
+        values = (self.intercept, *self.weights.values())
+        if not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
+            raise ModelError(f"`certainty` must hold finite numbers, got {values}.")
+        if not 0 <= self.limit < 1:
+            raise ModelError(f"`certainty.limit` must lie in [0, 1), got {self.limit}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +282,7 @@ class ModelCard:
     limits: str
     data: tuple[Mapping[str, Any], ...] = ()
     scores: Mapping[str, Any] = field(default_factory=dict)
+    certainty: Certainty | None = None  # None: certainties are not known
 
     def __post_init__(self) -> None:
         if not 1 <= self.input_multiple <= 1024:
@@ -299,7 +326,7 @@ def can_judge(parts: tuple[Unjudged, ...]) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Sums over the cracks of one image."""
+    """Sums over the cracks of one image's main list, and what is marked besides."""
 
     cracks: int
     length_px: float
@@ -311,6 +338,9 @@ class Totals:
     density_m_per_m2: float | None
     left_out_px2: float = 0.0  # of the picture, but not analyzed
     left_out_mm2: float | None = None
+    also_marked: int = 0  # marks under "also marked", in none of the figures above
+    also_marked_length_px: float = 0.0
+    also_marked_length_mm: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,7 +355,7 @@ class Report:
     thresholds: tuple[float, float] | None  # the upper and the lower of the hysteresis
     screen: ModelCard | None  # the tile classifier in front of the model, if one was named
     options: Mapping[str, Any]
-    cracks: tuple[Crack, ...]  # the longest first
+    cracks: tuple[Crack, ...]  # main list, then also marked; by severity x certainty, worst first
     totals: Totals
     notices: tuple[Notice, ...]
     timing_s: Mapping[str, float]

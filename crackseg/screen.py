@@ -25,10 +25,11 @@ from rich.table import Table
 from rich.text import Text
 
 from crackseg.batch import Listener, Outcome, outcome_of
-from crackseg.exports.survey import length_text, short_names, width_text
+from crackseg.exports.survey import length_text, main_list, short_names, width_text
 from crackseg.exports.tables import report_to_dict
-from crackseg.exports.wording import quantity
+from crackseg.exports.wording import certainty, count, quantity
 from crackseg.inputs import Passed
+from crackseg.metrology.ranking import place
 from crackseg.records import Report
 
 MOST_ROWS = 30  # of the table; everything is in the files
@@ -129,13 +130,14 @@ def _result(outcome: Outcome) -> str:
     if outcome.status == "failed":
         return f"not analyzed. {outcome.reason}"
     row = outcome.row
+    besides = f"{count(row['also_marked'], 'doubtful mark')}" if row["also_marked"] else ""
     if row["cracks"]:
-        noun = "crack" if row["cracks"] == 1 else "cracks"
-        text = f"{row['cracks']} {noun}, {length_text(row)}, widest {width_text(row)}"
+        text = f"{count(row['cracks'], 'crack')}, {length_text(row)}, widest {width_text(row)}"
+        text += f"; also {besides}" if besides else ""
     else:
-        text = (
-            "no crack" if row.get("judged") is not False else "cannot be judged: it shows nothing"
-        )
+        blank = row.get("judged") is False
+        text = "cannot be judged: it shows nothing" if blank else "no crack"
+        text = f"{text} in the main list; {besides}" if besides else text
     return f"{text}, as before" if outcome.status == "unchanged" else text
 
 
@@ -243,29 +245,40 @@ def _is_unicode() -> bool:
 
 
 def show_cracks(folders: Mapping[str, Path]) -> None:
-    """Print the table of the widest cracks of some result folders, by the photograph's name."""
-    rows: list[tuple[str, dict[str, Any]]] = []
+    """Print the main lists of some result folders as one table, by the photograph's name."""
+    rows: list[tuple[str, Mapping[str, Any]]] = []
+    besides = 0
     for name, folder in folders.items():
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        rows += [(name, crack) for crack in report["cracks"]]
-    if not rows:
-        return
-    rows.sort(key=lambda row: (-(row[1]["width_max_mm"] or 0), -(row[1]["width_max_px"] or 0)))
-    table = Table(box=None, header_style="bold", padding=(0, 1))
-    for name in ("image", "crack", "length", "mean width", "largest width", "shape"):
-        table.add_column(
-            name, justify="left" if name in ("image", "shape") else "right", no_wrap=True
-        )
-    for name, crack in rows[:MOST_ROWS]:
-        figures = (_figure(crack, key) for key in ("length", "width_mean", "width_max"))
-        shown = name if len(name) <= LONGEST_NAME else f"...{name[3 - LONGEST_NAME :]}"
-        table.add_row(escape(shown), str(crack["id"]), *figures, crack["pattern"])
+        main = main_list(report)
+        rows += [(name, crack) for crack in main]
+        besides += len(report["cracks"]) - len(main)
     console = _console()
-    console.print(table)
+    if rows:
+        rows.sort(key=lambda row: place(row[1]))
+        console.print(_table(rows[:MOST_ROWS]))
     if len(rows) > MOST_ROWS:
         console.print(f"... and {len(rows) - MOST_ROWS} more in the reports.")
+    if besides:
+        console.print(
+            f"{count(besides, 'doubtful mark')} besides: in the reports under 'also marked', in no "
+            "figure above."
+        )
 
 
-def _figure(crack: dict[str, Any], key: str) -> str:
+def _table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    for name in ("image", "crack", "certainty", "length", "mean width", "largest width", "shape"):
+        left = name in ("image", "shape")
+        table.add_column(name, justify="left" if left else "right", no_wrap=True)
+    for name, crack in rows:
+        figures = (_figure(crack, key) for key in ("length", "width_mean", "width_max"))
+        sure = certainty(crack.get("certainty"))
+        shown = name if len(name) <= LONGEST_NAME else f"...{name[3 - LONGEST_NAME :]}"
+        table.add_row(escape(shown), str(crack["id"]), sure, *figures, crack["pattern"])
+    return table
+
+
+def _figure(crack: Mapping[str, Any], key: str) -> str:
     unit = "px" if crack[f"{key}_mm"] is None else "mm"
     return quantity(crack[f"{key}_{unit}"], crack[f"{key}_u_{unit}"], unit)

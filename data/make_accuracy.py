@@ -255,6 +255,8 @@ TEXT = """# Accuracy of lengths and widths
 
 Written by `python data/make_accuracy.py`; the tests in `tests/metrology` assert the bounds.
 
+How certain a mark is a crack at all is told in [](certainty.md).
+
 ## Phantoms
 
 Straight cracks of 120 px, angles 0° to 90° in steps of 7.5°, five sub-pixel offsets, blur 0.5, 1.0

@@ -2,7 +2,7 @@
 
 An image's own files stay as measured. Its row of the survey, from which the pages, totals and
 tables are made, is written anew with each verdict: rejected cracks are left out and counted in
-``rejected``.
+``rejected``; a doubtful mark that is accepted counts as a crack of the main list.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from crackseg.exports.survey import report_row
+from crackseg.metrology.ranking import place
 from service import jobs as domain
 from service.database import now, tasks, verdicts
 from service.errors import Problem
@@ -49,27 +50,47 @@ def put_verdict(
     db.execute(verdicts.delete().where(*same))
     db.execute(verdicts.insert().values(row))
     mine = (verdicts.c.job_id == task.job_id) & (verdicts.c.image_id == task.image_id)
-    said = sa.select(verdicts.c.crack_id).where(mine, verdicts.c.verdict == "reject")
-    summary = judged_row(report, task.summary, set(db.scalars(said)))
+    said = dict(db.execute(sa.select(verdicts.c.crack_id, verdicts.c.verdict).where(mine)).all())
+    summary = judged_row(report, task.summary, said)
     db.execute(tasks.update().where(this).values(summary=summary))
     return {**row, "image": task.image_id, "crack": crack_id}
 
 
 def judged_row(
-    report: Mapping[str, Any], row: Mapping[str, Any], rejected: set[int]
+    report: Mapping[str, Any], row: Mapping[str, Any], said: Mapping[int, str]
 ) -> dict[str, Any]:
-    """Return an image's row of the survey without the cracks that were rejected."""
-    kept = [crack for crack in report["cracks"] if crack["id"] not in rejected]
+    """Return an image's row of the survey by the verdicts on its cracks.
+
+    Args:
+        report: the image's ``report.json``.
+        row: its row so far.
+        said: id of a crack -> accept, reject or open.
+    """
+    kept = [_judged(crack, said) for crack in report["cracks"] if said.get(crack["id"]) != "reject"]
+    main = [crack for crack in kept if crack["section"] == "main"]
+    besides = [crack for crack in kept if crack["section"] != "main"]
     totals = dict(report["totals"])
     for name in _SUMS:
         if totals[name] is not None:
-            totals[name] = sum(crack[name] or 0.0 for crack in kept)
-    totals["cracks"] = len(kept)
+            totals[name] = sum(crack[name] or 0.0 for crack in main)
+    totals["cracks"] = len(main)
+    totals["also_marked"] = len(besides)
+    for unit in ("px", "mm"):
+        lengths = [crack[f"length_{unit}"] or 0.0 for crack in besides]
+        known = totals[f"length_{unit}"] is not None
+        totals[f"also_marked_length_{unit}"] = sum(lengths) if known else None
     if totals["analyzed_mm2"]:
         totals["density_m_per_m2"] = 1000 * totals["length_mm"] / totals["analyzed_mm2"]
-    judged = {**report, "cracks": kept, "totals": totals}
+    judged = {**report, "cracks": sorted(kept, key=place), "totals": totals}
     fresh = report_row(judged, row["folder"], row["status"])
     return {**fresh, "rejected": len(report["cracks"]) - len(kept)}
+
+
+def _judged(crack: Mapping[str, Any], said: Mapping[int, str]) -> dict[str, Any]:
+    """Return a crack in the section where a verdict puts it: one that is accepted is certain."""
+    if said.get(crack["id"]) == "accept":
+        return {**crack, "section": "main", "certainty": 1.0}
+    return {**crack, "section": crack.get("section", "main")}
 
 
 def verdict_rows(db: Connection, job_id: str) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from crackseg.exports.tables import crack_to_dict, flat_crack
+from crackseg.exports.tables import crack_to_dict, documents_of, flat_crack
 from crackseg.imagery.files import OpenImage
 from crackseg.records import Crack, Report
 
@@ -29,6 +29,7 @@ def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
 def to_coco(report: Report) -> dict[str, Any]:
     """Return the report as a COCO data set of one image."""
     height, width = report.image.height_px, report.image.width_px
+    documents = documents_of(report.cracks)
     annotations = []
     for crack in report.cracks:
         box = crack.window
@@ -44,7 +45,7 @@ def to_coco(report: Report) -> dict[str, Any]:
                     "size": [height, width],
                     "counts": run_lengths(crack, height, width),
                 },
-                "attributes": flat_crack(crack_to_dict(crack)),
+                "attributes": flat_crack(crack_to_dict(crack), documents),
             }
         )
     name = report.image.path.name

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from crackseg.exports.tables import crack_to_dict, flat_crack
+from crackseg.exports.tables import crack_to_dict, documents_of, flat_crack
 from crackseg.imagery.files import OpenImage
 from crackseg.records import Array, ImageInfo, Report
 
@@ -35,10 +35,11 @@ def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
 def to_geojson(report: Report) -> dict[str, Any]:
     """Return the cracks as a GeoJSON feature collection, one MultiLineString per crack."""
     place, about = _coordinates(report.image)
+    documents = documents_of(report.cracks)
     features = []
     for crack in report.cracks:
         lines = [place(b.centre_line) for b in crack.branches if len(b.centre_line) > 1]
-        properties = flat_crack(crack_to_dict(crack))
+        properties = flat_crack(crack_to_dict(crack), documents)
         features.append(
             {
                 "type": "Feature",

@@ -25,11 +25,13 @@ from crackseg.records import Array, Crack, Report, Scale, Window
 LARGEST_PX = 60_000_000  # a JPEG that every viewer opens
 BAND_ROWS = 1024
 OUTLINE = (255, 70, 40)
+DOUBTFUL = (60, 150, 235)  # outline of what is also marked, thin and without a number
 LEADER = (255, 210, 60)
 PAPER = (20, 22, 26)
 INK = (255, 255, 255)
 JPEG_QUALITY = 88
-WITH_WIDTH = 12  # of the longest and of the widest cracks each; more labels hide the picture
+WITH_WIDTH = 12  # of the worst cracks and of the widest each; more labels hide the picture
+NUMBERED = 40  # of the worst cracks; the others are found by the place that the table names
 
 
 def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
@@ -96,18 +98,36 @@ def draw(report: Report, picture: Array, factor: float = 1.0) -> Array:
         factor: picture pixels per image pixel.
     """
     pen = _Pen.for_picture(picture)
-    for crack in report.cracks:
+    for crack in reversed(report.cracks):  # the worst on top
         draw_outline(picture, crack, factor, thickness=pen.line_px)
     taken: list[_Box] = []
     if report.scale is not None:
         taken.append(_draw_scale_bar(picture, report.scale, factor, pen))
-    widest = sorted(report.cracks, key=wording.severity)
-    shown = {crack.id for crack in (*report.cracks[:WITH_WIDTH], *widest[:WITH_WIDTH])}
-    for crack in sorted(widest, key=lambda crack: crack.id not in shown):
+    labels = _place_labels(report, picture, factor, pen, taken)
+    for label in labels:  # before every tag, so that no line runs over a number
+        cv2.line(picture, label.anchor, label.near(), LEADER, pen.line_px, cv2.LINE_AA)
+    for label in labels:
+        _paste(picture, label.tag, label.box)
+    return picture
+
+
+def _place_labels(
+    report: Report, picture: Array, factor: float, pen: _Pen, taken: list[_Box]
+) -> list[_Label]:
+    """Return the labels that find room: the worst and the widest with their width."""
+    main = [crack for crack in report.cracks if crack.section == "main"]
+    widest = sorted(main, key=lambda crack: -(crack.width_max.px or 0.0))[:WITH_WIDTH]
+    shown = {crack.id for crack in (*main[:WITH_WIDTH], *widest)}
+    chosen = [crack for k, crack in enumerate(main) if k < NUMBERED or crack.id in shown]
+    labels = []
+    for crack in sorted(chosen, key=lambda crack: crack.id not in shown):
         number = str(crack.id)
         texts = (wording.label(crack), number) if crack.id in shown else (number,)
-        _draw_label(picture, crack, texts, factor, pen, taken)
-    return picture
+        label = _label(crack, texts, factor, pen, taken, picture.shape)
+        if label is not None:
+            labels.append(label)
+            taken.append(label.box)
+    return labels
 
 
 def draw_outline(
@@ -118,7 +138,12 @@ def draw_outline(
     thickness: int,
     origin: tuple[float, float] = (0, 0),
 ) -> None:
-    """Draw a thin line round a crack, just outside it; ``origin`` is the picture's (row, col)."""
+    """Draw a thin line round a crack, just outside it; ``origin`` is the picture's (row, col).
+
+    What is also marked gets the thinnest line, in another colour.
+    """
+    main = crack.section == "main"
+    thickness = thickness if main else 1
     margin = thickness + 1
     side = 2 * thickness + 1
     padded = np.pad(crack.mask, margin).astype(np.uint8)
@@ -129,7 +154,8 @@ def draw_outline(
     scaled = [
         np.rint(((line + shift + 0.5) * factor - 0.5) * fixed).astype(np.int32) for line in lines
     ]
-    cv2.polylines(picture, scaled, True, OUTLINE, thickness, cv2.LINE_AA, 4)
+    colour = OUTLINE if main else DOUBTFUL
+    cv2.polylines(picture, scaled, True, colour, thickness, cv2.LINE_AA, 4)
 
 
 @dataclass(frozen=True)
@@ -173,31 +199,40 @@ class _Box:
         )
 
 
-def _draw_label(
-    picture: Array,
+@dataclass(frozen=True)
+class _Label:
+    """A tag, where it goes, and the (col, row) of the crack that it is about."""
+
+    tag: Array
+    box: _Box
+    anchor: tuple[int, int]
+
+    def near(self) -> tuple[int, int]:
+        """Return the (col, row) of the tag that is next to the crack."""
+        (col, row), box = self.anchor, self.box
+        return (
+            min(max(col, box.col), box.col + box.width - 1),
+            min(max(row, box.row), box.row + box.height - 1),
+        )
+
+
+def _label(
     crack: Crack,
     texts: tuple[str, ...],
     factor: float,
     pen: _Pen,
     taken: list[_Box],
-) -> None:
-    """Write the first of the texts that finds room beside the crack's widest place."""
-    anchor = widest_place(crack)
-    row, col = round(anchor[0] * factor), round(anchor[1] * factor)
+    shape: tuple[int, ...],
+) -> _Label | None:
+    """Return the first of the texts that finds room beside the crack's widest place."""
+    row, col = (round(at * factor) for at in widest_place(crack))
     for text in texts:
         tag = _tag(text, pen.font_px)
-        places = _free_places(tag.shape[:2], (row, col), picture.shape, pen, taken)
+        places = _free_places(tag.shape[:2], (row, col), shape, pen, taken)
         box = min(places, key=lambda place: _hidden_px(crack, place, factor), default=None)
-        if box is None:
-            continue
-        near = (
-            min(max(col, box.col), box.col + box.width - 1),
-            min(max(row, box.row), box.row + box.height - 1),
-        )
-        cv2.line(picture, (col, row), near, LEADER, pen.line_px, cv2.LINE_AA)
-        _paste(picture, tag, box)
-        taken.append(box)
-        return
+        if box is not None:
+            return _Label(tag=tag, box=box, anchor=(col, row))
+    return None
 
 
 def widest_place(crack: Crack) -> tuple[float, float]:
@@ -219,7 +254,7 @@ def _free_places(
     """Yield places round the anchor, inside the picture and not taken, the nearest first."""
     height, width = size
     row, col = anchor
-    for distance in (pen.gap_px, 3 * pen.gap_px, 6 * pen.gap_px):
+    for distance in (pen.gap_px, 3 * pen.gap_px):  # a longer leader belongs to nothing
         rows = (row - height // 2, row - distance - height, row + distance)
         cols = (col + distance, col - distance - width, col - width // 2)
         for top, left in itertools.product(rows, cols):
@@ -241,19 +276,47 @@ def _hidden_px(crack: Crack, box: _Box, factor: float) -> int:
 
 def _draw_scale_bar(picture: Array, scale: Scale, factor: float, pen: _Pen) -> _Box:
     """Draw a bar of round length at the lower left and return the place it takes."""
-    height, width = picture.shape[:2]
     mm_per_px = scale.mm_per_px / factor
-    length_mm = wording.round_length_mm(max(0.22 * width * mm_per_px, 1e-3))
-    length_px = max(round(length_mm / mm_per_px), 1)
+    length_mm = wording.round_length(max(0.22 * picture.shape[1] * mm_per_px, 1e-3))
     text = wording.plain_length(length_mm)
     if scale.homography is not None:
         text += " at the image centre"
-    tag = _tag(text, pen.font_px)
-    bar = max(pen.font_px // 5, 2)
-    margin = pen.gap_px
-    bottom, left = height - margin, margin
+    return _draw_bar(picture, text, max(round(length_mm / mm_per_px), 1), pen.font_px, pen.gap_px)
+
+
+def draw_close_up_bar(
+    picture: Array, scale: Scale | None, at: tuple[float, float], zoom: float
+) -> None:
+    """Draw a bar at the lower left of a close-up, in mm where there is a scale, else in px.
+
+    Args:
+        picture: (h, w, 3) uint8 RGB, writeable, enlarged by ``zoom``.
+        scale: of the photograph, or None.
+        at: (row, col) of the close-up in the photograph: an oblique scale varies over it.
+        zoom: picture pixels per image pixel.
+    """
+    unit_px = 1.0 if scale is None else 1 / _local_mm_per_px(scale, at)
+    length = wording.round_length(0.3 * picture.shape[1] / (unit_px * zoom))
+    text = f"{length:g} px" if scale is None else wording.plain_length(length)
+    _draw_bar(picture, text, max(round(length * unit_px * zoom), 1), font_px=13, gap_px=5)
+
+
+def _local_mm_per_px(scale: Scale, at: tuple[float, float]) -> float:
+    """Return the mean size of a pixel at a place, along a row and along a column."""
+    here = np.array(at, float)
+    ends = scale.to_mm(here + np.array([[0, 0], [0, 1], [1, 0]]))
+    return float(np.hypot(*(ends[1:] - ends[0]).T).mean())
+
+
+def _draw_bar(picture: Array, text: str, length_px: int, font_px: int, gap_px: int) -> _Box:
+    """Draw a bar with its length in words at the lower left and return the place it takes."""
+    height, width = picture.shape[:2]
+    tag = _tag(text, font_px)
+    bar = max(font_px // 5, 2)
+    left = min(gap_px, width - 1)
     box_width = min(max(length_px, tag.shape[1]) + 2 * bar, width - left)
-    box = _Box(max(bottom - tag.shape[0] - 3 * bar, 0), left, tag.shape[0] + 3 * bar, box_width)
+    top = max(height - gap_px - tag.shape[0] - 3 * bar, 0)
+    box = _Box(top, left, tag.shape[0] + 3 * bar, box_width)
     picture[box.row : box.row + box.height, box.col : box.col + box.width] = PAPER
     _paste(picture, tag, _Box(box.row, left, *tag.shape[:2]))
     top = box.row + tag.shape[0]

@@ -16,12 +16,14 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from crackseg.exports import overlay, wording
+from crackseg.exports.tables import BETWEEN_CLASSES, documents_of
 from crackseg.imagery.files import OpenImage
+from crackseg.metrology.classes import Document, read_documents
 from crackseg.records import Array, Crack, Report, Scale, Window
 
 OVERLAY_PX = 1_800_000
 THUMB_PX = 120_000
-CROPS = 40  # only the widest cracks get close-ups, so that the page stays small
+CROPS = 40  # only the worst cracks get close-ups, so that the page stays small
 CROP_HEIGHT_PX, CROP_WIDTH_PX = 240, 320  # of the close-up as shown
 
 SOURCES = {
@@ -65,29 +67,91 @@ def templates() -> Environment:
 
 
 def _render(report: Report, picture: Array, image: OpenImage | None) -> str:
-    cracks = sorted(report.cracks, key=wording.severity)
-    entries = [entry for crack in cracks for entry in crack.width_classes]
-    documents = dict.fromkeys(entry.document for entry in entries if not entry.verified)
-    shown = [
-        _crack(report, crack, image if number < CROPS else None)
-        for number, crack in enumerate(cracks)
-    ]
+    main = [crack for crack in report.cracks if crack.section == "main"]
+    besides = [crack for crack in report.cracks if crack.section != "main"]
+    documents = class_documents(report)
     return (
         templates()
         .get_template("page.html.j2")
         .render(
             report=report,
+            lead=lead(report),
             facts=facts(report),
             totals=totals(report),
             overlay=_embed(overlay.to_jpeg(picture, 82)),
-            cracks=shown,
-            classified=bool(entries),
-            unverified=list(documents),
+            labelled=min(len(main), overlay.NUMBERED),
+            with_width=overlay.WITH_WIDTH,
+            cracks=[
+                _crack(report, crack, image if number < CROPS else None)
+                for number, crack in enumerate(main)
+            ],
+            besides=[_crack(report, crack, None) for crack in besides],
+            documents=documents,
             unmeasured=unmeasured(report),
             has_scale=report.scale is not None,
             crops=CROPS,
         )
     )
+
+
+def lead(report: Report) -> str:
+    """Return what was found in one sentence or two."""
+    main, besides = report.totals.cracks, report.totals.also_marked
+    none = (
+        "No crack was found." if report.judged else "That nothing is marked says nothing of cracks."
+    )
+    if besides:
+        none = "No crack is certain enough for the main list."
+    text = {0: none, 1: "One crack was found."}.get(main, f"{main} cracks were found.")
+    text = text if report.judged else f"This picture cannot be judged. {text}"
+    if not besides:
+        return text
+    marks = "One doubtful mark stands" if besides == 1 else f"{besides} doubtful marks stand"
+    return f"{text} {marks} under “Also marked”, in no figure of this page."
+
+
+def class_documents(report: Report) -> list[dict[str, Any]]:
+    """Return what each document says of the main list: its title and its classes with cracks.
+
+    The classes stand in the order of the widths that they hold, "between two classes" last.
+    """
+    main = [crack for crack in report.cracks if crack.section == "main"]
+    options = report.options["measure"]
+    known = {d.name: d for d in read_documents((), options["width_classes"])}
+    shown = []
+    for name in documents_of(main):
+        document = known.get(name)
+        classes: dict[str, list[int]] = {}
+        for crack in sorted(main, key=lambda crack: crack.width_p95.px or 0.0):
+            label = _label_of(crack, name)
+            if label is not None:
+                classes.setdefault(label, []).append(crack.id)
+        between = classes.pop(BETWEEN_CLASSES, None)
+        shown.append(
+            {
+                "name": name,
+                "title": "" if document is None else _title(document),
+                "note": "" if document is None else document.note,
+                "verified": all(e.verified for c in main for e in c.width_classes
+                                if e.document == name),
+                "classes": [(label, sorted(ids)) for label, ids in classes.items()]
+                + ([(BETWEEN_CLASSES, sorted(between))] if between else []),
+            }
+        )  # fmt: skip
+    return shown
+
+
+def _title(document: Document) -> str:
+    edition = "" if document.edition in ("", "-") else f", {document.edition}"
+    return f"{document.title}{edition}"
+
+
+def _label_of(crack: Crack, document: str) -> str | None:
+    """Return a crack's class by one document, None where no width could be classed."""
+    for entry in crack.width_classes:
+        if entry.document == document:
+            return entry.label or BETWEEN_CLASSES
+    return None
 
 
 def facts(report: Report) -> list[tuple[str, str]]:
@@ -133,49 +197,63 @@ def scale_sentence(scale: Scale | None) -> str:
 
 
 def totals(report: Report) -> list[tuple[str, str]]:
-    """Return the figures at the top: value and what it is."""
+    """Return the figures at the top, of the main list: value and what it is."""
     sums = report.totals
     rows = [(str(sums.cracks), "crack" if sums.cracks == 1 else "cracks")]
-    if not report.cracks:
-        return rows
-    if sums.length_mm is not None and sums.area_mm2 is not None:
-        rows.append((f"{sums.length_mm / 1000:.2f} m", "total length"))
-    else:
-        rows.append((f"{sums.length_px:.0f} px", "total length"))
-    widest = min(report.cracks, key=wording.severity)
-    rows.append((wording.measured(widest.width_max), f"largest width (crack {widest.id})"))
-    if sums.area_mm2 is not None:
-        rows.append((f"{sums.area_mm2 / 100:.1f} cm²", "crack area"))
-    if sums.density_m_per_m2 is not None:
-        rows.append((f"{sums.density_m_per_m2:.2f} m/m²", "crack length per area seen"))
+    main = [crack for crack in report.cracks if crack.section == "main"]
+    if main:
+        rows.append((_length(sums.length_mm, sums.length_px), "total length"))
+        widest = max(main, key=lambda crack: crack.width_max.px or 0.0)
+        rows.append((wording.measured(widest.width_max), f"largest width (crack {widest.id})"))
+        if sums.area_mm2 is not None:
+            rows.append((f"{sums.area_mm2 / 100:.1f} cm²", "crack area"))
+        if sums.density_m_per_m2 is not None:
+            rows.append((f"{sums.density_m_per_m2:.2f} m/m²", "crack length per area seen"))
+    if sums.also_marked:
+        length = _length(sums.also_marked_length_mm, sums.also_marked_length_px)
+        rows.append((str(sums.also_marked), f"also marked, {length} long, in no other figure"))
     return rows
+
+
+def _length(mm: float | None, px: float) -> str:
+    return f"{px:.0f} px" if mm is None else f"{mm / 1000:.2f} m"
 
 
 def unmeasured(report: Report) -> list[str]:
     """Return sentences on what the report cannot say."""
+    main = [crack for crack in report.cracks if crack.section == "main"]
     said = []
     if report.scale is None:
         said.append(
             "The scale of the picture is not known, so no length or width is given in millimetres."
         )
-    for status, text in (
-        ("below_detection", "are too fine for this picture to give a width"),
-        ("not_resolvable", "have edges too unclear to give a width"),
+    for status, one, many in (
+        ("below_detection", "is too fine", "are too fine"),
+        ("not_resolvable", "has edges too unclear", "have edges too unclear"),
     ):
-        ids = [str(c.id) for c in report.cracks if c.width_max.status == status]
+        ids = [crack.id for crack in main if crack.width_max.status == status]
         if ids:
-            said.append(f"Cracks {', '.join(ids)} {text}; their length is given.")
-    ids = [str(c.id) for c in report.cracks if c.touches_border]
+            said.append(
+                f"{_named(ids)} {one if len(ids) == 1 else many} for this picture to give a "
+                f"width; {'its' if len(ids) == 1 else 'their'} length is given."
+            )
+    ids = [crack.id for crack in main if crack.touches_border]
     if ids:
-        one = len(ids) == 1
         said.append(
-            f"{'Crack' if one else 'Cracks'} {', '.join(ids)} {'leaves' if one else 'leave'} the "
-            f"picture: the length is that of the visible part."
+            f"{_named(ids)} {'leaves' if len(ids) == 1 else 'leave'} the picture: the length is "
+            "that of the visible part."
         )
     said.append(
         "The depth of a crack, and whether water passes through it, cannot be seen in a photograph."
     )
     return said
+
+
+def _named(ids: list[int]) -> str:
+    """Return ``Crack 4`` or ``Cracks 4 and 5``."""
+    if len(ids) == 1:
+        return f"Crack {ids[0]}"
+    return f"Cracks {', '.join(map(str, ids[:-1]))} and {ids[-1]}"
 
 
 def _crack(report: Report, crack: Crack, image: OpenImage | None) -> dict[str, Any]:
@@ -184,6 +262,7 @@ def _crack(report: Report, crack: Crack, image: OpenImage | None) -> dict[str, A
     angle = crack.orientation_deg
     shown: dict[str, Any] = {
         "id": crack.id,
+        "certainty": wording.certainty(crack.certainty),
         "location": place_in_words(row / report.image.height_px, col / report.image.width_px),
         "position": f"row {row:.0f}, column {col:.0f}",
         "length": wording.length(crack.length),
@@ -193,7 +272,7 @@ def _crack(report: Report, crack: Crack, image: OpenImage | None) -> dict[str, A
         "max": wording.measured(crack.width_max),
         "pattern": crack.pattern,
         "direction": direction_in_words(angle),
-        "classes": crack.width_classes,
+        "class": next((e.label or BETWEEN_CLASSES for e in crack.width_classes), "–"),
         "flags": [FLAGS.get(flag, flag.replace("_", " ")) for flag in _remarks(crack)],
         "plain": None,
         "outlined": None,
@@ -210,9 +289,9 @@ def _remarks(crack: Crack) -> list[str]:
 
 def place_in_words(down: float, across: float) -> str:
     """Return where in the picture a point lies, from its share of the height and width."""
-    row = "upper" if down < 1 / 3 else "lower" if down > 2 / 3 else "middle"
-    col = "left" if across < 1 / 3 else "right" if across > 2 / 3 else "centre"
-    return "centre" if (row, col) == ("middle", "centre") else f"{row} {col}"
+    row = "top" if down < 1 / 3 else "bottom" if down > 2 / 3 else ""
+    col = "left" if across < 1 / 3 else "right" if across > 2 / 3 else ""
+    return f"{row} {col}".strip() or "centre"
 
 
 def direction_in_words(angle_deg: float | None) -> str:
@@ -239,6 +318,7 @@ def _close_ups(
     plain = cv2.resize(crop, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
     outlined = plain.copy()
     overlay.draw_outline(outlined, crack, zoom, thickness=1, origin=(top, left))
+    overlay.draw_close_up_bar(outlined, report.scale, at, zoom)
     return _embed(overlay.to_jpeg(plain, 80)), _embed(overlay.to_jpeg(outlined, 80))
 
 

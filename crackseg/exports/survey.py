@@ -17,29 +17,39 @@ from urllib.parse import quote
 from crackseg.exports import wording
 from crackseg.exports.page import templates
 from crackseg.exports.tables import write_table
+from crackseg.metrology import ranking
 
 COLUMNS = (
     "image", "folder", "status", "reason", "cracks", "length_px", "length_mm", "width_max_px",
-    "width_max_u_px", "width_max_mm", "width_max_u_mm", "area_px2", "area_mm2",
-    "density_m_per_m2", "mm_per_px", "scale_source", "taken_at", "camera", "warnings", "judged",
+    "width_max_u_px", "width_max_mm", "width_max_u_mm", "severity_px2", "severity_mm2",
+    "area_px2", "area_mm2", "density_m_per_m2", "also_marked", "also_marked_length_px",
+    "also_marked_length_mm", "mm_per_px", "scale_source", "taken_at", "camera", "warnings",
+    "judged",
 )  # fmt: skip
 FILES = ("survey.json", "summary.csv", "index.html")
 NO_RESULT: dict[str, Any] = dict.fromkeys(COLUMNS)
 
 
 def report_row(report: Mapping[str, Any], folder: str, status: str) -> dict[str, Any]:
-    """Return the row of a survey for one ``report.json``."""
-    widest = max(report["cracks"], key=lambda c: c["width_max_px"] or 0.0, default=None)
+    """Return the row of a survey for one ``report.json``: figures of its main list."""
+    main = main_list(report)
+    worst = main[0] if main else None  # the list is in the order of ``metrology.ranking``
+    widest = max(main, key=lambda c: c["width_max_px"] or 0.0, default=None)
     widths = ("width_max_px", "width_max_u_px", "width_max_mm", "width_max_u_mm")
     scale = report["scale"] or {"mm_per_px": None, "source": None}
     totals = report["totals"]
-    sums = ("cracks", "length_px", "length_mm", "area_px2", "area_mm2", "density_m_per_m2")
+    sums = (
+        "cracks", "length_px", "length_mm", "area_px2", "area_mm2", "density_m_per_m2",
+        "also_marked", "also_marked_length_px", "also_marked_length_mm",
+    )  # fmt: skip
     return {
         **NO_RESULT,
         "image": report["image"]["path"],
         "folder": folder,
         "status": status,
-        **{key: totals[key] for key in sums},
+        **{key: totals.get(key) for key in sums},
+        "severity_px2": ranking.weight(worst, "px") if worst else None,
+        "severity_mm2": ranking.weight(worst, "mm") if worst else None,
         **{key: widest[key] if widest else None for key in widths},
         "mm_per_px": scale["mm_per_px"],
         "scale_source": scale["source"],
@@ -48,6 +58,11 @@ def report_row(report: Mapping[str, Any], folder: str, status: str) -> dict[str,
         "warnings": [notice["code"] for notice in report["warnings"]],
         "judged": report.get("judged", True),
     }
+
+
+def main_list(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the cracks of a ``report.json`` that its headlines are about, in their order."""
+    return [crack for crack in report["cracks"] if crack.get("section", "main") == "main"]
 
 
 def failure_row(path: Path, reason: str) -> dict[str, Any]:
@@ -111,7 +126,7 @@ def write_survey(
     if gallery:
         template = templates().get_template("index.html.j2")
         names = dict(zip(map(id, rows), short_names([row["image"] for row in rows]), strict=True))
-        tiles = [_tile(row, names[id(row)]) for row in sorted(rows, key=_severity)]
+        tiles = [_tile(row, names[id(row)]) for row in sorted(rows, key=row_place)]
         paths.append(out / "index.html")
         html = template.render(totals=totals, images=tiles, about=about, passed=aside)
         paths[2].write_text(html, encoding="utf-8")
@@ -128,28 +143,36 @@ def survey_totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "unchanged": sum(row["status"] == "unchanged" for row in done),
         "earlier": sum(row["status"] == "earlier" for row in done),
         "with_cracks": sum(bool(row["cracks"]) for row in done),
-        "without_cracks": sum(not row["cracks"] and row.get("judged") is not False for row in done),
+        "without_cracks": sum(
+            not row["cracks"] and not row.get("also_marked") and row.get("judged") is not False
+            for row in done
+        ),
         "without_scale": len(done) - len(scaled),
         "not_judged": sum(row.get("judged") is False for row in done),
         "cracks": sum(row["cracks"] for row in done),
+        "also_marked": sum(row.get("also_marked") or 0 for row in done),
+        "with_doubtful_marks_alone": sum(
+            bool(not row["cracks"] and row.get("also_marked")) for row in done
+        ),
         "length_mm": sum(row["length_mm"] for row in scaled) if scaled else None,
     }
 
 
-def _severity(row: Mapping[str, Any]) -> tuple[int, float]:
-    """Sort failed images first, then those that cannot be judged, then by width, in mm before px.
+def row_place(row: Mapping[str, Any]) -> tuple[int, float]:
+    """Return the place of an image in a survey: sort by it.
 
-    Crack-free ones come last.
+    Failed images stand first, then those that cannot be judged, then by the severity x certainty of
+    their worst crack, in mm before px; then those with doubtful marks alone, then those without.
     """
-    if row["status"] == "failed":
+    if row.get("status") == "failed":
         return 0, 0.0
     if row.get("judged") is False:
         return 0, 1.0
-    if not row["cracks"]:
-        return 3, 0.0
-    if row["width_max_mm"] is not None:
-        return 1, -row["width_max_mm"]
-    return 2, -(row["width_max_px"] or 0.0)
+    if not row.get("cracks"):
+        return (3 if row.get("also_marked") else 4), 0.0
+    if row.get("severity_mm2") is not None:
+        return 1, -row["severity_mm2"]
+    return 2, -(row.get("severity_px2") or 0.0)
 
 
 def width_text(row: Mapping[str, Any]) -> str:
@@ -177,6 +200,7 @@ def _tile(row: Mapping[str, Any], name: str) -> dict[str, Any]:
         "reason": row["reason"],
         "judged": row.get("judged") is not False,
         "cracks": row["cracks"],
+        "also_marked": row.get("also_marked") or 0,
         "rejected": row.get("rejected", 0),  # by inspectors, whom the service asks
         "length": length_text(row) if found else None,
         "width": width_text(row) if found else None,

@@ -9,6 +9,7 @@ import csv
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from crackseg.records import Crack, ImageInfo, Measure, ModelCard, Report, Total
 
 SCHEMA = Path(__file__).parent / "report.schema.json"
 WIDTHS = ("mean", "median", "p95", "max")
+BETWEEN_CLASSES = "between two classes"  # the interval of the width crosses a limit
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -46,6 +48,8 @@ def crack_to_dict(crack: Crack) -> dict[str, Any]:
     row, col = crack.width_max_at or (None, None)
     return {
         "id": crack.id,
+        "section": crack.section,
+        "certainty": _round(crack.certainty, 3),
         "bbox": to_plain(crack.window),
         **_measure("length", crack.length),
         **_measure("bridged_length", crack.bridged_length),
@@ -69,6 +73,8 @@ def crack_to_dict(crack: Crack) -> dict[str, Any]:
         "pattern": crack.pattern,
         "touches_border": crack.touches_border,
         "probability_mean": _round(crack.probability_mean, 4),
+        "contrast": _round(crack.contrast, 3),
+        "step": _round(crack.step, 3),
         "width_classes": to_plain(crack.width_classes),
         "flags": list(crack.flags),
         "centre_line": [
@@ -90,17 +96,43 @@ def write_json(report: Report, folder: Path, image: OpenImage | None) -> list[Pa
 
 
 def write_csv(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
-    """Write ``cracks.csv``: one row per crack, nested values left out."""
+    """Write ``cracks.csv``: one row per crack in the order of the report, lines left out."""
     name = report.image.path.name
-    rows = [{"image": name, **flat_crack(crack_to_dict(crack))} for crack in report.cracks]
-    header = ["image", *CRACK_COLUMNS]
+    documents = documents_of(report.cracks)
+    rows = [
+        {"image": name, **flat_crack(crack_to_dict(crack), documents)} for crack in report.cracks
+    ]
+    header = ["image", *CRACK_COLUMNS, *map(class_column, documents)]
     path = folder / "cracks.csv"
     write_table(path, header, ([row[column] for column in header] for row in rows))
     return [path]
 
 
-def flat_crack(crack: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns of ``cracks.csv`` from a crack of ``report.json``."""
+def documents_of(cracks: Iterable[Crack]) -> list[str]:
+    """Return the names of the documents that class the widths of cracks, in their order."""
+    return list(dict.fromkeys(entry.document for crack in cracks for entry in crack.width_classes))
+
+
+def class_column(document: str) -> str:
+    """Return the name of the column with one document's classes: it names width and document.
+
+    Example:
+        >>> class_column("EN 1992-3 class 1")
+        'width_p95_class_en_1992_3_class_1'
+    """
+    return f"width_p95_class_{re.sub(r'[^a-z0-9]+', '_', document.lower()).strip('_')}"
+
+
+def flat_crack(crack: Mapping[str, Any], documents: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the columns of ``cracks.csv`` from a crack of ``report.json``.
+
+    Args:
+        crack: as ``crack_to_dict`` gives it.
+        documents: those that get a column for their class, from ``documents_of``.
+    """
+    labels = {
+        entry["document"]: entry["label"] or BETWEEN_CLASSES for entry in crack["width_classes"]
+    }
     at = crack["width_max_at"] or {"row": None, "col": None}
     flat = {key: crack[key] for key in CRACK_COLUMNS if key in crack}
     flat |= {key: crack["bbox"][key] for key in ("row", "col", "height", "width")}
@@ -108,6 +140,7 @@ def flat_crack(crack: Mapping[str, Any]) -> dict[str, Any]:
         "width_max_row": at["row"],
         "width_max_col": at["col"],
         "flags": " ".join(crack["flags"]),
+        **{class_column(document): labels.get(document) for document in documents},
     }
 
 
@@ -190,8 +223,8 @@ _MEASURED = [
     for unit in ("px", "u_px", "mm", "u_mm")
 ]
 CRACK_COLUMNS = [
-    "id", "row", "col", "height", "width", *_MEASURED, "width_status", "width_max_row",
-    "width_max_col", "area_px2", "area_mm2", "paper_length_px", "paper_width_px",
+    "id", "section", "certainty", "row", "col", "height", "width", *_MEASURED, "width_status",
+    "width_max_row", "width_max_col", "area_px2", "area_mm2", "paper_length_px", "paper_width_px",
     "orientation_deg", "tortuosity", "branches", "tips", "junctions", "loops", "pattern",
-    "touches_border", "probability_mean", "flags",
+    "touches_border", "probability_mean", "contrast", "step", "flags",
 ]  # fmt: skip

@@ -53,15 +53,20 @@ def label(crack: Crack) -> str:
     return f"{crack.id}: {measured(crack.width_max)}"
 
 
-def severity(crack: Crack) -> tuple[float, float]:
-    """Return a sort key, the widest crack first; cracks without a width go by length."""
-    return -(crack.width_max.px or 0.0), -(crack.length.px or 0.0)
+def certainty(share: float | None) -> str:
+    """Return a certainty in whole per cent; a dash where it is not known."""
+    return "–" if share is None else f"{100 * share:.0f} %"
 
 
-def round_length_mm(limit_mm: float) -> float:
-    """Return the largest of 1, 2, 5, 10, ... mm that is not longer than ``limit_mm``."""
-    power = 10.0 ** math.floor(math.log10(limit_mm))
-    return power * max(step for step in (1, 2, 5) if step * power <= limit_mm * (1 + 1e-9))
+def count(number: int, noun: str) -> str:
+    """Return ``1 crack`` or ``3 cracks``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def round_length(limit: float) -> float:
+    """Return the largest of 1, 2, 5, 10, ... that is not longer than ``limit``."""
+    power = 10.0 ** math.floor(math.log10(limit))
+    return power * max(step for step in (1, 2, 5) if step * power <= limit * (1 + 1e-9))
 
 
 def plain_length(mm: float) -> str:

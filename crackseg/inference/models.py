@@ -21,6 +21,7 @@ import numpy as np
 from crackseg.config import MaskOptions, read_options, to_plain
 from crackseg.errors import ModelError, UnknownName
 from crackseg.inference.runtimes import open_forward
+from crackseg.metrology.ranking import FEATURES
 from crackseg.names import nearest
 from crackseg.records import Array, ModelCard
 
@@ -95,13 +96,20 @@ def read_card(folder: Path) -> ModelCard:
     path = folder / CARD
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return read_options(ModelCard, values, where="card")
+        card = read_options(ModelCard, values, where="card")
     except OSError as error:
         raise ModelError(
             f"model folder `{folder}` has no readable {CARD}: {error.strerror}."
         ) from error
     except (ValueError, RecursionError) as error:  # JSON, UTF-8 and ConfigError are ValueErrors
         raise ModelError(f"`{path}` is not a model card: {error}") from error
+    strange = set() if card.certainty is None else set(card.certainty.weights) - set(FEATURES)
+    if strange:
+        raise ModelError(
+            f"`{path}`: `certainty.weights` must name features of this release, "
+            f"{', '.join(FEATURES)}, got {', '.join(sorted(strange))}; run `crackseg calibrate`."
+        )
+    return card
 
 
 def write_card(folder: Path, card: ModelCard) -> ModelCard:

@@ -17,6 +17,7 @@ from crackseg.errors import ConfigError
 from crackseg.metrology.centreline import Line, bridge, centre_lines
 from crackseg.metrology.classes import classify, read_documents
 from crackseg.metrology.ends import dark_between, refine_ends
+from crackseg.metrology.evidence import darkness
 from crackseg.metrology.masks import fill_pinholes
 from crackseg.metrology.pixels import Pixels, label_pixels, list_pixels
 from crackseg.metrology.skeleton import skeletonize
@@ -82,13 +83,21 @@ def measure(
                 photograph=image is not None,
             )
         )
+    if image is not None:
+        cracks = [
+            replace(crack, contrast=contrast, step=step)
+            for crack, (contrast, step) in zip(
+                cracks, darkness(cracks, mask.shape, image), strict=True
+            )
+        ]
     cracks.sort(key=lambda crack: -(crack.length.px or 0.0))
     if dropped := len(set(all_groups.tolist())) - len(cracks):
         notices.append(
             Notice(
                 code="short_pieces_dropped",
-                message=f"{dropped} pieces shorter than {options.min_length_px:g} px "
-                "were taken for texture and are not reported.",
+                message=f"{dropped} {'piece' if dropped == 1 else 'pieces'} shorter than "
+                f"{options.min_length_px:g} px {'was' if dropped == 1 else 'were'} taken for "
+                f"texture and {'is' if dropped == 1 else 'are'} not reported.",
             )
         )
     return (

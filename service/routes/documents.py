@@ -54,6 +54,7 @@ _REPORT: dict[str, Any] = {
         "cracks": 0, "length_px": 0.0, "length_mm": None, "area_px2": 0.0, "area_mm2": None,
         "analyzed_px2": 20887680.0, "analyzed_mm2": None, "density_m_per_m2": None,
         "left_out_px2": 0.0, "left_out_mm2": None,
+        "also_marked": 0, "also_marked_length_px": 0.0, "also_marked_length_mm": None,
     },
     "judged": True,
     "unjudged": [],

@@ -16,7 +16,8 @@ from sqlalchemy.engine import Connection, Row
 from starlette.concurrency import run_in_threadpool
 
 from crackseg.exports import wording
-from crackseg.exports.survey import length_text, survey_totals, width_text
+from crackseg.exports.survey import length_text, row_place, survey_totals, width_text
+from crackseg.exports.tables import BETWEEN_CLASSES
 from service import jobs as domain
 from service import results
 from service.database import FINAL, jobs, surveys
@@ -31,10 +32,6 @@ DOWNLOADS = (
     ("report.csv", "table (CSV)"), ("report.json", "JSON"), ("report.geojson", "map (GeoJSON)"),
     ("report.html", "report (HTML)"), ("verdicts.csv", "verdicts (CSV)"),
     ("bundle.zip", "everything (ZIP)"),
-)  # fmt: skip
-COLUMNS = (  # key, label, class of the cells
-    ("id", "No.", "number"), ("length", "Length", "number"), ("width", "Widest", "number"),
-    ("class", "Class", ""), ("verdict", "Verdict", ""),
 )  # fmt: skip
 
 
@@ -140,7 +137,7 @@ def show_survey(survey_id: str, request: Request) -> Response:
         survey = survey_info(db, row)
         if job is None:
             return render(request, "survey.html.j2", survey=survey, job=None)
-        tasks = sorted(domain.task_rows(db, job.id), key=severity)
+        tasks = sorted(domain.task_rows(db, job.id), key=task_place)
         verdicts = Counter(verdict["image"] for verdict in verdict_rows(db, job.id))
         rows = results.survey_rows(db, job.id)
         values = {
@@ -157,18 +154,10 @@ def show_survey(survey_id: str, request: Request) -> Response:
     )  # fmt: skip
 
 
-def severity(task: Row[Any]) -> tuple[Any, ...]:
-    """Sort failed images first, then those not judged, by width in mm, in px, crack-free last."""
-    summary = task.summary or {}
-    if task.state == "failed":
-        return (0, 0.0, task.name)
-    if summary.get("judged") is False:
-        return (0, 1.0, task.name)
-    if summary.get("cracks") and summary["width_max_mm"] is not None:
-        return (1, -summary["width_max_mm"], task.name)
-    if summary.get("cracks"):
-        return (2, -(summary["width_max_px"] or 0.0), task.name)
-    return (3, 0.0, task.name)
+def task_place(task: Row[Any]) -> tuple[Any, ...]:
+    """Return the place of an image among those of its job: that of its row in the survey."""
+    row = {"status": "failed"} if task.state == "failed" else (task.summary or {})
+    return (*row_place(row), task.name)
 
 
 def plain_words(text: str) -> str:
@@ -188,6 +177,7 @@ def _tile(task: Row[Any], verdicts: int, unit: str) -> dict[str, Any]:
         "progress": task.progress,
         "cracks": summary.get("cracks", ""),
         "judged": summary.get("judged") is not False,
+        "also_marked": summary.get("also_marked") or 0,
         "width": width_text(summary) if found else "",
         "width_value": summary.get(f"width_max_{unit}") or 0,
         "length": length_text(summary) if found else "",
@@ -211,7 +201,7 @@ def show_image(survey_id: str, image_id: str, request: Request) -> Response:
         if job is None:
             raise not_found("image")
         task = domain.find_task(db, job.id, image_id)
-        order = [t.image_id for t in sorted(domain.task_rows(db, job.id), key=severity)]
+        order = [t.image_id for t in sorted(domain.task_rows(db, job.id), key=task_place)]
         said = {v["crack"]: v for v in verdict_rows(db, job.id) if v["image"] == image_id}
     place = order.index(image_id)
     values: dict[str, Any] = {
@@ -233,26 +223,54 @@ def _report_values(report: dict[str, Any], said: dict[int, dict[str, Any]]) -> d
     scale = report["scale"]
     unit = "mm" if scale else "px"
     text = f"{scale['mm_per_px']:.4g} mm per pixel ({scale['source']})" if scale else "no scale"
+    document = _document(report)
+    cracks = [
+        _crack(crack, said.get(crack["id"], {}), unit, document) for crack in report["cracks"]
+    ]
     return {
         "report": report,
         "unit": unit,
         "scale": text,
-        "columns": COLUMNS,
-        "cracks": [_crack(crack, said.get(crack["id"], {}), unit) for crack in report["cracks"]],
+        "columns": _columns(document),
+        "cracks": cracks,
+        "also_marked": sum(crack["section"] != "main" for crack in cracks),
     }
 
 
-def _crack(crack: dict[str, Any], said: dict[str, Any], unit: str) -> dict[str, Any]:
-    classes = [entry["label"] for entry in crack["width_classes"] if entry["label"]]
+def _document(report: dict[str, Any]) -> str | None:
+    """Return the document that the column of classes is about: the first of the report's."""
+    entries = (entry for crack in report["cracks"] for entry in crack["width_classes"])
+    return next((entry["document"] for entry in entries), None)
+
+
+def _columns(document: str | None) -> list[tuple[str, str, str]]:
+    """Return key, label and class of the cells of each column."""
+    classes = [("class", f"Class of the 95 % width: {document}", "")] if document else []
+    return [
+        ("id", "No.", "number"), ("certainty", "Certainty", "number"),
+        ("length", "Length", "number"), ("width", "Widest", "number"), *classes,
+        ("verdict", "Verdict", ""),
+    ]  # fmt: skip
+
+
+def _crack(
+    crack: dict[str, Any], said: dict[str, Any], unit: str, document: str | None
+) -> dict[str, Any]:
+    labels = {entry["document"]: entry["label"] for entry in crack["width_classes"]}
     status = crack["width_status"]
     measured = wording.quantity(crack[f"width_max_{unit}"], crack[f"width_max_u_{unit}"], unit)
+    sure = crack.get("certainty")  # reports of earlier releases have none
     return {
         "id": crack["id"],
+        "section": crack.get("section", "main"),
+        "certainty": wording.certainty(sure),
+        "certainty_value": sure or 0,
         "length": wording.quantity(crack[f"length_{unit}"], crack[f"length_u_{unit}"], unit),
         "length_value": crack[f"length_{unit}"] or 0,
         "width": measured if status == "measured" else status.replace("_", " "),
         "width_value": crack[f"width_max_{unit}"] or 0,
-        "label": classes[0] if classes else "",
+        "label": (labels[document] or BETWEEN_CLASSES) if document in labels else "–",
+        "class_value": crack[f"width_p95_{unit}"] or 0,  # classes sort by the width they are of
         "verdict": said.get("verdict", "open"),
         "note": said.get("note", ""),
     }

@@ -36,6 +36,6 @@ def test_long_lengths_are_in_metres() -> None:
 
 @given(st.floats(1e-3, 1e6))
 def test_scale_bar_is_round_and_fits(limit_mm: float) -> None:
-    length = wording.round_length_mm(limit_mm)
+    length = wording.round_length(limit_mm)
     assert 0.3999 * limit_mm <= length <= limit_mm * (1 + 1e-6)
     assert f"{length:e}"[0] in "125"

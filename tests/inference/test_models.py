@@ -25,6 +25,7 @@ from crackseg.inference.models import (
     write_card,
     write_probe,
 )
+from crackseg.records import Certainty
 
 MakeModel = Callable[..., Model]
 
@@ -90,6 +91,22 @@ def test_an_impossible_card_is_refused(
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
     with pytest.raises(ModelError, match=words):
         load_model(path.parent)
+
+
+def test_a_card_keeps_its_certainty_and_refuses_a_feature_it_does_not_know(
+    make_model: MakeModel,
+) -> None:
+    folder = make_model().folder
+    card = replace(
+        read_card(folder),
+        certainty=Certainty(intercept=-3.0, weights={"contrast": 2.5}, limit=0.8, fitted_on="x"),
+    )
+    write_card(folder, card)
+    assert read_card(folder).certainty == card.certainty
+    unknown = Certainty(intercept=0.0, weights={"colour": 1.0}, limit=0.5)
+    write_card(folder, replace(card, certainty=unknown))
+    with pytest.raises(ModelError, match="got colour"):
+        read_card(folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\xff", "[" * 100000])

@@ -105,8 +105,11 @@ function start() {
 
   // The cracks ---------------------------------------------------------------------------------
   function told(id) {
-    const cells = rows.get(id).cells;
-    return `Crack ${id}\nlength ${cells[1].textContent}\nwidest ${cells[2].textContent}` + (cells[3].textContent ? `\n${cells[3].textContent}` : "");
+    const row = rows.get(id);
+    const text = (name) => row.querySelector(`.${name}`).textContent;
+    const column = document.querySelector('.sort[data-key="class"]');
+    return `${row.dataset.section === "main" ? "Crack" : "Doubtful mark"} ${id}\nlength ${text("length")}\nwidest ${text("width")}` +
+      (column ? `\n${column.textContent}: ${text("class")}` : "");
   }
   function draw(crack) {
     boxes.set(crack.id, crack.bbox);
@@ -179,15 +182,16 @@ function start() {
     for (const other of document.querySelectorAll("#cracks th")) other.setAttribute("aria-sort", "none");
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
     const key = button.dataset.key;
-    const value = (row) => (["class", "verdict"].includes(key) ? row.dataset[key] : Number(row.dataset[key]));
+    const value = (row) => (key === "verdict" ? row.dataset[key] : Number(row.dataset[key]));
     const sorted = [...rows.values()].sort((a, b) => (value(a) < value(b) ? -1 : value(a) > value(b) ? 1 : 0) * (down ? -1 : 1));
     body.append(...sorted);
   });
   function filter() {
     const least = Number(byId("least").value) || 0;
     const said = byId("verdicts").value;
+    const besides = byId("besides");
     for (const [id, row] of rows) {
-      row.hidden = (least && Number(row.dataset.width) < least) || (said && row.dataset.verdict !== said);
+      row.hidden = (row.dataset.section !== "main" && !besides.checked && row.dataset.verdict !== "accept") || (least && Number(row.dataset.width) < least) || (said && row.dataset.verdict !== said);
       for (const path of drawn.get(id) || []) path.toggleAttribute("hidden", row.hidden);
       if (drawn.has(id)) drawn.get(id)[0].previousSibling.toggleAttribute("hidden", row.hidden);
     }
@@ -197,7 +201,9 @@ function start() {
 
   function count() {
     const rejected = [...rows.values()].filter((row) => row.dataset.verdict === "reject").length;
-    byId("count").textContent = `${rows.size} ${rows.size === 1 ? "crack" : "cracks"}` +
+    const listed = [...rows.values()].filter((row) => row.dataset.section === "main" || row.dataset.verdict === "accept").length;
+    byId("count").textContent = `${listed} ${listed === 1 ? "crack" : "cracks"}` +
+      (rows.size > listed ? `, ${rows.size - listed} also marked: doubtful, in no figure` : "") +
       (rejected ? `, ${rejected} rejected: left out of the survey's figures` : "");
   }
   async function save(verdict) {
@@ -215,6 +221,7 @@ function start() {
     byId("say").textContent = "saved";
     if (drawn.has(id)) dress(id);
     count();
+    filter();
   }
   byId("judge").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -222,9 +229,11 @@ function start() {
   });
 
   count();
+  filter();
   fit();
   fetch(`${base}/report.json`).then((answer) => answer.json()).then((report) => {
     for (const crack of report.cracks) draw(crack);
+    filter();
     viewer.dataset.ready = "yes";
   });
 }
