@@ -259,6 +259,29 @@ def data_index(
     typer.echo(f"{len(samples)} pairs written to {out}")
 
 
+@data_app.command("hair")
+def hair_command(
+    data: Annotated[Path, typer.Argument(help="Folder of sets (images/, masks/) or manifest CSV.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the two sets.")],
+    sets: Annotated[str, typer.Option(help="Names of sets, by comma; default: all.")] = "",
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the cracks that are drawn.")] = 0,
+) -> None:
+    """Make hair cracks to judge by: val pictures shrunk, and cracks drawn on sound ones."""
+    from crackseg.errors import ConfigError
+    from crackseg.training.evaluate import load_samples
+    from crackseg.training.hair_sets import make_hair_sets
+
+    if out.exists() and any(out.iterdir()):
+        raise ConfigError(f"`--out` must be a new or empty folder, got `{out}`.")
+    names = [name for name in sets.split(",") if name]
+    samples = load_samples(data, root=root, split="val", sets=names)
+    for name, count in make_hair_sets(samples, out, seed).items():
+        typer.echo(f"{name:20} {count:6}")
+
+
 @data_app.command("check")
 def data_check(
     data: Annotated[Path, typer.Argument(help="Manifest CSV, or a folder of sets.")],
@@ -493,6 +516,12 @@ def evaluate_command(
     choose: Annotated[
         bool, typer.Option("--choose-threshold", help="Find the best thresholds on val; no scores.")
     ] = False,
+    line_tolerance_px: Annotated[
+        float, typer.Option("--line-tolerance", help="Centre lines so near are one, in px.")
+    ] = 3.0,
+    readings: Annotated[
+        int | None, typer.Option(help="Readings of each tile: 1, 2 or 4; default: as analyze.")
+    ] = None,
     runtime: Annotated[str, typer.Option(help="onnx, openvino or torch.")] = "onnx",
     device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures.")] = None,
@@ -510,7 +539,10 @@ def evaluate_command(
         model=model,
         split=split or ("val" if choose else "test"),
         sets=names,
-        predict=PredictOptions(runtime=runtime, device=device),
+        line_tolerance_px=line_tolerance_px,
+        predict=PredictOptions(
+            runtime=runtime, device=device, readings=readings or PredictOptions().readings
+        ),
         mask=MaskOptions(threshold=threshold, threshold_low=threshold_low),
     )
     samples = load_samples(data, root=root, split=options.split, sets=names)

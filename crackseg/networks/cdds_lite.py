@@ -29,6 +29,8 @@ def cdds_lite(
     stem_channels: int = 8,
     branches: bool = True,
     encoder_weights: str | Path | None = None,
+    outputs: int = 1,
+    stem_units: int = 1,
 ) -> nn.Module:
     """Return the light CDDS network.
 
@@ -39,12 +41,16 @@ def cdds_lite(
         branches: False removes the skip branches and their fusion (for the ablation).
         encoder_weights: a local safetensors or state-dict file whose tensors map one to one, in
             order, onto the timm encoder; None starts from random weights. Nothing is downloaded.
+        outputs: 1 (crack) or 2 (crack, other line), each with heads of its own.
+        stem_units: 2 adds a second convolution at full size to the stem, which starts weak.
 
     Example:
         >>> cdds_lite().eval()(torch.zeros(1, 3, 64, 96)).shape
         torch.Size([1, 1, 64, 96])
     """
-    return CddsLite(encoder, decoder_channels, stem_channels, branches, encoder_weights)
+    heads = branches, outputs
+    stem = stem_channels, stem_units
+    return CddsLite(encoder, decoder_channels, stem, heads, encoder_weights)
 
 
 class CddsLite(nn.Module):
@@ -56,38 +62,43 @@ class CddsLite(nn.Module):
         self,
         encoder: str,
         decoder_channels: Sequence[int],
-        stem_channels: int,
-        branches: bool,
+        stem: tuple[int, int],
+        heads: tuple[bool, int],
         encoder_weights: str | Path | None,
     ) -> None:
         super().__init__()
+        (stem_channels, stem_units), (branches, outputs) = stem, heads
         self.encoder = timm.create_model(encoder, pretrained=False, features_only=True)
         if encoder_weights is not None:
             _load_in_order(self.encoder, Path(encoder_weights))
         _pad_statically(self.encoder)
         skips = [stem_channels, *self.encoder.feature_info.channels()]  # strides 1, 2, 4, 8, 16, 32
         self.stem = _unit(3, stem_channels)
+        self.stem2 = _unit(stem_channels, stem_channels) if stem_units > 1 else None
         below, blocks = skips[5], []
         for channels, skip in zip(decoder_channels, skips[4::-1], strict=True):
             blocks.append(nn.Sequential(_unit(below + skip, channels), _unit(channels, channels)))
             below = channels
         self.decoder = nn.ModuleList(blocks)
-        self.main = nn.Conv2d(below, 1, 1)
+        self.main = nn.Conv2d(below, outputs, 1)
         scales = range(4 if branches else 0)  # strides 1, 2, 4, 8
         self.heads = nn.ModuleList(
-            nn.Conv2d(skips[k] + decoder_channels[4 - k], 1, 1) for k in scales
+            nn.Conv2d(skips[k] + decoder_channels[4 - k], outputs, 1) for k in scales
         )
-        self.deconvs = nn.ModuleList(_bilinear_deconv(2**k) for k in scales)
-        self.fuse = nn.Conv2d(5, 1, 1) if branches else None
+        self.deconvs = nn.ModuleList(_bilinear_deconv(2**k, outputs) for k in scales)
+        self.fuse = nn.Conv2d(5 * outputs, outputs, 1, groups=outputs) if branches else None
         _start_rare(self)
 
     def forward(self, x: Tensor) -> Any:
-        """Return (N, 1, H, W) logits; in training mode a tuple (fused, S1, S2, S3, S4, main)."""
+        """Return (N, outputs, H, W) logits; in training a tuple (fused, S1, S2, S3, S4, main)."""
         height, width = x.shape[-2:]
         down, right = -height % self.multiple, -width % self.multiple
         if not torch.jit.is_tracing() and not torch.compiler.is_compiling() and (down or right):
             x = F.pad(x, (0, right, 0, down), mode="replicate")
-        skips = [self.stem(x), *self.encoder(x)]
+        stem = self.stem(x)
+        if self.stem2 is not None:
+            stem = stem + self.stem2(stem)
+        skips = [stem, *self.encoder(x)]
         deep, maps = skips[5], []
         for block, skip in zip(self.decoder, skips[4::-1], strict=True):
             deep = block(torch.cat([F.interpolate(deep, scale_factor=2), skip], 1))
@@ -99,7 +110,8 @@ class CddsLite(nn.Module):
                 deconv(head(torch.cat([skips[k], maps[4 - k]], 1)))
                 for k, (head, deconv) in enumerate(zip(self.heads, self.deconvs, strict=True))
             ]
-            outputs = [self.fuse(torch.cat([*sides, main], 1)), *sides, main]
+            by_class = torch.stack([*sides, main], 2).flatten(1, 2)  # each class fuses its own
+            outputs = [self.fuse(by_class), *sides, main]
         outputs = [o[..., :height, :width] for o in outputs]
         return tuple(outputs) if self.training else outputs[0]
 
@@ -112,11 +124,12 @@ def _unit(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
-def _bilinear_deconv(stride: int) -> nn.Module:
-    """Return a trainable one-channel up-sampling that starts bilinear."""
+def _bilinear_deconv(stride: int, channels: int) -> nn.Module:
+    """Return a trainable up-sampling of each channel by itself that starts bilinear."""
     if stride == 1:
-        return nn.ConvTranspose2d(1, 1, 1)
-    layer = nn.ConvTranspose2d(1, 1, 2 * stride, stride, stride // 2)
+        return nn.ConvTranspose2d(channels, channels, 1, groups=channels)
+    size = 2 * stride
+    layer = nn.ConvTranspose2d(channels, channels, size, stride, stride // 2, groups=channels)
     ramp = 1 - (torch.arange(2 * stride) + 0.5 - stride).abs() / stride
     with torch.no_grad():
         layer.weight.copy_((ramp[:, None] * ramp[None])[None, None])
@@ -128,6 +141,8 @@ def _start_rare(network: CddsLite) -> None:
     """Start all heads near the share of crack pixels (2 %), so that the first steps are calm."""
     for head in [network.main, *network.heads]:
         nn.init.constant_(head.bias, -4.0)
+    if network.stem2 is not None:  # next to nothing: at zero its ReLU would pass no gradient
+        nn.init.constant_(network.stem2[1].weight, 0.05)
     for deconv in network.deconvs[:1]:
         nn.init.ones_(deconv.weight)
         nn.init.zeros_(deconv.bias)

@@ -1,14 +1,13 @@
-"""Paired augmentations that imitate photographs from a drone: (picture, mask) -> the same, changed.
+"""Paired augmentations that imitate photographs from a drone: (picture, labels) -> both, changed.
 
-Every function takes and returns a (h, w, 3) uint8 RGB picture and a (h, w) uint8 mask (1 = crack)
-and draws from the generator it is given, so that a crop depends on its number alone. Geometry
-never interpolates labels to grey and rounds them by chance: a resized mask is the share of each
-new pixel that was crack, cut at a level that keeps thin cracks connected.
+Every function takes and returns a (h, w, 3) uint8 RGB picture and its (h, w) uint8 labels (see
+``labels``) and draws from the generator it is given, so that a crop depends on its number alone.
 
-Four of them change what is in the picture. ``hair_crack`` draws thin meandering dark lines that
+Five of them change what is in the picture. ``hair_crack`` draws thin meandering dark lines that
 are labelled crack: the sets hold few cracks of 1 to 3 px. ``distract`` draws what is often taken
-for a crack and is labelled background: straight joints, tie holes, stains, cables. ``patch`` draws
-growth and wet or limy concrete, ``fittings.fitting`` what is bolted to a wall, background too.
+for a crack: straight joints, tie holes, stains, cables; ``lines.dark_line`` even lines without a
+crack's wander. ``patch`` draws growth and wet or limy concrete, ``fittings.fitting`` what is
+bolted to a wall.
 """
 
 from __future__ import annotations
@@ -22,9 +21,12 @@ import numpy as np
 from crackseg.errors import ConfigError
 from crackseg.records import Array
 from crackseg.training.fittings import fitting
+from crackseg.training.labels import CRACK, LINE, OTHER, UNKNOWN, moved, settle, turned
+from crackseg.training.lines import dark_line
 
 Pair = tuple[Array, Array]
 Rng = np.random.Generator
+_SEEN = 14.0  # grey levels by which a drawn line must be darker to be taught as one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,9 @@ class AugmentOptions:
     native: float = 0.5  # share of crops at the photograph's own scale, the one it is judged at
     scale_low: float = 0.5
     scale_high: float = 1.6
+    shrink: float = 0.0  # share shrunk to `shrink_low` .. `shrink_high`: hair cracks of wide ones
+    shrink_low: float = 0.2
+    shrink_high: float = 0.6
     rotate: float = 0.15  # share turned by a free angle; flips and quarter turns are always drawn
     photometric: float = 0.8
     blur: float = 0.25
@@ -44,42 +49,55 @@ class AugmentOptions:
     distract: float = 0.2
     patch: float = 0.0
     fitting: float = 0.0
+    line: float = 0.0  # even dark lines without a crack's wander
 
     def __post_init__(self) -> None:
-        if not 0 < self.scale_low <= self.scale_high:
-            raise ConfigError(
-                "`scale_low` must be above 0 and not above `scale_high`, got "
-                f"{self.scale_low} and {self.scale_high}."
-            )
+        for name, low, high in (
+            ("scale", self.scale_low, self.scale_high),
+            ("shrink", self.shrink_low, self.shrink_high),
+        ):
+            if not 0 < low <= high:
+                raise ConfigError(
+                    f"`{name}_low` must be above 0 and not above `{name}_high`, got {low} and "
+                    f"{high}."
+                )
 
 
 def random_crop(
-    picture: Array, mask: Array, crop_px: int, options: AugmentOptions, rng: Rng, aim: bool
+    picture: Array, labels: Array, crop_px: int, options: AugmentOptions, rng: Rng, aim: bool
 ) -> Pair:
     """Return a square crop of ``crop_px``, at a random scale and angle.
 
     Args:
         picture: (H, W, 3) uint8.
-        mask: (H, W) uint8 in {0, 1}.
+        labels: (H, W) uint8 of ``label_map``.
         aim: lay the crop so that it holds a random crack pixel, if there is one.
     """
-    scale = 1.0
-    if rng.random() >= options.native:
-        scale = math.exp(rng.uniform(math.log(options.scale_low), math.log(options.scale_high)))
+    scale = _random_scale(options, rng)
     angle = rng.uniform(-45, 45) if rng.random() < options.rotate else 0.0
     need = crop_px / scale * (1.0 if angle == 0 else 1.42)
-    picture, mask = _cut(picture, mask, math.ceil(need), rng, aim)
-    if scale == 1.0 and angle == 0.0:
-        return picture, mask
-    return _warp(picture, mask, crop_px, scale, angle)
+    picture, labels = _cut(picture, labels, math.ceil(need), rng, aim)
+    if scale != 1.0 or angle != 0.0:
+        picture, labels = _warp(picture, labels, crop_px, scale, angle)
+    return picture, settle(labels)
 
 
-def _cut(picture: Array, mask: Array, need: int, rng: Rng, aim: bool) -> Pair:
+def _random_scale(options: AugmentOptions, rng: Rng) -> float:
+    """Return new pixels per old one: 1 for the share ``native`` of what is not shrunk far."""
+    low, high = options.scale_low, options.scale_high
+    if options.shrink and rng.random() < options.shrink:
+        low, high = options.shrink_low, options.shrink_high
+    elif rng.random() < options.native:
+        return 1.0
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
+def _cut(picture: Array, labels: Array, need: int, rng: Rng, aim: bool) -> Pair:
     """Return a ``need`` x ``need`` window, mirrored at the border where the picture is smaller."""
     corner = []
     target: Array | None = None
     if aim:
-        rows, cols = np.nonzero(mask)
+        rows, cols = np.nonzero((labels == CRACK) | (labels == LINE))
         if len(rows):
             pick = rng.integers(len(rows))
             target = np.array([rows[pick], cols[pick]])
@@ -91,73 +109,80 @@ def _cut(picture: Array, mask: Array, need: int, rng: Rng, aim: bool) -> Pair:
             at = int(rng.integers(min(low, room), min(int(target[axis]), room) + 1))
         corner.append(at)
     window = np.s_[corner[0] : corner[0] + need, corner[1] : corner[1] + need]
-    picture, mask = picture[window], mask[window]
+    picture, labels = picture[window], labels[window]
     down, right = need - picture.shape[0], need - picture.shape[1]
     if down or right:
         top, left = int(rng.integers(down + 1)), int(rng.integers(right + 1))
         pads = (top, down - top, left, right - left)
         picture = cv2.copyMakeBorder(picture, *pads, cv2.BORDER_REFLECT_101)
-        mask = cv2.copyMakeBorder(mask, *pads, cv2.BORDER_REFLECT_101)
-    return picture, mask
+        labels = cv2.copyMakeBorder(labels, *pads, cv2.BORDER_REFLECT_101)
+    return picture, labels
 
 
-def _warp(picture: Array, mask: Array, crop_px: int, scale: float, angle: float) -> Pair:
+def _warp(picture: Array, labels: Array, crop_px: int, scale: float, angle: float) -> Pair:
     """Return the central ``crop_px`` square after scaling and turning."""
-    if scale < 1:  # average before taking fewer pixels, or thin cracks turn into dots
-        size = (math.ceil(picture.shape[1] * scale), math.ceil(picture.shape[0] * scale))
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        share = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        mask = (share > 0.4).astype(np.uint8)
-        scale = 1.0
-    centre = ((picture.shape[1] - 1) / 2, (picture.shape[0] - 1) / 2)
-    matrix = cv2.getRotationMatrix2D(centre, angle, scale)
-    matrix[:, 2] += (crop_px - 1) / 2 - np.array(centre)
-    border = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REFLECT_101}
-    picture = cv2.warpAffine(picture, matrix, (crop_px, crop_px), **border)
-    share = cv2.warpAffine(mask.astype(np.float32), matrix, (crop_px, crop_px), **border)
-    return picture, (share > 0.45).astype(np.uint8)
+    centre = (np.array(picture.shape[1::-1]) - 1) / 2
+    matrix = cv2.getRotationMatrix2D(centre.tolist(), angle, scale)
+    matrix[:, 2] += (crop_px - 1) / 2 - centre
+    return moved(picture, matrix, scale, crop_px), turned(labels, matrix, scale, crop_px)
 
 
-def augment(picture: Array, mask: Array, options: AugmentOptions, rng: Rng) -> Pair:
-    """Return a flipped, turned crop with drawn hair cracks and distractors and camera faults."""
+def augment(picture: Array, labels: Array, options: AugmentOptions, rng: Rng) -> Pair:
+    """Return a flipped, turned crop with drawn cracks, lines and distractors and camera faults."""
     turns = int(rng.integers(4))
-    picture, mask = np.rot90(picture, turns), np.rot90(mask, turns)
+    picture, labels = np.rot90(picture, turns), np.rot90(labels, turns)
     if rng.random() < 0.5:
-        picture, mask = picture[:, ::-1], mask[:, ::-1]
-    picture, mask = np.ascontiguousarray(picture), np.ascontiguousarray(mask)
+        picture, labels = picture[:, ::-1], labels[:, ::-1]
+    picture, labels = np.ascontiguousarray(picture), np.ascontiguousarray(labels)
     if rng.random() < options.distract:
-        picture = distract(picture, rng)
+        picture, labels = distract(picture, labels, rng)
+    if options.line and rng.random() < options.line:
+        picture, labels = dark_line(picture, labels, rng)
     if options.patch and rng.random() < options.patch:
         picture = patch(picture, rng)
     if rng.random() < options.hair:
-        picture, mask = hair_crack(picture, mask, rng)
+        picture, labels = hair_crack(picture, labels, rng)
     if options.fitting and rng.random() < options.fitting:
-        picture, mask = fitting(picture, mask, rng)
+        picture, labels = fitting(picture, labels, rng)
     if rng.random() < options.shadow:
         picture = cast_shadow(picture, rng)
-    return camera(picture, options, rng), mask
+    return camera(picture, options, rng), labels
 
 
-def hair_crack(picture: Array, mask: Array, rng: Rng) -> Pair:
-    """Return the pair with a meandering dark line of 0.8 to 3.5 px, labelled where it covers half.
+def hair_crack(picture: Array, labels: Array, rng: Rng) -> Pair:
+    """Return the pair with a meandering dark line of 0.7 to 3.5 px, labelled where it covers half.
 
-    A line thinner than a pixel is labelled one pixel wide along its course.
+    A line thinner than a pixel is labelled one pixel wide along its course. Real hair cracks are
+    faint: the contrast starts at what the roughness of the surface still lets an eye follow.
     """
-    size = picture.shape[0]
+    width_px = float(np.exp(rng.uniform(np.log(0.7), np.log(3.5))))
+    coverage = crack_coverage(picture.shape[0], width_px, rng)
+    level = float(picture.mean())
+    least = max(8.0, 1.5 * _roughness(picture)) / max(min(width_px, 1.0) * level, 1.0)
+    most = max(0.8, least)
+    depth = np.exp(rng.uniform(np.log(min(max(least, 0.05), 0.8)), np.log(most))) * coverage
+    tone = rng.uniform(0.0, 0.35) * picture.mean((0, 1))
+    dark = picture * (1 - depth[..., None]) + np.minimum(tone, picture) * depth[..., None]
+    line = coverage >= min(0.5, 0.45 * width_px)
+    return dark.astype(np.uint8), np.where(line, CRACK, labels).astype(np.uint8)
+
+
+def crack_coverage(size: int, width_px: float, rng: Rng) -> Array:
+    """Return the (size, size) share of each pixel that a meandering crack covers."""
     fine = 4  # drawn at 4 x and averaged down: anti-aliased, sub-pixel width
-    width_px = float(np.exp(rng.uniform(np.log(0.8), np.log(3.5))))
-    course = _meander(size, rng)
     canvas = np.zeros((size * fine, size * fine), np.uint8)
-    points = np.round(course * fine).astype(np.int32)
+    points = np.round(_meander(size, rng) * fine).astype(np.int32)
     steps = width_px * fine * (1 + 0.35 * _smooth_noise(len(points), 12, rng))
     for a, b, thick in zip(points, points[1:], steps[1:], strict=False):
         cv2.line(canvas, a.tolist(), b.tolist(), 255, max(round(float(thick)), 1))
-    coverage = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA) / 255.0
-    depth = rng.uniform(0.3, 0.8) * coverage[..., None]
-    tone = rng.uniform(0.0, 0.35) * picture.mean((0, 1))
-    dark = picture * (1 - depth) + np.minimum(tone, picture) * depth
-    label = coverage >= min(0.5, 0.45 * width_px)
-    return dark.astype(np.uint8), np.maximum(mask, label.astype(np.uint8))
+    share: Array = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA) / 255.0
+    return share
+
+
+def _roughness(picture: Array) -> float:
+    """Return the standard deviation of a picture's grey values about their surroundings."""
+    grey = picture.mean(2, dtype=np.float32)
+    return float((grey - cv2.GaussianBlur(grey, (0, 0), 3)).std())
 
 
 def _meander(size: int, rng: Rng) -> Array:
@@ -182,49 +207,74 @@ def _smooth_noise(count: int, reach: int, rng: Rng) -> Array:
     return noise
 
 
-def distract(picture: Array, rng: Rng) -> Array:
-    """Return the picture with one thing that is often taken for a crack, and is none."""
+def distract(picture: Array, labels: Array, rng: Rng) -> Pair:
+    """Return the pair with one thing that is often taken for a crack: joints, holes, stain, cable.
+
+    Joints and cables are other lines where they are dark enough to be seen.
+    """
     kind = rng.choice(["joint", "joint", "joint", "holes", "stain", "cable"])
     if kind == "cable":
-        return _cable(picture, rng)
+        return _cable(picture, labels, rng)
     size = picture.shape[0]
-    drawn = np.zeros((size, size), np.uint8)  # OpenCV draws anti-aliased in 8 bits only
+    depth = rng.uniform(0.15, 0.75) * (1 if rng.random() < 0.8 else -0.4)
     if kind == "joint":
-        # along the picture's axes, as in an upright photograph of a wall: a straight dark line at
-        # another angle is more likely a crack, and must not be taught away
-        angle = rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.04)
-        along, spacing = np.array([np.cos(angle), np.sin(angle)]), rng.uniform(30, 150)
+        layer, line = _joints(size, rng)
+    else:
+        layer = _holes(size, rng) if kind == "holes" else _streak(size, rng)
+        line = np.zeros(layer.shape, bool)
+    changed = np.clip(picture * (1 - depth * layer[..., None]), 0, 255).astype(np.uint8)
+    darker = picture.mean(2) - changed.mean(2)
+    labels = np.where(line & (labels != CRACK), UNKNOWN, labels)
+    labels = np.where(line & (labels != CRACK) & (darker > _SEEN), OTHER, labels)
+    return changed, labels.astype(np.uint8)
+
+
+def _joints(size: int, rng: Rng) -> Pair:
+    """Return (size, size) depth 0 to 1 and lines of one to three joints, or of a grid of them.
+
+    They run along the picture's axes, as in an upright photograph of a wall: a straight dark line
+    at another angle is more likely a crack, and must not be taught away.
+    """
+    drawn = np.zeros((size, size), np.uint8)  # OpenCV draws anti-aliased in 8 bits only
+    angle = rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.04)
+    spacing, width = rng.uniform(30, 150), int(rng.choice([1, 1, 2, 2, 3, 4, 6, 10]))
+    start, count = rng.uniform(0.1, 0.9, 2) * size, int(rng.integers(1, 4))
+    for turn in (0.0, np.pi / 2) if rng.random() < 0.25 else (0.0,):  # tiles, or boards
+        along = np.array([np.cos(angle + turn), np.sin(angle + turn)])
         across = np.array([-along[1], along[0]])
-        width = int(rng.choice([1, 1, 2, 2, 3, 4, 6, 10]))
-        start = rng.uniform(0.1, 0.9, 2) * size
-        for number in range(int(rng.integers(1, 4))):
+        for number in range(count):
             middle = start + across * spacing * number
             ends = np.round((middle + along * [[-2 * size], [2 * size]]) * 16).astype(int).tolist()
             cv2.line(drawn, ends[0], ends[1], 255, width, cv2.LINE_AA, 4)
-    elif kind == "holes":
-        for _ in range(int(rng.integers(1, 12))):
-            centre = (rng.uniform(0, size, 2) * 16).astype(int).tolist()
-            cv2.circle(drawn, centre, int(rng.uniform(1, 9) * 16), 255, -1, cv2.LINE_AA, 4)
-    else:
-        column = rng.uniform(0, size)
-        x = np.arange(size, dtype=np.float32)
-        streak = np.exp(-(((x - column) / rng.uniform(2, 25)) ** 2))
-        fade = np.clip(np.linspace(rng.uniform(0, 2), rng.uniform(-1, 1), size), 0, 1)
-        drawn = (255 * fade[:, None] * streak[None]).astype(np.uint8)
-    layer = drawn / np.float32(255)
-    depth = rng.uniform(0.15, 0.75) * (1 if rng.random() < 0.8 else -0.4)
-    if kind == "joint":  # joints are softer and more even than cracks
-        layer = cv2.GaussianBlur(layer, (0, 0), rng.uniform(0.3, 1.5))
-        if rng.random() < 0.4:  # a step in the formwork: one edge catches the light
-            shift = np.round(across * max(width, 2)).astype(int)
-            lip = np.roll(layer, (int(shift[1]), int(shift[0])), (0, 1))
-            layer = layer - rng.uniform(0.2, 0.8) * lip
-    changed: Array = np.clip(picture * (1 - depth * layer[..., None]), 0, 255).astype(np.uint8)
-    return changed
+    # joints are softer and more even than cracks
+    layer = cv2.GaussianBlur(drawn / np.float32(255), (0, 0), rng.uniform(0.3, 1.5))
+    if rng.random() < 0.4:  # a step in the formwork: one edge catches the light
+        shift = np.round(across * max(width, 2)).astype(int)
+        lip = np.roll(layer, (int(shift[1]), int(shift[0])), (0, 1))
+        layer = layer - rng.uniform(0.2, 0.8) * lip
+    return layer, drawn > 127
 
 
-def _cable(picture: Array, rng: Rng) -> Array:
-    """Return the picture with a round bar, pipe or cable across it: even width, lit on one side."""
+def _holes(size: int, rng: Rng) -> Array:
+    drawn = np.zeros((size, size), np.uint8)
+    for _ in range(int(rng.integers(1, 12))):
+        centre = (rng.uniform(0, size, 2) * 16).astype(int).tolist()
+        cv2.circle(drawn, centre, int(rng.uniform(1, 9) * 16), 255, -1, cv2.LINE_AA, 4)
+    layer: Array = drawn / np.float32(255)
+    return layer
+
+
+def _streak(size: int, rng: Rng) -> Array:
+    column = rng.uniform(0, size)
+    x = np.arange(size, dtype=np.float32)
+    streak = np.exp(-(((x - column) / rng.uniform(2, 25)) ** 2))
+    fade = np.clip(np.linspace(rng.uniform(0, 2), rng.uniform(-1, 1), size), 0, 1)
+    layer: Array = fade[:, None] * streak[None]
+    return layer
+
+
+def _cable(picture: Array, labels: Array, rng: Rng) -> Pair:
+    """Return the pair with a round bar, pipe or cable across it: even width, lit on one side."""
     size = picture.shape[0]
     y, x = np.mgrid[:size, :size].astype(np.float32) - size / 2
     angle = rng.uniform(0, np.pi)
@@ -238,8 +288,11 @@ def _cable(picture: Array, rng: Rng) -> Array:
     edge = np.clip((1 - np.abs(place)) * radius + 0.5, 0, 1)[..., None]
     shade = 0.5 * np.exp(-((place - np.sign(light) * 1.2) ** 2))[..., None] * rng.random()
     changed = picture * (1 - shade) * (1 - edge) + tone[..., None] * edge
-    cast: Array = np.clip(changed, 0, 255).astype(np.uint8)
-    return cast
+    cast = np.clip(changed, 0, 255).astype(np.uint8)
+    dark = float(picture.mean() - (tone * edge[..., 0]).sum() / edge.sum())
+    bar = (edge[..., 0] > 0.5) & (labels != CRACK)
+    kind = OTHER if dark > _SEEN else UNKNOWN
+    return cast, np.where(bar, kind, labels).astype(np.uint8)
 
 
 def patch(picture: Array, rng: Rng) -> Array:

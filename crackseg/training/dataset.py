@@ -16,6 +16,8 @@ from torch.utils.data import Dataset, Sampler
 from crackseg.errors import DataError
 from crackseg.records import Array, Sample
 from crackseg.training.augment import augment, random_crop
+from crackseg.training.judge import read_truth
+from crackseg.training.labels import label_map
 from crackseg.training.manifest import read_pair
 from crackseg.training.options import DataOptions
 
@@ -37,19 +39,19 @@ class Crops(Dataset):
 
     def __init__(self, samples: Sequence[Sample], options: DataOptions, seed: int) -> None:
         self.options, self.seed = options, seed
-        self.pairs = [_read(sample) for sample in samples]
+        self.pairs = [_read_labels(sample, options) for sample in samples]
         self.shares = _shares(samples, options)
 
     def __getitem__(self, number: int) -> tuple[Any, Any]:
-        """Return (3, h, w) uint8 and (1, h, w) uint8 tensors."""
+        """Return (3, h, w) uint8 and (1, h, w) uint8 tensors: picture and labels."""
         rng = np.random.default_rng([self.seed, number])
-        picture, mask = self.pairs[int(rng.choice(len(self.pairs), p=self.shares))]
+        picture, labels = self.pairs[int(rng.choice(len(self.pairs), p=self.shares))]
         aim = rng.random() < self.options.aim
         options = self.options.augment
-        picture, mask = random_crop(picture, mask, self.options.crop_px, options, rng, aim)
-        picture, mask = augment(picture, mask, options, rng)
+        picture, labels = random_crop(picture, labels, self.options.crop_px, options, rng, aim)
+        picture, labels = augment(picture, labels, options, rng)
         image = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
-        return image, torch.from_numpy(np.ascontiguousarray(mask[None]))
+        return image, torch.from_numpy(np.ascontiguousarray(labels[None]))
 
 
 class StepNumbers(Sampler):
@@ -86,23 +88,24 @@ class StepNumbers(Sampler):
 
 
 class WholePictures(Dataset):
-    """Validation pictures, uncut: (3, H, W) uint8, (1, H, W) uint8, set name."""
+    """Validation pictures, uncut: (3, H, W) uint8, number in ``truths``, set name."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self.samples = list(samples)
+        self.truths = [read_truth(sample, *read_pair(sample)) for sample in samples]
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, number: int) -> tuple[Any, Any, str]:
-        picture, mask = _read(self.samples[number])
+    def __getitem__(self, number: int) -> tuple[Any, int, str]:
+        picture = self.truths[number].picture
         image = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
-        return image, torch.from_numpy(mask[None]), self.samples[number].source
+        return image, number, self.samples[number].source
 
 
-def _read(sample: Sample) -> tuple[Array, Array]:
+def _read_labels(sample: Sample, options: DataOptions) -> tuple[Array, Array]:
     picture, mask = read_pair(sample)
-    return picture, mask.astype(np.uint8)
+    return picture, label_map(picture, mask, joints=sample.source in options.joints)
 
 
 def _shares(samples: Sequence[Sample], options: DataOptions) -> Array:

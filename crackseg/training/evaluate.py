@@ -3,14 +3,15 @@
 Whole pictures are predicted tile by tile and turned into masks by the product's own steps
 (threshold with hysteresis, specks dropped); beside them stand the scores of the bare threshold.
 Scores are pooled over pixels and averaged over pictures, strict and with a tolerance, and cracks
-are measured in prediction and label alike. The two thresholds are chosen on ``val`` alone.
+are measured in prediction and label alike. The score of ``judge``, from centre
+lines, is what is chosen by; the two thresholds are chosen on ``val`` alone.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,20 @@ from crackseg.metrics import (
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import probability_to_mask
 from crackseg.records import Array, Crack, Prediction, Sample
+from crackseg.training.judge import (
+    OBJECTIVE,
+    TOLERANCE_PX,
+    LineCounts,
+    count_levels,
+    count_lines,
+    figures,
+    judge,
+    pool,
+    read_truth,
+)
 from crackseg.training.manifest import index_folder, read_manifest, read_pair
 
 Progress = Callable[[int, int], None]  # pictures done, pictures in all
-OBJECTIVE = "mean over sets of pooled strict F1, less half the share of alarms on crack-free images"
 LOWS = (2, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 80)  # % tried for the lower one
 LEAKY = "official (with test_leaky)"  # ends the name of a group that holds leaky pictures too
 FOUND_SHARE = 0.5  # a crack is found when this share of its centre line lies near the other mask
@@ -53,7 +64,8 @@ class EvaluateOptions:
     model: str = "default"
     split: str = "test"
     sets: tuple[str, ...] = ()  # all when empty
-    tolerance_px: float = 2.0
+    tolerance_px: float = 2.0  # between outlines
+    line_tolerance_px: float = TOLERANCE_PX  # between centre lines
     predict: PredictOptions = field(default_factory=PredictOptions)
     mask: MaskOptions = field(default_factory=MaskOptions)  # thresholds None: the model card's
     measure: MeasureOptions = field(default_factory=MeasureOptions)
@@ -82,7 +94,8 @@ class PictureScore:
     strict: Counts
     near: Counts  # with the tolerance
     raw: Counts  # strict, at the bare threshold
-    lines: Counts  # centre lines: f1 is clDice
+    lines: Counts  # centre lines inside the other mask: f1 is clDice
+    found: LineCounts  # centre lines near each other, by width: what is judged by
     histogram: Array  # (2, 256)
     sizes: Sizes | None  # None: not asked for
     forward_s: float
@@ -165,6 +178,7 @@ def summarize(scores: Sequence[PictureScore]) -> dict[str, Any]:
             "per_image": mean_defined(counts.f1 for counts in lines)[0],
         },
         **to_plain(best_scores(score.histogram for score in scores)),
+        "lines": figures(pool(score.found for score in scores)),
         "crack_free": to_plain(alarms),
         "sizes": _summarize_sizes(sizes) if sizes else None,
         "forward_s_per_megapixel": seconds / area,
@@ -181,7 +195,7 @@ class ThresholdChoice:
     objective: str = OBJECTIVE
 
 
-Tally = dict[tuple[int, int], dict[str, list[Counts]]]  # (lower, upper) in % -> set -> pictures
+Tally = dict[tuple[int, int], dict[str, list[LineCounts]]]  # lower and upper, % -> set -> pictures
 
 
 def choose_threshold(
@@ -214,13 +228,14 @@ def tally_thresholds(
     levels = [(low, high) for low in LOWS for high in (low, *range(low // 5 * 5 + 5, 100, 5))]
     tally: Tally = {pair: {} for pair in levels}
     for done, sample in enumerate(samples, start=1):
-        _, label = read_pair(sample)
+        truth = read_truth(sample, *read_pair(sample), options.line_tolerance_px)
         with open_image(sample.image) as image:
             prediction = predict(image, model, options.predict)
-        for low, high in levels:
-            pair = replace(options.mask, threshold=high / 100, threshold_low=low / 100)
-            mask = _mark(prediction, model, pair)
-            tally[low, high].setdefault(sample.source, []).append(count(mask, label))
+        counted = count_levels(
+            prediction.probability, truth, levels, options.mask, options.line_tolerance_px
+        )
+        for pair, counts in counted.items():
+            tally[pair].setdefault(sample.source, []).append(counts)
         if progress:
             progress(done, len(samples))
     return tally
@@ -233,7 +248,7 @@ def best_thresholds(tallies: Sequence[Tally]) -> ThresholdChoice:
         for pair, of_sets in tally.items():
             for source, counts in of_sets.items():
                 together[pair].setdefault(source, []).extend(counts)
-    values = {pair: objective(of_sets) for pair, of_sets in together.items()}
+    values = {pair: judge(of_sets) for pair, of_sets in together.items()}
     low, high = max(values, key=lambda pair: (values[pair], pair))
     return ThresholdChoice(threshold=high / 100, threshold_low=low / 100, value=values[low, high])
 
@@ -245,17 +260,10 @@ def mark_picture(picture: Path, options: EvaluateOptions) -> Array:
         return _mark(predict(image, model, options.predict), model, options.mask)
 
 
-def objective(counts: dict[str, list[Counts]]) -> float:
-    """Return what the choice of thresholds maximises; see ``OBJECTIVE``."""
-    pooled = [_pool(of_set).f1 for of_set in counts.values() if _pool(of_set).labelled]
-    alarms = false_alarms(c for of_set in counts.values() for c in of_set).alarm_rate
-    mean = mean_defined(pooled)[0]
-    return (0.0 if math.isnan(mean) else mean) - (0.0 if math.isnan(alarms) else 0.5 * alarms)
-
-
 def _score_picture(sample: Sample, model: Model, options: EvaluateOptions) -> PictureScore:
     """Predict one picture and count everything."""
-    _, label = read_pair(sample)
+    picture, label = read_pair(sample)
+    truth = read_truth(sample, picture, label, options.line_tolerance_px)
     with open_image(sample.image) as image:
         prediction = predict(image, model, options.predict)
         mask = _mark(prediction, model, options.mask)
@@ -268,6 +276,7 @@ def _score_picture(sample: Sample, model: Model, options: EvaluateOptions) -> Pi
         near=count(mask, label, tolerance_px=options.tolerance_px),
         raw=count_thresholds(bins)[level - 1],
         lines=count_centre_lines(mask, label),
+        found=count_lines(mask, truth, options.measure, options.line_tolerance_px),
         histogram=bins,
         sizes=sizes,
         forward_s=prediction.forward_s,

@@ -33,18 +33,20 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
 from crackseg import __version__
-from crackseg.config import read_options, read_toml, to_plain
+from crackseg.config import MaskOptions, read_options, read_toml, to_plain
 from crackseg.errors import ConfigError
-from crackseg.losses import deep_loss
-from crackseg.metrics import histogram
+from crackseg.losses import deep_loss, seen_somehow
 from crackseg.networks import build
-from crackseg.records import Array, Sample
+from crackseg.records import Sample
 from crackseg.training.curves import plot_curves
 from crackseg.training.dataset import Crops, StepNumbers, WholePictures, split_samples
+from crackseg.training.judge import LineCounts, count_levels, judge, pool
+from crackseg.training.labels import CRACK, EITHER, IGNORED, OTHER, UNKNOWN
 from crackseg.training.manifest import read_manifest
 from crackseg.training.options import FitOptions, TrainOptions, same_options
 
-ALARM_SHARE = 0.001  # a crack-free picture with more of its pixels marked counts as a false alarm
+LEVELS = tuple((level, level) for level in range(10, 100, 10))  # thresholds validated at, in %
+Counted = dict[tuple[int, int], LineCounts]
 
 
 def read_run(path: Path, root: Path | None = None) -> TrainOptions:
@@ -160,7 +162,7 @@ class Segmenter(lightning.LightningModule):
         self.options = options
         self.network = build(options.network, **options.arguments)
         if options.initial_weights is not None:
-            self.network.load_state_dict(load_file(options.initial_weights))
+            start_from(self.network, load_file(options.initial_weights))
         self.network.to(memory_format=torch.channels_last)
         self.average = torch.optim.swa_utils.AveragedModel(
             self.network,
@@ -170,7 +172,7 @@ class Segmenter(lightning.LightningModule):
         self.average.requires_grad_(False)
         self.register_buffer("mean", torch.tensor(options.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(options.std).view(1, 3, 1, 1))
-        self.counted: dict[str, list[Array]] = defaultdict(list)
+        self.counted: dict[str, list[Counted]] = defaultdict(list)
 
     def normalize(self, image: Any) -> Any:
         """Return (N, 3, H, W) uint8 as the network's float input."""
@@ -183,18 +185,26 @@ class Segmenter(lightning.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         """Return the loss of one batch of crops."""
-        image, mask = batch
+        image, labels = batch
         own = getattr(self.network, "loss", None)  # classifiers, Mask R-CNN: targets of their own
         x = self.normalize(image)
-        loss = own(x, mask) if own else self._pixel_loss(self.network(x), mask)
+        crack = (labels == CRACK).to(labels.dtype)
+        loss = own(x, crack) if own else self._pixel_loss(self.network(x), labels)
         self.log("loss", loss, prog_bar=True)
         return loss
 
-    def _pixel_loss(self, outputs: Any, mask: Any) -> Any:
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    def _pixel_loss(self, outputs: Any, labels: Any) -> Any:
+        outputs = [o.float() for o in (outputs if isinstance(outputs, tuple) else (outputs,))]
         fit = self.options.fit
-        valid = torch.ones_like(mask, dtype=torch.bool)
-        return deep_loss(fit.loss, [o.float() for o in outputs], mask, valid, fit.branch_weight)
+        valid = (labels != EITHER) & (labels != IGNORED)
+        crack = [o[:, :1] for o in outputs]
+        loss = deep_loss(fit.loss, crack, labels == CRACK, valid, fit.branch_weight)
+        if outputs[0].shape[1] == 1:
+            return loss
+        other = [o[:, 1:] for o in outputs]
+        valid = valid & (labels != UNKNOWN)
+        second = deep_loss(fit.loss, other, labels == OTHER, valid, fit.branch_weight)
+        return loss + fit.other_weight * (second + seen_somehow(outputs[0], labels == EITHER))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move the running mean after every optimizer step."""
@@ -211,19 +221,20 @@ class Segmenter(lightning.LightningModule):
         self.eval()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Count one whole picture at all 255 thresholds."""
-        image, mask, source = batch
+        """Count the centre lines of one whole picture at all thresholds."""
+        image, number, source = batch
         multiple = getattr(self.judged, "multiple", 32)
         height, width = image.shape[-2:]
         pads = (0, -width % multiple, 0, -height % multiple)
         image = torch.nn.functional.pad(image.float(), pads, mode="replicate")
         probability = torch.sigmoid(self.judged(self.normalize(image)).float())
         probability = probability[0, 0, :height, :width].cpu().numpy()
-        counts = histogram(np.round(probability * 255).astype(np.uint8), mask[0].numpy() > 0)
-        self.counted[source].append(counts)
+        grey = np.round(probability * 255).astype(np.uint8)
+        truth = self.trainer.val_dataloaders.dataset.truths[number]
+        self.counted[source].append(count_levels(grey, truth, LEVELS, MaskOptions()))
 
     def on_validation_epoch_end(self) -> None:
-        """Log F1 of each set at the best common threshold, false alarms, and the score."""
+        """Log centre-line F1 of each set at the best common threshold, alarms, and the score."""
         scores = score(self.counted)
         self.counted.clear()
         self.log_dict(scores, sync_dist=True)
@@ -254,6 +265,31 @@ class Segmenter(lightning.LightningModule):
         return [optimizer], [{"scheduler": factor, "interval": "step"}]
 
 
+def start_from(network: Any, weights: Mapping[str, Any]) -> None:
+    """Load weights, also those of the same network with fewer outputs or a shorter stem.
+
+    A tensor that is larger here takes the old one at its start and keeps its fresh rest.
+
+    Raises:
+        ConfigError: a tensor has no place, or is larger than its place.
+    """
+    own = network.state_dict()
+    for name, value in weights.items():
+        place = own.get(name)
+        if (
+            place is None
+            or place.dim() != value.dim()
+            or (any(new < old for new, old in zip(place.shape, value.shape, strict=True)))
+        ):
+            raise ConfigError(
+                f"`initial_weights` do not fit: `{name}` of shape {tuple(value.shape)} has no "
+                "place in this network."
+            )
+        place[tuple(slice(size) for size in value.shape)].copy_(value)
+    if missing := [name for name in own if name not in weights and not name.startswith("stem2.")]:
+        raise ConfigError(f"`initial_weights` do not fit: `{missing[0]}` is missing.")
+
+
 def lr_factor(step: int, fit: FitOptions) -> float:
     """Return what the learning rate is multiplied by at ``step``.
 
@@ -275,31 +311,23 @@ def lr_factor(step: int, fit: FitOptions) -> float:
     raise ConfigError(f"`schedule` must be constant, cosine, paper or wsd, got {fit.schedule!r}.")
 
 
-def score(histograms: Mapping[str, list[Array]]) -> dict[str, float]:
-    """Return F1 per set at the one threshold with the best score, the alarms and that score.
+def score(counted: Mapping[str, list[Counted]]) -> dict[str, float]:
+    """Return the judge's score at the one threshold that serves it best, and what it is made of.
 
-    The score is the mean pooled F1 over the sets that hold cracks, less half the share of
-    crack-free pictures in which more than 0.1 % of the pixels are marked.
+    Args:
+        counted: set -> what every picture gives at each of ``LEVELS``.
     """
-    f1: dict[str, Array] = {}
-    alarms = np.zeros(255)
-    for name, items in histograms.items():
-        # at least k/255, for k = 1 .. 255: (pictures, 2, 255) background and crack pixels marked
-        marked = np.cumsum(np.array(items)[:, :, ::-1], axis=2)[:, :, ::-1][:, :, 1:]
-        pixels = np.array(items).sum(axis=2)
-        if pixels[:, 1].sum() == 0:
-            alarms = (marked[:, 0] > ALARM_SHARE * pixels[:, :1]).mean(axis=0)
-        else:
-            hits, false = marked[:, 1].sum(axis=0), marked[:, 0].sum(axis=0)
-            f1[name] = 2 * hits / (hits + false + pixels[:, 1].sum())
-    mean = np.mean(list(f1.values()), axis=0) if f1 else np.zeros(255)
-    best = int(np.argmax(mean - 0.5 * alarms))
-    scores = {f"val/f1_{name}": float(values[best]) for name, values in sorted(f1.items())}
-    return scores | {
-        "val/alarms": float(alarms[best]),
-        "val/threshold": (best + 1) / 255,
-        "val/score": float(mean[best] - 0.5 * alarms[best]),
+    at = {
+        level: {name: [each[level] for each in of_set] for name, of_set in counted.items()}
+        for level in LEVELS
     }
+    best = max(LEVELS, key=lambda level: judge(at[level]))
+    of_sets = {name: pool(of_set) for name, of_set in sorted(at[best].items())}
+    free = sum(each.free for each in of_sets.values())
+    scores = {f"val/f1_{n}": c.f1 for n, c in of_sets.items() if sum(c.labelled_px)}
+    if free:
+        scores["val/listed"] = sum(each.listed for each in of_sets.values()) / free
+    return scores | {"val/threshold": best[1] / 100, "val/score": judge(at[best])}
 
 
 def _callbacks(options: TrainOptions) -> list[Callback]:
@@ -335,8 +363,8 @@ class DrawCurves(Callback):
 
 
 def _single(batch: list[Any]) -> Any:
-    image, mask, source = batch[0]
-    return image[None], mask, source
+    image, number, source = batch[0]
+    return image[None], number, source
 
 
 def _write_weights(module: Segmenter, out: Path) -> None:

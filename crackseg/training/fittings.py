@@ -9,20 +9,21 @@ import cv2
 import numpy as np
 
 from crackseg.records import Array
+from crackseg.training.labels import UNKNOWN
 
 Rng = np.random.Generator
 _Part = tuple[Array, float, float, Array]  # (N, 2) course, thickness, tone, tint
 
 
-def fitting(picture: Array, mask: Array, rng: Rng) -> tuple[Array, Array]:
-    """Return picture and mask with one to four clamps, brackets or boxes, which hide the wall.
+def fitting(picture: Array, labels: Array, rng: Rng) -> tuple[Array, Array]:
+    """Return picture and labels with one to four clamps, brackets or boxes, which hide the wall.
 
     Several are alike and stand in a row, as along a pipe or a rail; half of the rows have the
     cable or bar that they hold.
 
     Args:
         picture: (n, n, 3) uint8.
-        mask: (n, n) uint8 in {0, 1}.
+        labels: (n, n) uint8, see ``labels``; no crack where a fitting is, perhaps a line.
         rng: what is drawn depends on its state alone.
     """
     size = picture.shape[0]
@@ -53,7 +54,7 @@ def fitting(picture: Array, mask: Array, rng: Rng) -> tuple[Array, Array]:
             part = _drawn(course - low, thick, changed[window].shape[:2])
             changed[window] = _mounted(changed[window], part, tone, tint, light, span, rng)
             covered[window] |= part > 0.5
-    return changed, np.where(covered, 0, mask).astype(np.uint8)
+    return changed, np.where(covered, UNKNOWN, labels).astype(np.uint8)
 
 
 def _fitting_parts(rng: Rng) -> list[_Part]:

@@ -21,6 +21,7 @@ class DataOptions:
     sets: tuple[str, ...] = ()  # trained on; all when empty
     val_sets: tuple[str, ...] = ()  # validated on; those of `sets` when empty
     weights: Mapping[str, float] = field(default_factory=dict)  # set -> share of crops; default 1
+    joints: tuple[str, ...] = ()  # sets whose long dark lines outside the masks are other lines
     crop_px: int = 256
     batch: int = 8
     aim: float = 0.7  # share of crops laid so that they hold crack, in pictures that have some
@@ -36,6 +37,7 @@ class FitOptions:
     steps_per_epoch: int = 250  # validation, checkpoint and log come once an epoch
     loss: str = "dice_bce"
     branch_weight: float = 0.5
+    other_weight: float = 0.5  # of a network's second output, other lines
     optimizer: str = "adamw"  # adamw | adam | sgd
     lr: float = 1e-3
     encoder_lr_ratio: float = 0.5  # pretrained weights move more slowly

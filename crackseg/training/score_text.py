@@ -22,7 +22,8 @@ def as_text(summary: Mapping[str, Any]) -> str:
         for name, figures in summary.items()
         if figures["crack_free"]["images"] < figures["images"]
     }
-    lines = [f"{'set':34} {'images':>6}  {'':26}      P      R     F1    IoU    TNR"]
+    lines = [*_line_table(summary), ""]
+    lines += [f"{'set':34} {'images':>6}  {'pixels':26}      P      R     F1    IoU    TNR"]
     for name, figures in cracked.items():
         for number, (way, mean) in enumerate((w, m) for w in WAYS for m in MEANS):
             head = f"{name:34} {figures['images']:6}" if number == 0 else " " * 41
@@ -32,6 +33,26 @@ def as_text(summary: Mapping[str, Any]) -> str:
     lines += [f"{name:34} {_best_and_sizes(figures)}" for name, figures in cracked.items()]
     lines += ["", *(_alarms(name, f) for name, f in summary.items() if f["crack_free"]["images"])]
     return "\n".join(lines)
+
+
+def _line_table(summary: Mapping[str, Any]) -> list[str]:
+    """Return centre lines found, in all and by width in the photograph, and invented."""
+    widths = next(iter(summary.values()))["lines"]["by_width"] if summary else ()
+    names = " ".join(f"{name:>7}" for name in widths)
+    rows = [
+        f"{'centre lines':34}      P      R     F1 balanced  recall by width, px: {names}"
+        "  false px/MP  listed on crack-free"
+    ]
+    for name, figures in summary.items():
+        lines = figures["lines"]
+        cells = " ".join(_cell(lines[key]) for key in ("precision", "recall", "f1"))
+        recalls = " ".join(f" {_cell(each['recall'])}" for each in lines["by_width"].values())
+        listed = "-" if not lines["crack_free"] else f"{lines['listed_rate']:.1%}"
+        rows.append(
+            f"{name:34} {cells}   {_cell(lines['balanced_f1'])} {'':21}{recalls}"
+            f"{lines['false_px_per_megapixel']:13.0f} {listed:>21}"
+        )
+    return rows
 
 
 def without_nan(value: Any) -> Any:

@@ -19,6 +19,7 @@ from crackseg.training.augment import (
     random_crop,
 )
 from crackseg.training.fittings import fitting
+from crackseg.training.labels import CRACK, NOTHING, OTHER, UNKNOWN, label_map
 
 PLAIN = AugmentOptions(
     native=1, rotate=0, photometric=0, blur=0, noise=0, jpeg=0, shadow=0, hair=0, distract=0
@@ -49,12 +50,12 @@ def test_crop_has_its_size_and_binary_labels_for_small_and_large_pictures(size):
     for seed in range(10):
         options = AugmentOptions(native=0.3, rotate=0)
         image, labels = random_crop(
-            picture, mask, size, options, np.random.default_rng(seed), aim=True
+            picture, label_map(picture, mask), size, options, np.random.default_rng(seed), aim=True
         )
         assert image.shape == (size, size, 3)
         assert labels.shape == (size, size)
-        assert set(np.unique(labels)) <= {0, 1}
-        assert labels.any(), "an aimed crop holds crack"
+        assert set(np.unique(labels)) <= {NOTHING, CRACK, UNKNOWN}
+        assert (labels == CRACK).any(), "an aimed crop holds crack"
 
 
 def test_a_scaled_crop_keeps_a_thin_crack_dark_and_in_one_piece():
@@ -64,10 +65,10 @@ def test_a_scaled_crop_keeps_a_thin_crack_dark_and_in_one_piece():
     options = AugmentOptions(native=0, scale_low=0.5, scale_high=0.5, rotate=0)
     for seed in range(8):
         image, labels = random_crop(
-            picture, mask, 96, options, np.random.default_rng(seed), aim=False
+            picture, label_map(picture, mask), 96, options, np.random.default_rng(seed), aim=False
         )
-        assert label(labels, connectivity=2).max() == 1
-        assert image[labels == 1].mean() < image[labels == 0].mean() - 30
+        assert label(labels == CRACK, connectivity=2).max() == 1
+        assert image[labels == CRACK].mean() < image[labels == NOTHING].mean() - 30
 
 
 def test_a_drawn_hair_crack_is_dark_where_it_is_labelled():
@@ -78,15 +79,21 @@ def test_a_drawn_hair_crack_is_dark_where_it_is_labelled():
         image, labels = hair_crack(picture, none, np.random.default_rng(seed))
         if labels.any():
             found += 1
-            assert image[labels == 1].mean() < 150
-            assert (image[labels == 0] >= 150).mean() > 0.9
+            assert image[labels == CRACK].mean() < 155
+            assert (image[labels == NOTHING] >= 150).mean() > 0.9
     assert found > 12
 
 
 def test_distractors_change_the_picture():
     picture = np.full((96, 96, 3), 160, np.uint8)
-    changed = [distract(picture, np.random.default_rng(s)) for s in range(20)]
-    assert sum((c != picture).any() for c in changed) > 15
+    none = np.zeros((96, 96), np.uint8)
+    pairs = [distract(picture, none, np.random.default_rng(s)) for s in range(40)]
+    assert sum((changed != picture).any() for changed, _ in pairs) > 30
+    assert not any((labels == CRACK).any() for _, labels in pairs)
+    lines = [(changed, labels == OTHER) for changed, labels in pairs if (labels == OTHER).any()]
+    assert len(lines) > 8
+    for changed, line in lines:
+        assert changed[line].mean() < 148, "another line is dark enough to be seen"
 
 
 def test_patches_have_an_inside_and_an_outside_and_no_line_like_a_crack():
@@ -119,13 +126,13 @@ def test_a_fitting_hides_the_crack_behind_it_and_leaves_the_rest():
         image, labels = fitting(picture, mask, np.random.default_rng(seed))
         changed = (image != picture).any(2)
         shares.append(changed.mean())
-        hidden = (mask == 1) & (labels == 0)
-        assert (labels <= mask).all(), "a fitting is no crack"
+        hidden = (mask == CRACK) & (labels != CRACK)
+        assert set(np.unique(labels[labels != mask])) <= {UNKNOWN}, "a fitting is no crack"
         if hidden.any():
             hiding += 1
             assert changed[hidden].mean() > 0.95
-        if labels.any():
-            assert np.median(image[labels == 1]) <= 80, "what is still labelled is still seen"
+        if (labels == CRACK).any():
+            assert np.median(image[labels == CRACK]) <= 80, "what is still labelled is still seen"
     assert sum(0.001 < share < 0.9 for share in shares) > 50
     assert 10 < hiding < 60
 
@@ -139,5 +146,6 @@ def test_same_generator_same_crop():
 
 
 def test_options_refuse_an_empty_range():
-    with pytest.raises(ConfigError, match="scale_low"):
-        AugmentOptions(scale_low=2, scale_high=1)
+    for name in ("scale", "shrink"):
+        with pytest.raises(ConfigError, match=f"{name}_low"):
+            AugmentOptions(**{f"{name}_low": 2, f"{name}_high": 1})

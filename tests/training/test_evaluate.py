@@ -14,13 +14,11 @@ from typer.testing import CliRunner
 from crackseg.cli import app
 from crackseg.config import MaskOptions
 from crackseg.errors import ConfigError, DataError
-from crackseg.metrics import count
 from crackseg.training.evaluate import (
     EvaluateOptions,
     choose_threshold,
     group,
     load_samples,
-    objective,
     score_pictures,
     summarize,
 )
@@ -103,7 +101,11 @@ def test_scores_of_known_masks(data, model):
     assert abs(sizes["width_error_median_px"]) < 0.5
     official = summarize(groups["cracks official (with test_leaky)"])
     assert official["strict"]["pooled"]["f1"] == pytest.approx(800 / 900)
+    lines = figures["lines"]
+    assert (lines["precision"], lines["recall"], lines["f1"]) == (1, 1, 1)
+    assert lines["by_width"]["2.5-4"]["recall"] == 1
     free = summarize(groups["free"])
+    assert free["lines"]["listed_rate"] == 0.5
     assert free["crack_free"]["alarm_rate"] == 0.5
     assert free["crack_free"]["median_share"] == pytest.approx(900 / HEIGHT / WIDTH / 2)
     assert math.isnan(free["strict"]["per_image"]["recall"])
@@ -165,17 +167,6 @@ def test_no_threshold_is_chosen_on_test(data, model):
         app, ["evaluate", str(data), "--model", str(model), "--split", "test", "--choose-threshold"]
     )
     assert isinstance(answer.exception, ConfigError)
-
-
-def test_objective_weighs_sets_alike_and_counts_alarms():
-    good, bad = line(10), line(50)
-    counts = {
-        "large": [count(good, good)] * 5,
-        "small": [count(bad, good)],
-        "free": [count(good, ~good & good), count(~good & good, ~good & good)],
-    }
-    assert objective(counts) == pytest.approx((1 + 0) / 2 - 0.5 * 0.5)
-    assert objective({"large": counts["large"]}) == 1
 
 
 def test_the_command_prints_writes_and_draws(data, model, tmp_path):

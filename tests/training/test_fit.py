@@ -20,12 +20,14 @@ pytest.importorskip("lightning", reason="training needs the extra `train`")
 from safetensors.torch import load_file  # noqa: E402 - optional
 
 from crackseg.errors import ConfigError, DataError  # noqa: E402
-from crackseg.metrics import histogram  # noqa: E402
+from crackseg.networks import build  # noqa: E402
 from crackseg.training import fit as module  # noqa: E402
 from crackseg.training.augment import AugmentOptions  # noqa: E402
 from crackseg.training.curves import read_log  # noqa: E402
 from crackseg.training.dataset import Crops, StepNumbers, split_samples  # noqa: E402
-from crackseg.training.fit import ALARM_SHARE, lr_factor, read_run, score, train  # noqa: E402
+from crackseg.training.fit import LEVELS, lr_factor, read_run, score, train  # noqa: E402
+from crackseg.training.judge import NO_LINES, judge  # noqa: E402
+from crackseg.training.labels import CRACK, EITHER, IGNORED, NOTHING  # noqa: E402
 from crackseg.training.manifest import index_folder, read_manifest, write_manifest  # noqa: E402
 from crackseg.training.options import DataOptions, FitOptions, TrainOptions  # noqa: E402
 
@@ -346,7 +348,9 @@ def test_sets_are_drawn_by_their_weights_and_crops_laid_on_cracks(tmp_path):
         )
         crops = [Crops(samples, options, 1)[number] for number in range(200)]
         bright = [float(image.float().mean()) > 120 for image, _ in crops]
-        return float(np.mean(bright)), float(np.mean([bool(mask.any()) for _, mask in crops]))
+        return float(np.mean(bright)), float(
+            np.mean([bool((labels == CRACK).any()) for _, labels in crops])
+        )
 
     bright, with_crack = draw(1.0)
     assert 0.65 < bright < 0.85  # 3 of 4
@@ -373,15 +377,55 @@ def test_schedules_reach_their_rates():
         lr_factor(0, replace(fit, schedule="linear"))
 
 
-def test_score_equals_a_loop_over_thresholds():
-    rng = np.random.default_rng(1)
-    cracks = [(rng.integers(0, 256, (9, 9)).astype(np.uint8), rng.random((9, 9)) < 0.2)] * 2
-    free = [(rng.integers(0, 120, (9, 9)).astype(np.uint8), np.zeros((9, 9), bool))]
-    found = score({"a": [histogram(*c) for c in cracks], "free": [histogram(*c) for c in free]})
-    best = -np.inf
-    for level in range(1, 256):
-        hits = sum(((p >= level) & m).sum() for p, m in cracks)
-        both = sum((p >= level).sum() + m.sum() for p, m in cracks)
-        alarms = np.mean([(p >= level).mean() > ALARM_SHARE for p, _ in free])
-        best = max(best, 2 * hits / both - 0.5 * alarms)
-    assert found["val/score"] == pytest.approx(best)
+def test_the_score_is_the_judges_at_its_best_threshold():
+    line = {"labelled_px": (0, 100, 0, 0, 0, 0), "found_px": (0, 60, 0, 0, 0, 0)}
+    at = {
+        level: replace(NO_LINES, marked_px=100, right_px=level[1], pixels=1, **line)
+        for level in LEVELS
+    }
+    free = {level: replace(NO_LINES, pixels=1, free=1, listed=level[1] < 50) for level in LEVELS}
+    found = score({"a": [at, at], "free": [free]})
+    best = max(LEVELS, key=lambda level: judge({"a": [at[level]], "free": [free[level]]}))
+    assert found["val/threshold"] == best[1] / 100 == 0.9
+    assert found["val/f1_a"] == pytest.approx(2 * 0.9 * 0.6 / (0.9 + 0.6))
+    assert found["val/score"] == pytest.approx(found["val/f1_a"])
+    assert found["val/listed"] == 0
+
+
+def _two_outputs(tiny_set, name, **fit):
+    path = _run_file(tiny_set, name, LIGHT, **fit)
+    path.write_text(path.read_text().replace("[arguments]", "[arguments]\noutputs = 2"))
+    return read_run(path)
+
+
+def test_a_second_output_is_trained_from_the_weights_of_a_network_with_one(tiny_set):
+    one = train(read_run(_run_file(tiny_set, "one", LIGHT, steps=1, steps_per_epoch=1)))
+    run = _two_outputs(tiny_set, "two", steps=1, steps_per_epoch=1, lr=0.0)
+    run = replace(run, initial_weights=one / "weights.safetensors")
+    network = module.Segmenter(run).network.eval()
+    before = build("cdds_lite", decoder_channels=[16, 16, 8, 8, 8])
+    before.load_state_dict(load_file(one / "weights.safetensors"))
+    picture = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(picture)[:, :1], before.eval()(picture))
+    weights = load_file(train(run) / "weights.safetensors")
+    assert weights["main.weight"].shape[0] == 2
+    with pytest.raises(ConfigError, match="no place"):
+        module.start_from(before, weights)
+
+
+def test_labels_that_say_nothing_give_no_loss_and_either_needs_one_of_two(tiny_set):
+    segmenter = module.Segmenter(_two_outputs(tiny_set, "loss"))
+    labels = torch.full((1, 1, 32, 32), NOTHING, dtype=torch.uint8)
+    labels[..., :16] = IGNORED
+    quiet = torch.full((1, 2, 32, 32), -6.0)
+    loud = quiet.clone()
+    loud[..., :16] = 6.0
+    same = segmenter._pixel_loss(quiet, labels), segmenter._pixel_loss(loud, labels)
+    torch.testing.assert_close(*same)
+    labels[..., :16] = EITHER
+    silent = segmenter._pixel_loss(quiet, labels)
+    for channel in (0, 1):
+        one = quiet.clone()
+        one[:, channel, :, :16] = 6.0
+        assert segmenter._pixel_loss(one, labels) < silent - 1
