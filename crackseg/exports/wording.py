@@ -54,8 +54,8 @@ def label(crack: Crack) -> str:
 
 
 def certainty(share: float | None) -> str:
-    """Return a certainty in whole per cent; a dash where it is not known."""
-    return "–" if share is None else f"{100 * share:.0f} %"
+    """Return a certainty in whole per cent, never rounded up; a dash where it is not known."""
+    return "–" if share is None else f"{math.floor(100 * share + 1e-9)} %"
 
 
 def count(number: int, noun: str) -> str:

@@ -30,7 +30,6 @@ LABEL = "within the guide width of water-retaining structures"
 WIDER = """
 const limit = document.documentElement.clientWidth + 1;
 return [...document.querySelectorAll('body *')]
-  .filter((e) => !e.closest('.scroll') || !matchMedia('screen and (min-width: 701px)').matches)
   .filter((e) => e.getBoundingClientRect().right > limit || e.scrollWidth > e.clientWidth + 1
     && e.clientWidth && !['hidden', 'auto'].includes(getComputedStyle(e).overflowX))
   .map((e) => `${e.tagName} ${e.className}: ${e.textContent.trim().slice(0, 60)}`);

@@ -30,6 +30,14 @@ def test_status_replaces_a_number() -> None:
     assert wording.measured(Measure(px=None, status="not_resolvable")) == "not resolvable"
 
 
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.7999, "79 %"), (0.8, "80 %"), (0.29, "29 %"), (1.0, "100 %"), (None, "–")],
+)
+def test_a_certainty_is_never_rounded_up_to_a_limit(share: float | None, text: str) -> None:
+    assert wording.certainty(share) == text
+
+
 def test_long_lengths_are_in_metres() -> None:
     assert wording.length(Measure(px=9000, mm=2250, u_px=80, u_mm=46)) == "2.25 ± 0.05 m"
 
