@@ -90,6 +90,9 @@ class MeasureOptions:
 
     min_length_px: float = 15.0  # shorter cracks are not told from texture
     smooth_px: float = 4.0  # standard deviation along the line when it is smoothed
+    # Longest stretch the mask leaves out that is joined where the photograph shows the crack run
+    # on; cracks wander too far for more. 0: join nothing.
+    join_px: float = 200.0
     documents: tuple[str, ...] = ()  # width-class documents; empty: all in the file
     width_classes: Path | None = None  # file of width classes; None: the shipped one
 
@@ -101,6 +104,10 @@ class MeasureOptions:
         _require(
             0 < self.smooth_px < math.inf,
             f"`smooth_px` must be a finite number larger than 0, got {self.smooth_px}.",
+        )
+        _require(
+            0 <= self.join_px <= 1000,
+            f"`join_px` must lie between 0 and 1000, got {self.join_px}; 0 joins nothing.",
         )
 
 

@@ -192,7 +192,7 @@ class Branch:
     width_px: Array  # (N,) float; nan where no width could be measured
     width_u_px: Array  # (N,) float, standard uncertainty (k = 1) of each width
     edges: Array  # (N, 2, 2) float: the two edge points (row, col) of each station
-    kind: Literal["tip-tip", "tip-junction", "junction-junction", "loop", "bridge"]
+    kind: Literal["tip-tip", "tip-junction", "junction-junction", "loop", "bridge", "joined"]
     nodes: tuple[int, int]  # node numbers within the crack
     length_px: float
     length_mm: float | None
@@ -207,7 +207,8 @@ class Crack:
     mask: Array  # (window.height, window.width) bool
     branches: tuple[Branch, ...]
     length: Measure
-    bridged_length: Measure  # part of length that crosses gaps in the mask
+    bridged_length: Measure  # part of length that crosses short gaps in the mask, seen or not
+    joined_length: Measure  # part of length not in the mask that the photograph shows
     width_mean: Measure
     width_median: Measure
     width_p95: Measure

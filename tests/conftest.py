@@ -64,6 +64,7 @@ def make_crack(number: int, *, row: int, col: int, length: int, scale: Scale | N
         branches=(branch,),
         length=measure(length, 1.0),
         bridged_length=measure(0.0, 0.0),
+        joined_length=measure(0.0, 0.0),
         width_mean=measure(3.0, 0.4),
         width_median=measure(3.0, 0.4),
         width_p95=measure(3.2, 0.4),

@@ -140,7 +140,8 @@ def draw_outline(
 ) -> None:
     """Draw a thin line round a crack, just outside it; ``origin`` is the picture's (row, col).
 
-    What is also marked gets the thinnest line, in another colour.
+    What is also marked gets the thinnest line, in another colour. Where pieces were joined there
+    is no mask to go round: there it is the centre line.
     """
     main = crack.section == "main"
     thickness = thickness if main else 1
@@ -156,6 +157,12 @@ def draw_outline(
     ]
     colour = OUTLINE if main else DOUBTFUL
     cv2.polylines(picture, scaled, True, colour, thickness, cv2.LINE_AA, 4)
+    courses = [branch.centre_line for branch in crack.branches if branch.kind == "joined"]
+    lines = [
+        np.rint(((course - origin + 0.5) * factor - 0.5)[:, ::-1] * fixed).astype(np.int32)
+        for course in courses
+    ]
+    cv2.polylines(picture, lines, False, colour, thickness, cv2.LINE_AA, 4)
 
 
 @dataclass(frozen=True)

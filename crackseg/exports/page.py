@@ -40,6 +40,7 @@ FLAGS = {
     "width_from_mask": "width from the mask alone",
     "not_dark": "no dark line in the photograph",
     "bridged": "crosses gaps",
+    "joined": "joined by the photograph",
 }
 
 
@@ -267,6 +268,7 @@ def _crack(report: Report, crack: Crack, image: OpenImage | None) -> dict[str, A
         "position": f"row {row:.0f}, column {col:.0f}",
         "length": wording.length(crack.length),
         "bridged": wording.length(crack.bridged_length) if crack.bridged_length.px else None,
+        "joined": wording.length(crack.joined_length) if crack.joined_length.px else None,
         "mean": wording.measured(crack.width_mean),
         "p95": wording.measured(crack.width_p95),
         "max": wording.measured(crack.width_max),

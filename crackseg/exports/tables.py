@@ -53,6 +53,7 @@ def crack_to_dict(crack: Crack) -> dict[str, Any]:
         "bbox": to_plain(crack.window),
         **_measure("length", crack.length),
         **_measure("bridged_length", crack.bridged_length),
+        **_measure("joined_length", crack.joined_length),
         **{
             key: value
             for name in WIDTHS
@@ -219,7 +220,7 @@ def _round(value: float | None, digits: int) -> float | None:
 
 _MEASURED = [
     f"{name}_{unit}"
-    for name in ("length", "bridged_length", *(f"width_{w}" for w in WIDTHS))
+    for name in ("length", "bridged_length", "joined_length", *(f"width_{w}" for w in WIDTHS))
     for unit in ("px", "u_px", "mm", "u_mm")
 ]
 CRACK_COLUMNS = [

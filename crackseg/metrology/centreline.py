@@ -1,4 +1,4 @@
-"""Smooth the chains of a skeleton, carry free ends to the crack's end, bridge gaps.
+"""Smooth the chains of a skeleton and carry free ends to the crack's end.
 
 A skeleton stops about half a width before the crack does, hooks towards a corner there, and
 walks in steps of one pixel. All three spoil a length; none is left in a centre line.
@@ -6,25 +6,18 @@ walks in steps of one pixel. All three spoil a length; none is left in a centre 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from scipy.ndimage import map_coordinates
-from scipy.spatial import cKDTree
 
 from crackseg.metrology.skeleton import CLOSED, TIP, Skeleton
 from crackseg.records import Array
 
-LineKind = Literal["tip-tip", "tip-junction", "junction-junction", "loop", "bridge"]
-# Largest turn between a tip's direction and the bridge, and sampling steps across an end.
-_BRIDGE_COS = float(np.cos(np.radians(40.0)))
-_NEAR_COS = float(np.cos(np.radians(75.0)))
-_NEAR_PX = 4.0  # below this distance the direction of a tip is noise and may be 75 degrees off
-_SEEN_GAPS = 20.0  # how much farther than unseen a gap is bridged where the picture shows it
-_STEP_PX = 0.5
+LineKind = Literal["tip-tip", "tip-junction", "junction-junction", "loop", "bridge", "joined"]
+_STEP_PX = 0.5  # of sampling across an end
 _HOOK_PX, _HOOK_SLOPE = 4, 0.3
 
 
@@ -39,7 +32,9 @@ class Line:
     component: int
     radius_px: float  # median half width of the mask along it
     radius_max_px: float
-    pixel_length_px: float = 0.0  # of the skeleton, in steps of 1 and sqrt(2); 0 for a bridge
+    pixel_length_px: float = (
+        0.0  # of the skeleton, in steps of 1 and sqrt(2); 0 for bridges and joined stretches
+    )
 
     @property
     def length_px(self) -> float:
@@ -246,84 +241,3 @@ def _beyond(path: Array, count: int, free: bool) -> Array:
     step = mirrored[-1] - (mirrored[-2] if len(mirrored) > 1 else path[-1])
     more = mirrored[-1] + np.arange(1, count - len(mirrored) + 1)[:, None] * step
     return np.concatenate([mirrored, more])
-
-
-def bridge(
-    lines: list[Line],
-    gap_px: float,
-    goes_on: Callable[[Array, Array, float], bool] | None = None,
-) -> tuple[list[Line], Array]:
-    """Return the lines with bridges over gaps added, and the (L,) crack each line belongs to.
-
-    Two tips of different cracks are joined when they are at most ``gap_px`` apart and each points
-    at the other; the nearest pairs first, each tip once. Up to ``_SEEN_GAPS`` times as far they
-    are joined where ``goes_on`` says so.
-
-    Args:
-        lines: centre lines.
-        gap_px: longest gap bridged unseen.
-        goes_on: says for two tips and a half width whether the photograph shows the crack
-            between them; None: there is no photograph.
-    """
-    tips = [(k, side) for k, line in enumerate(lines) for side in (0, 1) if line.free[side]]
-    group = {line.component: line.component for line in lines}
-
-    def root(name: int) -> int:
-        while group[name] != name:
-            name = group[name]
-        return name
-
-    joined = list(lines)
-    used: set[tuple[int, int]] = set()
-    for first, second in _pairs(lines, tips, gap_px * (_SEEN_GAPS if goes_on else 1)):
-        a, b = tips[first], tips[second]
-        here, there = root(lines[a[0]].component), root(lines[b[0]].component)
-        if here == there or a in used or b in used:
-            continue
-        one, two = lines[a[0]], lines[b[0]]
-        place, other = one.points[-a[1]], two.points[-b[1]]
-        far = np.hypot(*(place - other)) > gap_px
-        if far and not (goes_on and goes_on(place, other, max(one.radius_px, two.radius_px))):
-            continue
-        group[there] = here
-        used |= {a, b}
-        joined.append(_span(lines, a, b))
-    for k, side in used:
-        free = joined[k].free
-        joined[k] = replace(joined[k], free=(free[0] and side != 0, free[1] and side != 1))
-    return joined, np.array([root(line.component) for line in joined], dtype=np.int64)
-
-
-def _span(lines: list[Line], a: tuple[int, int], b: tuple[int, int]) -> Line:
-    """Return the straight line between two tips."""
-    one, two = lines[a[0]], lines[b[0]]
-    return Line(
-        points=resample(np.stack([one.points[-a[1]], two.points[-b[1]]])),
-        nodes=(one.nodes[a[1]], two.nodes[b[1]]),
-        free=(False, False),
-        kind="bridge",
-        component=one.component,
-        radius_px=0.5 * (one.radius_px + two.radius_px),
-        radius_max_px=max(one.radius_px, two.radius_px),
-    )
-
-
-def _pairs(lines: list[Line], tips: list[tuple[int, int]], gap_px: float) -> list[tuple[int, int]]:
-    """Return the pairs of tips that point at each other, nearest first."""
-    if len(tips) < 2 or gap_px <= 0:
-        return []
-    places, directions = np.empty((len(tips), 2)), np.empty((len(tips), 2))
-    for n, (k, side) in enumerate(tips):
-        path = lines[k].points if side == 1 else lines[k].points[::-1]
-        places[n] = path[-1]
-        directions[n] = end_direction(path, lines[k].radius_px)[1]
-    pairs = cKDTree(places).query_pairs(gap_px, output_type="ndarray")
-    way = places[pairs[:, 1]] - places[pairs[:, 0]]
-    distance = np.hypot(way[:, 0], way[:, 1])
-    unit = way / np.maximum(distance, 1e-9)[:, None]
-    ahead = np.minimum(
-        (unit * directions[pairs[:, 0]]).sum(axis=1), -(unit * directions[pairs[:, 1]]).sum(axis=1)
-    )
-    good = (ahead >= _BRIDGE_COS) | ((distance <= _NEAR_PX) & (ahead >= _NEAR_COS))
-    order = np.lexsort((-ahead[good], distance[good]))
-    return [(int(a), int(b)) for a, b in pairs[good][order]]

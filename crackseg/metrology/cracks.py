@@ -14,10 +14,13 @@ import numpy as np
 
 from crackseg.config import MaskOptions, MeasureOptions
 from crackseg.errors import ConfigError
-from crackseg.metrology.centreline import Line, bridge, centre_lines
+from crackseg.metrology.bridges import bridge
+from crackseg.metrology.centreline import Line, centre_lines
 from crackseg.metrology.classes import classify, read_documents
-from crackseg.metrology.ends import dark_between, refine_ends
+from crackseg.metrology.courses import Photograph
+from crackseg.metrology.ends import refine_ends
 from crackseg.metrology.evidence import darkness
+from crackseg.metrology.joins import join
 from crackseg.metrology.masks import fill_pinholes
 from crackseg.metrology.pixels import Pixels, label_pixels, list_pixels
 from crackseg.metrology.skeleton import skeletonize
@@ -63,7 +66,10 @@ def measure(
     count, component = label_pixels(pixels)
     skeleton = skeletonize(pixels, component, pose_table(pixels, component, count))
     lines = centre_lines(skeleton, filled, options.smooth_px)
-    lines, group = bridge(lines, mask_options.gap_px, _goes_on(mask.shape, image))
+    lines, group = bridge(lines, mask_options.gap_px)
+    if image is not None and options.join_px:
+        photo = Photograph(mask.shape, image, probability)
+        lines, group = join(lines, group, filled, options.join_px, photo)
     all_groups = group
     kept = _long_enough(lines, group, options.min_length_px)
     lines, group = [lines[k] for k in kept], group[kept]
@@ -107,15 +113,6 @@ def measure(
         ),
         tuple(notices),
     )
-
-
-def _goes_on(
-    shape: tuple[int, int], image: Callable[[Window], Array] | None
-) -> Callable[[Array, Array, float], bool] | None:
-    """Return what tells a bridge whether the photograph shows the crack between two tips."""
-    if image is None:
-        return None
-    return lambda one, two, radius: dark_between(one, two, radius, shape, image)
 
 
 def _long_enough(lines: list[Line], group: Array, min_length_px: float) -> Array:

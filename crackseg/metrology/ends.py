@@ -1,4 +1,4 @@
-"""Ask the photograph where a crack ends, and whether it goes on between two pieces.
+"""Ask the photograph where a crack ends.
 
 A mask that is a pixel or two too fat or too lean also ends too far out or too early.
 """
@@ -20,8 +20,6 @@ _REFERENCE_PX = 5.0  # up to this far before the mask's end the crack is taken t
 _SIDE_PX = 6.0  # of concrete on either side
 _STEP_PX = 0.5
 _CLEAR = 4.0  # the crack must stand out from the noise of the strip by this factor
-_SWAY = 0.06  # how far from the straight way between two tips, by its length, a crack may run
-_GAP_SHARE = 0.4  # darkness that a gap must keep to be the same crack
 
 
 def refine_ends(
@@ -138,27 +136,3 @@ def _darkness(strip: Array) -> tuple[Array, float]:
     smooth = np.convolve(np.pad(darkness, 2, mode="edge"), np.full(5, 0.2), "valid")
     spread = float(np.std(outer - level[:, None])) / base
     return smooth, spread * float(np.sqrt(inner.shape[1] / (5 * _STEP_PX)))
-
-
-def dark_between(
-    one: Array, two: Array, radius: float, shape: tuple[int, int], image: Callable[[Window], Array]
-) -> bool:
-    """Say whether the photograph shows the crack all the way from one tip to another.
-
-    Args:
-        one: (2,) float (row, col) of a tip.
-        two: (2,) of the other.
-        radius: half width of the mask at the tips, px.
-        shape: (H, W) of the picture.
-        image: reads a window of the photograph.
-    """
-    distance = float(np.hypot(*(two - one)))
-    along = np.arange(-_REFERENCE_PX - 1, distance + _REFERENCE_PX + 1, _STEP_PX)
-    reach = radius + _SWAY * max(distance - 4 * radius, 0.0)
-    strip = _strip(one, (two - one) / distance, along, reach, shape, image)
-    if strip is None:
-        return False
-    darkness, noise = _darkness(strip)
-    crack = float(np.median(darkness[(along < -1) | (along > distance + 1)]))
-    gap = darkness[(along >= 0) & (along <= distance)]
-    return crack >= _CLEAR * noise and float(gap.min()) >= _GAP_SHARE * crack

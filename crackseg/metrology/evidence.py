@@ -55,7 +55,8 @@ def _medians(shares: Array) -> tuple[float | None, float | None]:
 
 def _stations(branches: Sequence[Branch]) -> tuple[Array, Array, Array]:
     """Return (N, 2) points, (N, 2) normals and (N,) half widths of at most ``STATIONS``."""
-    lines = [branch for branch in branches if branch.kind != "bridge" and len(branch.width_px) > 2]
+    marked = [branch for branch in branches if branch.kind not in ("bridge", "joined")]
+    lines = [branch for branch in marked if len(branch.width_px) > 2]
     if not lines:
         return np.empty((0, 2)), np.empty((0, 2)), np.empty(0)
     middle = [branch.edges.mean(axis=1) for branch in lines]

@@ -1,7 +1,7 @@
 """Turn crack probability into a mask: threshold with hysteresis, without specks and pinholes.
 
 Gaps are not painted over here: the mask stays what the network saw, and ``cracks.measure``
-bridges gaps on the centre lines and reports the bridged length.
+bridges gaps and joins pieces on the centre lines, and reports both lengths apart.
 """
 
 from __future__ import annotations

@@ -60,7 +60,9 @@ def summarize(
     """Return the record of one crack; its number and width classes are set by the caller."""
     branches = _branches(lines, stations, scale)
     tips, junctions, loops = _count(branches)
-    bridges = tuple(branch for branch in branches if branch.kind == "bridge")
+    bridges, joined = (
+        tuple(branch for branch in branches if branch.kind == kind) for kind in ("bridge", "joined")
+    )
     sized = _sized(lines, stations, scale)
     widths, widest = _widths(sized, scale)
     paper_length = sum(line.pixel_length_px for line in lines)
@@ -72,6 +74,7 @@ def summarize(
         branches=branches,
         length=_length(branches, tips, scale),
         bridged_length=_length(bridges, 0, scale),
+        joined_length=_length(joined, 0, scale),
         width_mean=widths[0],
         width_median=widths[1],
         width_p95=widths[2],
@@ -89,7 +92,7 @@ def summarize(
         pattern=_pattern(junctions, loops),
         touches_border=place.touches_border,
         probability_mean=place.probability_mean,
-        flags=_flags(sized, bridges, place, photograph),
+        flags=_flags(sized, bridges, joined, place, photograph),
     )
 
 
@@ -302,7 +305,11 @@ def _running_median(values: Array) -> Array:
 
 
 def _flags(
-    sized: _Sized, bridges: tuple[Branch, ...], place: Place, photograph: bool
+    sized: _Sized,
+    bridges: tuple[Branch, ...],
+    joined: tuple[Branch, ...],
+    place: Place,
+    photograph: bool,
 ) -> tuple[str, ...]:
     flags = []
     if not len(sized.px) or np.mean(sized.from_image) < 0.5:
@@ -311,6 +318,8 @@ def _flags(
             flags.append("not_dark")  # a bright line, a stain's rim, or nothing to be seen
     if bridges:
         flags.append("bridged")
+    if joined:
+        flags.append("joined")
     if place.touches_border:
         flags.append("touches_border")
     return tuple(flags)

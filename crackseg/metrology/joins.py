@@ -1,0 +1,154 @@
+"""Join the pieces of one crack where the photograph shows the line between them.
+
+A mask leaves a long faint crack in pieces. Two pieces are joined when their tips point at each
+other and the photograph shows the crack all the way between them; plain concrete, a joint that
+the crack ends at and a line of another look are not crossed. The bounds were chosen on training
+and validation pictures (data/studies/joins.py, docs/accuracy.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from crackseg.metrology.bridges import Groups, facing, free_tips, outward, span, without_tips
+from crackseg.metrology.centreline import Line, end_direction, resample
+from crackseg.metrology.courses import Course, Photograph, Tip, find_course
+from crackseg.records import Array
+
+_FACING_COS, _AHEAD_COS = 0.4, 0.5  # a tip and the way on may differ: cracks wander
+_REACH = 6.0  # times the length of the shorter piece that is reached at most
+_SHARE = 0.25  # of the pieces' depth that the weakest stretch of a course must keep
+_MATCH = 0.25  # of the deeper piece's depth that the shallower one must have
+# Standard deviations a step by which a course must beat those beside it: more where it is short,
+# where it is long beside the pieces (from ``_FAR`` times the shorter one on), and where it turns.
+_GAIN, _GAIN_SHORT_PX, _GAIN_SHORT = 0.8, 6.0, 0.4
+_FAR, _TURN_COS, _TURN = 2.0, 0.8, 2.0
+_BESIDE_PX = 4.0  # that a tip may lie beside the crack: near tips may seem to turn more
+# A joint is straighter than a crack. Root mean square distance from a straight line of a piece, of
+# it with the course, and of all: 1 % of the labelled cracks are that straight, 90 % of the joints.
+_RULED_PX, _RULED_SIDE_PX, _BENT_PX, _RULED_TAIL_PX = 0.2, 0.6, 0.5, 60
+_PAST = 0.6  # of a course's depth that may go on past both tips, as a joint does that it follows
+_TRIALS = 5  # nearest tips looked at from each tip
+_BORDER_PX = 3.0  # a tip this near to the picture's border is where the crack leaves it
+_COVERED = 0.3  # of a course that may run on the mask: there is a piece already
+
+
+def join(
+    lines: list[Line], group: Array, mask: Array, join_px: float, photo: Photograph
+) -> tuple[list[Line], Array]:
+    """Return the lines with the stretches that join them, and the (L,) crack of each line.
+
+    The nearest pairs come first, each tip is used once. Two tips of one crack may be joined as
+    well: a ring that the mask leaves open is closed.
+
+    Args:
+        lines: centre lines and bridges.
+        group: (L,) crack that each line belongs to.
+        mask: (H, W) bool.
+        join_px: longest stretch joined; 0 joins nothing.
+        photo: the photograph, with the network's probability if there is one.
+    """
+    ends = [end for end in free_tips(lines) if _within(lines[end[0]], end[1], mask.shape)]
+    length = dict.fromkeys(group.tolist(), 0.0)
+    for line, name in zip(lines, group.tolist(), strict=True):
+        length[name] += line.length_px
+    groups = Groups(group)
+    joined, names = list(lines), group.tolist()
+    used: set[tuple[int, int]] = set()
+    trials: dict[tuple[int, int], int] = {}
+    for first, second in facing(lines, ends, join_px, _FACING_COS):
+        a, b = ends[first], ends[second]
+        shorter = min(length[names[a[0]]], length[names[b[0]]])
+        if {a, b} & used or max(trials.get(a, 0), trials.get(b, 0)) >= _TRIALS:
+            continue
+        one, two = tip(lines[a[0]], a[1]), tip(lines[b[0]], b[1])
+        if not 1.0 < distance(one, two) <= _REACH * shorter:
+            continue
+        trials[a], trials[b] = trials.get(a, 0) + 1, trials.get(b, 0) + 1
+        course = find_course(one, two, photo, _SHARE)
+        if course is None or not shows_crack(course, one, two, shorter):
+            continue
+        if _covered(course, one, two, mask):
+            continue
+        groups.unite(names[a[0]], names[b[0]])
+        used |= {a, b}
+        joined.append(replace(span(lines, a, b, resample(course.points)), kind="joined"))
+        names.append(names[a[0]])
+    return without_tips(joined, used), np.array([groups.root(n) for n in names], dtype=np.int64)
+
+
+def tip(line: Line, side: int) -> Tip:
+    """Return an end of a line as a tip that a crack may run on from."""
+    path = outward(line, side)
+    direction = end_direction(path, line.radius_px)[1]
+    return Tip(place=path[-1], direction=direction, tail=path, radius_px=line.radius_px)
+
+
+def distance(one: Tip, two: Tip) -> float:
+    """Return the straight distance between two tips in px."""
+    return float(np.hypot(*(two.place - one.place)))
+
+
+def shows_crack(course: Course, one: Tip, two: Tip, shorter_px: float) -> bool:
+    """Say whether the photograph shows one crack along a course and the pieces at its ends.
+
+    Args:
+        course: the way between the tips.
+        one: the tip it begins at.
+        two: the tip it ends at.
+        shorter_px: length of the shorter of the two cracks.
+    """
+    far = distance(one, two)
+    ahead = _ahead(one, two)
+    needed = (_GAIN + min(_GAIN_SHORT_PX / far, _GAIN_SHORT)) * max(1.0, far / (_FAR * shorter_px))
+    needed *= 1 + _TURN * max(0.0, _TURN_COS - ahead)
+    if ahead < _AHEAD_COS:
+        return False
+    shown = course.share >= _SHARE and course.match >= _MATCH and course.gain >= needed
+    return shown and course.past < _PAST and not _ruled(course, one, two)
+
+
+def _ahead(one: Tip, two: Tip) -> float:
+    """Return the cosine of the larger of the turns from the tips to the way between them."""
+    far = distance(one, two)
+    way = (two.place - one.place) / far
+    cosine = min(float(way @ one.direction), -float(way @ two.direction), 1.0)
+    turn = np.arccos(cosine) - np.arctan(_BESIDE_PX / far)
+    return float(np.cos(max(turn, 0.0)))
+
+
+def _ruled(course: Course, one: Tip, two: Tip) -> bool:
+    """Say whether a course goes on in one piece as by a ruler, but not in the other."""
+    tails = one.tail[-_RULED_TAIL_PX:], two.tail[: -_RULED_TAIL_PX - 1 : -1]
+    if _off_line(np.concatenate([tails[0], course.points, tails[1]])) < _BENT_PX:
+        return False
+    return any(
+        _off_line(tail) < _RULED_PX
+        and _off_line(np.concatenate([tail, course.points])) < _RULED_SIDE_PX
+        for tail in tails
+    )
+
+
+def _off_line(points: Array) -> float:
+    """Return the root mean square distance of points from the straight line through them."""
+    spread = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
+    return float(spread[1] / np.sqrt(len(points)))
+
+
+def _within(line: Line, side: int, shape: tuple[int, ...]) -> bool:
+    """Say whether a tip is away from the picture's border."""
+    row, col = line.points[-side]
+    margin = line.radius_px + _BORDER_PX
+    return bool(
+        min(row, col) >= margin and row <= shape[0] - 1 - margin and col <= shape[1] - 1 - margin
+    )
+
+
+def _covered(course: Course, one: Tip, two: Tip, mask: Array) -> bool:
+    """Say whether a course runs along a piece that lies between the two tips."""
+    row, col = np.rint(course.points).astype(int).T
+    rim = [np.hypot(*(course.points - end.place).T) > end.radius_px + 2 for end in (one, two)]
+    between = rim[0] & rim[1]
+    return bool(between.any() and mask[row[between], col[between]].mean() > _COVERED)
