@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from crackseg import __version__
 from crackseg.config import AnalyzeOptions, ScaleOptions, read_options, to_plain
-from crackseg.errors import ConfigError, ImageError, ModelError, OutputError, ScaleError
+from crackseg.errors import ConfigError, DataError, ImageError, ModelError, OutputError, ScaleError
 from crackseg.exports import find_exports
 from crackseg.exports.survey import FILES, failure_row, plain_path, report_row, write_survey
 from crackseg.exports.tables import model_to_dict, report_to_dict
@@ -31,6 +31,7 @@ from crackseg.folders import (
     refuse_foreign,
 )
 from crackseg.imagery.files import OpenImage, open_image
+from crackseg.imagery.regions import find_region_files, refuse_missing, region_facts
 from crackseg.inference.models import Model, load_model, thresholds
 from crackseg.inference.screening import load_classifier, screening_card
 from crackseg.inputs import Passed
@@ -97,6 +98,7 @@ def run(
     """
     listener = listener or Listener()
     find_exports(options.exports)
+    refuse_missing(options.region)
     model = load_model(options.model)
     if options.predict.screen:
         load_classifier.cache_clear()  # the folder may hold another one than at the last run
@@ -236,7 +238,7 @@ def _one(path: Path, out: Path, job: _Job) -> Outcome:
                 report, folder, image, job.options.exports,
                 origin=origin_of(path), content=content,
             )  # fmt: skip
-    except (ImageError, ScaleError, ModelError, OSError, MemoryError) as error:
+    except (ImageError, ScaleError, ModelError, DataError, OSError, MemoryError) as error:
         reason = _reason(error, out)
         row = failure_row(path, reason)
         return Outcome(path=path, status="failed", folder=None, row=row, reason=reason)
@@ -286,15 +288,21 @@ def _read_report(folder: Path) -> dict[str, Any] | None:
     return report if fits else None
 
 
+def _region_of(report: Mapping[str, Any]) -> list[Any]:
+    return list(report.get("region", {}).get("files", []))
+
+
 def _is_current(report: Mapping[str, Any], image: OpenImage, job: _Job) -> bool:
     """Return whether a report says what a new analysis would say."""
     options, card = job.options, job.model.card
+    files = find_region_files(options.region, image.info.path)
     return bool(
         report["package_version"] == __version__
         and report["image"]["sha256"] == image.info.sha256
         and report["model"] == model_to_dict(card, thresholds(options.mask, card))
         and report.get("screen") == model_to_dict(screening_card(options.predict), None)
         and report["options"] == json.loads(json.dumps(to_plain(options)))
+        and _region_of(report) == list(region_facts(files))
     )
 
 

@@ -96,6 +96,14 @@ def analyze_command(
         str | None,
         typer.Option(help="By comma: csv, mask, overlay, geojson, page, coco; json always."),
     ] = None,
+    region: Annotated[
+        Path | None,
+        typer.Option(help="What is the structure: GeoJSON or mask picture, or a folder of them."),
+    ] = None,
+    ignore: Annotated[
+        Path | None,
+        typer.Option(help="What is not looked at (joints, fittings): files as for --region."),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with any option of an analysis.")
     ] = None,
@@ -125,6 +133,7 @@ def analyze_command(
         },
         "mask": {"threshold": threshold},
         "scale": {"mm_per_px": mm_per_px, "distance_m": distance_m, "marker_mm": marker_mm},
+        "region": {"region": region, "ignore": ignore},
     }
     values = merge(read_toml(config) if config else {}, given)
     options = read_options(AnalyzeOptions, values)

@@ -155,6 +155,26 @@ class ScaleOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegionOptions:
+    """Which part of a picture is looked at; GeoJSON or mask pictures, or folders of them."""
+
+    region: Path | None = None  # what is the structure; None: the whole picture
+    ignore: Path | None = None  # what on it is not looked at: fittings, joints, vegetation
+    joint_reach_px: float = 12.0  # a line drawn by hand lies as far from its joint
+    joint_share: float = 0.6  # of a crack's length along a joint makes it one; less crosses it
+
+    def __post_init__(self) -> None:
+        _require(
+            0 < self.joint_reach_px < math.inf,
+            f"`joint_reach_px` must be a finite number larger than 0, got {self.joint_reach_px}.",
+        )
+        _require(
+            0 < self.joint_share <= 1,
+            f"`joint_share` must lie between 0 and 1, got {self.joint_share}.",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AnalyzeOptions:
     """All options of one analysis."""
 
@@ -163,6 +183,7 @@ class AnalyzeOptions:
     mask: MaskOptions = field(default_factory=MaskOptions)
     measure: MeasureOptions = field(default_factory=MeasureOptions)
     scale: ScaleOptions = field(default_factory=ScaleOptions)
+    region: RegionOptions = field(default_factory=RegionOptions)
     picture_scale: Mapping[str, Any] = field(default_factory=dict)  # "NAME.jpg" -> keys of [scale]
     exports: tuple[str, ...] = ("json", "csv", "mask", "overlay", "geojson", "page")
     max_megapixels: float = 1000.0  # larger pictures are refused from the header

@@ -16,13 +16,20 @@ from typing import Any
 import numpy as np
 
 from crackseg import __version__
-from crackseg.config import AnalyzeOptions, to_plain
+from crackseg.config import AnalyzeOptions, RegionOptions, to_plain
 from crackseg.errors import ConfigError, ImageError
 from crackseg.exports import find_exports
 from crackseg.folders import filling
 from crackseg.imagery.blank import find_unjudged, unjudged_notices
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.masks import MaskRule, read_mask, refuse_missed
+from crackseg.imagery.regions import (
+    Region,
+    outline,
+    read_region,
+    region_facts,
+    share_on_joints,
+)
 from crackseg.imagery.scale import find_scale
 from crackseg.inference.models import Model, thresholds
 from crackseg.inference.predict import predict
@@ -52,6 +59,7 @@ def analyze(
     Raises:
         ImageError: the picture is damaged.
         ScaleError: sources of the scale contradict each other.
+        DataError: a region file does not fit the picture.
         ConfigError: an option does not fit the model or the machine, or the model is a tile
             classifier.
     """
@@ -63,10 +71,12 @@ def analyze(
     clock = _Clock()
     with clock.step("decode"):
         decoded = image.decode()
+        region = read_region(options.region, image.info)
     with clock.step("scale"):
         scale, scale_notices = find_scale(image.info, options.scale, image.read)
     with clock.step("stitch"):
-        prediction = predict(image, model, options.predict, progress)
+        inside = None if region is None else region.inside
+        prediction = predict(image, model, options.predict, progress, inside)
     clock.move("stitch", "forward", prediction.forward_s)
     threshold, threshold_low = thresholds(options.mask, model.card)
     with clock.step("mask"):
@@ -86,6 +96,7 @@ def analyze(
             mask_options=options.mask,
             options=options.measure,
         )
+        cracks, joints = _part_joints(cracks, region, options.region)
         cracks = rank(cracks, model.card.certainty)
     unjudged = find_unjudged(prediction)
     return Report(
@@ -109,6 +120,9 @@ def analyze(
         ),
         timing_s=clock.seconds,
         unjudged=unjudged,
+        joints=joints,
+        left_out=outline(region),
+        region_files=() if region is None else region_facts(region.files),
     )
 
 
@@ -232,6 +246,21 @@ def _check_sizes(mask_image: OpenImage, image: OpenImage) -> None:
             f"`{mask_image.info.path.name}` must be as large as the image, {expected[1]} x "
             f"{expected[0]} px, got {size[1]} x {size[0]}; resize it without interpolation."
         )
+
+
+def _part_joints(
+    cracks: tuple[Crack, ...], region: Region | None, options: RegionOptions
+) -> tuple[tuple[Crack, ...], tuple[Crack, ...]]:
+    """Return the cracks, and those that run along a line that the region names as a joint."""
+    if region is None or not region.joints:
+        return cracks, ()
+    parted: tuple[list[Crack], list[Crack]] = ([], [])
+    for crack in cracks:
+        points = np.concatenate([branch.centre_line for branch in crack.branches])
+        share = share_on_joints(points, region.joints, options.joint_reach_px)
+        group = parted[share >= options.joint_share]
+        group.append(replace(crack, id=len(group) + 1))
+    return tuple(parted[0]), tuple(parted[1])
 
 
 def _totals(

@@ -168,6 +168,7 @@ class Prediction:
     tile_px: int
     overlap_px: int
     forward_s: float  # seconds inside the network's forward pass
+    outside_px2: float = 0.0  # of the pixels that do not count, those that a region leaves out
     blank_px2: Mapping[str, float] = field(default_factory=dict)  # areas that show nothing, by kind
     device: str
     notices: tuple[Notice, ...] = ()
@@ -307,7 +308,7 @@ class ModelCard:
 class Unjudged:
     """A part of the picture of which nothing can be said: why, and its share of the whole."""
 
-    code: str  # no_data | black | white | flat, and what later gates add
+    code: str  # no_data | left_out (by a region) | black | white | flat, and what later gates add
     share: float
 
     def __post_init__(self) -> None:
@@ -321,7 +322,7 @@ def can_judge(parts: tuple[Unjudged, ...]) -> bool:
     Where it cannot, that no crack was found says nothing.
     """
     shares = {part.code: part.share for part in parts}
-    holds = 1 - shares.pop("no_data", 0.0)
+    holds = 1 - shares.pop("no_data", 0.0) - shares.pop("left_out", 0.0)
     return sum(shares.values()) < holds / 2
 
 
@@ -361,6 +362,9 @@ class Report:
     notices: tuple[Notice, ...]
     timing_s: Mapping[str, float]
     unjudged: tuple[Unjudged, ...] = ()  # the largest first
+    joints: tuple[Crack, ...] = ()  # lines that a region file names as joints: in no total
+    left_out: tuple[Array, ...] = ()  # (N, 2) rows, cols of the polygons that a region leaves out
+    region_files: tuple[Mapping[str, str], ...] = ()  # role, path and sha256 of each
 
     @property
     def judged(self) -> bool:

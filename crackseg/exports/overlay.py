@@ -26,6 +26,8 @@ LARGEST_PX = 60_000_000  # a JPEG that every viewer opens
 BAND_ROWS = 1024
 OUTLINE = (255, 70, 40)
 DOUBTFUL = (60, 150, 235)  # outline of what is also marked, thin and without a number
+JOINT = (90, 200, 120)
+LEFT_OUT = (150, 160, 180)
 LEADER = (255, 210, 60)
 PAPER = (20, 22, 26)
 INK = (255, 255, 255)
@@ -98,6 +100,9 @@ def draw(report: Report, picture: Array, factor: float = 1.0) -> Array:
         factor: picture pixels per image pixel.
     """
     pen = _Pen.for_picture(picture)
+    shade_left_out(picture, report, factor, pen.line_px)
+    for joint in report.joints:
+        draw_outline(picture, joint, factor, thickness=pen.line_px, colour=JOINT)
     for crack in reversed(report.cracks):  # the worst on top
         draw_outline(picture, crack, factor, thickness=pen.line_px)
     taken: list[_Box] = []
@@ -130,6 +135,17 @@ def _place_labels(
     return labels
 
 
+def shade_left_out(picture: Array, report: Report, factor: float, thickness: int) -> None:
+    """Darken in place what a region leaves out, and draw its edge."""
+    if not report.left_out:
+        return
+    polygons = [np.rint(p[:, ::-1] * factor).astype(np.int32) for p in report.left_out]
+    out = np.zeros(picture.shape[:2], np.uint8)
+    cv2.fillPoly(out, polygons, 1)
+    picture[out > 0] //= 2
+    cv2.polylines(picture, polygons, True, LEFT_OUT, thickness)
+
+
 def draw_outline(
     picture: Array,
     crack: Crack,
@@ -137,6 +153,7 @@ def draw_outline(
     *,
     thickness: int,
     origin: tuple[float, float] = (0, 0),
+    colour: tuple[int, int, int] | None = None,
 ) -> None:
     """Draw a thin line round a crack, just outside it; ``origin`` is the picture's (row, col).
 
@@ -155,7 +172,7 @@ def draw_outline(
     scaled = [
         np.rint(((line + shift + 0.5) * factor - 0.5) * fixed).astype(np.int32) for line in lines
     ]
-    colour = OUTLINE if main else DOUBTFUL
+    colour = colour or (OUTLINE if main else DOUBTFUL)
     cv2.polylines(picture, scaled, True, colour, thickness, cv2.LINE_AA, 4)
     courses = [branch.centre_line for branch in crack.branches if branch.kind == "joined"]
     lines = [

@@ -167,6 +167,13 @@ def facts(report: Report) -> list[tuple[str, str]]:
         height = "" if info.gps.alt_m is None else f", {info.gps.alt_m:.0f} m"
         rows.append(("Position", f"{info.gps.lat_deg:.6f}, {info.gps.lon_deg:.6f}{height}"))
     rows.append(("Scale", scale_sentence(report.scale)))
+    if report.region_files:
+        names = (f"{Path(file['path']).name} ({file['role']})" for file in report.region_files)
+        rows.append(("Region", ", ".join(names)))
+    if report.joints:
+        count = len(report.joints)
+        lines = "one line runs" if count == 1 else f"{count} lines run"
+        rows.append(("Joints", f"{lines} along joints that the region names; in no figure here"))
     if report.unjudged:
         rows.append(("Not judged", unjudged_sentence(report)))
     if report.model is None or report.thresholds is None:

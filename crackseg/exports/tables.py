@@ -16,7 +16,7 @@ from typing import Any
 
 from crackseg.config import to_plain
 from crackseg.imagery.files import OpenImage
-from crackseg.records import Crack, ImageInfo, Measure, ModelCard, Report, Totals
+from crackseg.records import Array, Crack, ImageInfo, Measure, ModelCard, Report, Totals
 
 SCHEMA = Path(__file__).parent / "report.schema.json"
 WIDTHS = ("mean", "median", "p95", "max")
@@ -36,11 +36,20 @@ def report_to_dict(report: Report) -> dict[str, Any]:
         "options": to_plain(report.options),
         "cracks": [crack_to_dict(crack) for crack in report.cracks],
         "totals": _totals(report.totals),
+        "joints": [crack_to_dict(crack) for crack in report.joints],
+        "region": {
+            "files": [dict(file) for file in report.region_files],
+            "left_out": [_rounded(polygon) for polygon in report.left_out],
+        },
         "judged": report.judged,
         "unjudged": [{"code": p.code, "share": _round(p.share, 4)} for p in report.unjudged],
         "warnings": [to_plain(notice) for notice in report.notices],
         "timing_s": {step: _round(seconds, 4) for step, seconds in report.timing_s.items()},
     }
+
+
+def _rounded(polygon: Array) -> list[list[float | None]]:
+    return [[_round(float(row), 1), _round(float(col), 1)] for row, col in polygon]
 
 
 def crack_to_dict(crack: Crack) -> dict[str, Any]:

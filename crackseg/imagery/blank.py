@@ -26,6 +26,7 @@ _FLAT_RANGE = 2  # levels of 255 in each channel: less than any sensor's noise
 CODES = ("black", "white", "flat")
 _WORDS = {
     "no_data": "holds no data",
+    "left_out": "is left out by the region",
     "black": "is black",
     "white": "is burnt out",
     "flat": "shows no texture at all",
@@ -77,7 +78,8 @@ def find_unjudged(prediction: Prediction) -> tuple[Unjudged, ...]:
     """Return the parts of a picture of which nothing can be said, the largest first."""
     size = prediction.probability.size
     missing = 0 if prediction.valid is None else size - int(np.count_nonzero(prediction.valid))
-    areas = {"no_data": float(missing), **prediction.blank_px2}
+    areas = {"no_data": missing - prediction.outside_px2, "left_out": prediction.outside_px2}
+    areas |= prediction.blank_px2
     parts = [Unjudged(code=code, share=min(px2 / size, 1.0)) for code, px2 in areas.items() if px2]
     return tuple(sorted(parts, key=lambda part: -part.share))
 

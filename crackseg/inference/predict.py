@@ -32,7 +32,11 @@ _LEAST_TILE_PX = 128  # smaller tiles see too little to tell a crack from a join
 
 
 def predict(
-    image: OpenImage, model: Model, options: PredictOptions, progress: Progress | None = None
+    image: OpenImage,
+    model: Model,
+    options: PredictOptions,
+    progress: Progress | None = None,
+    inside: Array | None = None,
 ) -> Prediction:
     """Return the crack probability of every pixel; 0 where a pixel does not count.
 
@@ -41,6 +45,7 @@ def predict(
         model: a loaded model.
         options: runtime, device, tile, overlap, batch, threads, readings, screen.
         progress: called with the share done, 0 to 1, after every batch.
+        inside: (H, W) bool, where to look; None: everywhere.
 
     Raises:
         ConfigError: the tile does not fit the model, the device is not there, or what should
@@ -59,7 +64,8 @@ def predict(
         try:
             blank = BlankCounter(image.info.height_px, image.info.width_px)
             sinks = (blank, progress)
-            probability, valid = _all_tiles(image, model.card, attempt, batcher, sinks)
+            outside = 0.0 if inside is None else float(inside.size - np.count_nonzero(inside))
+            probability, valid = _all_tiles(image, model.card, attempt, batcher, sinks, inside)
         except MemoryError:
             continue
         return Prediction(
@@ -68,6 +74,7 @@ def predict(
             tile_px=_tile_px(model.card, attempt),
             overlap_px=attempt.overlap_px,
             forward_s=batcher.seconds,
+            outside_px2=outside,
             blank_px2=blank.areas_px2(),
             device=attempt.device,
             notices=(*notices, *([screened.notice()] if screened else []), *_flat_end(image)),
@@ -130,6 +137,7 @@ def _all_tiles(
     options: PredictOptions,
     batcher: _Batcher,
     sinks: tuple[BlankCounter, Progress | None],
+    inside: Array | None,
 ) -> tuple[Array, Array | None]:
     """Return (H, W) uint8 probability and (H, W) bool validity (None: every pixel counts)."""
     blank, progress = sinks
@@ -147,11 +155,12 @@ def _all_tiles(
     for i, row in enumerate(rows.starts):
         window = Window(row=row, col=0, height=min(rows.size_px, height - row), width=width)
         pixels, seen = image.load(window)
-        blank.add(row, pixels, seen)
-        if seen is not None:
+        looked = seen if inside is None else _both(seen, inside[window.slices])
+        blank.add(row, pixels, looked)
+        if looked is not None:
             valid = allocate((height, width), bool, 1) if valid is None else valid
-            valid[window.slices] = seen
-        tiles = dict(_cut(pixels, seen, rows, cols))
+            valid[window.slices] = looked
+        tiles = dict(_cut(pixels, (seen, looked), rows, cols))
         for k, (j, answer) in enumerate(zip(tiles, batcher([*tiles.values()]), strict=True)):
             band.add(i, j, answer)
             if progress:
@@ -162,14 +171,24 @@ def _all_tiles(
     return probability, valid
 
 
-def _cut(pixels: Array, seen: Array | None, rows: Axis, cols: Axis) -> Iterator[tuple[int, Array]]:
-    """Yield number and pixels of the tiles of a band that hold a pixel that counts."""
+def _both(seen: Array | None, inside: Array) -> Array:
+    return inside if seen is None else np.asarray(seen & inside)
+
+
+def _cut(
+    pixels: Array, counts: tuple[Array | None, Array | None], rows: Axis, cols: Axis
+) -> Iterator[tuple[int, Array]]:
+    """Yield number and pixels of the tiles of a band that hold a pixel that counts.
+
+    What has no data is filled; what is only not looked at stays, for the network to see around.
+    """
+    seen, looked = counts
     for j, start in enumerate(cols.starts):
         part = slice(start, start + cols.size_px)
         tile = pixels[:, part]
+        if looked is not None and not looked[:, part].any():
+            continue
         if seen is not None:
-            if not seen[:, part].any():
-                continue
             tile = fill_invalid(tile, seen[:, part])
         yield j, pad_tile(tile, rows.size_px, cols.size_px)
 

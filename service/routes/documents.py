@@ -56,6 +56,8 @@ _REPORT: dict[str, Any] = {
         "left_out_px2": 0.0, "left_out_mm2": None,
         "also_marked": 0, "also_marked_length_px": 0.0, "also_marked_length_mm": None,
     },
+    "joints": [],
+    "region": {"files": [], "left_out": []},
     "judged": True,
     "unjudged": [],
     "warnings": [{"code": "no_scale", "message": "No scale is known."}],

@@ -1,0 +1,315 @@
+"""What of a picture is the structure: polygons of a GeoJSON file, or a mask picture.
+
+``region`` names the structure, ``ignore`` what on it is not looked at; each is one file for all
+photographs or a folder with one of each photograph's name. Lines with the property ``class``:
+``joint`` say where joints run. A file that cannot be placed on the picture for sure is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from crackseg.config import RegionOptions
+from crackseg.errors import ConfigError, DataError, MissingExtra
+from crackseg.imagery.files import open_image
+from crackseg.records import Array, ImageInfo
+
+_JSON, _PICTURES = (".geojson", ".json"), (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+_LEAST_PX = 10.0  # a smaller structure is one whose coordinates are not what they seem
+Place = Callable[[Array], Array]  # (N, 2) x, y of a file to (N, 2) col, row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionFile:
+    """A file that says something of a photograph."""
+
+    role: str  # region | ignore
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """What the files say of one photograph."""
+
+    files: tuple[RegionFile, ...]
+    inside: Array | None  # (H, W) bool, True = look here; None = everywhere
+    joints: tuple[Array, ...]  # (N, 2) rows, cols of each line
+
+
+def find_region_files(options: RegionOptions, photograph: Path) -> tuple[RegionFile, ...]:
+    """Return the files that belong to a photograph, with their digests.
+
+    Raises:
+        DataError: a file is missing, or a folder has none or several for this photograph.
+    """
+    found = []
+    for role in ("region", "ignore"):
+        given: Path | None = getattr(options, role)
+        path = given
+        if given is not None and given.is_dir():
+            path = _of_photograph(role, given, photograph)
+        if path is not None:
+            try:
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            except OSError as error:
+                raise DataError(f"`--{role} {path}` cannot be read: {error.strerror}.") from error
+            found.append(RegionFile(role=role, path=path, sha256=digest))
+    return tuple(found)
+
+
+def refuse_missing(options: RegionOptions) -> None:
+    """Refuse a run whose region is nowhere.
+
+    Raises:
+        ConfigError: a file or folder does not exist.
+    """
+    for role in ("region", "ignore"):
+        path: Path | None = getattr(options, role)
+        if path is not None and not path.exists():
+            raise ConfigError(f"`--{role} {path}` does not exist; expected a file or a folder.")
+
+
+def region_facts(files: tuple[RegionFile, ...]) -> tuple[dict[str, str], ...]:
+    """Return the files as a report keeps them, so that a changed one is noticed."""
+    return tuple({"role": f.role, "path": str(f.path), "sha256": f.sha256} for f in files)
+
+
+def read_region(options: RegionOptions, info: ImageInfo) -> Region | None:
+    """Return what is to be looked at in a picture, or None where no file was named.
+
+    Raises:
+        DataError: a file is damaged, does not fit the picture, or covers nothing of it.
+        MissingExtra: map coordinates must be turned into those of the raster, without pyproj.
+    """
+    files = find_region_files(options, info.path)
+    if not files:
+        return None
+    inside = np.ones((info.height_px, info.width_px), np.uint8)
+    joints: list[Array] = []
+    limited = False
+    for file in files:
+        if file.path.suffix.lower() in _JSON:
+            keep, drop, lines = _read_geojson(file, info)
+            joints += lines
+        else:
+            drawn = _read_picture(file, info)
+            keep, drop = (drawn, None) if file.role == "region" else (None, drawn)
+        limited = limited or keep is not None or drop is not None
+        inside &= 1 if keep is None else keep
+        inside &= 1 if drop is None else 1 - drop
+    if not inside.any():
+        names = " and ".join(f"`{file.path.name}`" for file in files)
+        raise DataError(f"{names} leave nothing of `{info.path.name}` to look at.")
+    return Region(files=files, inside=inside.view(bool) if limited else None, joints=tuple(joints))
+
+
+def outline(region: Region | None) -> tuple[Array, ...]:
+    """Return the (N, 2) rows, cols of the polygons around what is left out."""
+    if region is None or region.inside is None:
+        return ()
+    contours, _ = cv2.findContours(
+        np.pad(1 - region.inside.view(np.uint8), 1), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
+    )
+    simple = [cv2.approxPolyDP(contour, 1.0, True).reshape(-1, 2) - 1 for contour in contours]
+    return tuple(polygon[:, ::-1].astype(np.float64) for polygon in simple if len(polygon) > 2)
+
+
+def share_on_joints(points: Array, joints: tuple[Array, ...], reach_px: float) -> float:
+    """Return the share of (N, 2) rows, cols that lie within reach of a line."""
+    if not len(points):
+        return 0.0
+    near = np.zeros(len(points), bool)
+    for line in joints:
+        for start, end in itertools.pairwise(line):
+            step = end - start
+            along = (points - start) @ step / max(float(step @ step), 1e-9)
+            foot = start + np.clip(along, 0, 1)[:, None] * step
+            near |= np.hypot(*(points - foot).T) <= reach_px
+    return float(near.mean())
+
+
+def _of_photograph(role: str, folder: Path, photograph: Path) -> Path | None:
+    """Return the file of a photograph's name; a photograph may have nothing to ignore."""
+    matches = sorted(
+        path
+        for path in folder.iterdir()
+        if path.stem == photograph.stem and path.suffix.lower() in (*_JSON, *_PICTURES)
+    )
+    if not matches and role == "ignore":
+        return None
+    if len(matches) != 1:
+        what = "no file" if not matches else f"{len(matches)} files"
+        raise DataError(
+            f"`--{role} {folder}` has {what} for `{photograph.name}`; expected one named "
+            f"`{photograph.stem}.geojson` or `{photograph.stem}.png`."
+        )
+    return matches[0]
+
+
+def _read_picture(file: RegionFile, info: ImageInfo) -> Array:
+    """Return (H, W) uint8 of a mask picture: 1 where it is bright."""
+    with open_image(file.path, is_mask=True) as picture:
+        grey = picture.read().max(axis=2)
+    if grey.shape != (info.height_px, info.width_px):
+        raise DataError(
+            f"`{file.path.name}` must be as large as the photograph, {info.width_px} x "
+            f"{info.height_px} px, got {grey.shape[1]} x {grey.shape[0]}."
+        )
+    levels = np.flatnonzero(np.bincount(grey.ravel(), minlength=256))
+    limit = levels[0] if len(levels) == 2 else 127
+    if len(levels) == 1 and not levels[0]:
+        raise DataError(f"`{file.path.name}` is black: it marks nothing.")
+    drawn: Array = (grey > limit).astype(np.uint8)
+    return drawn
+
+
+def _read_geojson(
+    file: RegionFile, info: ImageInfo
+) -> tuple[Array | None, Array | None, list[Array]]:
+    """Return what a file keeps and drops, (H, W) uint8 each or None, and its joints."""
+    name = file.path.name
+    try:
+        data = json.loads(file.path.read_text(encoding="utf-8-sig"))
+        features = list(_features(data))
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise DataError(f"`{name}` is not GeoJSON: {error}.") from error
+    shapes: dict[str, list[list[Array]]] = {"region": [], "ignore": []}
+    joints: list[Array] = []
+    for number, (kind, coordinates, named) in enumerate(features, start=1):
+        where = f"`{name}`, geometry {number}"
+        if kind in ("Polygon", "MultiPolygon"):
+            polygons = [coordinates] if kind == "Polygon" else coordinates
+            role = named if named in shapes else file.role
+            shapes[role] += [[_points(ring, where) for ring in rings] for rings in polygons]
+        elif kind in ("LineString", "MultiLineString") and named == "joint":
+            lines = [coordinates] if kind == "LineString" else coordinates
+            joints += [_points(line, where) for line in lines]
+        else:
+            raise DataError(
+                f"{where} is a {kind} of class {named or 'none'}; expected polygons, or lines "
+                "with the property `class` = `joint`."
+            )
+    rings = [ring for polygons in shapes.values() for polygon in polygons for ring in polygon]
+    if not rings and not joints:
+        raise DataError(f"`{name}` holds no polygon and no line.")
+    place = _placing(data, np.concatenate([*rings, *joints]), info, name)
+    keep, drop = (
+        _filled([[place(r) for r in p] for p in polygons], info) if polygons else None
+        for polygons in shapes.values()
+    )
+    if keep is not None and keep.sum() < _LEAST_PX**2:
+        raise DataError(f"`{name}` covers nothing of `{info.path.name}`; check its coordinates.")
+    return keep, drop, [place(line)[:, ::-1] for line in joints]
+
+
+def _features(data: Any) -> Iterator[tuple[str, Any, str]]:
+    """Yield kind, coordinates and class of every geometry."""
+    kind = data.get("type")
+    if kind == "FeatureCollection":
+        for feature in data["features"]:
+            yield from _features(feature)
+    elif kind == "Feature":
+        named = str((data.get("properties") or {}).get("class") or "").strip().lower()
+        geometry = data.get("geometry") or {"type": "GeometryCollection", "geometries": []}
+        for inner, coordinates, _ in _features(geometry):
+            yield inner, coordinates, named
+    elif kind == "GeometryCollection":
+        for geometry in data["geometries"]:
+            yield from _features(geometry)
+    elif isinstance(kind, str) and "coordinates" in data:
+        yield kind, data["coordinates"], ""
+    else:
+        raise ValueError("it has no `type` that GeoJSON knows")
+
+
+def _points(ring: Any, where: str) -> Array:
+    try:
+        points = np.array([point[:2] for point in ring], dtype=np.float64)
+    except (TypeError, ValueError, IndexError, OverflowError) as error:
+        raise DataError(f"{where} has coordinates that are no numbers.") from error
+    if points.ndim != 2 or points.shape[0] < 2 or not np.isfinite(points).all():
+        raise DataError(f"{where} must have two or more finite points of x and y.")
+    return points
+
+
+def _placing(data: Any, points: Array, info: ImageInfo, name: str) -> Place:
+    """Return what turns a file's x, y into col, row of the picture."""
+    if "image pixels" in str(data.get("coordinate_system", "")).lower():
+        return lambda xy: xy
+    declared = str((data.get("crs") or {}).get("properties", {}).get("name", ""))
+    if info.transform is None:
+        if declared and "CRS84" not in declared:
+            raise DataError(
+                f"`{name}` is in {declared}, but `{info.path.name}` is not georeferenced; draw the "
+                "region in pixels (x = column, y = row)."
+            )
+        if (points[:, 1] <= 0).all():  # GIS programs show a plain picture with y upwards
+            return lambda xy: xy * [1, -1] - 0.5
+        if np.ptp(points, axis=0).max() < _LEAST_PX:
+            raise DataError(
+                f"`{name}` spans {np.ptp(points, axis=0).max():.3g}: taken as pixels that is "
+                f"nothing. `{info.path.name}` is not georeferenced; draw the region in pixels."
+            )
+        return lambda xy: xy
+    to_pixels = _from_map(info.transform)
+    if _fits(to_pixels(points), info) and not declared:
+        return to_pixels  # in the raster's own map units
+    transform = _transformer(declared, info, name)
+    if not np.isfinite(transform(*points.T)).all():
+        raise DataError(f"`{name}` has points that are not on Earth.")
+    return lambda xy: to_pixels(np.column_stack(transform(*xy.T)))
+
+
+def _from_map(transform: tuple[float, ...]) -> Place:
+    a, b, c, d, e, f = transform
+    back = np.linalg.inv(np.array([[a, b], [d, e]]))
+    corner = np.array([c, f])
+    return lambda xy: (xy - corner) @ back.T - 0.5
+
+
+def _fits(pixels: Array, info: ImageInfo) -> bool:
+    """Return whether points lie on the picture, at least in part, and not all in one spot."""
+    size = np.array([info.width_px, info.height_px])
+    on = ((pixels >= -size) & (pixels <= 2 * size)).all(axis=1)
+    return bool(on.mean() > 0.5 and np.ptp(pixels, axis=0).max() >= _LEAST_PX)
+
+
+def _transformer(declared: str, info: ImageInfo, name: str) -> Callable[..., Any]:
+    source = declared or "EPSG:4326"  # RFC 7946: WGS84 where nothing is said
+    if info.crs is None:
+        raise DataError(
+            f"`{name}` does not lie on `{info.path.name}`, whose map coordinates have no CRS; "
+            "write the region in the raster's own coordinates or in pixels."
+        )
+    try:
+        from pyproj import Transformer
+        from pyproj.exceptions import CRSError
+    except ImportError as error:
+        raise MissingExtra(
+            f"`{name}` is in {source}, the raster in {info.crs}: install `crackseg[geo]`."
+        ) from error
+    try:
+        made = Transformer.from_crs(source, info.crs, always_xy=True)
+    except CRSError as error:
+        raise DataError(f"`{name}`: {source} or {info.crs} is not a known CRS.") from error
+    change: Callable[..., Any] = made.transform
+    return change
+
+
+def _filled(polygons: list[list[Array]], info: ImageInfo) -> Array:
+    """Return (H, W) uint8 with 1 inside; a polygon's further rings are holes."""
+    canvas = np.zeros((info.height_px, info.width_px), np.uint8)
+    for rings in polygons:
+        corners = [np.clip(np.rint(ring), -(2**17), 2**17).astype(np.int32) for ring in rings]
+        cv2.fillPoly(canvas, corners, 1)
+    return canvas

@@ -1,0 +1,300 @@
+"""Regions lie where they were drawn, in pixels and on maps, or are refused with a sentence."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crackseg import batch, pipeline
+from crackseg.config import AnalyzeOptions, RegionOptions, read_options
+from crackseg.errors import ConfigError, CracksegError, DataError
+from crackseg.exports import overlay
+from crackseg.imagery.files import open_image
+from crackseg.imagery.regions import Region, outline, read_region, share_on_joints
+from crackseg.inference.models import load_model
+from crackseg.records import Array, ImageInfo, Report
+
+HEIGHT, WIDTH = 180, 260
+Photo = Callable[..., Path]
+SQUARE = [[20, 30], [120, 30], [120, 90], [20, 90], [20, 30]]  # x, y
+HOLE = [[50, 50], [80, 50], [80, 70], [50, 70], [50, 50]]
+
+
+def info(**facts: Any) -> ImageInfo:
+    return ImageInfo(
+        path=Path("DJI_0042.JPG"),
+        sha256="",
+        height_px=HEIGHT,
+        width_px=WIDTH,
+        format="JPEG",
+        **facts,
+    )
+
+
+def feature(kind: str, coordinates: Any, **properties: Any) -> dict[str, Any]:
+    geometry = {"type": kind, "coordinates": coordinates}
+    return {"type": "Feature", "properties": properties, "geometry": geometry}
+
+
+def write(path: Path, *features: dict[str, Any], **more: Any) -> Path:
+    data = {"type": "FeatureCollection", "features": list(features), **more}
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return path
+
+
+def read(about: ImageInfo, **files: Path) -> Region:
+    region = read_region(RegionOptions(**files), about)
+    assert region is not None
+    return region
+
+
+def inside(about: ImageInfo, **files: Path) -> Array:
+    found = read(about, **files).inside
+    assert found is not None
+    return found
+
+
+def square(hole: bool = False) -> Array:
+    expected = np.zeros((HEIGHT, WIDTH), bool)
+    expected[30:91, 20:121] = True
+    if hole:
+        expected[51:70, 51:80] = False
+    return expected
+
+
+def near(found: Array, expected: Array) -> bool:
+    """Whether two shapes differ by no more than a rim of a pixel."""
+    return int((found != expected).sum()) < 500 and found.sum() > 0
+
+
+def test_polygons_in_pixels_with_holes(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.geojson", feature("Polygon", [SQUARE, HOLE]))
+    assert np.array_equal(inside(info(), region=path)[30:91, 20:50], square()[30:91, 20:50])
+    assert near(inside(info(), region=path), square(hole=True))
+    assert near(~inside(info(), ignore=path), square(hole=True))
+    both = write(
+        tmp_path / "b.geojson",
+        feature("MultiPolygon", [[SQUARE]]),
+        feature("Polygon", [HOLE], **{"class": "ignore"}),
+    )
+    assert near(inside(info(), region=both), square(hole=True))
+    bare = tmp_path / "bare.json"
+    bare.write_text(json.dumps({"type": "Polygon", "coordinates": [SQUARE]}), encoding="utf-8-sig")
+    assert near(inside(info(), region=bare), square())
+
+
+def test_a_plain_picture_in_a_gis_has_its_rows_upside_down(tmp_path: Path) -> None:
+    turned = [[x + 0.5, -(y + 0.5)] for x, y in SQUARE]
+    assert near(
+        inside(info(), region=write(tmp_path / "r.geojson", feature("Polygon", [turned]))), square()
+    )
+
+
+UTM = {"crs": "EPSG:32632", "transform": (0.01, 0.002, 5e5, 0.002, -0.01, 5.2e6)}
+
+
+def on_map(points: list[list[int]]) -> list[list[float]]:
+    a, b, c, d, e, f = UTM["transform"]
+    return [
+        [a * (x + 0.5) + b * (y + 0.5) + c, d * (x + 0.5) + e * (y + 0.5) + f] for x, y in points
+    ]
+
+
+def test_map_coordinates_of_the_raster_of_another_crs_and_of_pixels(tmp_path: Path) -> None:
+    own = write(tmp_path / "own.geojson", feature("Polygon", [on_map(SQUARE)]))
+    assert near(inside(info(**UTM), region=own), square())
+    pixels = write(
+        tmp_path / "px.geojson",
+        feature("Polygon", [SQUARE]),
+        coordinate_system="image pixels: x = column, y = row downwards; not WGS84",
+    )
+    assert near(inside(info(**UTM), region=pixels), square())
+    pyproj = pytest.importorskip("pyproj", reason="needs the extra geo")
+    for code, declared in (("EPSG:4326", None), ("EPSG:3035", "urn:ogc:def:crs:EPSG::3035")):
+        change = pyproj.Transformer.from_crs("EPSG:32632", code, always_xy=True).transform
+        points = [list(change(x, y)) for x, y in on_map(SQUARE)]
+        more = {"crs": {"type": "name", "properties": {"name": declared}}} if declared else {}
+        path = write(tmp_path / "other.geojson", feature("Polygon", [points]), **more)
+        assert near(inside(info(**UTM), region=path), square()), code
+
+
+@pytest.mark.parametrize(
+    ("about", "features", "more", "words"),
+    [
+        (info(), [feature("Polygon", [[[8.1, 46], [8.2, 46], [8.2, 47]]])], {}, "draw the region"),
+        (
+            info(),
+            [feature("Polygon", [SQUARE])],
+            {"crs": {"properties": {"name": "EPSG:32632"}}},
+            "not georeferenced",
+        ),
+        (
+            info(),
+            [feature("Polygon", [[[900, 900], [999, 900], [999, 999]]])],
+            {},
+            "covers nothing",
+        ),
+        (info(), [feature("Point", [3, 4])], {}, "is a Point"),
+        (info(), [feature("LineString", SQUARE)], {}, "`class` = `joint`"),
+        (info(), [], {}, "no polygon and no line"),
+        (info(), [feature("Polygon", [[["a", 1], [2, 3]]])], {}, "no numbers"),
+        (info(), [{"type": "Circle"}], {}, "is not GeoJSON"),
+        (info(**{**UTM, "crs": None}), [feature("Polygon", [SQUARE])], {}, "have no CRS"),
+    ],
+)
+def test_what_cannot_be_placed_is_refused(
+    about: ImageInfo, features: list[Any], more: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CracksegError, match=words):
+        read(about, region=write(tmp_path / "r.geojson", *features, **more))
+
+
+@pytest.mark.parametrize(
+    ("crs", "points", "words"),
+    [
+        ("site grid", SQUARE, "known CRS"),
+        ("EPSG:32632", [[8.1, 46], [8.2, 46], [8.2, 47]], "covers nothing"),
+        ("EPSG:32632", [[8.1, 460], [8.2, 460], [8.2, 470]], "covers nothing|not on Earth"),
+    ],
+)
+def test_what_lies_elsewhere_on_the_map_is_refused(
+    crs: str, points: list[list[float]], words: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "r.geojson", feature("Polygon", [points]))
+    about = info(**{**UTM, "crs": crs})
+    if importlib.util.find_spec("pyproj") is None:
+        words = r"install `crackseg\[geo\]`"
+    with pytest.raises(CracksegError, match=words):
+        read(about, region=path)
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_a_mask_picture_is_a_region_whatever_its_bright_value(value: int, tmp_path: Path) -> None:
+    path = tmp_path / "mask.png"
+    Image.fromarray(square().astype(np.uint8) * value).save(path)
+    assert np.array_equal(inside(info(), region=path), square())
+    assert np.array_equal(inside(info(), ignore=path), ~square())
+    Image.fromarray(square().astype(np.uint8)[:-1] * value).save(path)
+    with pytest.raises(DataError, match="as large as the photograph, 260 x 180 px"):
+        read(info(), region=path)
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(path)
+    with pytest.raises(DataError, match="marks nothing"):
+        read(info(), region=path)
+
+
+def test_a_folder_holds_one_file_for_each_photograph(tmp_path: Path) -> None:
+    write(tmp_path / "DJI_0042.geojson", feature("Polygon", [SQUARE]))
+    assert near(inside(info(), region=tmp_path), square())
+    other = replace(info(), path=Path("DJI_0043.JPG"))
+    with pytest.raises(DataError, match=r"no file for `DJI_0043\.JPG`"):
+        read(other, region=tmp_path)
+    assert read_region(RegionOptions(ignore=tmp_path), other) is None
+    (tmp_path / "DJI_0042.png").touch()
+    with pytest.raises(DataError, match="2 files"):
+        read(info(), region=tmp_path)
+
+
+def test_the_outline_has_the_area_that_is_left_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.geojson", feature("Polygon", [SQUARE, HOLE]))
+    region = read(info(), region=path)
+    drawn = np.zeros((HEIGHT, WIDTH), np.uint8)
+    import cv2
+
+    polygons = [np.rint(p[:, ::-1]).astype(np.int32) for p in outline(region)]
+    cv2.fillPoly(drawn, polygons, 1)
+    assert near(drawn == 0, square(hole=True))
+    assert outline(None) == ()
+
+
+def test_points_along_a_joint() -> None:
+    line = np.array([[10.0, 0.0], [10.0, 100.0]])
+    along = np.column_stack([np.full(50, 14.0), np.arange(50)])
+    across = np.column_stack([np.arange(50), np.full(50, 30.0)])
+    assert share_on_joints(along, (line,), 5.0) == 1.0
+    assert share_on_joints(across, (line,), 5.0) == pytest.approx(11 / 50)
+    assert share_on_joints(along + np.array([0, 200]), (line,), 5.0) == 0.0
+
+
+@pytest.fixture
+def analyzed(photo: Photo, tmp_path: Path, dark_model: Path) -> Callable[..., Report]:
+    """Analyze a photograph with two cracks, at rows 40 to 60 and 90 to 110."""
+
+    def run(*features: dict[str, Any], role: str = "region") -> Report:
+        path = write(tmp_path / "r.geojson", *features)
+        options = read_options(AnalyzeOptions, {"region": {role: path}})
+        with open_image(photo(tmp_path / "wall.png", cracks=2)) as image:
+            report = pipeline.analyze(image, load_model(dark_model), options)
+            pipeline.export(report, tmp_path / "out", image, ["json", "page", "csv", "overlay"])
+        return report
+
+    return run
+
+
+UPPER = [[0, 0], [259, 0], [259, 72], [0, 72], [0, 0]]
+
+
+@pytest.mark.parametrize("role", ["region", "ignore"])
+def test_only_what_is_inside_is_listed_and_counted(
+    role: str, analyzed: Callable[..., Report], tmp_path: Path
+) -> None:
+    report = analyzed(feature("Polygon", [UPPER]), role=role)
+    (crack,) = report.cracks
+    assert (crack.window.row < 72) == (role == "region")
+    area = 73 * 260 if role == "region" else HEIGHT * WIDTH - 73 * 260
+    assert report.totals.analyzed_px2 == pytest.approx(area)
+    assert report.totals.left_out_px2 == pytest.approx(HEIGHT * WIDTH - area)
+    assert [part.code for part in report.unjudged] == ["left_out"]
+    assert report.judged
+    assert "partly_judged" in [n.code for n in report.notices]
+    page = (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
+    assert f"r.geojson ({role})" in page
+    picture = np.full((HEIGHT, WIDTH, 3), 200, np.uint8)
+    overlay.shade_left_out(picture, report, 1.0, 1)
+    dark = picture[..., 0] == 100
+    assert dark[20, 200] == (role == "ignore")
+    assert dark[150, 200] == (role == "region")
+
+
+def test_a_crack_along_a_named_joint_is_a_joint(
+    analyzed: Callable[..., Report], tmp_path: Path
+) -> None:
+    line = feature("LineString", [[0, 38], [259, 68]], **{"class": "joint"})
+    report = analyzed(line, role="ignore")
+    (crack,), (joint,) = report.cracks, report.joints
+    assert crack.window.row > 72 > joint.window.row
+    assert (crack.id, joint.id) == (1, 1)
+    assert report.totals.cracks == 1
+    assert report.totals.length_px == pytest.approx(crack.length.px or 0)
+    assert report.totals.left_out_px2 == 0
+    written = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert len(written["joints"]) == len(written["cracks"]) == 1
+    assert written["region"]["files"][0]["role"] == "ignore"
+    crossing = feature("LineString", [[100, 0], [100, 179]], **{"class": "joint"})
+    assert len(analyzed(crossing).cracks) == 2
+
+
+def test_a_changed_region_is_analyzed_again(photo: Photo, tmp_path: Path, dark_model: Path) -> None:
+    photos = [photo(tmp_path / "in" / "a.png", cracks=2)]
+    path = write(tmp_path / "r.geojson", feature("Polygon", [UPPER]))
+    values = {"model": str(dark_model), "region": {"region": path}}
+    options = read_options(AnalyzeOptions, values)
+    states = [batch.run(photos, tmp_path / "out", options)[0].status for _ in range(2)]
+    assert states == ["analyzed", "unchanged"]
+    write(path, feature("Polygon", [SQUARE]))
+    (outcome,) = batch.run(photos, tmp_path / "out", options)
+    assert outcome.status == "analyzed"
+    path.write_text("{", encoding="utf-8")
+    (outcome,) = batch.run(photos, tmp_path / "out", options)
+    assert outcome.status == "failed"
+    assert "is not GeoJSON" in str(outcome.reason)
+    path.unlink()
+    with pytest.raises(ConfigError, match="does not exist"):
+        batch.run(photos, tmp_path / "out", options)
