@@ -245,7 +245,7 @@ def _document(report: dict[str, Any]) -> str | None:
 
 def _columns(document: str | None) -> list[tuple[str, str, str]]:
     """Return key, label and class of the cells of each column."""
-    classes = [("class", f"Class of the 95 % width: {document}", "")] if document else []
+    classes = [("class", f"Class of 95 % width: {document}", "")] if document else []
     return [
         ("id", "No.", "number"), ("certainty", "Certainty", "number"),
         ("length", "Length", "number"), ("width", "Widest", "number"), *classes,

@@ -101,7 +101,7 @@ def test_a_column_of_classes_is_of_one_document(report: dict[str, Any]) -> None:
     report["cracks"][2]["width_classes"] = []
     values = pages._report_values(report, {})
     heads = {key: label for key, label, _ in values["columns"]}
-    assert heads["class"] == "Class of the 95 % width: bins"
+    assert heads["class"] == "Class of 95 % width: bins"
     assert [c["label"] for c in values["cracks"]] == ["between two classes", "over 1 mm", "–"]
     assert [c["class_value"] for c in values["cracks"]] == [
         crack["width_p95_mm"] for crack in report["cracks"]

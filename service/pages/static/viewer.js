@@ -127,7 +127,8 @@ function start() {
   }
   function dress(id) {
     const said = rows.get(id).dataset.verdict;
-    drawn.get(id)[0].setAttribute("class", `crack line ${said}${id === chosen ? " lit" : ""}`);
+    const besides = rows.get(id).dataset.section === "main" || said === "accept" ? "" : " besides";
+    drawn.get(id)[0].setAttribute("class", `crack line ${said}${besides}${id === chosen ? " lit" : ""}`);
   }
   function mark(id, on) {
     drawn.get(id)[0].classList.toggle("lit", on || id === chosen);
