@@ -238,7 +238,7 @@ def data_index(
     folder: Annotated[Path, typer.Argument(help="A set (images/, masks/) or a folder of sets.")],
     out: Annotated[Path, typer.Option(help="Manifest to write (CSV).")],
     root: Annotated[
-        Path | None, typer.Option(help="Folder the paths are relative to; default: FOLDER.")
+        Path | None, typer.Option(help="Folder the paths are relative to; default: that of --out.")
     ] = None,
     sets: Annotated[str, typer.Option(help="Names of sets to keep, by comma; default: all.")] = "",
     licences: Annotated[
@@ -262,7 +262,7 @@ def data_index(
         split=split,
         hold_out=hold_out,
     )
-    write_manifest(samples, out, root=root or folder)
+    write_manifest(samples, out, root=root)
     for (source, part), count in sorted(Counter((s.source, s.split) for s in samples).items()):
         typer.echo(f"{source:20} {part:10} {count:6}")
     typer.echo(f"{len(samples)} pairs written to {out}")

@@ -10,6 +10,7 @@
     ├─ ConfigError(ValueError)  unknown key, value out of range
     ├─ UnknownName(ValueError)  not in a table; nearest names first
     ├─ DataError(ValueError)    manifest row or annotation broken; names file, row, column
+    ├─ TrainingError(ArithmeticError) a loss or a weight is not finite
     └─ MissingExtra(ImportError) says which extra to install
 
 Wording: argument in backticks, what was expected, what came, the nearest fix.
@@ -54,6 +55,10 @@ class UnknownName(CracksegError, ValueError):
 
 class DataError(CracksegError, ValueError):
     """A manifest row, an annotation or a data file is broken."""
+
+
+class TrainingError(CracksegError, ArithmeticError):
+    """A training went astray: a loss or a weight is not finite."""
 
 
 class MissingExtra(CracksegError, ImportError):

@@ -30,7 +30,12 @@ def split_samples(samples: Sequence[Sample], split: str, sets: Sequence[str]) ->
     """
     kept = [s for s in samples if s.split == split and (not sets or s.source in sets)]
     if not kept:
-        raise DataError(f"no sample of split {split!r} in the sets {', '.join(sets) or 'given'}.")
+        there = sorted({s.split for s in samples})
+        hint = "; index the data again with `--hold-out 0.15`" if split == "val" else ""
+        raise DataError(
+            f"no sample of split {split!r} in the sets {', '.join(sets) or 'given'}, which have "
+            f"{', '.join(there) or 'nothing'}{hint}, or list stems in {split}.txt."
+        )
     return kept
 
 

@@ -113,13 +113,17 @@ def load_samples(
         DataError: the data is broken, or the split is empty.
     """
     if data.is_file():
-        samples: Iterable[Sample] = read_manifest(data, root=root)
+        samples: Sequence[Sample] = read_manifest(data, root=root)
     else:
         samples = index_folder(data, sets=sets, split=split, hashes=False)
     wanted = {split, "test_leaky"} if split == "test" else {split}
     kept = tuple(s for s in samples if s.split in wanted and (not sets or s.source in sets))
     if not kept:
-        raise DataError(f"{data} has no picture of split `{split}` in {', '.join(sets) or 'it'}.")
+        there = sorted({s.split for s in samples})
+        raise DataError(
+            f"{data} has no picture of split `{split}` in {', '.join(sets) or 'it'}; there are "
+            f"{', '.join(f'`{name}`' for name in there) or 'none'}: choose by `--split`."
+        )
     return kept
 
 

@@ -93,12 +93,13 @@ def write_graph(
     except torch.onnx.errors.OnnxExporterError as error:
         raise ModelError(f"this network has no ONNX graph: {str(error)[:200]}") from error
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    worst = 0.0
+    away = []
     for shape in [(1, multiple, 3 * multiple, 3), (3, 2 * multiple, 2 * multiple, 3)]:
         image = _noise(shape)
         with torch.inference_mode():
             expected = module(torch.from_numpy(image)).numpy()
-        worst = max(worst, float(np.abs(session.run(None, {"image": image})[0] - expected).max()))
+        away.append(np.abs(session.run(None, {"image": image})[0] - expected).max())
+    worst = float(np.max(away))  # a nan stays one, which the built-in `max` may drop
     if not worst <= PARITY:
         raise ModelError(f"`{file.name}` differs from torch by {worst:.1e}, allowed {PARITY:.0e}.")
     return worst
@@ -145,6 +146,7 @@ def export_run(
     arguments = {k: v for k, v in trained["arguments"].items() if k != "encoder_weights"}
     network = build(trained["network"], **arguments)
     weights = {name: _halve(tensor) for name, tensor in weights.items()}
+    _require_finite(weights, run)
     network.load_state_dict(weights)  # back to float32: the graph and the file hold one network
     multiple = int(getattr(network, "multiple", 32))
     folder.mkdir(parents=True, exist_ok=True)
@@ -228,6 +230,16 @@ def _halve(tensor: Any) -> Any:
     Statistics (one dimension) are small and span too many orders of magnitude for float16.
     """
     return tensor.half() if tensor.dtype == torch.float32 and tensor.dim() > 1 else tensor
+
+
+def _require_finite(weights: Mapping[str, Any], run: Path) -> None:
+    """Refuse weights that are not numbers, or too large for the file's float16."""
+    broken = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise ModelError(
+            f"`{run}`: {len(broken)} of {len(weights)} weight tensors are not finite as they are "
+            f"stored, first `{broken[0]}`; the training went astray: train again with a lower `lr`."
+        )
 
 
 def _noise(shape: tuple[int, ...]) -> Array:

@@ -8,9 +8,6 @@ epoch with ``crackseg train RUN.toml`` and ends with the weights of an undisturb
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
 import sys
 import warnings
 from collections import defaultdict
@@ -29,21 +26,26 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
-from crackseg import __version__
-from crackseg.config import MaskOptions, read_options, read_toml, to_plain
+from crackseg.config import MaskOptions, read_options, read_toml
 from crackseg.errors import ConfigError
 from crackseg.losses import deep_loss, seen_somehow
-from crackseg.networks import build
 from crackseg.records import Sample
 from crackseg.training.curves import plot_curves
 from crackseg.training.dataset import Crops, StepNumbers, WholePictures, split_samples
+from crackseg.training.identity import claim_folder, describe, find_weights
 from crackseg.training.judge import LineCounts, count_levels, judge, pool
 from crackseg.training.labels import CRACK, EITHER, IGNORED, OTHER, UNKNOWN
 from crackseg.training.manifest import read_manifest
-from crackseg.training.options import FitOptions, TrainOptions, same_options
+from crackseg.training.options import FitOptions, TrainOptions
+from crackseg.training.start import (
+    check_machine,
+    require_finite,
+    require_finite_weights,
+    start_network,
+)
 
 LEVELS = tuple((level, level) for level in range(10, 100, 10))  # thresholds validated at, in %
 Counted = dict[tuple[int, int], LineCounts]
@@ -72,7 +74,7 @@ def read_run(path: Path, root: Path | None = None) -> TrainOptions:
         out=here / options.out,
         data=data,
         arguments=arguments,
-        initial_weights=None if weights is None else here / weights,
+        initial_weights=None if weights is None else find_weights(weights, here),
     )
 
 
@@ -80,11 +82,13 @@ def train(options: TrainOptions) -> Path:
     """Train one network, resuming where an earlier call stopped, and return the run folder.
 
     Raises:
-        ConfigError: the folder holds a run with other options.
+        ConfigError: the folder holds another run, or the options do not fit network or machine.
         DataError: the manifest or a pair is broken.
+        TrainingError: a loss or a weight is not finite; the last good checkpoint stays.
     """
     samples = read_manifest(options.data.manifest, root=options.data.root)
-    _write_identity(options, samples)
+    check_machine(options)
+    claim_folder(options.out, describe(options, samples), options)
     torch.set_num_threads(options.fit.threads)
     while True:
         try:
@@ -160,9 +164,7 @@ class Segmenter(lightning.LightningModule):
     def __init__(self, options: TrainOptions) -> None:
         super().__init__()
         self.options = options
-        self.network = build(options.network, **options.arguments)
-        if options.initial_weights is not None:
-            start_from(self.network, load_file(options.initial_weights))
+        self.network = start_network(options)
         self.network.to(memory_format=torch.channels_last)
         self.average = torch.optim.swa_utils.AveragedModel(
             self.network,
@@ -190,6 +192,7 @@ class Segmenter(lightning.LightningModule):
         x = self.normalize(image)
         crack = (labels == CRACK).to(labels.dtype)
         loss = own(x, crack) if own else self._pixel_loss(self.network(x), labels)
+        require_finite("the loss", loss, self.global_step + 1, self.lr, self.options)
         self.log("loss", loss, prog_bar=True)
         return loss
 
@@ -216,6 +219,16 @@ class Segmenter(lightning.LightningModule):
         """The weights that are validated and exported."""
         return self.average.module if self.options.fit.ema else self.network
 
+    @property
+    def lr(self) -> float:
+        """The rate of the optimizer's last group."""
+        rate: float = self.optimizers().param_groups[-1]["lr"]
+        return rate
+
+    def on_validation_start(self) -> None:
+        """Stop before weights that are not finite are scored, and kept as a checkpoint."""
+        require_finite_weights(self, self.global_step, self.lr, self.options)
+
     def on_validation_model_eval(self) -> None:
         """Switch batch norm and dropout to inference."""
         self.eval()
@@ -228,6 +241,7 @@ class Segmenter(lightning.LightningModule):
         pads = (0, -width % multiple, 0, -height % multiple)
         image = torch.nn.functional.pad(image.float(), pads, mode="replicate")
         probability = torch.sigmoid(self.judged(self.normalize(image)).float())
+        require_finite("a probability", probability, self.global_step, self.lr, self.options)
         probability = probability[0, 0, :height, :width].cpu().numpy()
         grey = np.round(probability * 255).astype(np.uint8)
         truth = self.trainer.val_dataloaders.dataset.truths[number]
@@ -238,9 +252,8 @@ class Segmenter(lightning.LightningModule):
         scores = score(self.counted)
         self.counted.clear()
         self.log_dict(scores, sync_dist=True)
-        rate = self.optimizers().param_groups[-1]["lr"]
         text = "  ".join(f"{key.removeprefix('val/')} {value:.3f}" for key, value in scores.items())
-        self.print(f"step {self.global_step}  lr {rate:.1e}  {text}", flush=True)
+        self.print(f"step {self.global_step}  lr {self.lr:.1e}  {text}", flush=True)
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule per step."""
@@ -251,43 +264,14 @@ class Segmenter(lightning.LightningModule):
         if encoder:
             slow = [p for p in self.network.parameters() if id(p) in encoder]
             groups.insert(0, {"params": slow, "lr": fit.lr * fit.encoder_lr_ratio})
-        kinds: dict[str, Any] = {
+        kinds: dict[str, Any] = {  # those of options.OPTIMIZERS
             "adamw": lambda: torch.optim.AdamW(groups, weight_decay=fit.weight_decay),
             "adam": lambda: torch.optim.Adam(groups),
             "sgd": lambda: torch.optim.SGD(groups, momentum=0.9, weight_decay=fit.weight_decay),
         }
-        if fit.optimizer not in kinds:
-            raise ConfigError(
-                f"`optimizer` must be one of {', '.join(kinds)}, got {fit.optimizer!r}."
-            )
         optimizer = kinds[fit.optimizer]()
         factor = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: lr_factor(s, fit))
         return [optimizer], [{"scheduler": factor, "interval": "step"}]
-
-
-def start_from(network: Any, weights: Mapping[str, Any]) -> None:
-    """Load weights, also those of the same network with fewer outputs or a shorter stem.
-
-    A tensor that is larger here takes the old one at its start and keeps its fresh rest.
-
-    Raises:
-        ConfigError: a tensor has no place, or is larger than its place.
-    """
-    own = network.state_dict()
-    for name, value in weights.items():
-        place = own.get(name)
-        if (
-            place is None
-            or place.dim() != value.dim()
-            or (any(new < old for new, old in zip(place.shape, value.shape, strict=True)))
-        ):
-            raise ConfigError(
-                f"`initial_weights` do not fit: `{name}` of shape {tuple(value.shape)} has no "
-                "place in this network."
-            )
-        place[tuple(slice(size) for size in value.shape)].copy_(value)
-    if missing := [name for name in own if name not in weights and not name.startswith("stem2.")]:
-        raise ConfigError(f"`initial_weights` do not fit: `{missing[0]}` is missing.")
 
 
 def lr_factor(step: int, fit: FitOptions) -> float:
@@ -305,10 +289,8 @@ def lr_factor(step: int, fit: FitOptions) -> float:
         return warm * 0.5 * (1 + float(np.cos(np.pi * share)))
     if fit.schedule == "paper":
         return float(10.0 ** -min(int(share * 3), 2))
-    if fit.schedule == "wsd":
-        left = (1 - share) / max(fit.decay_share, 1e-9)
-        return warm * min(1.0, left)
-    raise ConfigError(f"`schedule` must be constant, cosine, paper or wsd, got {fit.schedule!r}.")
+    left = (1 - share) / max(fit.decay_share, 1e-9)  # wsd
+    return warm * min(1.0, left)
 
 
 def score(counted: Mapping[str, list[Counted]]) -> dict[str, float]:
@@ -345,7 +327,9 @@ def _callbacks(options: TrainOptions) -> list[Callback]:
         folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
     )
     patience = options.fit.patience_epochs
-    stop = [EarlyStopping("val/score", mode="max", patience=patience)] if patience else []
+    # looked at after validation: a resumed run ends its epoch once more, without a score
+    early = {"mode": "max", "patience": patience, "check_on_train_epoch_end": False}
+    stop = [EarlyStopping("val/score", **early)] if patience else []
     return [best, *stop, last, LearningRateMonitor("step"), DrawCurves(options.out)]
 
 
@@ -377,50 +361,6 @@ def _write_weights(module: Segmenter, out: Path) -> None:
     prefix = "average.module." if module.options.fit.ema else "network."
     weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     save_file({k: v.contiguous() for k, v in weights.items()}, out / "weights.safetensors")
-
-
-def _write_identity(options: TrainOptions, samples: tuple[Sample, ...]) -> None:
-    """Write the resolved options, versions and data hash; refuse a folder of another run."""
-    digest = hashlib.sha256()
-    for sample in samples:
-        digest.update(f"{sample.split} {sample.image_sha256} {sample.mask_sha256}".encode())
-    identity = {
-        "options": json.loads(json.dumps(to_plain(options))),
-        "data_sha256": digest.hexdigest(),
-        "data": _data_used(samples, options.data.sets),
-        "versions": {
-            "crackseg": __version__,
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "lightning": str(lightning.__version__),
-        },
-    }
-    file = options.out / "run.json"
-    if file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        before["options"]["fit"]["steps"] = options.fit.steps  # a run may be prolonged
-        same = {
-            "options": same_options(before["options"], options),
-            "data_sha256": before["data_sha256"] == identity["data_sha256"],
-        }
-        different = [key for key, equal in same.items() if not equal]
-        if different:
-            raise ConfigError(
-                f"`out` {options.out} holds a run with other {' and '.join(different)}; "
-                "choose another folder, or delete this one."
-            )
-    options.out.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
-
-
-def _data_used(samples: tuple[Sample, ...], sets: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Return name, licence and number of training pictures of every set a run draws from."""
-    used: dict[str, dict[str, Any]] = {}
-    for sample in samples:
-        if sample.split == "train" and (not sets or sample.source in sets):
-            row = {"name": sample.source, "licence": sample.licence, "pictures": 0}
-            used.setdefault(sample.source, row)["pictures"] += 1
-    return list(used.values())
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -45,20 +45,21 @@ def read_manifest(
 
     Args:
         file: CSV with the columns of ``COLUMNS``.
-        root: folder the paths are relative to; the CSV's own folder when None.
+        root: folder the paths are relative to; where it has no such file, and when it is None,
+            the CSV's own folder.
         check_hashes: compare the sha256 of both files of every row.
         refuse: called with the error of a broken row, which is then left out; raises by default.
 
     Raises:
         DataError: names file, row (the header is row 1) and column.
     """
-    folder = file.parent if root is None else root
+    folders = _folders(file, root)
     samples: list[Sample] = []
     first: dict[Path, int] = {}
     for number, row in enumerate(_read_rows(file), start=2):
         where = f"{file}: row {number}"
         try:
-            sample = _read_row(row, folder, where, check_hashes)
+            sample = _read_row(row, folders, where, check_hashes)
             if sample.image in first:
                 raise DataError(
                     f"{where}: column `image`: {sample.image} is already in row "
@@ -74,8 +75,11 @@ def read_manifest(
 
 def row_numbers(file: Path, *, root: Path | None = None) -> dict[Path, int]:
     """Return the row of every picture of a manifest (the header is row 1)."""
-    folder = file.parent if root is None else root
-    return {folder / row["image"]: number for number, row in enumerate(_read_rows(file), start=2)}
+    folders = _folders(file, root)
+    return {
+        _place(folders, row["image"]): number
+        for number, row in enumerate(_read_rows(file), start=2)
+    }
 
 
 def write_manifest(samples: Iterable[Sample], file: Path, *, root: Path | None = None) -> None:
@@ -185,7 +189,7 @@ def sha256_of(path: Path) -> str:
 def _read_rows(file: Path) -> list[dict[str, str]]:
     """Return the rows of a manifest as they stand; only the columns are checked."""
     try:
-        with file.open(newline="", encoding="utf-8") as stream:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
             if sorted(reader.fieldnames or ()) != sorted(COLUMNS):
                 raise DataError(
@@ -197,15 +201,20 @@ def _read_rows(file: Path) -> list[dict[str, str]]:
         raise DataError(f"manifest `{file}` cannot be read: {error}.") from error
 
 
-def _read_row(row: Mapping[str, str | None], folder: Path, where: str, check: bool) -> Sample:
+def _read_row(
+    row: Mapping[str, str | None], folders: Sequence[Path], where: str, check: bool
+) -> Sample:
     """Return the checked sample of one CSV row."""
     for column in COLUMNS:
         if row[column] is None:
             raise DataError(f"{where}: column `{column}` is missing; the row is too short.")
     for column in ("image", "mask"):
-        path = folder / str(row[column])
+        path = _place(folders, row[column])
         if not path.is_file():
-            raise DataError(f"{where}: column `{column}`: there is no file {path}.")
+            raise DataError(
+                f"{where}: column `{column}`: there is no file {path}; give `--root`, the folder "
+                "that the paths are relative to, or index the folder again."
+            )
         expected = row[f"{column}_sha256"]
         if check and expected and sha256_of(path) != expected:
             raise DataError(
@@ -214,9 +223,22 @@ def _read_row(row: Mapping[str, str | None], folder: Path, where: str, check: bo
             )
     try:
         values = {column: str(row[column]) for column in COLUMNS[2:]}
-        return Sample(image=folder / str(row["image"]), mask=folder / str(row["mask"]), **values)  # type: ignore[arg-type]
+        image, mask = (_place(folders, row[column]) for column in ("image", "mask"))
+        return Sample(image=image, mask=mask, **values)  # type: ignore[arg-type]
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
+
+
+def _place(folders: Sequence[Path], name: str | None) -> Path:
+    """Return the path of a manifest's row: below the first folder that has it, else the first."""
+    plain = str(name).replace("\\", "/")  # as written on Windows
+    paths = [folder / each for folder in folders for each in (str(name), plain)]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def _folders(file: Path, root: Path | None) -> tuple[Path, ...]:
+    """Return where the files of a manifest may lie: the root that was given, and beside it."""
+    return (file.parent,) if root is None else (root, file.parent)
 
 
 def find_sets(root: Path) -> dict[str, Path]:
@@ -282,7 +304,7 @@ def _read_lists(folder: Path) -> dict[str, str]:
         file = folder / f"{split}.txt"
         if not file.is_file():
             continue
-        for stem in filter(None, map(str.strip, file.read_text(encoding="utf-8").splitlines())):
+        for stem in filter(None, map(str.strip, file.read_text(encoding="utf-8-sig").splitlines())):
             if stem in splits:
                 raise DataError(f"{file}: `{stem}` is also listed in {splits[stem]}.txt.")
             splits[stem] = split
@@ -293,7 +315,7 @@ def _read_sites(file: Path) -> dict[str, str]:
     """Return stem -> site; empty when there is no such file."""
     if not file.is_file():
         return {}
-    with file.open(newline="", encoding="utf-8") as stream:
+    with file.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.DictReader(stream)
         if reader.fieldnames != ["stem", "site"]:
             raise DataError(f"{file}: row 1: columns must be stem, site, got {reader.fieldnames}.")

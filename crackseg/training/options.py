@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,11 @@ from typing import Any
 from crackseg.config import read_options, to_plain
 from crackseg.errors import ConfigError
 from crackseg.training.augment import AugmentOptions
+
+OPTIMIZERS = ("adamw", "adam", "sgd")
+SCHEDULES = ("constant", "cosine", "paper", "wsd")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +33,15 @@ class DataOptions:
     aim: float = 0.7  # share of crops laid so that they hold crack, in pictures that have some
     workers: int = 0
     augment: AugmentOptions = field(default_factory=AugmentOptions)
+
+    def __post_init__(self) -> None:
+        _must(self.crop_px >= 16, "crop_px", "at least 16; 256 is usual", self.crop_px)
+        _must(self.batch >= 1, "batch", "at least 1; 8 is usual", self.batch)
+        _must(0 <= self.aim <= 1, "aim", "a share from 0 to 1", self.aim)
+        _must(self.workers >= 0, "workers", "0 or more", self.workers)
+        for name, weight in self.weights.items():
+            finite = isinstance(weight, int | float) and math.isfinite(weight)
+            _must(finite and weight >= 0, f"weights.{name}", "0 or a positive number", weight)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +77,20 @@ class FitOptions:
             raise ConfigError(f"`ema` must lie in [0, 1), got {self.ema}; 0.998 is usual.")
         if self.keep not in ("best", "last"):
             raise ConfigError(f"`keep` must be best or last, got {self.keep!r}.")
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            value = getattr(self, name)
+            _must(value in known, name, f"one of {', '.join(known)}", value)
+        _must(0 <= self.lr < math.inf, "lr", "a positive number; 0.001 is usual", self.lr)
+        for name in ("branch_weight", "encoder_lr_ratio", "weight_decay", "clip_norm"):
+            value = getattr(self, name)
+            _must(0 <= value < math.inf, name, "0 or a positive number", value)
+        for name in ("warmup_steps", "patience_epochs"):
+            value = getattr(self, name)
+            _must(value >= 0, name, "0 or more", value)
+        for name in ("accumulate", "threads"):
+            value = getattr(self, name)
+            _must(value >= 1, name, "at least 1", value)
+        _must(0 <= self.decay_share <= 1, "decay_share", "a share from 0 to 1", self.decay_share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +102,8 @@ class TrainOptions:
     network: str
     data: DataOptions
     arguments: Mapping[str, Any] = field(default_factory=dict)  # of the network's function
-    initial_weights: Path | None = None  # safetensors of a model folder to start from
+    # to start from: a shipped model's name ("default"), a model or run folder, or safetensors
+    initial_weights: Path | None = None
     fit: FitOptions = field(default_factory=FitOptions)
     seed: int = 0
     mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
@@ -82,14 +112,67 @@ class TrainOptions:
     devices: int = 1  # above 1: distributed data parallel
     precision: str = "32-true"  # "16-mixed" or "bf16-mixed" on a GPU
 
+    def __post_init__(self) -> None:
+        for name, known in (("accelerator", ACCELERATORS), ("precision", PRECISIONS)):
+            value = getattr(self, name)
+            _must(value in known, name, f"one of {', '.join(known)}", value)
+        _must(self.devices >= 1, "devices", "at least 1", self.devices)
+        _must(self.seed >= 0, "seed", "0 or more", self.seed)
+        _must(all(map(math.isfinite, self.mean)), "mean", "three numbers", self.mean)
+        usable = all(0 < value < math.inf for value in self.std)
+        _must(usable, "std", "three positive numbers", self.std)
+
+
+# On these the result of a run does not depend, or they are compared by their content.
+_BESIDE_THE_RESULT = frozenset(
+    {
+        "name",
+        "out",
+        "accelerator",
+        "initial_weights",
+        "data.manifest",
+        "data.root",
+        "data.workers",
+        "fit.threads",
+    }
+)
+
 
 def same_options(before: Mapping[str, Any], options: TrainOptions) -> bool:
-    """Tell whether the options that a run was stored with are these.
+    """Tell whether the options that a run was stored with give the result that these give."""
+    return not differences(before, options)
 
-    One that is not named there came with a later release, and the run had what is its default.
+
+def differences(
+    before: Mapping[str, Any], options: TrainOptions
+) -> tuple[tuple[str, tuple[Any, Any]], ...]:
+    """Return the options on which a result depends that differ: name -> old and new value.
+
+    One that is not named in ``before`` came with a later release, and the run had what is its
+    default. One that this release does not know is a difference.
     """
     try:
-        stored = read_options(TrainOptions, before)
-    except ConfigError:  # it had an option that this release does not know
-        return False
-    return bool(to_plain(stored) == to_plain(options))
+        stored = _flat(to_plain(read_options(TrainOptions, before)))
+    except ConfigError as error:
+        return (("options", (f"not readable by this release ({error})", "of this release")),)
+    now = _flat(to_plain(options))
+    names = sorted((stored.keys() | now.keys()) - _BESIDE_THE_RESULT)
+    pairs = ((name, (stored.get(name), now.get(name))) for name in names)
+    return tuple((name, (old, new)) for name, (old, new) in pairs if old != new)
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Return nested tables as one, names joined by dots; of a path in them its last part."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{above}{key}"
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{name}.")
+        else:
+            flat[name] = Path(value).name if key == "encoder_weights" and value else value
+    return flat
+
+
+def _must(holds: bool, name: str, expected: str, value: object) -> None:
+    if not holds:
+        raise ConfigError(f"`{name}` must be {expected}, got {value!r}.")

@@ -30,6 +30,7 @@ from crackseg.training.judge import NO_LINES, judge  # noqa: E402
 from crackseg.training.labels import CRACK, EITHER, IGNORED, NOTHING  # noqa: E402
 from crackseg.training.manifest import index_folder, read_manifest, write_manifest  # noqa: E402
 from crackseg.training.options import DataOptions, FitOptions, TrainOptions  # noqa: E402
+from crackseg.training.start import start_from  # noqa: E402
 
 STILL = AugmentOptions(
     native=1, rotate=0, photometric=0, blur=0, noise=0, jpeg=0, shadow=0, hair=0, distract=0
@@ -161,7 +162,7 @@ def test_a_run_folder_tells_all_and_a_run_without_progress_stops_early(tiny_set,
     write_manifest(flat, tiny_set / "manifest.csv", root=tiny_set)  # val without crack: score 0
     run = replace(run, fit=replace(run.fit, steps=50, patience_epochs=2, ema=0.0))
     out = train(run)
-    assert "step 3  lr 0.0e+00  alarms 0.000" in capsys.readouterr().out
+    assert "step 3  lr 0.0e+00  listed 0.000" in capsys.readouterr().out
     told = json.loads((out / "run.json").read_text())
     assert told["options"]["seed"] == 0
     assert told["options"]["fit"]["patience_epochs"] == 2
@@ -411,7 +412,7 @@ def test_a_second_output_is_trained_from_the_weights_of_a_network_with_one(tiny_
     weights = load_file(train(run) / "weights.safetensors")
     assert weights["main.weight"].shape[0] == 2
     with pytest.raises(ConfigError, match="no place"):
-        module.start_from(before, weights)
+        start_from(before, weights)
 
 
 def test_labels_that_say_nothing_give_no_loss_and_either_needs_one_of_two(tiny_set):

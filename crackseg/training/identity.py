@@ -1,0 +1,168 @@
+"""run.json: what the result of a run depends on, and whose weights and pictures it learned from.
+
+A folder belongs to the run whose checkpoints it holds; a start that failed before the first one
+blocks nothing. A run goes on in its folder when all that its result depends on is as before: not
+the number of threads, not where the folders are mounted. What differs is named, old and new.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+
+from crackseg import __version__
+from crackseg.config import to_plain
+from crackseg.errors import ConfigError, ModelError
+from crackseg.inference.models import default_model, read_card, shipped_models
+from crackseg.records import Sample
+from crackseg.training.manifest import sha256_of
+from crackseg.training.options import TrainOptions, differences
+
+RUN = "run.json"
+WEIGHTS = "weights.safetensors"
+_OURS = ("checkpoints", "log", "tensorboard", WEIGHTS)  # what a run writes beside run.json
+
+
+def find_weights(name: Path, here: Path) -> Path:
+    """Return the weights that a run starts from.
+
+    Args:
+        name: a file of weights, a model or run folder, or the name of a shipped model.
+        here: folder that a path is relative to.
+    """
+    path = here / name
+    shipped = shipped_models()
+    if not path.exists() and str(name) in {"default", *shipped}:
+        path = shipped[default_model() if str(name) == "default" else str(name)]
+    return path / WEIGHTS if path.is_dir() else path
+
+
+def describe(options: TrainOptions, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Return what run.json is to hold.
+
+    Raises:
+        ConfigError: the weights to start from are missing, or expect another normalisation.
+    """
+    digest = sha256()
+    for sample in samples:
+        digest.update(f"{sample.split} {sample.image_sha256} {sample.mask_sha256}".encode())
+    parent, inherited = _parent(options)
+    return {
+        "options": json.loads(json.dumps(to_plain(options))),
+        "data_sha256": digest.hexdigest(),
+        "data": [*_data_used(samples, options.data.sets), *inherited],
+        "started_from": parent,
+        "versions": {
+            "crackseg": __version__,
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "lightning": str(lightning.__version__),
+        },
+    }
+
+
+def claim_folder(out: Path, identity: Mapping[str, Any], options: TrainOptions) -> None:
+    """Write run.json into the folder of a run that is new or goes on.
+
+    Raises:
+        ConfigError: the folder holds another run, or files that no run wrote.
+    """
+    file = out / RUN
+    if not file.exists():
+        foreign = [name for name in _OURS if (out / name).exists()]
+        if foreign:
+            raise ConfigError(
+                f"`out` {out} holds {foreign[0]} and no {RUN}, so that it is not the folder of a "
+                "run; choose another."
+            )
+    elif any((out / "checkpoints").glob("*.ckpt")) or (out / WEIGHTS).exists():
+        _refuse_other(out, json.loads(file.read_text(encoding="utf-8")), identity, options)
+    else:
+        for name in ("log", "tensorboard"):  # of a start that failed
+            shutil.rmtree(out / name, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{RUN}.part")
+    part.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
+    part.replace(file)
+
+
+def _refuse_other(
+    out: Path, before: Mapping[str, Any], identity: Mapping[str, Any], options: TrainOptions
+) -> None:
+    """Raise where a folder's run differs in what its result depends on."""
+    stored = dict(before["options"])
+    stored["fit"] = {**stored["fit"], "steps": options.fit.steps}  # a run may be prolonged
+    other = [f"`{name}` was {old}, is {new}" for name, (old, new) in differences(stored, options)]
+    first = (before.get("started_from") or {}).get("sha256")
+    if "started_from" in before and first != (identity["started_from"] or {}).get("sha256"):
+        other.append("`initial_weights` are others")
+    what = ["options"] if other else []
+    if before["data_sha256"] != identity["data_sha256"]:
+        what.append("data")
+        other.append("the manifest names other pictures, masks or splits")
+    if what:
+        raise ConfigError(
+            f"`out` {out} holds a run with other {' and '.join(what)}: {'; '.join(other)}. Choose "
+            "another folder, or delete this one."
+        )
+
+
+def _parent(options: TrainOptions) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """Return name, version and digest of the weights a run starts from, and what they learned from.
+
+    Their licences go on: a model inherits the terms of all pictures that shaped it.
+    """
+    weights = options.initial_weights
+    if weights is None:
+        return None, []
+    if not weights.is_file():
+        raise ConfigError(
+            f"`initial_weights` must be a file of weights, a model folder or a shipped model "
+            f"({', '.join(shipped_models())}), got `{weights}`; there is none."
+        )
+    parent = {"name": weights.name, "version": "", "sha256": sha256_of(weights)}
+    unknown = [{"name": f"all that {weights.name} learned from", "licence": "unknown"}]
+    rows: Sequence[Mapping[str, Any]] = unknown
+    folder = weights.parent
+    if (folder / RUN).is_file():
+        before = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        parent |= {"name": before["options"]["name"], "version": "not exported"}
+        rows = before["data"]
+        _check_normalisation(options, before["options"]["mean"], before["options"]["std"])
+    elif (folder / "card.json").is_file():
+        try:
+            card = read_card(folder)
+        except ModelError as error:
+            raise ConfigError(f"`initial_weights`: {error}") from error
+        parent |= {"name": card.name, "version": card.version}
+        rows = card.data
+        _check_normalisation(options, card.mean, card.std)
+    return parent, [{"through": parent, **row} for row in rows]
+
+
+def _check_normalisation(
+    options: TrainOptions, mean: Sequence[float], std: Sequence[float]
+) -> None:
+    if list(mean) != list(options.mean) or list(std) != list(options.std):
+        raise ConfigError(
+            f"`mean` and `std` must be those of `initial_weights`, {list(mean)} and {list(std)}, "
+            f"got {list(options.mean)} and {list(options.std)}."
+        )
+
+
+def _data_used(samples: Sequence[Sample], sets: Sequence[str]) -> list[dict[str, Any]]:
+    """Return name, licence and number of training pictures of every set a run draws from."""
+    used: dict[str, dict[str, Any]] = {}
+    for sample in samples:
+        if sample.split == "train" and (not sets or sample.source in sets):
+            row = {"name": sample.source, "licence": sample.licence, "pictures": 0}
+            used.setdefault(sample.source, row)["pictures"] += 1
+    return list(used.values())
