@@ -109,6 +109,13 @@ verdicts = sa.Table(
     sa.Column("updated_at", sa.Text, nullable=False),
 )
 
+drafts = sa.Table(  # options that were typed for a survey, to be found again before it is analyzed
+    "drafts",
+    metadata,
+    sa.Column("survey_id", sa.Text, sa.ForeignKey("surveys.id"), primary_key=True),
+    sa.Column("options", sa.JSON, nullable=False),
+)
+
 submissions = sa.Table(  # what an Idempotency-Key led to
     "submissions",
     metadata,

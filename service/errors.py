@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import sqlite3
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -22,6 +23,7 @@ from crackseg.errors import ConfigError, ImageError, ModelError, ScaleError, Unk
 
 log = logging.getLogger("crackseg.service")
 OGC = "http://www.opengis.net/def/exceptions/ogcapi-processes-1/1.0/"
+_DISK_FULL = "53100"  # of PostgreSQL
 _OGC_TYPES = ("no-such-process", "no-such-job", "result-not-ready")
 
 EXCEPTIONS: dict[type[Exception], tuple[int, str]] = {
@@ -104,8 +106,8 @@ def install(app: FastAPI, page: Callable[[Request, Problem], Response]) -> None:
 def _allowed(request: Request) -> str:
     """Return all methods of a path; the router itself knows those of one route only."""
     template = getattr(request.scope.get("route"), "path", "")
-    methods = request.app.openapi()["paths"].get(template, {})
-    return ", ".join(sorted(method.upper() for method in methods))
+    methods = {method.upper() for method in request.app.openapi()["paths"].get(template, {})}
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
 def to_problem(error: Exception) -> Problem:
@@ -123,15 +125,21 @@ def to_problem(error: Exception) -> Problem:
     for known, (status, name) in EXCEPTIONS.items():
         if isinstance(error, known):
             return _known(error, status, name)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return Problem(507, "disk-low", "The disk of the service is full; try later.")
     if isinstance(error, sa.exc.OperationalError):
-        if "full" in str(error.orig):
-            return Problem(507, "disk-low", "The disk of the service is full; try later.")
         log.error("database", exc_info=error)
         return Problem(503, "database-away", "The database does not answer; try again.")
     log.error("unexpected error", exc_info=error)
     return Problem(500, "internal", "The service failed; its log holds this request id.")
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Return whether a file system or a database ran out of room."""
+    if isinstance(error, sa.exc.DBAPIError):
+        code = getattr(error.orig, "sqlite_errorcode", None)
+        return code == sqlite3.SQLITE_FULL or getattr(error.orig, "sqlstate", "") == _DISK_FULL
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _known(error: Exception, status: int, name: str) -> Problem:

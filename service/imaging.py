@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection, Engine, Row
 from crackseg.exports.survey import report_row
 from service import inside
 from service import jobs as domain
+from service.carry import carry_verdicts
 from service.database import FINAL, images, jobs, new_id, now, tasks
 from service.sandbox import Died, Sandbox, Stopped
 from service.settings import Settings
@@ -123,7 +124,7 @@ class Imaging:
         this = domain.this_task(task.job_id, task.image_id)
         query = tasks.update().where(this, tasks.c.state == "running").values(values)
         if code != "cancelled":
-            self._retrying(lambda db: db.execute(query))
+            self._retrying(lambda db: self._write_end(db, query, task))
         state = self._retrying(lambda db: db.scalar(sa.select(tasks.c.state).where(this)))
         if state in (None, "cancelled"):  # None: its survey was deleted
             folder = self._storage.result(task.job_id, task.image_id)
@@ -135,6 +136,11 @@ class Imaging:
             extra={"job": task.job_id, "image": task.image_id, "code": code,
                    "seconds": round(seconds, 3)},
         )  # fmt: skip
+
+    def _write_end(self, db: Connection, query: sa.Update, task: Row[Any]) -> None:
+        """Write an image's end; what inspectors said of an earlier analysis comes with it."""
+        if db.execute(query).rowcount and task.kind == "survey":
+            carry_verdicts(db, self._storage, task.job_id, task.image_id)
 
     def _retrying(self, action: Callable[[Connection], T]) -> T:
         """Run a transaction until the database takes it: a full disk or a restart passes."""

@@ -25,6 +25,7 @@ from service.schemas import NewVerdict
 from service.storage import Storage
 
 COLUMNS = ("image", "image_name", "crack", "verdict", "note", "by", "updated_at")
+AS_MEASURED = ("cracks", "also_marked", "severity_mm2", "severity_px2", "judged")  # its place
 _SUMS = ("length_px", "length_mm", "area_px2", "area_mm2")
 
 
@@ -83,7 +84,9 @@ def judged_row(
         totals["density_m_per_m2"] = 1000 * totals["length_mm"] / totals["analyzed_mm2"]
     judged = {**report, "cracks": sorted(kept, key=place), "totals": totals}
     fresh = report_row(judged, row["folder"], row["status"])
-    return {**fresh, "rejected": len(report["cracks"]) - len(kept)}
+    measured = report_row(report, row["folder"], row["status"])
+    first = {name: measured[name] for name in AS_MEASURED}
+    return {**fresh, "rejected": len(report["cracks"]) - len(kept), "as_measured": first}
 
 
 def _judged(crack: Mapping[str, Any], said: Mapping[int, str]) -> dict[str, Any]:

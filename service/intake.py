@@ -19,9 +19,10 @@ from starlette.requests import ClientDisconnect
 from crackseg.records import ImageInfo
 from service import inside
 from service.errors import Problem
+from service.names import clean_name
 from service.sandbox import Died
 from service.schemas import Options
-from service.storage import Received, Storage, clean_name
+from service.storage import Received, Storage
 
 _CHUNK = 256 * 1024
 _FIELDS = {"image", "mm_per_px", "options"}

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection, Engine, Row
 
 from crackseg.records import ImageInfo
 from service.database import (
     FINAL,
+    drafts,
     images,
     insert_new,
     jobs,
@@ -31,8 +32,9 @@ from service.database import (
     uploads,
     verdicts,
 )
-from service.errors import Problem, not_found
-from service.storage import Received
+from service.errors import Problem, is_disk_full, not_found
+from service.paths import href
+from service.storage import Received, Storage
 
 OGC_STATUS = {
     "queued": "accepted",
@@ -98,6 +100,30 @@ def find_job(db: Connection, tenant: str, job_id: str, kind: str | None = None) 
 
 def _missing(what: str) -> Any:
     raise not_found(what)
+
+
+def change_survey(
+    db: Connection, survey_id: str, *, name: str | None, options: Mapping[str, Any] | None
+) -> None:
+    """Give a survey another name, or keep options for it; None changes nothing."""
+    if name is not None:
+        db.execute(surveys.update().where(surveys.c.id == survey_id).values(name=name))
+    if options is not None:
+        db.execute(drafts.delete().where(drafts.c.survey_id == survey_id))
+        db.execute(drafts.insert().values(survey_id=survey_id, options=dict(options)))
+
+
+def draft_options(db: Connection, survey_id: str) -> dict[str, Any]:
+    """Return the options that were kept for a survey."""
+    found = db.scalar(sa.select(drafts.c.options).where(drafts.c.survey_id == survey_id))
+    return dict(found or {})
+
+
+def late_images(db: Connection, survey_id: str, job_id: str) -> dict[str, str]:
+    """Return the images that came after a job of their survey had begun: id -> name."""
+    seen = sa.select(tasks.c.image_id).where(tasks.c.job_id == job_id)
+    query = sa.select(images.c.id, images.c.name).where(images.c.survey_id == survey_id)
+    return {row[0]: row[1] for row in db.execute(query.where(~images.c.id.in_(seen)))}
 
 
 def create_survey(db: Connection, tenant: str, name: str, *, kind: str, survey_id: str) -> None:
@@ -173,7 +199,7 @@ def cancel(db: Connection, job_id: str) -> None:
 
 
 def retry(db: Connection, job_id: str) -> int:
-    """Queue the failed and cancelled images of a finished job again; return how many.
+    """Queue what of a finished job failed, was cancelled, or came late; return how many images.
 
     Raises:
         Problem: 409, it is not finished, or nothing failed.
@@ -185,6 +211,11 @@ def retry(db: Connection, job_id: str) -> int:
     fresh = {"state": "queued", "attempts": 0, "progress": 0.0, "error": None}
     fresh |= {"error_code": None, "finished_at": None}
     count = db.execute(tasks.update().where(again).values(fresh)).rowcount
+    late = [{"job_id": job_id, "image_id": image, "state": "queued"}
+            for image in late_images(db, row.survey_id, job_id)]  # fmt: skip
+    if late:
+        db.execute(tasks.insert(), late)
+    count += len(late)
     if not count:
         raise Problem(409, "nothing-to-retry", "No image of the job failed.")
     values = {"state": "queued", "finished_at": None, "updated_at": now(), "round": row.round + 1}
@@ -230,7 +261,7 @@ def status_info(db: Connection, job: Row[Any]) -> dict[str, Any]:
     message = f"{done} of {counts['total']} images done"
     if counts["failed"]:
         message += f", {counts['failed']} failed"
-    base = f"/v1/jobs/{job.id}"
+    base = href(f"/v1/jobs/{job.id}")
     links = [{"href": base, "rel": "self"}, {"href": f"{base}/images", "rel": "items"}]
     if job.state == "succeeded":
         results = "http://www.opengis.net/def/rel/ogc/1.0/results"
@@ -305,7 +336,7 @@ def find_task(db: Connection, job_id: str, image_id: str) -> Row[Any]:
 
 def task_info(row: Row[Any]) -> dict[str, Any]:
     """Return an image of a job as answers hold it."""
-    base = f"/v1/jobs/{row.job_id}/images/{row.image_id}"
+    base = href(f"/v1/jobs/{row.job_id}/images/{row.image_id}")
     links = {name: f"{base}/{name}" for name in ARTEFACTS} if row.state == "succeeded" else {}
     error = {"code": row.error_code, "message": row.error} if row.error_code else None
     return {
@@ -339,11 +370,27 @@ def delete_survey(db: Connection, survey_id: str) -> list[str]:
     for table in (verdicts, tasks):
         db.execute(table.delete().where(table.c.job_id.in_(job_ids)))
     db.execute(jobs.delete().where(jobs.c.survey_id == survey_id))
-    db.execute(uploads.delete().where(uploads.c.survey_id == survey_id))
+    for table in (uploads, drafts):
+        db.execute(table.delete().where(table.c.survey_id == survey_id))
     db.execute(images.delete().where(images.c.survey_id == survey_id))
     db.execute(submissions.delete().where(submissions.c.object_id.in_([survey_id, *job_ids])))
     db.execute(surveys.delete().where(surveys.c.id == survey_id))
     return job_ids
+
+
+def delete_with_files(engine: Engine, storage: Storage, survey_id: str) -> None:
+    """Delete a survey, also from a disk that is full to the last byte."""
+    try:
+        with engine.begin() as db:
+            job_ids = delete_survey(db, survey_id)
+    except sa.exc.OperationalError as error:
+        if not is_disk_full(error):
+            raise
+        storage.spend_reserve()  # rows take room even to be deleted
+        with engine.begin() as db:
+            job_ids = delete_survey(db, survey_id)
+    storage.remove_survey(survey_id, job_ids)
+    storage.keep_reserve()
 
 
 def expired_surveys(db: Connection, keep_days: float) -> list[str]:

@@ -6,6 +6,7 @@ lock. Whoever can take another slot's lock knows that its worker is dead.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
@@ -40,9 +41,15 @@ class Lease:
         """The worker's name."""
         return f"slot-{self.number}"
 
-    def alive(self) -> bool:
-        """Return whether the lock is still held: without it another may have the same name."""
-        return self._locks.alive()
+    def keep(self) -> bool:
+        """Return whether this process has its slot; a lock that the database lost is taken anew.
+
+        False: another worker has the slot now.
+
+        Raises:
+            sa.exc.SQLAlchemyError: the database does not answer.
+        """
+        return self._locks.alive() or self._locks.take(self.number)
 
     @contextmanager
     def of_dead(self, slot: str) -> Iterator[bool]:
@@ -82,7 +89,8 @@ class _FileLocks:
 class _PostgresLocks:
     def __init__(self, url: str) -> None:
         engine = sa.create_engine(sqlalchemy_url(url), poolclass=sa.NullPool)
-        self._db: Connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._db: Connection = self._engine.connect()
 
     def take(self, number: int) -> bool:
         query = sa.text("SELECT pg_try_advisory_lock(:space, :number)")
@@ -93,8 +101,13 @@ class _PostgresLocks:
         self._db.execute(query, {"space": _SPACE, "number": number})
 
     def alive(self) -> bool:
+        """Return whether the session with the locks lives; if not, begin another."""
         try:
             self._db.execute(sa.text("SELECT 1"))
         except sa.exc.SQLAlchemyError:
+            with contextlib.suppress(sa.exc.SQLAlchemyError):
+                self._db.invalidate()
+                self._db.close()
+            self._db = self._engine.connect()
             return False
         return True

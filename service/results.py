@@ -98,7 +98,7 @@ def survey_rows(db: Connection, job_id: str) -> list[dict[str, Any]]:
     rows = []
     for task in domain.task_rows(db, job_id):
         if task.state == "succeeded":
-            rows.append(dict(task.summary))
+            rows.append({k: v for k, v in task.summary.items() if k != "as_measured"})
         elif task.state == "failed":
             rows.append(failure_row(Path(task.name), task.error or task.error_code))
         else:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from crackseg.config import AnalyzeOptions, read_options
+from service.names import clean_text
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 OgcStatus = Literal["accepted", "running", "successful", "failed", "dismissed"]
@@ -15,6 +16,9 @@ _TIME = "2026-11-21T10:20:30.123Z"
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 MmPerPx = Annotated[float, Field(ge=1e-3, le=100, allow_inf_nan=False)]
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL takes none
+Name = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=NO_NUL), AfterValidator(clean_text)
+]
 
 
 def _whole(value: Any) -> Any:
@@ -139,7 +143,17 @@ class NewSurvey(BaseModel):
 
     model_config = example({"name": "North face, spring 2026"}, strict=True)
 
-    name: str = Field(min_length=1, max_length=200, pattern=NO_NUL)
+    name: Name
+    options: Options | None = Field(default=None, description="Kept for when it is analyzed.")
+
+
+class SurveyChange(BaseModel):
+    """What of a survey is to be changed; what is left out stays."""
+
+    model_config = example({"name": "North face, autumn 2026"}, strict=True)
+
+    name: Name | None = None
+    options: Options | None = Field(default=None, description="Kept for when it is analyzed.")
 
 
 _SURVEY = {
@@ -150,6 +164,8 @@ _SURVEY = {
     "size_bytes": 31457280,
     "job": None,
     "status": "draft",
+    "not_analyzed": 3,
+    "options": {"mm_per_px": 0.8},
 }
 
 
@@ -165,6 +181,8 @@ class Survey(BaseModel):
     size_bytes: int
     job: str | None = Field(description="The latest job.")
     status: Literal["draft", "queued", "running", "succeeded", "failed", "cancelled"]
+    not_analyzed: int = Field(description="Images that the latest job does not hold.")
+    options: dict[str, Any] = Field(description="What was kept for when it is analyzed.")
 
 
 class SurveyPage(BaseModel):

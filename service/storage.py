@@ -9,11 +9,11 @@ work/                         what is being made
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import shutil
 import time
-import unicodedata
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,11 @@ from starlette.concurrency import run_in_threadpool
 
 from service.database import new_id
 from service.errors import Problem
-from service.private import FOLDERS, make_private, private_folder
+from service.private import FOLDERS, RESERVE, make_private, private_file, private_folder
 from service.settings import MB, Settings
 
 _BUFFER = MB  # bytes gathered before a write
-_NAME_BYTES = 200
+_RESERVE_BYTES = 8 * MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class Storage:
         make_private(self.data)
         for name in FOLDERS:
             private_folder(self.data / name)
+        self.keep_reserve()
 
     def upload(self, survey_id: str, image_id: str) -> Path:
         """Return where an image lies."""
@@ -85,6 +86,23 @@ class Storage:
         shutil.rmtree(self.data / "uploads" / survey_id, ignore_errors=True)
         for job_id in job_ids:
             shutil.rmtree(self.data / "results" / job_id, ignore_errors=True)
+
+    def keep_reserve(self) -> None:
+        """Hold a little room back, so that a full disk still lets surveys be deleted."""
+        path = self.data / RESERVE
+        if path.exists() or self.free_mb() < 2 * _RESERVE_BYTES / MB:
+            return
+        with contextlib.suppress(OSError):
+            private_file(path)
+            handle = os.open(path, os.O_WRONLY)
+            try:
+                os.posix_fallocate(handle, 0, _RESERVE_BYTES)
+            finally:
+                os.close(handle)
+
+    def spend_reserve(self) -> None:
+        """Give the room that was held back."""
+        (self.data / RESERVE).unlink(missing_ok=True)
 
     def sweep(self, older_than_s: float) -> None:
         """Delete parts and works that nobody has touched for long."""
@@ -182,15 +200,3 @@ def sync_tree(folder: Path) -> None:
     for path in folder.iterdir():
         sync(path)
     sync(folder)
-
-
-def clean_name(name: str) -> str:
-    """Return a name from outside as plain text: last part of a path, no control characters.
-
-    The name is shown and exported, it never becomes a path of the service.
-    """
-    text = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2]
-    kept = "".join(c for c in text if unicodedata.category(c)[0] != "C").strip()
-    while len(kept.encode()) > _NAME_BYTES:
-        kept = kept[:-1]
-    return kept if kept.strip(". ") else "image"

@@ -28,7 +28,7 @@ from service import jobs as domain
 from service.database import FINAL, jobs, now, open_database, submissions, tasks, uploads, workers
 from service.imaging import DISK_S, Imaging, wait_for_the_end
 from service.lease import Lease
-from service.logs import set_up_logging
+from service.logs import set_up_logging, take_loggers
 from service.private import private_file
 from service.sandbox import Sandbox
 from service.settings import Settings
@@ -39,6 +39,7 @@ QUEUE = "images"
 APPLICATION_VERSION = "1"  # of the stored workflows: raise it when their arguments change
 _TICK_S = 0.2
 _SCAN_S = 10.0
+_SCANS_WITHOUT_SLOT = 3  # the database may hold a lost session's lock for a while
 _MAINTENANCE_S = 600.0
 _RECOVERIES = 1000  # the engine's own limit; ours is `settings.attempts` per image
 
@@ -54,6 +55,7 @@ class Worker:
         self.stop = threading.Event()
         self._active: set[str] = set()  # images that a thread of this process works on
         self._suspects: set[str] = set()
+        self._scans_without_slot = 0
         sandbox = Sandbox(
             settings.slot_count, memory_mb=settings.image_memory_mb, cpu_s=settings.image_cpu_s,
             prepare=partial(inside.get_ready_to_analyze, settings.model),
@@ -97,6 +99,7 @@ class Worker:
 
         self._image = image
         DBOS.launch()
+        take_loggers("dbos")
         # Twice the slots: the next image is at hand when one is done.
         DBOS.register_queue(
             QUEUE, worker_concurrency=2 * self.settings.slot_count, polling_interval_sec=_TICK_S,
@@ -114,8 +117,8 @@ class Worker:
             if moment - last_scan > _SCAN_S:
                 last_scan = moment
                 with self._logged("scan"):
-                    self._heartbeat()
                     self._adopt()
+                    self._heartbeat()
             if moment - last_maintenance > _MAINTENANCE_S:
                 last_maintenance = moment
                 with self._logged("maintenance"):
@@ -171,9 +174,13 @@ class Worker:
 
     def _adopt(self) -> None:
         """Take over what workers that died left behind."""
-        if not self.lease.alive():
-            log.critical("the slot's lock is lost; ending, so that no other has the same name")
-            os._exit(3)
+        if not self.lease.keep():
+            self._scans_without_slot += 1
+            if self._scans_without_slot > _SCANS_WITHOUT_SLOT:
+                log.critical("another worker has this one's slot; ending, to be started anew")
+                os._exit(3)
+            return
+        self._scans_without_slot = 0
         pending = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
         self._resume_forgotten([w.workflow_id for w in pending if w.executor_id == self.lease.slot])
         owners = {str(w.executor_id) for w in pending} - {self.lease.slot}
@@ -243,9 +250,7 @@ class Worker:
             db.execute(uploads.delete().where(uploads.c.id.in_(swept)))
             gone = domain.expired_surveys(db, settings.keep_days) if settings.keep_days else []
         for survey_id in gone:
-            with self.engine.begin() as db:
-                job_ids = domain.delete_survey(db, survey_id)
-            self.storage.remove_survey(survey_id, job_ids)
+            domain.delete_with_files(self.engine, self.storage, survey_id)
         done = DBOS.list_workflows(
             status=["SUCCESS", "ERROR", "CANCELLED"], load_input=False, load_output=False,
             completed_before=now(ago=timedelta(days=1)), limit=10_000,

@@ -13,6 +13,7 @@ from service import jobs as domain
 from service.database import FINAL, new_id
 from service.intake import Submission, plain, receive_submission
 from service.keys import Caller, reader, writer
+from service.paths import href
 from service.quota import require_bytes, require_queue
 from service.results import file_response
 from service.routes.documents import (
@@ -89,7 +90,7 @@ async def create_analysis(
     """
     submission = await receive_submission(request)
     analysis = await run_in_threadpool(_create, request, caller, submission, idempotency_key)
-    response.headers["Location"] = f"/v1/analyses/{analysis['id']}"
+    response.headers["Location"] = href(f"/v1/analyses/{analysis['id']}")
     response.headers["Retry-After"] = "1"
     return analysis
 
@@ -121,7 +122,7 @@ def _analysis(db: sa.Connection, tenant: str, analysis_id: str) -> dict[str, Any
     job = domain.find_job(db, tenant, analysis_id, "analysis")
     task = domain.find_task(db, analysis_id, analysis_id)
     info = domain.task_info(task)
-    base = f"/v1/analyses/{analysis_id}"
+    base = href(f"/v1/analyses/{analysis_id}")
     done = task.state == "succeeded"
     return {
         "id": analysis_id,
@@ -135,7 +136,7 @@ def _analysis(db: sa.Connection, tenant: str, analysis_id: str) -> dict[str, Any
         "judged": task.summary.get("judged", True) if task.summary else None,
         "links": {
             "self": base,
-            "page": f"/surveys/{analysis_id}/images/{analysis_id}",
+            "page": href(f"/surveys/{analysis_id}/images/{analysis_id}"),
             **({name: f"{base}/{name}" for name in domain.ARTEFACTS} if done else {}),
         },
     }
@@ -179,10 +180,9 @@ def delete_analysis(
 ) -> None:
     """Delete an analysis with its image and results; a running one is cancelled."""
     state = request.app.state
-    with state.engine.begin() as db:
+    with state.engine.connect() as db:
         domain.find_job(db, caller.tenant, analysis_id, "analysis")
-        job_ids = domain.delete_survey(db, analysis_id)
-    state.storage.remove_survey(analysis_id, job_ids)
+    domain.delete_with_files(state.engine, state.storage, analysis_id)
 
 
 @router.get(
@@ -196,7 +196,7 @@ def get_analysis_page(
     """Lead to the page for people."""
     with request.app.state.engine.connect() as db:
         domain.find_job(db, caller.tenant, analysis_id, "analysis")
-    return RedirectResponse(f"/surveys/{analysis_id}/images/{analysis_id}", 303)
+    return RedirectResponse(href(f"/surveys/{analysis_id}/images/{analysis_id}"), 303)
 
 
 def _add_file_route(name: str, media: str) -> None:

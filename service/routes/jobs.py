@@ -21,6 +21,7 @@ from service.errors import Problem
 from service.inspection import put_verdict as keep_verdict
 from service.inspection import verdict_rows, verdicts_csv
 from service.keys import Caller, reader, writer
+from service.paths import href
 from service.routes.documents import (
     READ,
     WRITE,
@@ -64,9 +65,10 @@ def list_jobs(
         rows = db.execute(query.limit(limit + 1)).all()
         page = [domain.status_info(db, row) for row in rows[:limit]]
     following = next_cursor(request, response, rows, limit, "id")
-    links = [{"href": "/v1/jobs", "rel": "self"}]
+    links = [{"href": href("/v1/jobs"), "rel": "self"}]
     if following:
-        links.append({"href": f"/v1/jobs?cursor={following}&limit={limit}", "rel": "next"})
+        page_of = href(f"/v1/jobs?cursor={following}&limit={limit}")
+        links.append({"href": page_of, "rel": "next"})
     return {"jobs": page, "links": links}
 
 
@@ -108,7 +110,7 @@ def dismiss_job(job_id: str, request: Request, caller: Annotated[Caller, Depends
     "/{job_id}/retry", response_model=Job, responses=problems(*WRITE), operation_id="retryJob"
 )
 def retry_job(job_id: str, request: Request, caller: Annotated[Caller, Depends(writer)]) -> Any:
-    """Analyze the failed and cancelled images of a finished job again."""
+    """Analyze the failed and cancelled images of a finished job again, and those that came late."""
     with request.app.state.engine.begin() as db:
         domain.find_job(db, caller.tenant, job_id)
         domain.retry(db, job_id)
@@ -257,7 +259,8 @@ def get_verdicts_csv(
         domain.find_job(db, caller.tenant, job_id)
         text = verdicts_csv(verdict_rows(db, job_id))
     headers = {"Content-Disposition": 'attachment; filename="verdicts.csv"'}
-    return Response(text, media_type="text/csv", headers=headers)
+    marked = text.encode("utf-8-sig")  # without the mark Excel garbles umlauts
+    return Response(marked, media_type="text/csv; charset=utf-8", headers=headers)
 
 
 @router.get(
@@ -273,7 +276,7 @@ def get_results(job_id: str, request: Request, caller: Annotated[Caller, Depends
         raise Problem(404, "result-not-ready", "The job is not finished.")
     if job.state == "failed":
         raise Problem(500, "job-failed", "No image of the job could be analyzed.")
-    base = f"/v1/jobs/{job_id}"
+    base = href(f"/v1/jobs/{job_id}")
     files = {name: {"href": f"{base}/{name}"} for name in _SURVEY_NAMES}
     images = [domain.task_info(row)["links"] for row in rows if row.state == "succeeded"]
     return {**files, "images": images}

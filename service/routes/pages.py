@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
@@ -24,9 +25,12 @@ from service.database import FINAL, jobs, surveys
 from service.errors import Problem, not_found
 from service.inspection import verdict_rows
 from service.keys import COOKIE, Caller, identify, verify
-from service.routes.surveys import survey_info
+from service.paths import href
+from service.routes.surveys import find_surveys, survey_info
+from service.schemas import Options
 
 router = APIRouter(include_in_schema=False)
+PAGES = Path(__file__).parent.parent / "pages"
 _PAGE = 100
 DOWNLOADS = (
     ("report.csv", "table (CSV)"), ("report.json", "JSON"), ("report.geojson", "map (GeoJSON)"),
@@ -38,11 +42,13 @@ DOWNLOADS = (
 @functools.cache
 def templates() -> Environment:
     """Return the templates, with escaping on."""
-    folder = Path(__file__).parent.parent / "pages" / "templates"
-    return Environment(
+    folder = PAGES / "templates"
+    made = Environment(
         loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    made.globals["href"] = href
+    return made
 
 
 def render(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -59,7 +65,7 @@ def _caller(request: Request) -> Caller | RedirectResponse:
     except Problem as problem:
         if problem.status != 401:
             raise
-        return RedirectResponse(f"/login?next={request.url.path}", 303)
+        return RedirectResponse(href(f"/login?next={quote(request.url.path)}"), 303)
     if "read" not in caller.scopes:
         raise Problem(403, "forbidden", "This key lacks the scope `read`.")
     return caller
@@ -78,17 +84,17 @@ async def log_in(request: Request) -> Response:
         key, target = str(form.get("key", "")).strip(), _own_path(str(form.get("next", "/")))
     if await run_in_threadpool(verify, request.app.state.engine, key) is None:
         return render(request, "login.html.j2", 401, next=target, wrong=True)
-    answer = RedirectResponse(target, 303)
+    answer = RedirectResponse(href(target), 303)
     secure = request.url.scheme == "https"
-    answer.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=secure)
+    answer.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=secure, path=href("/"))
     return answer
 
 
 @router.post("/logout")
 def log_out() -> Response:
     """Forget the key."""
-    answer = RedirectResponse("/login", 303)
-    answer.delete_cookie(COOKIE)
+    answer = RedirectResponse(href("/login"), 303)
+    answer.delete_cookie(COOKIE, path=href("/"))
     return answer
 
 
@@ -98,66 +104,104 @@ def _own_path(target: str) -> str:
 
 
 @router.get("/")
-def show_index(request: Request, cursor: str = "") -> Response:
+def show_index(request: Request, cursor: str = "", q: str = "") -> Response:
     """Show the surveys and the form for a new one."""
     caller = _caller(request)
     if isinstance(caller, Response):
         return caller
-    query = sa.select(surveys).where(
-        surveys.c.tenant == caller.tenant,
-        surveys.c.kind == "survey",
-        surveys.c.id < (cursor or "~"),
-    )
     with request.app.state.engine.connect() as db:
-        rows = db.execute(query.order_by(surveys.c.id.desc()).limit(_PAGE + 1)).all()
+        rows = find_surveys(db, caller.tenant, cursor=cursor, part=q[:200], limit=_PAGE + 1)
         shown = [survey_info(db, row) for row in rows[:_PAGE]]
     following = rows[_PAGE - 1].id if len(rows) > _PAGE else None
     limit = request.app.state.settings.max_image_mb
-    return render(request, "index.html.j2", surveys=shown, following=following, max_image_mb=limit)
+    return render(
+        request, "index.html.j2", surveys=shown, following=following, max_image_mb=limit,
+        search=q, typed=_typed({}),
+    )  # fmt: skip
 
 
-def _find(db: Connection, caller: Caller, survey_id: str) -> tuple[Row[Any], Row[Any] | None]:
-    """Return a survey or analysis and its latest job."""
+def _typed(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of all fields of the options."""
+    return Options.model_validate(options).model_dump()
+
+
+def _find(
+    db: Connection, caller: Caller, survey_id: str, job_id: str = ""
+) -> tuple[Row[Any], list[Row[Any]], Row[Any] | None]:
+    """Return a survey or analysis, its jobs, the latest first, and the one asked for."""
     query = sa.select(surveys).where(surveys.c.id == survey_id, surveys.c.tenant == caller.tenant)
     row = db.execute(query).one_or_none()
     if row is None:
         raise not_found("survey")
-    latest = sa.select(jobs).where(jobs.c.survey_id == survey_id).order_by(jobs.c.id.desc())
-    return row, db.execute(latest.limit(1)).one_or_none()
+    query = sa.select(jobs).where(jobs.c.survey_id == survey_id).order_by(jobs.c.id.desc())
+    every = list(db.execute(query))
+    chosen = [job for job in every if job.id == job_id] if job_id else every[:1]
+    if job_id and not chosen:
+        raise not_found("job")
+    return row, every, chosen[0] if chosen else None
 
 
 @router.get("/surveys/{survey_id}")
-def show_survey(survey_id: str, request: Request) -> Response:
+def show_survey(survey_id: str, request: Request, job: str = "") -> Response:
     """Show a survey: how far it is, and its images, the most severe first."""
     caller = _caller(request)
     if isinstance(caller, Response):
         return caller
     with request.app.state.engine.connect() as db:
-        row, job = _find(db, caller, survey_id)
+        row, every, chosen = _find(db, caller, survey_id, job)
         survey = survey_info(db, row)
-        if job is None:
-            return render(request, "survey.html.j2", survey=survey, job=None)
-        tasks = sorted(domain.task_rows(db, job.id), key=task_place)
-        verdicts = Counter(verdict["image"] for verdict in verdict_rows(db, job.id))
-        rows = results.survey_rows(db, job.id)
+        fixed = {"survey": survey, "is_survey": row.kind == "survey"}
+        if chosen is None:
+            limit = request.app.state.settings.max_image_mb
+            return render(
+                request, "survey.html.j2", job=None, typed=_typed(survey["options"]),
+                max_image_mb=limit, **fixed,
+            )  # fmt: skip
+        tasks = sorted(domain.task_rows(db, chosen.id), key=task_place)
+        verdicts = Counter(verdict["image"] for verdict in verdict_rows(db, chosen.id))
+        rows = results.survey_rows(db, chosen.id)
         values = {
-            "job": domain.status_info(db, job),
-            "state": job.state,
+            **fixed,
+            "newer": chosen.id != every[0].id,
+            "of_job": _of_job(chosen, every),
+            "late": sorted(domain.late_images(db, row.id, chosen.id).values()),
+            "others": [_other(db, one) for one in every if one.id != chosen.id],
+            "typed": _typed(chosen.options),
+            "job": domain.status_info(db, chosen),
+            "state": chosen.state,
             "totals": survey_totals(rows),
             "rejected": sum(row.get("rejected", 0) for row in rows),
         }
     scaled = any((task.summary or {}).get("mm_per_px") for task in tasks)
     images = [_tile(task, verdicts[task.image_id], "mm" if scaled else "px") for task in tasks]
     return render(
-        request, "survey.html.j2", survey=survey, images=images, downloads=DOWNLOADS,
+        request, "survey.html.j2", images=images, downloads=DOWNLOADS,
         unit="mm" if scaled else "px", **values,
     )  # fmt: skip
 
 
+def _of_job(job: Row[Any], every: list[Row[Any]]) -> str:
+    """Return what an address has behind it where it leads to an earlier analysis."""
+    return "" if job.id == every[0].id else f"?job={job.id}"
+
+
+def _other(db: Connection, job: Row[Any]) -> dict[str, Any]:
+    said = ", ".join(f"{name} {value}" for name, value in job.options.items())
+    return {
+        "id": job.id,
+        "created_at": job.created_at,
+        "options": said.replace("_", " ") or "no options",
+        "verdicts": len(verdict_rows(db, job.id)),
+    }
+
+
 def task_place(task: Row[Any]) -> tuple[Any, ...]:
-    """Return the place of an image among those of its job: that of its row in the survey."""
+    """Return the place of an image among those of its job: that of its row in the survey.
+
+    Verdicts do not move it: who judges image after image must not lose his place.
+    """
     row = {"status": "failed"} if task.state == "failed" else (task.summary or {})
-    return (*row_place(row), task.name)
+    return (*row_place({**row, **row.get("as_measured", {})}), task.name)
 
 
 def plain_words(text: str) -> str:
@@ -191,31 +235,33 @@ def _tile(task: Row[Any], verdicts: int, unit: str) -> dict[str, Any]:
 
 
 @router.get("/surveys/{survey_id}/images/{image_id}")
-def show_image(survey_id: str, image_id: str, request: Request) -> Response:
+def show_image(survey_id: str, image_id: str, request: Request, job: str = "") -> Response:
     """Show an image with its cracks."""
     caller = _caller(request)
     if isinstance(caller, Response):
         return caller
     with request.app.state.engine.connect() as db:
-        row, job = _find(db, caller, survey_id)
-        if job is None:
+        row, every, chosen = _find(db, caller, survey_id, job)
+        if chosen is None:
             raise not_found("image")
-        task = domain.find_task(db, job.id, image_id)
-        order = [t.image_id for t in sorted(domain.task_rows(db, job.id), key=task_place)]
-        said = {v["crack"]: v for v in verdict_rows(db, job.id) if v["image"] == image_id}
-    place = order.index(image_id)
+        task = domain.find_task(db, chosen.id, image_id)
+        rows = [t for t in domain.task_rows(db, chosen.id) if t.state in FINAL]
+        order = [t.image_id for t in sorted(rows, key=task_place)]
+        said = {v["crack"]: v for v in verdict_rows(db, chosen.id) if v["image"] == image_id}
+    place = order.index(image_id) if image_id in order else 0
     values: dict[str, Any] = {
         "survey": {"id": survey_id, "name": row.name},
+        "of_job": _of_job(chosen, every),
         "image": domain.task_info(task),
         "reason": plain_words(task.error or task.state),
         "previous": order[place - 1] if place else None,
         "following": order[place + 1] if place + 1 < len(order) else None,
     }
     if task.state == "succeeded":
-        path = request.app.state.storage.result(job.id, image_id) / "report.json"
+        path = request.app.state.storage.result(chosen.id, image_id) / "report.json"
         values |= _report_values(json.loads(path.read_text(encoding="utf-8")), said)
     elif task.state not in FINAL:
-        return RedirectResponse(f"/surveys/{survey_id}", 303)
+        return RedirectResponse(href(f"/surveys/{survey_id}"), 303)
     return render(request, "image.html.j2", **values)
 
 
@@ -284,4 +330,4 @@ def show_problem(request: Request, problem: Problem) -> Response:
 @router.get("/docs")
 def show_docs() -> Response:
     """Lead to the description that programs read; no page of others is loaded."""
-    return RedirectResponse("/openapi.json", 307)
+    return RedirectResponse(href("/openapi.json"), 307)

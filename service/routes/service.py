@@ -26,6 +26,7 @@ from service.descriptions import (
 from service.errors import Problem, not_found
 from service.keys import Caller, reader, watcher, writer
 from service.metrics import CONTENT_TYPE
+from service.paths import href
 from service.quota import stored_bytes, waiting_images
 from service.routes.analyses import IdempotencyKey
 from service.routes.documents import READ, WRITE, file_answer, links, problems
@@ -43,7 +44,6 @@ PROCESS = {
     "description": "Finds cracks in the images of a survey and measures them.",
     "jobControlOptions": ["async-execute", "dismiss"],
     "outputTransmission": ["reference"],
-    "links": [{"rel": "self", "href": "/v1/processes/crack-segmentation"}],
 }
 _OUTPUTS = {
     "report.json": "application/json",
@@ -161,7 +161,9 @@ async def get_landing_page() -> Any:
         "http://www.opengis.net/def/rel/ogc/1.0/processes": "/v1/processes",
         "http://www.opengis.net/def/rel/ogc/1.0/job-list": "/v1/jobs",
     }
-    links = [{"rel": rel, "href": href, "type": "application/json"} for rel, href in rels.items()]
+    links = [
+        {"rel": rel, "href": href(path), "type": "application/json"} for rel, path in rels.items()
+    ]
     return {"title": "crackseg", "description": PROCESS["title"], "links": links}
 
 
@@ -182,7 +184,7 @@ async def get_conformance() -> Any:
 )  # fmt: skip
 async def list_processes() -> Any:
     """List the one process."""
-    return {"processes": [PROCESS], "links": []}
+    return {"processes": [_process()], "links": []}
 
 
 @router.get(
@@ -201,7 +203,11 @@ async def get_process(process_id: str) -> Any:
         for name, media in _OUTPUTS.items()
     }
     outputs["images"] = {"title": "Links of each image", "schema": {"type": "array"}}
-    return {**PROCESS, "inputs": inputs, "outputs": outputs}
+    return {**_process(), "inputs": inputs, "outputs": outputs}
+
+
+def _process() -> dict[str, Any]:
+    return {**PROCESS, "links": [{"rel": "self", "href": href(f"/v1/processes/{PROCESS['id']}")}]}
 
 
 def _require_process(process_id: str) -> None:

@@ -10,10 +10,12 @@ from sqlalchemy.engine import Connection, Row
 from starlette.concurrency import run_in_threadpool
 
 from service import jobs as domain
-from service.database import images, jobs, new_id, surveys
+from service.database import images, jobs, new_id, surveys, tasks
 from service.errors import Problem
 from service.intake import Judged, content_length, judge, plain, receive_body
 from service.keys import Caller, reader, writer
+from service.names import clean_name
+from service.paths import href
 from service.quota import require_bytes, require_place, require_queue
 from service.routes.analyses import IdempotencyKey
 from service.routes.documents import RAW_IMAGE, READ, UPLOAD, WRITE, headers, links, problems
@@ -26,9 +28,9 @@ from service.schemas import (
     NewSurvey,
     Options,
     Survey,
+    SurveyChange,
     SurveyPage,
 )
-from service.storage import clean_name
 
 router = APIRouter(prefix="/v1/surveys", tags=["surveys"])
 Limit = Annotated[int, Query(ge=1, le=200)]
@@ -37,8 +39,8 @@ Cursor = Annotated[
 ]
 ImageName = Annotated[str, Path(max_length=300, pattern=NO_NUL)]
 _LAST_ID = "~"  # sorts after every id
-_SURVEY_LINKS = ("getSurvey", "deleteSurvey", "listImages", "putImage", "deleteImage",
-                 "executeSurvey")  # fmt: skip
+_SURVEY_LINKS = ("getSurvey", "changeSurvey", "deleteSurvey", "listImages", "putImage",
+                 "deleteImage", "executeSurvey")  # fmt: skip
 JOB_LINKS = ("getJob", "dismissJob", "retryJob", "watchJob", "listJobImages", "listVerdicts",
               "getVerdictsCsv", "getResults", "getSurvey_report_json", "getSurvey_report_csv",
               "getSurvey_report_html", "getSurveyGeojson", "getBundle")  # fmt: skip
@@ -62,13 +64,17 @@ def create_survey(
 ) -> Any:  # fmt: skip
     """Begin a survey; images follow by `PUT /v1/surveys/{id}/images/{name}`."""
     fresh = new_id()
+    if new.options:
+        new.options.to_analyze_options()
     with request.app.state.engine.begin() as db:
-        digest = domain.fingerprint(new.name)
+        typed = plain(new.options) if new.options else None
+        digest = domain.fingerprint(new.name, *([typed] if typed else []))
         found = domain.submit_once(db, caller.tenant, "surveys", idempotency_key, digest, fresh)
         if found == fresh:
             domain.create_survey(db, caller.tenant, new.name, kind="survey", survey_id=fresh)
+            domain.change_survey(db, fresh, name=None, options=typed)
         survey = survey_info(db, domain.find_survey(db, caller.tenant, found))
-    response.headers["Location"] = f"/v1/surveys/{found}"
+    response.headers["Location"] = href(f"/v1/surveys/{found}")
     return survey
 
 
@@ -89,6 +95,8 @@ def survey_info(db: Connection, row: Row[Any]) -> dict[str, Any]:
         "size_bytes": int(size or 0),
         "job": job.id if job else None,
         "status": job.state if job else "draft",
+        "not_analyzed": len(domain.late_images(db, row.id, job.id)) if job else count,
+        "options": domain.draft_options(db, row.id),
     }
 
 
@@ -102,20 +110,31 @@ def survey_info(db: Connection, row: Row[Any]) -> dict[str, Any]:
 def list_surveys(
     request: Request, response: Response, caller: Annotated[Caller, Depends(reader)],
     limit: Limit = 50, cursor: Cursor = "",
+    q: Annotated[str, Query(max_length=200, pattern=NO_NUL, description="Part of the name.")] = "",
 ) -> Any:  # fmt: skip
     """List surveys, the newest first."""
     with request.app.state.engine.connect() as db:
-        query = (
-            sa.select(surveys)
-            .where(surveys.c.tenant == caller.tenant, surveys.c.kind == "survey")
-            .where(surveys.c.id < (cursor or _LAST_ID))
-            .order_by(surveys.c.id.desc())
-            .limit(limit + 1)
-        )
-        rows = db.execute(query).all()
+        rows = find_surveys(db, caller.tenant, cursor=cursor, part=q, limit=limit + 1)
         page = [survey_info(db, row) for row in rows[:limit]]
     following = next_cursor(request, response, rows, limit, "id")
     return {"surveys": page, "next": following}
+
+
+def find_surveys(
+    db: Connection, tenant: str, *, cursor: str, part: str, limit: int
+) -> list[Row[Any]]:
+    """Return surveys of a tenant, the newest first, with a part in their name."""
+    query = (
+        sa.select(surveys)
+        .where(surveys.c.tenant == tenant, surveys.c.kind == "survey")
+        .where(surveys.c.id < (cursor or _LAST_ID))
+        .order_by(surveys.c.id.desc())
+        .limit(limit)
+    )
+    if part.strip():
+        name = sa.func.lower(surveys.c.name)
+        query = query.where(name.contains(part.strip().lower(), autoescape=True))
+    return list(db.execute(query))
 
 
 def next_cursor(
@@ -126,7 +145,7 @@ def next_cursor(
         return None
     cursor = str(getattr(rows[limit - 1], column))
     url = request.url.include_query_params(cursor=cursor)
-    response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+    response.headers["Link"] = f'<{href(url.path)}?{url.query}>; rel="next"'
     return cursor
 
 
@@ -139,6 +158,23 @@ def get_survey(survey_id: str, request: Request, caller: Annotated[Caller, Depen
         return survey_info(db, domain.find_survey(db, caller.tenant, survey_id))
 
 
+@router.put(
+    "/{survey_id}", response_model=Survey, responses=problems(*WRITE), operation_id="changeSurvey"
+)
+def change_survey(
+    survey_id: str, change: SurveyChange, request: Request,
+    caller: Annotated[Caller, Depends(writer)],
+) -> Any:  # fmt: skip
+    """Rename a survey, or keep other options for it; what is left out stays."""
+    if change.options:
+        change.options.to_analyze_options()
+    options = None if change.options is None else plain(change.options)
+    with request.app.state.engine.begin() as db:
+        domain.find_survey(db, caller.tenant, survey_id)
+        domain.change_survey(db, survey_id, name=change.name, options=options)
+        return survey_info(db, domain.find_survey(db, caller.tenant, survey_id))
+
+
 @router.delete(
     "/{survey_id}", status_code=204, responses=problems(*WRITE), operation_id="deleteSurvey"
 )
@@ -147,10 +183,9 @@ def delete_survey(
 ) -> None:
     """Delete a survey with its images and results; a running job is cancelled."""
     state = request.app.state
-    with state.engine.begin() as db:
+    with state.engine.connect() as db:
         domain.find_survey(db, caller.tenant, survey_id)
-        job_ids = domain.delete_survey(db, survey_id)
-    state.storage.remove_survey(survey_id, job_ids)
+    domain.delete_with_files(state.engine, state.storage, survey_id)
 
 
 @router.get(
@@ -204,7 +239,7 @@ async def put_image(
         keep_image, request, caller.tenant, survey_id, shown, judged
     )
     response.status_code = 201 if fresh else 200
-    response.headers["Location"] = f"/v1/surveys/{survey_id}/images"
+    response.headers["Location"] = href(f"/v1/surveys/{survey_id}/images")
     return row._asdict()
 
 
@@ -250,16 +285,16 @@ def delete_image(
     survey_id: str, name: ImageName, request: Request,
     caller: Annotated[Caller, Depends(writer)],
 ) -> None:  # fmt: skip
-    """Take an image out of a survey that was not analyzed yet."""
+    """Take an image out of a survey, as long as no job looked at it."""
     state = request.app.state
     with state.engine.begin() as db:
         domain.find_survey(db, caller.tenant, survey_id)
-        if db.scalar(sa.select(jobs.c.id).where(jobs.c.survey_id == survey_id).limit(1)):
-            raise Problem(409, "survey-busy", "The survey was analyzed; its images stay.")
         this = (images.c.survey_id == survey_id) & (images.c.name == clean_name(name))
         image_id = db.scalar(sa.select(images.c.id).where(this))
         if image_id is None:
             raise Problem(404, "no-such-image", "The survey has no image of this name.")
+        if db.scalar(sa.select(tasks.c.job_id).where(tasks.c.image_id == image_id).limit(1)):
+            raise Problem(409, "survey-busy", "The image was analyzed; it stays.")
         db.execute(images.delete().where(this))
     state.storage.upload(survey_id, image_id).unlink(missing_ok=True)
 
@@ -297,6 +332,6 @@ def start_job(
             require_queue(db, caller.tenant, state.settings)
             domain.create_job(db, caller.tenant, survey_id, given, kind="survey", job_id=fresh)
         status = domain.status_info(db, domain.find_job(db, caller.tenant, found))
-    response.headers["Location"] = f"/v1/jobs/{found}"
+    response.headers["Location"] = href(f"/v1/jobs/{found}")
     response.headers["Preference-Applied"] = "respond-async"
     return status

@@ -28,12 +28,14 @@ from service.database import new_id, now, uploads
 from service.errors import Problem, not_found
 from service.intake import content_length, judge
 from service.keys import Caller, writer
+from service.names import clean_name
+from service.paths import href
 from service.quota import require_bytes
 from service.routes.documents import UPLOAD, WRITE, headers, problems
 from service.routes.surveys import keep_image, require_draft
 from service.schemas import ID
 from service.settings import MB
-from service.storage import Received, clean_name, too_large
+from service.storage import Received, too_large
 
 router = APIRouter(prefix="/v1/uploads", tags=["resumable uploads"])
 _TUS = {"Tus-Resumable": "1.0.0", "Cache-Control": "no-store"}
@@ -115,7 +117,7 @@ def create(request: Request, caller: Annotated[Caller, Depends(writer)]) -> Resp
         require_bytes(db, caller.tenant, settings, size)
         db.execute(uploads.insert().values(row))
         state.storage.part(upload_id).touch()  # before the row can be seen
-    told = {**_TUS, **_expiry(request), "Location": f"/v1/uploads/{upload_id}"}
+    told = {**_TUS, **_expiry(request), "Location": href(f"/v1/uploads/{upload_id}")}
     return Response(status_code=201, headers=told)
 
 

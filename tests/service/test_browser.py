@@ -92,6 +92,142 @@ def test_a_survey_from_folder_to_table(browser: Any, service: Service, tmp_path:
     assert complaints(browser) == []
 
 
+def said_of(browser: Any, service: Service, job: str, crack: int) -> list[str]:
+    """Return verdict and note of a crack as the service has them."""
+    listed = service.client().get(f"/v1/jobs/{job}/verdicts").json()["verdicts"]
+    return next(([v["verdict"], v["note"]] for v in listed if v["crack"] == crack), [])
+
+
+def test_what_an_inspector_says_is_kept_as_it_is_said(
+    browser: Any, service: Service, tmp_path: Path
+) -> None:
+    photo, other = tmp_path / "wall.png", tmp_path / "sound.png"
+    photo.write_bytes(picture(4, lines=3))
+    other.write_bytes(picture(5, lines=1))
+    upload(browser, service.url, [photo, other])
+    job = find(browser, "#job").get_attribute("data-job")
+    open_image(browser, "wall.png")
+    place = browser.current_url
+
+    def kept(crack: int, *said: str) -> None:
+        wait_for(lambda: said_of(browser, service, job, crack) == list(said), why=f"{said} kept")
+
+    def row(crack: int) -> Any:
+        return find(browser, f"#cracks tr[data-id='{crack}']")
+
+    row(1).click()
+    find(browser, "#judge input[value=reject]").click()  # at once, without a button
+    kept(1, "reject", "")
+    find(browser, "#note").send_keys("lift joint")
+    row(2).click()  # another crack keeps the note of the one before
+    kept(1, "reject", "lift joint")
+    assert find(browser, "#note").get_attribute("value") == ""
+    find(browser, "#note").send_keys("to the next image")
+    find(browser, "nav[aria-label=Images] a").click()
+    kept(2, "open", "to the next image")
+    browser.get(place)
+    wait_for(lambda: find(browser, "#viewer").get_attribute("data-ready"), why="cracks drawn")
+    row(1).click()
+    assert find(browser, "#note").get_attribute("value") == "lift joint"
+    row(3).click()
+    find(browser, "#note").send_keys("typed while the tab was closed")
+    browser.execute_script("window.open('about:blank')")
+    browser.close()
+    browser.switch_to.window(browser.window_handles[0])
+    kept(3, "open", "typed while the tab was closed")
+
+
+def test_a_verdict_waits_for_the_line_and_is_kept_then(
+    browser: Any, service: Service, tmp_path: Path
+) -> None:
+    photo = tmp_path / "wall.png"
+    photo.write_bytes(picture(6, lines=2))
+    upload(browser, service.url, [photo])
+    job = find(browser, "#job").get_attribute("data-job")
+    open_image(browser, "wall.png")
+    find(browser, "#cracks tr[data-id='1']").click()
+    offline = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    browser.execute_cdp_cmd("Network.enable", {})
+    browser.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+    find(browser, "#judge input[value=accept]").click()
+    wait_for(lambda: "not saved yet" in find(browser, "#say").text, why="it says so")
+    assert said_of(browser, service, job, 1) == []
+    browser.execute_cdp_cmd("Network.emulateNetworkConditions", {**offline, "offline": False})
+    wait_for(lambda: said_of(browser, service, job, 1) == ["accept", ""], why="kept")
+    wait_for(lambda: find(browser, "#say").text == "saved", why="it says so")
+
+
+def test_an_upload_that_broke_is_finished_and_a_survey_put_right(
+    browser: Any, service: Service, tmp_path: Path
+) -> None:
+    photos = [tmp_path / f"photo {number}.png" for number in range(3)]
+    for number, photo in enumerate(photos):
+        photo.write_bytes(picture(number, lines=1))
+    client = service.client()
+    options = {"mm_per_px": 0.25, "use_metadata": False}
+    made = client.post("/v1/surveys", json={"name": "Broken", "options": options})
+    survey = made.headers["location"]
+    client.put(f"{survey}/images/photo 0.png", content=photos[0].read_bytes())
+    browser.get(f"{service.url}/surveys/{made.json()['id']}")
+    assert find(browser, "#mm_per_px").get_attribute("value") == "0.25"
+    assert browser.find_element("id", "ignore_metadata").is_selected()
+    browser.find_element("id", "files").send_keys("\n".join(map(str, photos)))
+    find(browser, "#start").click()
+    wait_for(lambda: shown(browser, "#job[data-finished=yes]"), deadline_s=900, why="analyzed")
+    assert "3 of 3 images done" in browser.page_source
+    first = client.get(survey).json()
+    assert client.get(f"/v1/jobs/{first['job']}").json()["options"] == options
+
+    find(browser, "#againbox summary").click()
+    scale = find(browser, "#mm_per_px")
+    scale.clear()
+    scale.send_keys("0.5")
+    find(browser, "#again button").click()
+    wait_for(lambda: client.get(survey).json()["job"] != first["job"], why="another job")
+    wait_for(lambda: shown(browser, "#job[data-finished=yes]"), deadline_s=900, why="again")
+    again = client.get(f"/v1/jobs/{client.get(survey).json()['job']}").json()
+    assert again["options"] == {"mm_per_px": 0.5, "use_metadata": False}
+    find(browser, "#analyses a").click()
+    wait_for(lambda: "earlier analysis" in browser.page_source, why="the first analysis")
+    find(browser, ".edit summary").click()
+    name = find(browser, "#newname")
+    name.clear()
+    name.send_keys("Put right")
+    find(browser, "#rename button").click()
+    wait_for(lambda: client.get(survey).json()["name"] == "Put right", why="renamed")
+    find(browser, "#delete").click()
+    browser.switch_to.alert.accept()
+    wait_for(lambda: client.get(survey).status_code == 404, why="deleted")
+    assert complaints(browser) == []
+
+
+def test_finished_images_open_while_others_run(
+    browser: Any, tmp_path: Path, model_folder: Path
+) -> None:
+    folder = tmp_path / "service"
+    folder.mkdir()
+    with running(folder, model_folder, slots=1) as service:
+        client = service.client()
+        survey = client.post("/v1/surveys", json={"name": "Long"}).headers["location"]
+        for number in range(40):
+            sent = picture(number, lines=number % 3, height=700, width=900)
+            assert client.put(f"{survey}/images/{number:02}.png", content=sent).status_code == 201
+        job = client.post(f"{survey}/execution", json={}).headers["location"]
+        browser.get(f"{service.url}/surveys/{survey.rpartition('/')[2]}")
+        find(browser, "#search").send_keys("1")
+        wait_for(lambda: shown(browser, "#gallery a"), deadline_s=600, why="a finished image")
+        opened = client.get(job).json()["finished"] is None
+        wait_for(lambda: shown(browser, "#job[data-finished=yes]"), deadline_s=900, why="done")
+        wait_for(lambda: len(shown(browser, "#gallery a")) == 13, why="all of the filter")
+        assert opened, "the job was done before the browser looked"
+        assert find(browser, "#search").get_attribute("value") == "1"
+        assert "40 of 40 images done" in find(browser, "#message").text
+        find(browser, "#gallery a").click()
+        find(browser, "nav a[href^='/surveys/']").click()
+        wait_for(lambda: find(browser, "#search").get_attribute("value") == "1", why="the filter")
+        assert complaints(browser) == []
+
+
 @pytest.mark.slow
 def test_the_sample_survey_by_the_shipped_model(
     browser: Any, tmp_path: Path, samples: Path

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from service.database import new_id
 from service.jobs import safe_stem
+from service.names import clean_name, clean_text
 from service.results import disposition, verdicts_csv
-from service.storage import clean_name
 
 NASTY = st.text(max_size=300) | st.sampled_from(
     ["../../etc/passwd", "..\\..\\x", "C:\\x", "a\0b", "a\r\nSet-Cookie: x", "‮gpj.exe", "CON"]
@@ -26,6 +26,16 @@ def test_a_cleaned_name_is_one_plain_part(name: str) -> None:
     assert not set(cleaned) & set("/\\\0\r\n\t")
     assert len(cleaned.encode()) <= 200
     assert clean_name(cleaned) == cleaned
+
+
+@given(NASTY)
+@settings(deadline=None)
+def test_a_surveys_name_turns_nothing_round(name: str) -> None:
+    cleaned = clean_text(name)
+    assert cleaned
+    assert not set(cleaned) & set("\u202e\u202d\u2066\u200f\0\r\n\t")
+    assert clean_text(cleaned) == cleaned
+    assert clean_text("North \u202eface\u202c, 5 km") == "North face, 5 km"
 
 
 @given(NASTY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -133,11 +134,17 @@ def test_a_restart_of_the_database_loses_nothing(
     images = {f"{n}.png": picture(n) for n in range(40)}
     with running(tmp_path, model_folder, "--db", server.url) as service:
         client, path = service.client(), submit(service, images)
+        workers = set()
         for share in (0.1, 0.4):
             wait_for_share(client, path, share)
+            workers.add(service.worker_pid())
             server.stop(signal.SIGQUIT)  # at once, as if it were killed
             answer = client.get(path)
             assert (answer.status_code, answer.json()["title"]) == (503, "Database away")
             server.start()
         wait_for_share(client, path, 1)
+        assert workers == {service.worker_pid()}  # it took its lock anew
+        lines = service.log.read_text(encoding="utf-8").splitlines()
+        assert all(isinstance(json.loads(line), dict) for line in lines)
+        assert len(lines) < 1000
         compare_with_calm(service, path, images, server.url)

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 import zipfile
 from typing import Any
 
@@ -252,3 +253,130 @@ def test_a_deleted_survey_leaves_nothing(client: Any, service: Service) -> None:
     assert client.get(survey).status_code == client.get(job_path).status_code == 404
     for object_id in (survey.rpartition("/")[2], job_path.rpartition("/")[2]):
         assert not list(service.data.rglob(f"*{object_id}*"))
+
+
+def test_an_image_that_comes_late_is_counted_and_can_be_analyzed(client: Any) -> None:
+    survey = make_survey(client, {"a.png": picture(1)})
+    assert client.get(survey).json()["not_analyzed"] == 1
+    job = client.post(f"{survey}/execution", json={}).headers["location"]
+    finished(client, job)
+    assert client.get(survey).json()["not_analyzed"] == 0
+    for name in ("late.png", "by mistake.png"):
+        assert client.put(f"{survey}/images/{name}", content=picture(2)).status_code == 201
+    told = client.get(survey).json()
+    assert (told["status"], told["images"], told["not_analyzed"]) == ("succeeded", 3, 2)
+    page = client.get(f"/surveys/{told['id']}").text
+    assert "2 photographs not analyzed" in page
+    assert "late.png" in page
+    assert client.delete(f"{survey}/images/by mistake.png").status_code == 204
+    assert client.delete(f"{survey}/images/a.png").status_code == 409
+    assert client.post(f"{job}/retry").status_code == 200
+    assert finished(client, job)["counts"]["succeeded"] == 2
+    assert client.get(survey).json()["not_analyzed"] == 0
+    assert "not analyzed" not in client.get(f"/surveys/{told['id']}").text.split("<ul id")[0]
+
+
+def test_the_order_stays_while_cracks_are_judged(client: Any) -> None:
+    images = {f"{n}.png": picture(n, lines=3 - n) for n in range(3)}
+    survey = make_survey(client, images)
+    job = client.post(f"{survey}/execution", json={"mm_per_px": 0.5}).headers["location"]
+    finished(client, job)
+    listed = client.get(f"{job}/images").json()["images"]
+    pages = {
+        image["name"]: f"/surveys/{survey.split('/')[-1]}/images/{image['image']}"
+        for image in listed
+    }
+
+    def order() -> list[str]:
+        gallery = client.get(f"/surveys/{survey.split('/')[-1]}").text.split('id="gallery"')[1]
+        return re.findall(r'data-name="(.*?)"', gallery)
+
+    def neighbours(name: str) -> list[str]:
+        return re.findall(
+            r'id="(?:next|previous)"[^>]*href="([^"]*)"', client.get(pages[name]).text
+        )
+
+    before, around = order(), {name: neighbours(name) for name in images}
+    worst = next(image for image in listed if image["name"] == before[0])
+    for crack in client.get(worst["links"]["report.json"]).json()["cracks"]:
+        url = f"{worst['links']['self']}/cracks/{crack['id']}/verdict"
+        assert client.put(url, json={"verdict": "reject"}).status_code == 200
+    assert order() == before
+    assert {name: neighbours(name) for name in images} == around
+    assert "as_measured" not in client.get(f"{job}/report.json").text
+
+
+def test_verdicts_go_along_when_a_survey_is_analyzed_again(client: Any) -> None:
+    survey = make_survey(client, {"a.png": picture(3)})
+    first = client.post(f"{survey}/execution", json={}).headers["location"]
+    finished(client, first)
+    image = client.get(f"{first}/images").json()["images"][0]
+    path = f"{image['links']['self']}/cracks/2/verdict"
+    client.put(path, json={"verdict": "reject", "note": "lift joint"})
+    options = {"mm_per_px": 0.25, "use_metadata": False}
+    second = client.post(f"{survey}/execution", json=options).headers["location"]
+    assert finished(client, second)["options"] == options
+    verdict = client.get(f"{second}/verdicts").json()["verdicts"]
+    assert [(v["crack"], v["verdict"], v["note"]) for v in verdict] == [(2, "reject", "lift joint")]
+    summary = client.get(f"{second}/images").json()["images"][0]["summary"]
+    assert (summary["cracks"], summary["rejected"], summary["mm_per_px"]) == (1, 1, 0.25)
+    page = client.get(f"/surveys/{survey.rpartition('/')[2]}").text
+    assert f"?job={first.rpartition('/')[2]}" in page
+    old = client.get(f"/surveys/{survey.rpartition('/')[2]}?job={first.rpartition('/')[2]}").text
+    assert "earlier analysis" in old
+    assert client.get(f"/surveys/{survey.rpartition('/')[2]}?job=x").status_code == 404
+
+
+def test_a_draft_keeps_what_was_typed(client: Any) -> None:
+    typed = {"distance_m": 4.5, "use_metadata": False}
+    survey = client.post("/v1/surveys", json={"name": "face", "options": typed}).headers["location"]
+    assert client.get(survey).json()["options"] == typed
+    client.put(f"{survey}/images/a.png", content=picture(1))
+    page = client.get(f"/surveys/{survey.rpartition('/')[2]}").text
+    assert re.search(r'id="distance_m"[^>]*value="4.5"', page)
+    assert re.search(r'id="ignore_metadata"[^>]*checked', page)
+    for body, status in (
+        ({"name": "South \u202eface"}, 200), ({"options": {"mm_per_px": 0.5}}, 200),
+        ({"options": {"mm_per_px": -1}}, 422), ({"nam": "x"}, 422), ({}, 200),
+    ):  # fmt: skip
+        assert client.put(survey, json=body).status_code == status, body
+    told = client.get(survey).json()
+    assert (told["name"], told["options"]) == ("South face", {"mm_per_px": 0.5})
+
+
+def test_surveys_are_found_by_a_part_of_their_name(client: Any) -> None:
+    for name in ("Bay 7 <100 %>", "bay 8", "Gallery"):
+        make_survey(client, {}, name=name)
+    for part, found in (("BAY", 2), ("100 %", 1), ("_ay", 0), ("bay 9", 0)):
+        listed = client.get("/v1/surveys", params={"q": part}).json()["surveys"]
+        assert len(listed) == found, part
+        page = client.get("/", params={"q": part}).text
+        assert page.count('<tr><td><a href="/surveys/') == found, part
+    assert "Bay 7 &lt;100 %&gt;" in client.get("/", params={"q": "100 %"}).text
+
+
+def test_every_get_answers_head(client: Any, job: dict[str, Any]) -> None:
+    image = client.get(f"{job['path']}/images").json()["images"][0]["links"]
+    for path in (
+        "/", "/healthz", "/readyz", "/openapi.json", "/static/style.css", "/favicon.ico",
+        f"/surveys/{job['survey']}", "/v1/surveys", job["path"], f"{job['path']}/report.csv",
+        f"{job['path']}/bundle.zip", f"{job['path']}/events", image["photo.jpg"], "/metrics",
+    ):  # fmt: skip
+        answer = client.head(path)
+        assert (answer.status_code, answer.content) == (200, b""), path
+    assert client.head("/v1/surveys/nothing").status_code == 404
+    allowed = client.post("/healthz").headers["allow"]
+    assert {"GET", "HEAD"} <= set(allowed.split(", "))
+
+
+def test_tables_open_in_a_spreadsheet_with_their_umlauts(client: Any) -> None:
+    survey = make_survey(client, {"größe.png": picture(1)})
+    job = client.post(f"{survey}/execution", json={}).headers["location"]
+    finished(client, job)
+    image = client.get(f"{job}/images").json()["images"][0]["links"]["self"]
+    client.put(f"{image}/cracks/1/verdict", json={"verdict": "accept", "note": "Prüfen 裂缝"})
+    for name in ("verdicts.csv", "report.csv"):
+        assert client.get(f"{job}/{name}").content.startswith(b"\xef\xbb\xbf"), name
+    with zipfile.ZipFile(io.BytesIO(client.get(f"{job}/bundle.zip").content)) as bundle:
+        assert bundle.read("verdicts.csv").startswith(b"\xef\xbb\xbf")
+    assert "Prüfen 裂缝" in client.get(f"{job}/verdicts.csv").content.decode("utf-8-sig")

@@ -1,22 +1,9 @@
 "use strict";
-// Progress by server-sent events, filters and order of the gallery.
-const byId = (id) => document.getElementById(id);
+// Progress by server-sent events, filters and order of the gallery, and what puts a survey right.
 const WORDS = { accepted: "queued", running: "running", successful: "succeeded", failed: "failed", dismissed: "cancelled" };
-const job = byId("job");
+const gallery = byId("gallery");
 
-async function call(method, path, body) {
-  const answer = await fetch(path, {
-    method, body: body && JSON.stringify(body), headers: body ? { "Content-Type": "application/json" } : {},
-  });
-  if (!answer.ok) { byId("say").textContent = (await answer.json()).detail; return false; }
-  return true;
-}
-
-const execute = byId("execute");
-if (execute) execute.addEventListener("click", async () => {
-  if (await call("POST", `/v1/surveys/${execute.dataset.survey}/execution`, {})) location.reload();
-});
-
+// The job --------------------------------------------------------------------------------------
 function showStatus(status) {
   const partly = status.status === "successful" && status.counts.failed > 0;
   const word = partly ? "partly failed" : WORDS[status.status];
@@ -24,53 +11,139 @@ function showStatus(status) {
   byId("state").className = `tag ${partly ? "warn" : word}`;
   byId("message").textContent = status.message;
   byId("progress").value = status.progress;
+  estimate(status.counts);
 }
 
-function showShares(shares) {
+// Say how long the rest takes, by what was done since the page was opened.
+const marks = [];
+let shares = {};
+function estimate(counts) {
+  const done = counts.succeeded + counts.failed + counts.cancelled + Object.values(shares).reduce((sum, share) => sum + share, 0);
+  marks.push({ at: performance.now(), done });
+  const first = marks[0];
+  const last = marks[marks.length - 1];
+  const seconds = (last.at - first.at) / 1000;
+  const worked = last.done - first.done;
+  if (seconds < 5 || worked < 1) return;
+  const left = ((counts.total - last.done) * seconds) / worked;
+  const text = left < 90 ? `${Math.max(10 * Math.round(left / 10), 10)} s` : left < 5400 ? `${Math.round(left / 60)} min` : `${(left / 3600).toFixed(1)} h`;
+  byId("estimate").textContent = `about ${text} left`;
+}
+
+function tileOf(image) {
+  return gallery.querySelector(`[data-image="${CSS.escape(image)}"]`);
+}
+
+function showShares(fresh) {
+  shares = fresh;
   for (const [image, share] of Object.entries(shares)) {
-    const card = document.querySelector(`[data-image="${CSS.escape(image)}"] .card`);
-    const bar = card && card.querySelector("progress");
+    const tile = tileOf(image);
+    const bar = tile && tile.querySelector("progress");
     if (!bar) continue;
     bar.hidden = false;
     bar.value = share;
-    card.querySelector(".tag").className = "tag running";
-    card.querySelector(".tag").textContent = "running";
+    tile.querySelector(".tag").className = "tag running";
+    tile.querySelector(".tag").textContent = "running";
   }
 }
 
-function showImage(task) {
-  const tile = document.querySelector(`[data-image="${CSS.escape(task.image)}"]`);
-  if (!tile || tile.dataset.state === task.status) return;
-  tile.dataset.state = task.status;
-  const card = tile.firstElementChild;
-  const tag = card.querySelector(".tag");
-  if (tag) { tag.className = `tag ${task.status}`; tag.textContent = task.status === "failed" ? "not analyzed" : task.status; }
-  const bar = card.querySelector("progress");
-  if (bar) bar.hidden = true;
-  const reason = card.querySelector(".reason");
-  if (reason) reason.textContent = task.error ? task.error.message.replaceAll("`", "") : task.summary ? `${task.summary.cracks} cracks` : "";
-  if (task.status === "succeeded" && !card.querySelector("img")) {
-    const picture = document.createElement("img");
-    picture.alt = "";
-    picture.src = task.links["thumb.jpg"];
-    card.prepend(picture);
+// Take from the page as it is now what has changed: tiles become links, filter and place stay.
+let planned = null;
+let took_ms = 250;
+function plan() {
+  if (planned === null) planned = setTimeout(() => { refresh().catch(plan); }, Math.max(1500, 8 * took_ms));
+}
+async function refresh() {
+  planned = null;
+  const started = performance.now();
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  if (!answer.ok) throw new Error(answer.status);
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const finished = page.getElementById("job").dataset.finished;
+  for (const tile of page.querySelectorAll("#gallery > li")) {
+    const old = tileOf(tile.dataset.image);
+    if (!old) { gallery.append(tile); continue; }
+    if (!finished) tile.dataset.order = old.dataset.order; // nothing moves under the reader
+    if (old.dataset.state !== tile.dataset.state) old.replaceWith(tile);
+    else old.dataset.order = tile.dataset.order;
   }
+  for (const id of ["totals", "after", "latebox", ...(finished ? ["job"] : [])]) byId(id).replaceWith(page.getElementById(id));
+  if (finished) bind();
+  took_ms = performance.now() - started;
+  filter();
 }
 
-if (job) {
-  const base = `/v1/jobs/${job.dataset.job}`;
-  byId("cancel").addEventListener("click", async () => { if (await call("DELETE", base)) location.reload(); });
-  byId("retry").addEventListener("click", async () => { if (await call("POST", `${base}/retry`)) location.reload(); });
-  if (!job.dataset.finished) {
+// A source of events gives up for good on any answer that is not 200, as a proxy's 502.
+function watch(base) {
+  let pause = 1000;
+  const open = () => {
     const events = new EventSource(`${base}/events`);
-    events.addEventListener("status", (event) => showStatus(JSON.parse(event.data)));
+    events.addEventListener("open", () => { byId("lost").hidden = true; pause = 1000; });
+    events.addEventListener("error", () => {
+      byId("lost").hidden = false;
+      if (events.readyState !== EventSource.CLOSED) return; // it tries again by itself
+      setTimeout(open, pause);
+      pause = Math.min(2 * pause, 15000);
+    });
     events.addEventListener("progress", (event) => showShares(JSON.parse(event.data)));
-    events.addEventListener("image", (event) => showImage(JSON.parse(event.data)));
-    events.addEventListener("end", () => { events.close(); location.reload(); });
-  }
+    events.addEventListener("status", (event) => showStatus(JSON.parse(event.data)));
+    events.addEventListener("image", (event) => {
+      const tile = tileOf(JSON.parse(event.data).image);
+      if (!tile || ["queued", "running"].includes(tile.dataset.state)) plan();
+    });
+    events.addEventListener("end", () => {
+      events.close();
+      byId("lost").hidden = true;
+      clearTimeout(planned);
+      const last = () => refresh().catch(() => { byId("lost").hidden = false; setTimeout(last, 2000); });
+      last();
+    });
+  };
+  open();
 }
 
-const gallery = byId("gallery");
+// Bind a button to a call; what goes wrong is said beside it.
+function bindButton(id, say, act) {
+  const button = byId(id);
+  if (!button) return;
+  const submits = button.tagName === "FORM";
+  button.addEventListener(submits ? "submit" : "click", async (event) => {
+    event.preventDefault();
+    try { await act(button); } catch (error) { byId(say).textContent = error.message; }
+  });
+}
+
+function bind() {
+  const path = `/v1/jobs/${byId("job").dataset.job}`;
+  bindButton("cancel", "say", async () => { await ask("DELETE", path); location.reload(); });
+  bindButton("retry", "say", async () => { await ask("POST", `${path}/retry`); location.reload(); });
+  bindButton("analyzelate", "say", async () => { await ask("POST", `${path}/retry`); location.reload(); });
+  bindButton("again", "sayagain", async (form) => {
+    await ask("POST", `/v1/surveys/${form.dataset.survey}/execution`, readOptions(form));
+    location.assign(`${ROOT}/surveys/${form.dataset.survey}`);
+  });
+}
+
+// The survey itself ------------------------------------------------------------------------------
+const edit = document.querySelector(".edit");
+if (edit) {
+  const path = `/v1/surveys/${edit.dataset.survey}`;
+  bindButton("rename", "edited", async () => {
+    const survey = await ask("PUT", path, { name: byId("newname").value });
+    byId("title").textContent = survey.name;
+    document.title = `${survey.name} · crackseg`;
+    byId("edited").textContent = "renamed";
+  });
+  bindButton("delete", "edited", async (button) => {
+    const count = Number(button.dataset.images);
+    const what = `Delete "${byId("title").textContent}" with ${count === 1 ? "its photograph" : `its ${count} photographs`}, results, verdicts and notes? This cannot be undone.`;
+    if (!window.confirm(what)) return;
+    await ask("DELETE", path);
+    location.assign(`${ROOT}/`);
+  });
+}
+
+// The gallery ------------------------------------------------------------------------------------
 const KEEP = {
   all: () => true,
   cracks: (d) => Number(d.cracks) > 0,
@@ -78,6 +151,7 @@ const KEEP = {
   failed: (d) => d.state === "failed",
   unscaled: (d) => d.state === "succeeded" && !d.scaled,
 };
+const FILTERS = ["search", "show", "least", "order"];
 function filter() {
   const text = byId("search").value.toLowerCase();
   const least = Number(byId("least").value) || 0;
@@ -88,12 +162,26 @@ function filter() {
     tile.hidden = !(keep(d) && d.name.toLowerCase().includes(text) && (!least || Number(d.width) >= least));
   }
   const byName = byId("order").value === "name";
-  tiles.sort((a, b) => byName ? a.dataset.name.localeCompare(b.dataset.name) : a.dataset.order - b.dataset.order);
-  gallery.append(...tiles);
+  const sorted = [...tiles].sort((a, b) => byName ? a.dataset.name.localeCompare(b.dataset.name) : a.dataset.order - b.dataset.order);
+  if (sorted.some((tile, place) => tile !== tiles[place])) gallery.append(...sorted);
   byId("shown").textContent = `${tiles.filter((tile) => !tile.hidden).length} of ${tiles.length} images`;
 }
 if (gallery) {
+  // Who comes back from an image finds the filter and the place as they were.
+  const memory = `gallery ${location.pathname}`;
+  const before = JSON.parse(sessionStorage.getItem(memory) || "{}");
+  for (const id of FILTERS) if (before[id]) byId(id).value = before[id];
+  const remember = () => {
+    const now = { scroll: window.scrollY };
+    for (const id of FILTERS) now[id] = byId(id).value;
+    sessionStorage.setItem(memory, JSON.stringify(now));
+  };
+  window.addEventListener("pagehide", remember);
   for (const name of ["input", "change"]) byId("filters").addEventListener(name, filter);
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   filter();
+  if (before.scroll) window.scrollTo(0, before.scroll);
+  bind();
+  const job = byId("job");
+  if (!job.dataset.finished) watch(`${ROOT}/v1/jobs/${job.dataset.job}`);
 }

@@ -1,7 +1,6 @@
 "use strict";
 // Choose or drop photographs, send them one by one (three at a time, repeated when the line breaks),
 // then start the analysis. Names are only ever set as text.
-const byId = (id) => document.getElementById(id);
 const form = byId("new");
 const PICTURE = /\.(jpe?g|mpo|png|tiff?)$/i;
 let chosen = [];
@@ -19,8 +18,8 @@ function choose(found) {
   const size = chosen.reduce((sum, { file }) => sum + file.size, 0) / 1048576;
   byId("chosen").textContent = `${chosen.length} photographs, ${size.toFixed(1)} MB` +
     (left ? `; ${left} other files are left out` : "") + ".";
-  byId("start").disabled = !chosen.length;
-  if (!byId("name").value && chosen.length) {
+  byId("start").disabled = !chosen.length && !Number(form.dataset.images);
+  if (byId("name") && !byId("name").value && chosen.length) {
     const folder = found[0].folder;
     byId("name").value = folder || `Survey of ${new Date().toISOString().slice(0, 10)}`;
   }
@@ -60,28 +59,6 @@ drop.addEventListener("drop", async (event) => {
   choose(found);
 });
 
-for (const id of ["distance_m", "mm_per_px"]) {
-  byId(id).addEventListener("input", () => { form.querySelector(`input[value=${id}]`).checked = true; });
-}
-
-function options() {
-  const kind = form.querySelector("input[name=scale]:checked").value;
-  if (kind === "metadata") return {};
-  const value = Number(byId(kind).value);
-  if (!(value > 0)) throw new Error("Give the scale as a number above zero.");
-  return { [kind]: value };
-}
-
-async function post(path, body) {
-  const answer = await fetch(path, {
-    method: "POST", body: JSON.stringify(body),
-    headers: { "Content-Type": "application/json", "Idempotency-Key": crypto.randomUUID ? crypto.randomUUID() : String(Math.random()) },
-  });
-  const told = await answer.json();
-  if (!answer.ok) throw new Error(told.detail);
-  return told;
-}
-
 function send(url, file, onShare) {
   return new Promise((done) => {
     const request = new XMLHttpRequest();
@@ -94,7 +71,7 @@ function send(url, file, onShare) {
 }
 
 async function sendOne(survey, item, row) {
-  const url = `/v1/surveys/${survey}/images/${encodeURIComponent(item.name)}`;
+  const url = `${ROOT}/v1/surveys/${survey}/images/${encodeURIComponent(item.name)}`;
   for (let attempt = 0; ; attempt += 1) {
     const { status, text } = await send(url, item.file, (share) => { row.bar.value = share; });
     if (status === 200 || status === 201) { row.state.textContent = "sent"; row.bar.value = 1; return null; }
@@ -124,17 +101,33 @@ function addRow(item) {
   return { bar, state };
 }
 
-async function sendAll(survey) {
+// Return the photographs that a survey holds, name -> bytes: they need not be sent again.
+async function heldBy(survey) {
+  const held = new Map();
+  for (let cursor = ""; cursor !== null;) {
+    const page = await ask("GET", `/v1/surveys/${survey}/images?limit=200&cursor=${cursor}`);
+    for (const image of page.images) held.set(image.name, image.size_bytes);
+    cursor = page.next;
+  }
+  return held;
+}
+
+async function sendAll(survey, held) {
   const waiting = chosen.map((item) => ({ item, row: addRow(item) }));
   const refused = [];
   let done = 0;
   const bar = byId("bar");
-  bar.hidden = false;
+  bar.hidden = !chosen.length;
   const lane = async () => {
     while (waiting.length) {
       const { item, row } = waiting.shift();
-      const problem = await sendOne(survey, item, row);
-      if (problem) refused.push(problem);
+      if (held.get(item.name) === item.file.size) {
+        row.state.textContent = "here already";
+        row.bar.value = 1;
+      } else {
+        const problem = await sendOne(survey, item, row);
+        if (problem) refused.push(problem);
+      }
       done += 1;
       bar.value = done / chosen.length;
       byId("say").textContent = `${done} of ${chosen.length} sent`;
@@ -144,10 +137,28 @@ async function sendAll(survey) {
   return refused;
 }
 
-async function execute(survey, how) {
-  await post(`/v1/surveys/${survey}/execution`, how);
-  location.assign(`/surveys/${survey}`);
+async function execute(survey, options) {
+  await ask("POST", `/v1/surveys/${survey}/execution`, options, { "Idempotency-Key": key });
+  leaving = true;
+  location.assign(`${ROOT}/surveys/${survey}`);
 }
+
+// What was typed is kept with the draft, so that an upload that breaks can be finished there.
+async function draftOf(options) {
+  const { survey } = form.dataset;
+  if (!survey) {
+    const made = await ask("POST", "/v1/surveys", { name: byId("name").value, options });
+    form.dataset.survey = made.id;
+    history.replaceState(null, "", `${ROOT}/surveys/${made.id}`);
+    return { survey: made.id, held: new Map() };
+  }
+  await ask("PUT", `/v1/surveys/${survey}`, { options });
+  return { survey, held: await heldBy(survey) };
+}
+
+let leaving = true;
+let key = String(Math.random());
+window.addEventListener("beforeunload", (event) => { if (!leaving) event.preventDefault(); });
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -155,11 +166,14 @@ form.addEventListener("submit", async (event) => {
   const start = byId("start");
   start.disabled = true;
   byId("list").replaceChildren();
+  byId("refused").hidden = true;
   try {
-    const how = options();
-    const survey = (await post("/v1/surveys", { name: byId("name").value })).id;
-    const refused = await sendAll(survey);
-    if (!refused.length) { await execute(survey, how); return; }
+    const options = readOptions(form);
+    leaving = false;
+    const { survey, held } = await draftOf(options);
+    const refused = await sendAll(survey, held);
+    leaving = true;
+    if (!refused.length) { await execute(survey, options); return; }
     const list = byId("refused");
     list.hidden = false;
     list.replaceChildren(...refused.map((text) => {
@@ -168,16 +182,18 @@ form.addEventListener("submit", async (event) => {
       line.textContent = text;
       return line;
     }));
-    if (refused.length === chosen.length) throw new Error("No photograph could be used.");
-    say.textContent = `${refused.length} photographs were refused and will not be part of the survey. `;
+    if (refused.length === chosen.length && !held.size) throw new Error("No photograph could be used.");
+    say.textContent = refused.length === 1 ? "1 photograph was refused and will not be part of the survey. " : `${refused.length} photographs were refused and will not be part of the survey. `;
     const go = document.createElement("button");
     go.type = "button";
     go.className = "main";
     go.textContent = "Analyze the others";
-    go.addEventListener("click", () => execute(survey, how).catch((error) => { say.textContent = error.message; }));
+    go.addEventListener("click", () => execute(survey, options).catch((error) => { say.textContent = error.message; }));
     say.append(go);
     go.focus();
   } catch (error) {
+    leaving = true;
+    key = String(Math.random());
     say.textContent = error.message;
     start.disabled = false;
   }

@@ -145,6 +145,7 @@ function start() {
   }
   function choose(id, jump) {
     const old = chosen;
+    if (old !== null && old !== id) keepNote();
     chosen = id;
     if (old !== null && drawn.has(old)) mark(old, false);
     if (drawn.has(id)) mark(id, true);
@@ -155,8 +156,8 @@ function start() {
     byId("which").textContent = id;
     byId("details").textContent = told(id).split("\n").slice(1).join(" · ");
     for (const radio of byId("judge").verdict) radio.checked = radio.value === row.dataset.verdict;
-    byId("note").value = row.dataset.note;
-    byId("say").textContent = "";
+    if (old !== id) byId("note").value = row.dataset.note; // else it may be just being typed
+    if (!unsent.size) byId("say").textContent = "";
   }
 
   // The table ----------------------------------------------------------------------------------
@@ -171,8 +172,8 @@ function start() {
       const place = visible.indexOf(row);
       if (event.key === "ArrowDown" && visible[place + 1]) visible[place + 1].focus();
       else if (event.key === "ArrowUp" && visible[place - 1]) visible[place - 1].focus();
-      else if (event.key === "a") save("accept");
-      else if (event.key === "r") save("reject");
+      else if (event.key === "a") judge("accept");
+      else if (event.key === "r") judge("reject");
       else return;
       event.preventDefault();
     });
@@ -207,27 +208,88 @@ function start() {
       (rows.size > listed ? `, ${rows.size - listed} also marked: doubtful, in no figure` : "") +
       (rejected ? `, ${rejected} rejected: left out of the survey's figures` : "");
   }
-  async function save(verdict) {
-    const id = chosen;
-    const row = rows.get(id);
-    const note = byId("note").value;
-    const answer = await fetch(`${base}/cracks/${id}/verdict`, {
-      method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ verdict, note }),
+
+  // Verdicts: kept as they are made; what the service does not take is tried again, never dropped.
+  const unsent = new Map();
+  let sending = false;
+  let typing = null;
+  function request(id, said) {
+    return fetch(`${base}/cracks/${id}/verdict`, {
+      method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify(said), keepalive: true,
     });
-    const told = await answer.json();
-    if (!answer.ok) { byId("say").textContent = told.detail; return; }
-    Object.assign(row.dataset, { verdict, note });
-    row.querySelector(".said").textContent = verdict === "open" ? "" : verdict;
-    for (const radio of byId("judge").verdict) radio.checked = radio.value === verdict;
-    byId("say").textContent = "saved";
+  }
+  function keep(id, said) {
+    const row = rows.get(id);
+    if (row.dataset.verdict === said.verdict && row.dataset.note === said.note && !unsent.has(id)) return;
+    Object.assign(row.dataset, said);
+    row.querySelector(".said").textContent = said.verdict === "open" ? "" : said.verdict;
     if (drawn.has(id)) dress(id);
     count();
     filter();
+    unsent.set(id, said);
+    sendUnsent();
   }
+  function keepNote() {
+    clearTimeout(typing);
+    if (chosen === null) return;
+    const verdict = byId("judge").verdict.value || "open";
+    const row = rows.get(chosen);
+    if (row.dataset.note !== byId("note").value) keep(chosen, { verdict, note: byId("note").value });
+  }
+  function judge(verdict) {
+    clearTimeout(typing);
+    for (const radio of byId("judge").verdict) radio.checked = radio.value === verdict;
+    keep(chosen, { verdict, note: byId("note").value });
+  }
+  async function sendUnsent() {
+    if (sending) return;
+    sending = true;
+    for (let pause = 1000; unsent.size;) {
+      const [id, said] = unsent.entries().next().value;
+      byId("say").textContent = "saving";
+      let status = 0;
+      let detail = "";
+      try {
+        const answer = await request(id, said);
+        status = answer.status;
+        if (!answer.ok) detail = (await answer.json()).detail;
+      } catch { /* the line broke, or it was a proxy that answered */ }
+      if (status >= 200 && status < 300) {
+        if (unsent.get(id) === said) unsent.delete(id);
+        byId("say").textContent = "saved";
+        pause = 1000;
+      } else if (status >= 400 && status < 500 && status !== 408 && status !== 429) {
+        byId("say").textContent = `Not saved: ${detail}`;
+        break; // tried again with the next verdict, and before the page is left
+      } else {
+        byId("say").textContent = "Connection lost: not saved yet, trying again.";
+        await new Promise((done) => { setTimeout(done, pause); });
+        pause = Math.min(2 * pause, 15000);
+      }
+    }
+    sending = false;
+  }
+  for (const radio of byId("judge").verdict) radio.addEventListener("change", () => judge(radio.value));
+  byId("note").addEventListener("change", keepNote);
+  byId("note").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(keepNote, 1000); });
   byId("judge").addEventListener("submit", (event) => {
     event.preventDefault();
-    save(byId("judge").verdict.value || "open");
+    keepNote();
+    if (!unsent.size) byId("say").textContent = "saved";
+    sendUnsent();
   });
+  function leave() {
+    keepNote();
+    for (const [id, said] of unsent) request(id, said).then((answer) => { if (answer.ok && unsent.get(id) === said) unsent.delete(id); }, () => {});
+  }
+  window.addEventListener("pagehide", leave);
+  document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") leave(); });
+  window.addEventListener("beforeunload", (event) => {
+    leave();
+    const stuck = !sending || byId("say").textContent.startsWith("Connection lost");
+    if (unsent.size && stuck) event.preventDefault(); // the browser asks whether to stay
+  });
+  window.addEventListener("online", sendUnsent);
 
   count();
   filter();

@@ -1,0 +1,113 @@
+"""Verdicts of an earlier analysis go along to the cracks that lie at the same place.
+
+A survey that is analyzed again, with another scale or threshold, numbers its cracks anew. A new
+crack takes the verdict of the old one that it lies on. A rejection hides a crack from the figures,
+so it needs nearly the whole of the new one; where two verdicts meet, none is taken.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from service.database import tasks, verdicts
+from service.inspection import judged_row
+from service.storage import Storage
+
+_CELL_PX = 4.0  # centre lines of two readings of one crack differ by a pixel or two
+_SHARES = {"reject": 0.9, "accept": 0.5, "open": 0.5}  # of the new crack that must lie on the old
+_ASIDE = 0.1  # a smaller part of another crack is its end or a crossing
+
+Cells = frozenset[tuple[int, int]]
+
+
+def carry_verdicts(db: Connection, storage: Storage, job_id: str, image_id: str) -> None:
+    """Give an image's new results the verdicts that inspectors gave to its earlier ones."""
+    mine = verdicts.c.image_id == image_id
+    earlier = sa.select(verdicts.c.job_id).where(mine, verdicts.c.job_id < job_id)
+    old_job = db.scalar(earlier.order_by(verdicts.c.job_id.desc()).limit(1))
+    if old_job is None:
+        return
+    rows = db.execute(sa.select(verdicts).where(mine, verdicts.c.job_id == old_job)).mappings()
+    old, new = (_report(storage, job, image_id) for job in (old_job, job_id))
+    if old is None or new is None:  # the new analysis failed, or the old one's files are gone
+        return
+    found = matches(old["cracks"], new["cracks"], {row["crack_id"]: dict(row) for row in rows})
+    if not found:
+        return
+    fresh = [{**row, "job_id": job_id, "crack_id": crack} for crack, row in found.items()]
+    db.execute(verdicts.insert(), fresh)
+    this = (tasks.c.job_id == job_id) & (tasks.c.image_id == image_id)
+    summary = db.execute(sa.select(tasks.c.summary).where(this)).scalar_one()
+    by_crack = {crack: str(row["verdict"]) for crack, row in found.items()}
+    db.execute(tasks.update().where(this).values(summary=judged_row(new, summary, by_crack)))
+
+
+def matches(
+    old: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]],
+    said: Mapping[int, dict[str, Any]],
+) -> dict[int, dict[str, Any]]:  # fmt: skip
+    """Return the verdict that each new crack takes over, by its number.
+
+    Args:
+        old: cracks of the earlier report, as in ``report.json``.
+        new: cracks of the new report.
+        said: verdict rows of the old cracks by number; those without one count as open.
+    """
+    judged = [(_around(_cells(c)), said[c["id"]]) for c in old if c["id"] in said]
+    unjudged = [_around(_cells(c)) for c in old if c["id"] not in said]
+    found = {}
+    for crack in new:
+        cells = _cells(crack)
+        shares = sorted(((_share(cells, place), row) for place, row in judged), key=_first)
+        if not shares or not cells:
+            continue
+        share, best = shares[-1]
+        others = {row["verdict"] for part, row in shares[:-1] if part > _ASIDE}
+        others |= {"open" for place in unjudged if _share(cells, place) > _ASIDE}
+        others -= {best["verdict"]}
+        in_doubt = others and "reject" in (others | {best["verdict"]})
+        if share >= _SHARES[best["verdict"]] and not in_doubt:
+            found[crack["id"]] = best
+    return found
+
+
+def _first(pair: tuple[float, dict[str, Any]]) -> float:
+    return pair[0]
+
+
+def _share(cells: Cells, place: Cells) -> float:
+    return len(cells & place) / max(len(cells), 1)
+
+
+def _cells(crack: Mapping[str, Any]) -> Cells:
+    """Return the squares of the picture that a crack's centre lines run through."""
+    cells: set[tuple[int, int]] = set()
+    for line in crack["centre_line"]:
+        points = np.asarray(line, dtype=np.float64).reshape(-1, 2)
+        steps = np.hypot(*np.diff(points, axis=0).T) if len(points) > 1 else np.zeros(0)
+        along = np.append(0.0, np.cumsum(steps))
+        stations = np.arange(0.0, along[-1] + 1.0) if len(points) else np.zeros(0)
+        rows, cols = (np.interp(stations, along, points[:, axis]) for axis in (0, 1))
+        squares = np.floor(np.column_stack((rows, cols)) / _CELL_PX).astype(int)
+        cells |= set(map(tuple, squares.tolist()))
+    return frozenset(cells)
+
+
+def _around(cells: Cells) -> Cells:
+    """Return squares with all their neighbours."""
+    near = (-1, 0, 1)
+    return frozenset((r + i, c + j) for r, c in cells for i in near for j in near)
+
+
+def _report(storage: Storage, job_id: str, image_id: str) -> dict[str, Any] | None:
+    path = storage.result(job_id, image_id) / "report.json"
+    if not path.is_file():
+        return None
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return report

@@ -1,0 +1,29 @@
+"""What people call things stays plain text: shown and exported, never a path, never a command."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_NAME_BYTES = 200
+
+
+def clean_text(text: str) -> str:
+    """Return text without control characters and marks that turn round what stands behind them."""
+    kept = "".join(c for c in unicodedata.normalize("NFC", text) if not _is_control(c)).strip()
+    return kept or "unnamed"
+
+
+def clean_name(name: str) -> str:
+    """Return a file's name from outside as plain text: the last part of a path.
+
+    The name is shown and exported, it never becomes a path of the service.
+    """
+    text = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2]
+    kept = "".join(c for c in text if not _is_control(c)).strip()
+    while len(kept.encode()) > _NAME_BYTES:
+        kept = kept[:-1]
+    return kept if kept.strip(". ") else "image"
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character)[0] == "C"

@@ -1,0 +1,39 @@
+"use strict";
+// What several pages need: calls of the service, and the fields of the scale.
+const byId = (id) => document.getElementById(id);
+const ROOT = document.documentElement.dataset.root;
+
+// Return what the service answers; an error has its sentence, also where a proxy answers in HTML.
+async function ask(method, path, body, headers = {}) {
+  let answer;
+  try {
+    answer = await fetch(`${ROOT}${path}`, {
+      method, body: body && JSON.stringify(body), headers: { ...(body ? { "Content-Type": "application/json" } : {}), ...headers },
+    });
+  } catch {
+    throw new Error("The service cannot be reached; try again.");
+  }
+  const text = await answer.text();
+  let told = null;
+  try { told = text ? JSON.parse(text) : null; } catch { /* not the service itself */ }
+  if (!answer.ok) throw new Error(told && told.detail ? told.detail : `The service does not answer (${answer.status}); try again.`);
+  return told;
+}
+
+// Return the options that a form's fields stand for.
+function readOptions(form) {
+  const options = {};
+  const kind = form.querySelector("input[name=scale]:checked").value;
+  if (kind !== "metadata") {
+    const value = Number(byId(kind).value);
+    if (!(value > 0)) throw new Error("Give the scale as a number above zero.");
+    options[kind] = value;
+  }
+  if (byId("ignore_metadata").checked) options.use_metadata = false;
+  for (const name of ["threshold", "min_length_px"]) if (byId(name).value !== "") options[name] = Number(byId(name).value);
+  return options;
+}
+
+for (const id of ["distance_m", "mm_per_px"]) {
+  if (byId(id)) byId(id).addEventListener("input", () => { document.querySelector(`input[name=scale][value=${id}]`).checked = true; });
+}
