@@ -628,10 +628,14 @@ def serve(
     role: Annotated[str | None, typer.Option(help="all, api or worker; default all.")] = None,
     db: DbOption = "",
     model: Annotated[str | None, typer.Option(help="Shipped model or model folder.")] = None,
+    root_path: Annotated[
+        str | None, typer.Option(help="Path below which a proxy shows it.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
 ) -> None:
     """Run the web service: upload photographs, watch, browse the cracks."""
-    settings = _settings(data, db, config, host=host, port=port, role=role, model=model)
+    given = {"host": host, "port": port, "role": role, "model": model, "root_path": root_path}
+    settings = _settings(data, db, config, **given)
     from service.server import serve as run_service
 
     run_service(settings)

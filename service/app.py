@@ -43,6 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="crackseg", version=__version__, description=_DESCRIPTION, lifespan=_lifespan,
         docs_url=None, redoc_url=None, separate_input_output_schemas=False,
+        servers=[{"url": settings.root_path}] if settings.root_path else None,
     )  # fmt: skip
     app.state.settings = settings
     app.state.storage = Storage(settings)

@@ -89,10 +89,11 @@ def _cells(crack: Mapping[str, Any]) -> Cells:
     """Return the squares of the picture that a crack's centre lines run through."""
     cells: set[tuple[int, int]] = set()
     for line in crack["centre_line"]:
-        points = np.asarray(line, dtype=np.float64).reshape(-1, 2)
-        steps = np.hypot(*np.diff(points, axis=0).T) if len(points) > 1 else np.zeros(0)
-        along = np.append(0.0, np.cumsum(steps))
-        stations = np.arange(0.0, along[-1] + 1.0) if len(points) else np.zeros(0)
+        if not line:
+            continue
+        points = np.asarray(line, dtype=np.float64)
+        along = np.append(0.0, np.cumsum(np.hypot(*np.diff(points, axis=0).T)))
+        stations = np.arange(0.0, along[-1] + 1.0)
         rows, cols = (np.interp(stations, along, points[:, axis]) for axis in (0, 1))
         squares = np.floor(np.column_stack((rows, cols)) / _CELL_PX).astype(int)
         cells |= set(map(tuple, squares.tolist()))

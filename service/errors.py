@@ -19,7 +19,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from crackseg.errors import ConfigError, ImageError, ModelError, ScaleError, UnknownName
+from crackseg.errors import (
+    ConfigError,
+    ImageError,
+    ModelError,
+    ScaleError,
+    UnknownName,
+    UnsupportedImage,
+)
 
 log = logging.getLogger("crackseg.service")
 OGC = "http://www.opengis.net/def/exceptions/ogcapi-processes-1/1.0/"
@@ -27,6 +34,7 @@ _DISK_FULL = "53100"  # of PostgreSQL
 _OGC_TYPES = ("no-such-process", "no-such-job", "result-not-ready")
 
 EXCEPTIONS: dict[type[Exception], tuple[int, str]] = {
+    UnsupportedImage: (415, "unsupported-format"),
     ImageError: (422, "image-unusable"),
     ScaleError: (422, "scale"),
     ConfigError: (422, "option"),

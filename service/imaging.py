@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, Row
 
+from crackseg.config import to_plain
 from crackseg.exports.survey import report_row
 from service import inside
 from service import jobs as domain
@@ -106,6 +107,7 @@ class Imaging:
             "path": str(self._storage.upload(task.survey_id, task.image_id)),
             "name": task.name,
             "options": task.options,
+            "analyze": to_plain(settings.analyze),
             "model": settings.model,
             "threads": threads,
             "max_megapixels": settings.max_image_megapixels,

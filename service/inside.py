@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from crackseg.config import PredictOptions
+from crackseg.config import AnalyzeOptions, read_options
 from crackseg.errors import (
     ConfigError,
     CracksegError,
@@ -61,9 +61,10 @@ def analyze_file(request: dict[str, Any]) -> dict[str, Any]:
     """Analyze an image and put its files in place; answer the survey's row, or ``code``, ``error``.
 
     Args:
-        request: `path`, `name`, `options`, `model`, `threads`, `max_megapixels`, `progress` (a file
-            that the share done is written to), `work` (a folder to work in), `target` (the
-            folder that appears when all is done).
+        request: `path`, `name`, `options` of the request, `analyze` (the operator's, below them),
+            `model`, `threads` (where the options name none), `max_megapixels`, `progress` (a file
+            that the share done is written to), `work` (a folder to work in), `target` (the folder
+            that appears when all is done).
     """
     try:
         return {"row": _analyze(request)}
@@ -98,10 +99,12 @@ def _analyze(request: dict[str, Any]) -> dict[str, Any]:
     from service.storage import sync_tree
 
     model = _model(request["model"])
-    options = Options.model_validate(request["options"]).to_analyze_options()
+    defaults = read_options(AnalyzeOptions, request["analyze"], where="analyze")
+    options = Options.model_validate(request["options"]).over(defaults)
+    threads = options.predict.threads or request["threads"]
     options = replace(
         options, model=model.card.name, exports=EXPORTS,
-        predict=PredictOptions(threads=request["threads"]),
+        predict=replace(options.predict, threads=threads),
         max_megapixels=request["max_megapixels"],
     )  # fmt: skip
     work, target = Path(request["work"]), Path(request["target"])

@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
 
+from crackseg.config import AnalyzeOptions
 from crackseg.records import ImageInfo
 from service import inside
 from service.errors import Problem
@@ -135,10 +136,11 @@ async def receive_submission(request: Request) -> Submission:
     Raises:
         Problem: the image, an option or the form is not usable.
     """
+    defaults = request.app.state.settings.analyze
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         query = request.query_params
-        options = _options(query.get("options"), query.get("mm_per_px"))
+        options = _options(query.get("options"), query.get("mm_per_px"), defaults)
         name = clean_name(query.get("name") or "image")
         received = await receive_body(request)
         return Submission(await judge(request, received, name), name, options)
@@ -152,7 +154,8 @@ async def receive_submission(request: Request) -> Submission:
             if len(form.multi_items()) != len(form) or not form.keys() <= _FIELDS:
                 detail = f"The form may hold {', '.join(sorted(_FIELDS))}, each once."
                 raise Problem(422, "invalid-request", detail)
-            options = _options(_text(form.get("options")), _text(form.get("mm_per_px")))
+            typed = [_text(form.get(name)) for name in ("options", "mm_per_px")]
+            options = _options(typed[0], typed[1], defaults)
             name = clean_name(image.filename or "image")
             received = await storage.receive(_chunks(image))
     except ClientDisconnect as error:
@@ -169,7 +172,7 @@ async def _chunks(file: UploadFile) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _options(text: str | None, mm_per_px: str | None) -> Options:
+def _options(text: str | None, mm_per_px: str | None, defaults: AnalyzeOptions) -> Options:
     """Return the options from a JSON object and the field that most people need.
 
     Raises:
@@ -191,7 +194,7 @@ def _options(text: str | None, mm_per_px: str | None) -> Options:
         raise Problem(422, "invalid-request", detail, errors=errors) from error
     except (ValueError, RecursionError) as error:
         raise Problem(422, "invalid-request", "`options` must be a JSON object.") from error
-    options.to_analyze_options()
+    options.over(defaults)
     return options
 
 
@@ -201,8 +204,3 @@ def _number(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text
-
-
-def plain(options: Options) -> dict[str, Any]:
-    """Return the options that were given, for the database."""
-    return options.model_dump(exclude_unset=True, exclude_none=True)

@@ -44,7 +44,7 @@ class Died(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    memory_mb: int  # address space
+    memory_mb: int  # address space; 0: no limit
     cpu_s: float  # processor time of one task
 
 
@@ -189,7 +189,7 @@ def _serve(
 ) -> None:
     """Run in the child: answer one task after the other until the pipe closes."""
     set_up_logging()
-    memory = limits.memory_mb * MB
+    memory = limits.memory_mb * MB or resource.RLIM_INFINITY
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent

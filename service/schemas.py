@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import typing
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from crackseg.config import AnalyzeOptions, read_options
+from crackseg.config import AnalyzeOptions, merge, read_options, to_plain
 from service.names import clean_text
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -69,20 +71,29 @@ class Options(BaseModel):
     gap_px: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] | None = None
     min_length_px: Annotated[float, Field(ge=0, le=10**5, allow_inf_nan=False)] | None = None
 
-    def to_analyze_options(self) -> AnalyzeOptions:
-        """Return the options as the pipeline takes them.
+    def plain(self) -> dict[str, Any]:
+        """Return what was given, as it is kept."""
+        return self.model_dump(exclude_unset=True, exclude_none=True)
+
+    def over(self, defaults: AnalyzeOptions) -> AnalyzeOptions:
+        """Return the options as the pipeline takes them: what was given, laid over the operator's.
 
         Raises:
             ConfigError: values contradict each other.
         """
-        given = self.model_dump(exclude_none=True)
-        rooms = {
-            "scale": ("mm_per_px", "distance_m", "marker_mm", "use_metadata"),
-            "mask": ("threshold", "threshold_low", "min_area_px", "gap_px"),
-            "measure": ("min_length_px",),
-        }
-        nested = {r: {k: given[k] for k in keys if k in given} for r, keys in rooms.items()}
-        return read_options(AnalyzeOptions, nested)
+        tables: dict[str, dict[str, Any]] = {}
+        for name, value in self.plain().items():
+            tables.setdefault(_TABLES[name], {})[name] = value
+        return read_options(AnalyzeOptions, merge(to_plain(defaults), tables))
+
+
+_TABLES = {  # name of an option -> the table of `AnalyzeOptions` that has it
+    option.name: table
+    for table, kind in typing.get_type_hints(AnalyzeOptions).items()
+    if dataclasses.is_dataclass(kind)
+    for option in dataclasses.fields(kind)
+    if option.name in Options.model_fields
+}
 
 
 _COUNTS = {"total": 200, "queued": 186, "running": 2, "succeeded": 12, "failed": 0, "cancelled": 0}

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from crackseg.config import read_options, to_plain
+from crackseg.config import AnalyzeOptions, read_options, to_plain
 from crackseg.errors import ConfigError
+from crackseg.inference.runtimes import RUNTIMES
+from crackseg.names import nearest
 from crackseg.processors import cpu_count as cores
 from service.paths import clean_prefix
 
 ROLES = ("all", "api", "worker")
 MB = 1024 * 1024
+_DECIDED = {
+    "model": "set `model`",
+    "exports": "it writes all that its pages show",
+    "max_megapixels": "set `max_image_megapixels`",
+}
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -33,6 +40,8 @@ class Settings:
     model: str = "default"  # name of a shipped model, or a model folder
     allowed_hosts: tuple[str, ...] = ()  # names the service may be called by, besides `host`
     root_path: str = ""  # where a proxy shows the service below its root, as /cracks
+
+    analyze: AnalyzeOptions = field(default_factory=AnalyzeOptions)  # defaults of every analysis
 
     slots: int = 0  # images analyzed at once; 0: as many as cores, at most one per 3 GB of memory
     threads: int = 0  # of the network per slot; 0: cores / slots
@@ -59,6 +68,7 @@ class Settings:
         if prefix is None:
             raise ConfigError(f"`root_path` must be a path as `/cracks`, got `{self.root_path}`.")
         object.__setattr__(self, "root_path", prefix)
+        self._check_analyze()
         if self.role not in ROLES:
             raise ConfigError(f"`role` must be one of {', '.join(ROLES)}, got `{self.role}`.")
         if not 0 <= self.port <= 65535:
@@ -74,6 +84,19 @@ class Settings:
             if getattr(self, name) <= 0:
                 raise ConfigError(f"`{name}` must be larger than 0, got {getattr(self, name)}.")
 
+    def _check_analyze(self) -> None:
+        """Refuse what would be left out without a word: the service decides it elsewhere."""
+        plain = AnalyzeOptions()
+        for name, instead in _DECIDED.items():
+            if getattr(self.analyze, name) != getattr(plain, name):
+                raise ConfigError(f"`analyze.{name}` has no effect in the service; {instead}.")
+        runtime = self.analyze.predict.runtime
+        if runtime not in RUNTIMES:
+            raise ConfigError(
+                f"unknown runtime `{runtime}` in `analyze.predict`; known: "
+                f"{nearest(runtime, RUNTIMES)}."
+            )
+
     @property
     def public(self) -> bool:
         """Whether others than this machine can connect."""
@@ -86,6 +109,11 @@ class Settings:
             return self.slots
         memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
         return max(min(cores(), int(memory_gb // 3)), 1)
+
+    @property
+    def slot_memory_mb(self) -> int:
+        """Address space of a slot; 0 is no limit: an accelerator's driver reserves without end."""
+        return self.image_memory_mb if self.analyze.predict.device == "cpu" else 0
 
     @property
     def thread_count(self) -> int:

@@ -57,7 +57,7 @@ class Worker:
         self._suspects: set[str] = set()
         self._scans_without_slot = 0
         sandbox = Sandbox(
-            settings.slot_count, memory_mb=settings.image_memory_mb, cpu_s=settings.image_cpu_s,
+            settings.slot_count, memory_mb=settings.slot_memory_mb, cpu_s=settings.image_cpu_s,
             prepare=partial(inside.get_ready_to_analyze, settings.model),
         )  # fmt: skip
         self.imaging = Imaging(settings, self.storage, self.engine, sandbox, self.stop)

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service import jobs as domain
 from service.database import FINAL, new_id
-from service.intake import Submission, plain, receive_submission
+from service.intake import Submission, receive_submission
 from service.keys import Caller, reader, writer
 from service.paths import href
 from service.quota import require_bytes, require_queue
@@ -100,7 +100,7 @@ def _create(
 ) -> dict[str, Any]:
     state = request.app.state
     received, fresh = submission.judged.received, new_id()
-    options = plain(submission.options)
+    options = submission.options.plain()
     digest = domain.fingerprint(received.sha256, submission.name, options)
     try:
         with state.engine.begin() as db:

@@ -200,7 +200,8 @@ def task_place(task: Row[Any]) -> tuple[Any, ...]:
 
     Verdicts do not move it: who judges image after image must not lose his place.
     """
-    row = {"status": "failed"} if task.state == "failed" else (task.summary or {})
+    failed: dict[str, Any] = {"status": "failed"}
+    row: dict[str, Any] = failed if task.state == "failed" else (task.summary or {})
     return (*row_place({**row, **row.get("as_measured", {})}), task.name)
 
 

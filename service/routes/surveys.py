@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from service import jobs as domain
 from service.database import images, jobs, new_id, surveys, tasks
 from service.errors import Problem
-from service.intake import Judged, content_length, judge, plain, receive_body
+from service.intake import Judged, content_length, judge, receive_body
 from service.keys import Caller, reader, writer
 from service.names import clean_name
 from service.paths import href
@@ -65,9 +65,9 @@ def create_survey(
     """Begin a survey; images follow by `PUT /v1/surveys/{id}/images/{name}`."""
     fresh = new_id()
     if new.options:
-        new.options.to_analyze_options()
+        new.options.over(request.app.state.settings.analyze)
     with request.app.state.engine.begin() as db:
-        typed = plain(new.options) if new.options else None
+        typed = new.options.plain() if new.options else None
         digest = domain.fingerprint(new.name, *([typed] if typed else []))
         found = domain.submit_once(db, caller.tenant, "surveys", idempotency_key, digest, fresh)
         if found == fresh:
@@ -167,8 +167,8 @@ def change_survey(
 ) -> Any:  # fmt: skip
     """Rename a survey, or keep other options for it; what is left out stays."""
     if change.options:
-        change.options.to_analyze_options()
-    options = None if change.options is None else plain(change.options)
+        change.options.over(request.app.state.settings.analyze)
+    options = None if change.options is None else change.options.plain()
     with request.app.state.engine.begin() as db:
         domain.find_survey(db, caller.tenant, survey_id)
         domain.change_survey(db, survey_id, name=change.name, options=options)
@@ -321,9 +321,9 @@ def start_job(
         Problem: 404, 409, 422, 429, 507.
     """
     state, fresh = request.app.state, new_id()
-    options.to_analyze_options()
+    options.over(state.settings.analyze)
     state.storage.require_room()
-    given = plain(options)
+    given = options.plain()
     with state.engine.begin() as db:
         domain.find_survey(db, caller.tenant, survey_id)
         digest = domain.fingerprint(survey_id, given)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from PIL import Image
 from service_process import Service, finished, running, wait_for
@@ -167,3 +168,26 @@ def test_the_check_names_what_is_missing(client: Any, service: Service) -> None:
     assert "report" in found[1]
     client.delete(path)
     assert not any(name in problem for problem in check(settings))
+
+
+def test_a_survey_leaves_a_disk_that_is_full(tmp_path: Path, monkeypatch: Any) -> None:
+    settings = Settings(data=tmp_path)
+    engine, storage = open_database(settings), Storage(settings)
+    reserve = tmp_path / "reserve"
+    assert reserve.stat().st_size > 2**20
+    survey = new_id()
+    with engine.begin() as db:
+        jobs.create_survey(db, "dam", "face", kind="survey", survey_id=survey)
+    delete, full = jobs.delete_survey, sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL  # type: ignore[misc]
+
+    def short_of_room(db: Any, survey_id: str) -> list[str]:
+        if reserve.exists():
+            raise sa.exc.OperationalError("DELETE", {}, full)
+        return delete(db, survey_id)
+
+    monkeypatch.setattr(jobs, "delete_survey", short_of_room)
+    jobs.delete_with_files(engine, storage, survey)
+    engine.dispose()
+    assert rows_of(tmp_path, "surveys") == []
+    assert reserve.exists()  # for the next one

@@ -1,0 +1,87 @@
+"""The operator's ``[analyze]`` table: defaults of every analysis, below what a request gives."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from service_process import finished, running
+from tiny_model import picture
+
+from crackseg.config import AnalyzeOptions, read_options, to_plain
+from crackseg.errors import ConfigError
+from service.schemas import Options
+from service.settings import Settings
+
+TABLE: dict[str, Any] = {
+    "predict": {"runtime": "openvino", "device": "GPU", "readings": 2, "threads": 3},
+    "mask": {"threshold": 0.6, "gap_px": 0.0},
+    "scale": {"face_batter": 0.1, "use_metadata": False},
+}
+
+
+def test_every_option_of_a_request_has_its_place() -> None:
+    values: dict[str, Any] = {
+        "mm_per_px": 0.5, "distance_m": 7.0, "marker_mm": 90.0, "use_metadata": False,
+        "threshold": 0.7, "threshold_low": 0.3, "min_area_px": 20, "gap_px": 3.0,
+        "min_length_px": 44.0,
+    }  # fmt: skip
+    assert set(values) == set(Options.model_fields)
+    options = to_plain(Options.model_validate(values).over(AnalyzeOptions()))
+    flat = {k: v for table in options.values() if isinstance(table, dict) for k, v in table.items()}
+    assert {name: flat[name] for name in values} == values
+    assert Options().over(AnalyzeOptions()) == AnalyzeOptions()
+
+
+def test_a_request_is_laid_over_the_operators_table(tmp_path: Path) -> None:
+    settings = read_options(Settings, {"data": tmp_path, "analyze": TABLE})
+    assert Settings.from_json(settings.to_json()) == settings
+    options = Options(threshold=0.4, use_metadata=True).over(settings.analyze)
+    assert (options.mask.threshold, options.mask.gap_px) == (0.4, 0.0)
+    assert (options.scale.face_batter, options.scale.use_metadata) == (0.1, True)
+    assert options.predict == settings.analyze.predict
+    assert settings.slot_memory_mb == 0  # a driver reserves address space without end
+    assert Settings(data=tmp_path).slot_memory_mb == 8192
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"model": "other"}, "set `model`"),
+        ({"exports": ["json"]}, "analyze.exports"),
+        ({"max_megapixels": 5}, "max_image_megapixels"),
+        ({"predict": {"runtime": "onxx"}}, "known: onnx"),
+        ({"predict": {"reading": 1}}, "reading"),
+    ],
+)
+def test_what_would_be_left_out_is_refused(tmp_path: Path, table: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        read_options(Settings, {"data": tmp_path, "analyze": table})
+
+
+def test_the_table_reaches_the_slots(tmp_path: Path, model_folder: Path) -> None:
+    config = tmp_path / "more.toml"
+    config.write_text(
+        "min_free_mb = 1\nslots = 1\nimage_memory_mb = 6144\n"
+        "[analyze.predict]\nreadings = 1\noverlap_px = 32\nthreads = 1\n"
+        "[analyze.measure]\nmin_length_px = 400.0\n[analyze.scale]\nmm_per_px = 0.5\n"
+    )
+    with running(tmp_path, model_folder, "--config", str(config)) as service:
+        client = service.client()
+        done = finished(client, client.post("/v1/analyses", content=picture(1)).headers["location"])
+        report = client.get(done["links"]["report.json"]).json()
+        assert (done["cracks"], report["scale"]["mm_per_px"]) == (0, 0.5)  # none is so long
+        predict = report["options"]["predict"]
+        assert (predict["readings"], predict["overlap_px"], predict["threads"]) == (1, 32, 1)
+        over = client.post(
+            "/v1/analyses", content=picture(1), params={"options": json.dumps({"min_length_px": 9})}
+        )
+        assert finished(client, over.headers["location"])["cracks"] == 2
+
+
+def test_tables_of_the_options_are_all_known() -> None:
+    names = {field.name for field in dataclasses.fields(AnalyzeOptions)}
+    assert {"predict", "mask", "measure", "scale"} <= names
