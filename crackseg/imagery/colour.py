@@ -67,12 +67,13 @@ def to_srgb(values: Array, profile: bytes) -> Array:
 
 
 def from_gamma(pixels: Array, gamma: float | None) -> Array:
-    """Return (h, w, 3) uint8 in sRGB of values stored with a PNG's ``gamma`` (1 = linear light)."""
+    """Return uint8 or uint16 values in sRGB of those stored with a PNG's ``gamma`` (1 = linear)."""
     if not is_foreign_gamma(gamma):
         return pixels
-    linear = (np.arange(256) / 255) ** (1 / float(gamma or 1))
+    top = np.iinfo(pixels.dtype).max
+    linear = (np.arange(top + 1) / top) ** (1 / float(gamma or 1))
     table = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    converted: Array = np.rint(255 * table).astype(np.uint8)[pixels]
+    converted: Array = np.rint(top * table).astype(pixels.dtype)[pixels]
     return converted
 
 

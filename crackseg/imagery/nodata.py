@@ -55,16 +55,20 @@ def smeared(distance: Array, wide: Window, height_px: int, width_px: int) -> Arr
         width_px: of the whole picture.
     """
     areas = _areas(distance <= _NEAR, wide, height_px, width_px)
-    return areas | (_grown(areas, _SMEAR_PX) & (distance <= _RINGING))
+    # a crack's core that runs into the missing is as dark as ringing, but narrower
+    broad = _areas(distance <= _RINGING, wide, height_px, width_px, 2 * _SMEAR_PX + 1)
+    return areas | (_grown(areas, _SMEAR_PX) & broad)
 
 
-def _areas(missing: Array, wide: Window, height_px: int, width_px: int) -> Array:
+def _areas(
+    missing: Array, wide: Window, height_px: int, width_px: int, side_px: int = AREA_PX
+) -> Array:
     """Return the pixels that lie in a square of missing ones; beyond the picture all is missing."""
     top, left = (AREA_PX if start == 0 else 0 for start in (wide.row, wide.col))
     bottom = AREA_PX if wide.row + wide.height == height_px else 0
     right = AREA_PX if wide.col + wide.width == width_px else 0
     padded = np.pad(missing.astype(np.uint8), ((top, bottom), (left, right)), constant_values=1)
-    square = np.ones((AREA_PX, AREA_PX), np.uint8)
+    square = np.ones((side_px, side_px), np.uint8)
     opened = cv2.morphologyEx(padded, cv2.MORPH_OPEN, square, borderValue=0)
     found: Array = opened[top : top + wide.height, left : left + wide.width] > 0
     return found

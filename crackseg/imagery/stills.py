@@ -153,8 +153,10 @@ def _png_decoder(data: bytes, picture: ImageFile.ImageFile, name: str) -> Callab
             values = np.atleast_3d(imagecodecs.png_decode(data))
             colours = values.shape[2] - (values.shape[2] in (2, 4))
             profile, notices = read_profile(icc, colours, name)
-            pixels, more = _to_rgb(values[..., :colours], profile, "16-bit", name)
             alpha = values[..., -1] if colours < values.shape[2] else None
+            values, foreign = _by_gamma(values[..., :colours], picture, name)
+            pixels, more = _to_rgb(values, profile, "16-bit", name)
+            notices += foreign
             return pixels, _counts(pixels, alpha), notices + more
         grey = picture.mode in ("L", "LA", "1")
         profile, notices = read_profile(icc, 1 if grey else 3, name)
@@ -164,15 +166,22 @@ def _png_decoder(data: bytes, picture: ImageFile.ImageFile, name: str) -> Callab
         valid = _counts(pixels, whole[..., 3] if has_alpha else None)
         if profile is not None:
             pixels = to_srgb(pixels[..., :1] if grey else pixels, profile)
-        elif not icc and "srgb" not in picture.info:
-            gamma = picture.info.get("gamma")
-            pixels = from_gamma(pixels, gamma)
-            if is_foreign_gamma(gamma):
-                text = f"`{name}` is stored with a gamma of {gamma:g}; it was converted to sRGB."
-                notices.append(Notice(code="colour_profile", message=text))
+        else:
+            pixels, foreign = _by_gamma(pixels, picture, name)
+            notices += foreign
         return pixels, valid, notices
 
     return decode
+
+
+def _by_gamma(values: Array, picture: ImageFile.ImageFile, name: str) -> tuple[Array, list[Notice]]:
+    """Return the values of a PNG in sRGB, where it says no more of its colours than a gamma."""
+    gamma = picture.info.get("gamma")
+    is_known = picture.info.get("icc_profile") or "srgb" in picture.info
+    if is_known or not is_foreign_gamma(gamma):
+        return values, []
+    text = f"`{name}` is stored with a gamma of {gamma:g}; it was converted to sRGB."
+    return from_gamma(values, gamma), [Notice(code="colour_profile", message=text)]
 
 
 def _to_rgb(

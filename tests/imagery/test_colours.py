@@ -101,6 +101,14 @@ def test_a_linear_grey_profile_and_a_png_of_linear_gamma(tmp_path: Path) -> None
     found, codes = read(tmp_path / "b")
     assert codes == ["colour_profile"]
     assert off(found, expected) < 3
+    data = png_16(tmp_path / "c", linear(expected, 65535)).read_bytes()
+    (tmp_path / "c").write_bytes(
+        data[:33] + png_chunk(b"gAMA", struct.pack(">I", 100000)) + data[33:]
+    )
+    found, codes = read(tmp_path / "c")
+    assert codes == ["colour_profile", "scaled_to_8_bit"]
+    low, high = int(expected.min()), int(expected.max())
+    assert off(found, np.rint((expected.astype(float) - low) * (255 / (high - low)))) < 3
 
 
 def test_a_wide_gamut_is_brought_to_srgb_and_srgb_is_left_alone(tmp_path: Path) -> None:

@@ -124,3 +124,6 @@ def test_a_collar_that_jpeg_smeared_is_missing_to_its_edge(
     assert valid[missing].mean() < 0.002
     assert (~valid & ~missing).sum() < 0.03 * missing.sum()
     assert valid[crack & AWAY].all()
+    row, col = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    beside = crack & (col + row / 3 > 280) & (col + row / 3 < 287)  # dark, but no ringing
+    assert valid[beside].mean() > 0.7

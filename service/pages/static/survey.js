@@ -147,7 +147,7 @@ if (edit) {
 const KEEP = {
   all: () => true,
   cracks: (d) => Number(d.cracks) > 0,
-  clear: (d) => d.state === "succeeded" && d.cracks === "0",
+  clear: (d) => d.state === "succeeded" && d.cracks === "0" && d.judged !== "no",
   failed: (d) => d.state === "failed",
   unscaled: (d) => d.state === "succeeded" && !d.scaled,
 };
