@@ -11,8 +11,10 @@ import base64
 import binascii
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
@@ -91,14 +93,16 @@ def _read_labelme(source: Path, rule: MaskRule) -> Iterator[Annotated]:
             yield Annotated(
                 picture=plain_name(below + plain_name(str(data["imagePath"]))),
                 size=(int(height), int(width)) if height and width else None,
-                shapes=tuple(_labelme_shape(s, k) for k, s in enumerate(data["shapes"], start=1)),
+                shapes=tuple(
+                    _one(_labelme_shape, shape, f"shape {number}")
+                    for number, shape in enumerate(data["shapes"], start=1)
+                ),
                 where=str(file),
                 tags=tuple(str(name) for name, on in (data.get("flags") or {}).items() if on),
             )
 
 
-def _labelme_shape(shape: dict[str, Any], number: int) -> Shape:
-    where = f"shape {number}"
+def _labelme_shape(shape: dict[str, Any], where: str) -> Shape:
     kind = shape.get("shape_type") or "polygon"
     label, points = str(shape["label"]), _points(shape["points"], where)
     if kind in ("line", "linestrip"):
@@ -150,16 +154,17 @@ def _read_cvat(source: Path, rule: MaskRule) -> Iterator[Annotated]:
             yield Annotated(
                 picture=plain_name(image.attrib["name"]),
                 size=(height, width),
-                shapes=tuple(_cvat_shape(item, number) for number, item in ordered),
+                shapes=tuple(
+                    _one(_cvat_shape, item, f"{item.tag} {number}") for number, item in ordered
+                ),
                 where=where,
                 tags=tuple(item.attrib["label"] for item in image if item.tag == "tag"),
                 declared=declared,
             )
 
 
-def _cvat_shape(item: Element, number: int) -> Shape:
-    label, where = item.attrib["label"], f"{item.tag} {number}"
-    get = item.attrib
+def _cvat_shape(item: Element, where: str) -> Shape:
+    label, get = item.attrib["label"], item.attrib
     if item.tag in ("polygon", "polyline"):
         points = _points([pair.split(",") for pair in get["points"].split(";")], where)
         if item.tag == "polygon":
@@ -202,6 +207,10 @@ def _read_coco(source: Path, rule: MaskRule) -> Iterator[Annotated]:
             "program? Export it as COCO."
         )
     with _named(source):
+        for kind in ("images", "categories"):
+            (number, times), *_ = [*Counter(i["id"] for i in data[kind]).most_common(1), (0, 0)]
+            if times > 1:
+                raise DataError(f"{source}: `{kind}` holds the id {number} {times} times.")
         names = {c["id"]: str(c["name"]) for c in data["categories"]}
         of_picture: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in data["images"]}
         for item in data["annotations"]:
@@ -214,11 +223,12 @@ def _read_coco(source: Path, rule: MaskRule) -> Iterator[Annotated]:
             of_picture[item["image_id"]].append(item)
         for image in data["images"]:
             size = int(image["height"]), int(image["width"])
+            shape_of = partial(_coco_shape, names, size)
             yield Annotated(
                 picture=plain_name(str(image["file_name"])),
                 size=size,
                 shapes=tuple(
-                    _coco_shape(item, names[item["category_id"]], size)
+                    _one(shape_of, item, f"annotation {item.get('id', '?')}")
                     for item in of_picture[image["id"]]
                 ),
                 where=f"{source}: image {image['id']} `{image['file_name']}`",
@@ -226,8 +236,10 @@ def _read_coco(source: Path, rule: MaskRule) -> Iterator[Annotated]:
             )
 
 
-def _coco_shape(item: dict[str, Any], label: str, size: tuple[int, int]) -> Shape:
-    code, where = item.get("segmentation"), f"annotation {item.get('id', '?')}"
+def _coco_shape(
+    names: Mapping[Any, str], size: tuple[int, int], item: dict[str, Any], where: str
+) -> Shape:
+    code, label = item.get("segmentation"), names[item["category_id"]]
     if isinstance(code, dict):
         if list(code["size"]) != list(size):
             raise DataError(f"{where}: its mask must be {list(size)}, got {code['size']}.")
@@ -324,6 +336,12 @@ class _named:
         wrong = TypeError | ValueError | AttributeError | IndexError
         if isinstance(error, wrong) and not isinstance(error, DataError):
             raise DataError(f"{self.where}: a field has the wrong form: {error}.") from error
+
+
+def _one(read: Callable[[Any, str], Shape], item: Any, where: str) -> Shape:
+    """Return one shape; an error names it."""
+    with _named(where):
+        return read(item, where)
 
 
 def _read_json(file: Path) -> Any:

@@ -150,6 +150,10 @@ REFUSED = {
         lambda t: cvat(t, '<tag label="crack"/>', meta="<meta/>"),
         "labels",
     ),
+    "bad number": (
+        lambda t: cvat(t, '<polygon label="crack" points="5,5;9,x;9,9"/>'),
+        "`a.png`: polygon 1: .*'x'",
+    ),
     "skeleton": (lambda t: cvat(t, '<skeleton label="crack"/>'), "skeleton 1.*cannot be filled"),
     "video": (
         lambda t: (t / "v.xml", (t / "v.xml").write_text("<annotations><track/></annotations>"))[0],
@@ -388,3 +392,10 @@ def test_the_command_counts(tmp_path, pictures):
     answer = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "s")])
     assert answer.exit_code == 0, answer.output
     assert "2 pictures, 1 without crack, 2 shapes (crack)" in answer.output
+
+
+def test_pictures_of_one_id_are_refused(tmp_path, pictures):
+    source = coco(tmp_path, annotation([HOLE]), names=("a.png", "b.png"))
+    source.write_text(source.read_text().replace('"id": 2', '"id": 1'))
+    with pytest.raises(DataError, match="`images` holds the id 1 2 times"):
+        run(tmp_path, source, pictures)
