@@ -293,11 +293,12 @@ TEXT = """# How certain a mark is a crack
 
 Written by `crackseg calibrate` for the model {name} {version}.
 
-{about} went through the same chain as a photograph that is analyzed. A mark is *real* when at least
-half of its centre line lies within {near:g} px of a label. A logistic regression gives the
-*certainty*, the share of marks like this one that are real, from the mark's length, its slenderness
-(extent over width), the network's mean probability, its contrast (how much darker it is than the
-darker of its two sides) and step (how much the two sides differ).
+Learned on {about}, by the chain that analyzes a photograph.
+
+A mark is *real* when at least half of its centre line lies within {near:g} px of a label. A
+logistic regression gives the *certainty*, the share of marks like this one that are real, from the
+mark's length, its slenderness (extent over width), the network's mean probability, its contrast
+(how much darker it is than the darker of its two sides) and step (how much the two sides differ).
 
 It is a share of what is *marked*: cracks that the model missed are in no such figure. Labels have
 faults, and a photograph unlike these pictures can hold marks that none of them taught. Intervals
@@ -392,11 +393,10 @@ def _text(
         f"{as_text(name, some, sure)}\n\n{parting_text(some, sure, card.limit)}"
         for name, (some, sure) in groups.items()
     ]
-    about = card.fitted_on[:1].upper() + card.fitted_on[1:]
     return TEXT.format(
         name=model.name,
         version=model.version,
-        about=about,
+        about=card.fitted_on,
         near=NEAR_PX,
         groups="\n\n".join(tables),
         weights="\n".join(f"| {name} | {weight:+.3f} |" for name, weight in card.weights.items()),
