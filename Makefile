@@ -12,7 +12,7 @@ TORCH := torch==2.14.1 torchvision==0.29.1
 .PHONY: demo serve test lint check docs samples clean
 
 demo: $(VENV)/base
-	$(BIN)/crackseg analyze data/samples --out demo-report
+	$(BIN)/crackseg analyze data/samples --config data/samples/scale.toml --out demo-report
 
 serve: $(VENV)/service
 	$(BIN)/crackseg serve --data crackseg-data

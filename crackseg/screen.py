@@ -210,6 +210,11 @@ def show_warnings(outcomes: Sequence[Outcome], *, quiet: bool) -> None:
             notices = [{"code": "", "message": outcome.no_scale}, *notices]
         for notice in notices:
             kinds.setdefault(notice["code"], []).append((names[outcome.path], notice["message"]))
+    unscaled = [o for o in outcomes if o.folder and not o.no_scale and o.row["mm_per_px"] is None]
+    if unscaled and not quiet:
+        some = ", ".join(names[outcome.path] for outcome in unscaled[:MOST_LINES])
+        of = f"{len(unscaled)} of {len(outcomes)} ({some}{', ...' * (len(unscaled) > MOST_LINES)})"
+        _say(console, f"no scale is known for {of}: figures there are in px.")
     for items in kinds.values():
         if len(items) <= MOST_LINES:
             for name, message in items:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from crackseg import batch
-from crackseg.config import AnalyzeOptions, read_options
+from crackseg.config import AnalyzeOptions, read_options, read_toml
 from crackseg.inference.models import shipped_models
 
-TRUTH: dict[str, dict[str, Any]] = json.loads(
-    (Path(__file__).parent.parent / "data" / "samples" / "truth.json").read_text(encoding="utf-8")
-)
+SAMPLES = Path(__file__).parent.parent / "data" / "samples"
+TRUTH: dict[str, dict[str, Any]] = json.loads((SAMPLES / "truth.json").read_text(encoding="utf-8"))
+REAL = ("sea_wall.jpg", "sea_wall_waterline.jpg")
 CRACKED = [name for name, truth in TRUTH.items() if truth["cracks"]]
 LENGTH_REL = 0.02
 WIDTH_PX = 0.3
@@ -29,8 +29,9 @@ pytestmark = pytest.mark.skipif(not shipped_models(), reason="the package holds 
 def reports(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The reports of all samples by file name."""
     out = tmp_path_factory.mktemp("samples")
-    options = read_options(AnalyzeOptions, {"exports": ["csv"]})
-    outcomes = batch.run([samples / name for name in TRUTH], out, options)
+    values = read_toml(samples / "scale.toml")
+    options = read_options(AnalyzeOptions, {"exports": ["csv"], **values})
+    outcomes = batch.run([samples / name for name in (*TRUTH, *REAL)], out, options)
     return {
         outcome.path.name: json.loads((outcome.folder / "report.json").read_text(encoding="utf-8"))
         for outcome in outcomes
@@ -39,10 +40,33 @@ def reports(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 def test_every_sample_is_analyzed(reports: dict[str, dict[str, Any]]) -> None:
-    assert set(reports) == set(TRUTH)
+    assert set(reports) == {*TRUTH, *REAL}
+    assert {p.name for p in SAMPLES.iterdir() if p.suffix in (".jpg", ".png")} == set(reports)
     for name, truth in TRUTH.items():
         image = reports[name]["image"]
         assert (image["height_px"], image["width_px"]) == (truth["height_px"], truth["width_px"])
+
+
+def test_the_scales_beside_the_samples_are_those_drawn() -> None:
+    scales = read_toml(SAMPLES / "scale.toml")["picture_scale"]
+    given = {name: values["mm_per_px"] for name, values in scales.items()}
+    drawn = {name: truth["mm_per_px"] for name, truth in TRUTH.items()}
+    assert drawn == given | {"drone_rotated.jpg": drawn["drone_rotated.jpg"]}
+
+
+def test_the_figures_are_in_millimetres(reports: dict[str, dict[str, Any]]) -> None:
+    for name, truth in TRUTH.items():
+        assert reports[name]["scale"]["mm_per_px"] == pytest.approx(truth["mm_per_px"], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_crack_of_a_real_wall_is_found(name: str, reports: dict[str, dict[str, Any]]) -> None:
+    report = reports[name]
+    assert report["scale"] is None
+    longest = max(report["cracks"], key=lambda crack: crack["length_px"])
+    across = np.vstack([np.array(line) for line in longest["centre_line"]])[:, 1]
+    assert longest["length_px"] > 350  # of 448 px; it runs from side to side
+    assert np.ptp(across) > 300
 
 
 def test_the_sound_wall_has_no_crack(reports: dict[str, dict[str, Any]]) -> None:
