@@ -20,13 +20,14 @@ from crackseg import __version__
 from crackseg.config import AnalyzeOptions, ScaleOptions, read_options, to_plain
 from crackseg.errors import ConfigError, DataError, ImageError, ModelError, OutputError, ScaleError
 from crackseg.exports import find_exports
-from crackseg.exports.survey import FILES, failure_row, plain_path, report_row, write_survey
+from crackseg.exports.survey import FILES, failure_row, report_row, write_survey
 from crackseg.exports.tables import model_to_dict, report_to_dict
 from crackseg.folders import (
     choose_folder,
     clear_leftovers,
     filling,
     origin_of,
+    plain_path,
     read_mark,
     refuse_foreign,
 )
@@ -50,7 +51,6 @@ class Outcome:
     row: Mapping[str, Any]  # its row in the survey
     reason: str | None = None
     notices: tuple[Mapping[str, str], ...] = ()  # code and message, as in its report
-    no_scale: str | None = None  # what of the scale that was asked for is missing
 
 
 class Interrupted(KeyboardInterrupt):
@@ -229,7 +229,7 @@ def _one(path: Path, out: Path, job: _Job) -> Outcome:
             job.taken.add(folder.name)
             earlier = None if job.overwrite else _read_report(folder)
             if earlier and _is_current(earlier, image, job):
-                return outcome_of(path, folder, earlier, "unchanged", earlier["options"]["scale"])
+                return outcome_of(path, folder, earlier, "unchanged")
             refuse_foreign(folder)  # before the work is done, not after
             report = analyze(
                 image, job.model, job.options, lambda share: job.listener.step(path, share)
@@ -242,7 +242,7 @@ def _one(path: Path, out: Path, job: _Job) -> Outcome:
         reason = _reason(error, out)
         row = failure_row(path, reason)
         return Outcome(path=path, status="failed", folder=None, row=row, reason=reason)
-    return outcome_of(path, folder, report_to_dict(report), "analyzed", report.options["scale"])
+    return outcome_of(path, folder, report_to_dict(report), "analyzed")
 
 
 def outcome_of(
@@ -250,29 +250,15 @@ def outcome_of(
     folder: Path,
     report: Mapping[str, Any],
     status: Literal["analyzed", "unchanged"],
-    wanted: Mapping[str, Any],
 ) -> Outcome:
-    """Return the outcome of a photograph that has a report; ``wanted`` are its options of scale."""
+    """Return the outcome of a photograph that has a report."""
     return Outcome(
         path=path,
         status=status,
         folder=folder,
         row={**report_row(report, folder.name, status), "image": plain_path(path)},
         notices=tuple(report["warnings"]),
-        no_scale=_missing_scale(wanted, report["scale"]),
     )
-
-
-def _missing_scale(wanted: Mapping[str, Any], scale: Mapping[str, Any] | None) -> str | None:
-    """Return what of the scale that was asked for is missing, as a sentence, or None."""
-    source = None if scale is None else scale["source"]
-    if wanted["marker_mm"] is not None and source != "marker":
-        instead = "figures are in px" if source is None else f"the scale is from `{source}`"
-        return f"No marker was found; {instead}."
-    asked = ("mm_per_px", "distance_m", "reference_points")
-    if source is None and any(wanted[name] for name in asked):
-        return "The scale that was asked for could not be found; figures are in px."
-    return None
 
 
 def _read_report(folder: Path) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -142,6 +143,7 @@ def analyze_command(
         typer.echo(
             f"warning: `picture_scale` names `{name}`: no photograph is called so.", err=True
         )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a container that stops, as Ctrl-C
     try:
         with screen.watch(quiet=quiet or as_json) as listener:
             outcomes = batch.run(

@@ -41,6 +41,11 @@ def origin_of(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
 
 
+def plain_path(path: str | Path) -> str:
+    """Return a path as text that every file can hold: bytes that are no text become �."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 def read_mark(folder: Path) -> Mark | None:
     """Return the mark of a folder, or None where the program has made nothing."""
     try:
@@ -175,8 +180,8 @@ def _is_of(folder: Path, path: Path, content: str) -> bool:
 
 def _names(path: Path, stem: str | None) -> Iterator[tuple[str, bool]]:
     """Yield folder names in order, and whether all the fixed ones have been yielded."""
-    stem = (path.stem if stem is None else stem).strip(". ") or "image"
-    parent = path.resolve().parent.name
+    stem = plain_path(path.stem if stem is None else stem).strip(". ") or "image"
+    parent = plain_path(path.resolve().parent.name)
     suffix = path.suffix.lstrip(".").lower()
     first = [name for name in (stem, parent and f"{parent}_{stem}", f"{stem}_{suffix}") if name]
     for number, name in enumerate(first, 1):

@@ -36,6 +36,7 @@ MOST_ROWS = 30  # of the table; everything is in the files
 MOST_LINES = 3  # of one kind of warning; more become one line
 LONGEST_NAME = 40  # characters of a photograph's name in the table
 REMARKS = {"short_pieces_dropped", "scaled_to_8_bit", "screened", "no_scale"}  # no warnings
+MISSING_SCALE = "scale_not_found"  # the code where a scale was asked for
 
 
 class _Rate(ProgressColumn):
@@ -187,7 +188,7 @@ def _report_of(done: Sequence[Outcome]) -> Path | None:
 def show_measured(report: Report, mask: Path, folder: Path, *, quiet: bool) -> None:
     """Print what a mask from elsewhere measures and where its report lies."""
     found = report_to_dict(report)
-    outcome = outcome_of(mask, folder, found, "analyzed", report.options["scale"])
+    outcome = outcome_of(mask, folder, found, "analyzed")
     show_warnings([outcome], quiet=quiet)
     if not quiet:
         if not report.cracks:
@@ -205,12 +206,16 @@ def show_warnings(outcomes: Sequence[Outcome], *, quiet: bool) -> None:
     names = _names([outcome.path for outcome in outcomes])
     kinds: dict[str, list[tuple[str, str]]] = {}
     for outcome in outcomes:
-        notices = [] if quiet else [n for n in outcome.notices if n["code"] not in REMARKS]
-        if outcome.no_scale:
-            notices = [{"code": "", "message": outcome.no_scale}, *notices]
-        for notice in notices:
+        for notice in outcome.notices:
+            if notice["code"] in REMARKS or (quiet and notice["code"] != MISSING_SCALE):
+                continue
             kinds.setdefault(notice["code"], []).append((names[outcome.path], notice["message"]))
-    unscaled = [o for o in outcomes if o.folder and not o.no_scale and o.row["mm_per_px"] is None]
+    unscaled = [
+        outcome
+        for outcome in outcomes
+        if outcome.folder and outcome.row["mm_per_px"] is None
+        and MISSING_SCALE not in outcome.row["warnings"]
+    ]  # fmt: skip
     if unscaled and not quiet:
         some = ", ".join(names[outcome.path] for outcome in unscaled[:MOST_LINES])
         of = f"{len(unscaled)} of {len(outcomes)} ({some}{', ...' * (len(unscaled) > MOST_LINES)})"

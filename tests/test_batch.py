@@ -281,35 +281,6 @@ def test_a_scale_for_each_picture(photo: Photo, options: AnalyzeOptions, tmp_pat
             read_options(AnalyzeOptions, {"picture_scale": wrong})
 
 
-@pytest.mark.parametrize(
-    ("asked", "sentence"),
-    [
-        ({"marker_mm": 100.0}, "No marker was found; figures are in px."),
-        ({"marker_mm": 100.0, "mm_per_px": 1.0}, "No marker was found; the scale is from `given`."),
-        (
-            {"distance_m": 5.0},
-            "The scale that was asked for could not be found; figures are in px.",
-        ),
-        ({"mm_per_px": 1.0}, None),
-        ({}, None),
-    ],
-)
-def test_a_scale_asked_for_and_missing_is_told(
-    asked: dict[str, float],
-    sentence: str | None,
-    photo: Photo,
-    options: AnalyzeOptions,
-    tmp_path: Path,
-) -> None:
-    chosen = read_options(AnalyzeOptions, {"model": options.model, "scale": asked})
-    path = photo(tmp_path / "a.png")
-    for _ in range(2):  # also when nothing is done anew
-        (outcome,) = batch.run([path], tmp_path / "out", chosen)
-        assert outcome.no_scale == sentence
-        codes = {notice["code"] for notice in outcome.notices}
-        assert ("marker_not_found" in codes) == ("marker_mm" in asked)
-
-
 def test_a_stopped_run_goes_on_where_it_was(
     photo: Photo, options: AnalyzeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,6 +166,168 @@ def test_measure_prints_and_writes(
     report = json.loads((tmp_path / "out" / "mask" / "report.json").read_text(encoding="utf-8"))
     assert report["model"] is None
     assert report["cracks"][0]["length_mm"] == pytest.approx(20, rel=0.03)
+
+
+def test_two_masks_of_one_name_are_two_results(
+    crackseg: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, row in (("a", 20), ("b", 50)):
+        mask = np.zeros((80, 240), np.uint8)
+        mask[row : row + 3, 20:220] = 255
+        (tmp_path / name).mkdir()
+        Image.fromarray(mask).save(tmp_path / name / "mask.png")
+        assert crackseg("measure", tmp_path / name / "mask.png", "--out", tmp_path / "out") == 0
+        assert str(tmp_path / "out" / ("mask" if name == "a" else "b_mask")) in (
+            capsys.readouterr().out.replace("\n", "")
+        )
+    crackseg("measure", tmp_path / "a" / "mask.png", "--out", tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"mask", "b_mask"}
+
+
+def test_measure_says_that_there_is_no_crack(
+    crackseg: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(np.zeros((80, 240), np.uint8)).save(tmp_path / "mask.png")
+    assert crackseg("measure", tmp_path / "mask.png", "--out", tmp_path / "out") == 0
+    assert "mask.png: no crack" in capsys.readouterr().out
+
+
+def test_a_scale_that_was_asked_for_and_not_found_is_on_the_screen(
+    crackseg: Run,
+    photo: Photo,
+    dark_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = [f"{n}.jpg" for n in "abcde"]
+    for name in names:
+        photo(tmp_path / "in" / name)
+    common = ["--out", tmp_path / "out", "--model", dark_model, "--marker-mm", 100]
+    assert crackseg("analyze", tmp_path / "in", *common) == 0
+    shown = capsys.readouterr().err
+    assert (
+        "warning: 5 of 5 photographs (a.jpg, b.jpg, c.jpg, ...): no scale came of `marker_mm`"
+        in shown
+    )
+    assert "no marker of `DICT_4X4_50` was found in the picture" in shown
+    assert crackseg("analyze", tmp_path / "in" / "a.jpg", *common, "--quiet") == 0
+    shown = capsys.readouterr()
+    assert shown.err == "warning: a.jpg: no scale came of `marker_mm`: nothing is given in mm.\n"
+    assert shown.out == ""
+    assert crackseg("analyze", tmp_path / "in" / "a.jpg", *common, "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)["images"]
+    assert "marker_not_found" in {notice["code"] for notice in row["notices"]}
+
+
+def test_no_scale_at_all_is_one_line(
+    crackseg: Run,
+    photo: Photo,
+    dark_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    paths = [photo(tmp_path / f"{name}.jpg") for name in "ab"]
+    assert crackseg("analyze", *paths, "--out", tmp_path / "out", "--model", dark_model) == 0
+    shown = capsys.readouterr().err
+    assert "no scale is known for 2 of 2 (a.jpg, b.jpg): figures there are in px." in shown
+
+
+def test_photographs_of_one_name_are_told_apart_on_the_screen(
+    crackseg: Run,
+    photo: Photo,
+    dark_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for folder in ("north", "south"):
+        photo(tmp_path / folder / "550.jpg")
+    (tmp_path / "north" / "flight.mp4").write_bytes(b"....ftypmp42")
+    out = tmp_path / "out"
+    assert crackseg("analyze", tmp_path / "*th", "--out", out, "--model", dark_model) == 0
+    shown = capsys.readouterr()
+    assert "[1/2] north/550.jpg: 1 crack" in shown.err
+    assert "[2/2] south/550.jpg: 1 crack" in shown.err
+    assert "passed over: flight.mp4: a video" in shown.err
+    rows = [line.split() for line in shown.out.splitlines()]
+    assert {row[0] for row in rows} >= {"north/550.jpg", "south/550.jpg"}
+    assert len(rows) == 4  # head, two cracks, where the report lies: no line is broken
+
+
+def test_a_name_in_picture_scale_that_no_photograph_has(
+    crackseg: Run,
+    photo: Photo,
+    dark_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text('\ufeff[picture_scale]\r\n"b.jpg" = { mm_per_px = 0.5 }\r\n', "utf-8")
+    path = photo(tmp_path / "a.jpg")
+    common = ["--out", tmp_path / "out", "--model", dark_model, "--config", config]
+    assert crackseg("analyze", path, *common) == 0
+    assert "`picture_scale` names `b.jpg`: no photograph is called so" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_says_what_is_done_and_how_to_go_on(
+    by: signal.Signals,
+    crackseg: Run,
+    photo: Photo,
+    dark_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from crackseg import batch
+
+    for name in "abc":
+        photo(tmp_path / "in" / f"{name}.jpg")
+    plain, before = batch.analyze, signal.getsignal(signal.SIGTERM)
+
+    def stop(image: Any, *rest: Any) -> Any:
+        if image.info.path.stem == "b":
+            os.kill(os.getpid(), by)
+        return plain(image, *rest)
+
+    monkeypatch.setattr(batch, "analyze", stop)
+    out = tmp_path / "out"
+    assert crackseg("analyze", tmp_path / "in", "--out", out, "--model", dark_model) == 130
+    signal.signal(signal.SIGTERM, before)
+    shown = capsys.readouterr().err
+    assert "Stopped: 1 of 3 photographs are done" in shown
+    assert "the same command goes on" in shown
+    rows = json.loads((out / "survey.json").read_text(encoding="utf-8"))["images"]
+    assert [row["status"] for row in rows] == ["analyzed", "failed", "failed"]
+    monkeypatch.undo()
+    monkeypatch.setenv("COLUMNS", "120")
+    assert crackseg("analyze", tmp_path / "in", "--out", out, "--model", dark_model) == 0
+    assert "px, as before" in capsys.readouterr().err.splitlines()[0]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "cp437", "utf-8", "utf-16"])
+def test_any_terminal_shows_the_results(
+    encoding: str, photo: Photo, dark_model: Path, tmp_path: Path
+) -> None:
+    path = photo(tmp_path / "Mauer_ß_壁.png")
+    broken = Path(os.fsdecode(os.fsencode(tmp_path) + b"/wall_\xff.png"))
+    try:
+        photo(broken)
+    except OSError:  # a disk that takes text alone
+        broken = path
+    command = [
+        sys.executable, "-m", "crackseg.cli", "analyze", path, broken, "--out", tmp_path / "out",
+        "--model", dark_model,
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, capture_output=True, check=False, env=environment)
+    text = done.stdout.decode(encoding)
+    assert done.returncode == 0, done.stderr
+    assert "Mauer_" in text
+    assert ("±" if encoding not in ("ascii",) else "+-") in text
+    done = subprocess.run([*command, "--json"], capture_output=True, check=False, env=environment)
+    rows = json.loads(done.stdout.decode(encoding))["images"]
+    assert Path(rows[0]["image"]).name == path.name
+    assert json.loads((tmp_path / "out" / "survey.json").read_text(encoding="utf-8"))
 
 
 def test_version(crackseg: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
     """Write ``coco.json``."""
     path = folder / "coco.json"
     text = json.dumps(to_coco(report), ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(text + "\n", encoding="utf-8", errors="replace")
     return [path]
 
 

@@ -28,7 +28,7 @@ def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
     """Write ``cracks.geojson``."""
     path = folder / "cracks.geojson"
     text = json.dumps(to_geojson(report), ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(text + "\n", encoding="utf-8", errors="replace")
     return [path]
 
 

@@ -51,7 +51,7 @@ def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
     thumb.write_bytes(overlay.to_jpeg(_thumb(report, picture), 82))
     overlay.draw(report, picture, factor)
     page = folder / "page.html"
-    page.write_text(_render(report, picture, image), encoding="utf-8")
+    page.write_text(_render(report, picture, image), encoding="utf-8", errors="replace")
     return [page, thumb]
 
 

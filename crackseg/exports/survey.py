@@ -17,6 +17,7 @@ from urllib.parse import quote
 from crackseg.exports import wording
 from crackseg.exports.page import templates
 from crackseg.exports.tables import write_table
+from crackseg.folders import plain_path
 from crackseg.metrology import ranking
 
 COLUMNS = (
@@ -76,11 +77,6 @@ def failure_row(path: Path, reason: str) -> dict[str, Any]:
     }
 
 
-def plain_path(path: Path) -> str:
-    """Return a path as text that every file can hold: bytes that are no text become �."""
-    return os.fsencode(path).decode("utf-8", "replace")
-
-
 def short_names(paths: Sequence[str | Path]) -> list[str]:
     """Return a name for each path: that of its file, with folders where two files share one."""
     names = [Path(path).name for path in paths]
@@ -116,7 +112,7 @@ def write_survey(
     survey["passed_over"] = aside
     text = json.dumps(survey, ensure_ascii=False, allow_nan=False, indent=1)
     paths = [out / "survey.json", out / "summary.csv"]
-    paths[0].write_text(text + "\n", encoding="utf-8")
+    paths[0].write_text(text + "\n", encoding="utf-8", errors="replace")
     left = [
         NO_RESULT | {"image": i["path"], "status": "passed over", "reason": i["reason"]}
         for i in aside
@@ -129,7 +125,7 @@ def write_survey(
         tiles = [_tile(row, names[id(row)]) for row in sorted(rows, key=row_place)]
         paths.append(out / "index.html")
         html = template.render(totals=totals, images=tiles, about=about, passed=aside)
-        paths[2].write_text(html, encoding="utf-8")
+        paths[2].write_text(html, encoding="utf-8", errors="replace")
     return paths
 
 

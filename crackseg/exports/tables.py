@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from crackseg.config import to_plain
+from crackseg.folders import plain_path
 from crackseg.imagery.files import OpenImage
 from crackseg.records import Array, Crack, ImageInfo, Measure, ModelCard, Report, Totals
 
@@ -101,7 +102,7 @@ def write_json(report: Report, folder: Path, image: OpenImage | None) -> list[Pa
     """Write ``report.json``."""
     path = folder / "report.json"
     text = json.dumps(report_to_dict(report), ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(text + "\n", encoding="utf-8", errors="replace")
     return [path]
 
 
@@ -156,7 +157,7 @@ def flat_crack(crack: Mapping[str, Any], documents: Iterable[str] = ()) -> dict[
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file (UTF-8 with a byte-order mark, as spreadsheets expect it)."""
-    with path.open("w", newline="", encoding="utf-8-sig") as file:
+    with path.open("w", newline="", encoding="utf-8-sig", errors="replace") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows([_cell(value) for value in row] for row in rows)
@@ -170,7 +171,7 @@ def _cell(value: Any) -> Any:
 
 def _image(info: ImageInfo) -> dict[str, Any]:
     return {
-        "path": str(info.path),
+        "path": plain_path(info.path),
         "sha256": info.sha256,
         "format": info.format,
         "height_px": info.height_px,
