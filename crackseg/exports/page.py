@@ -212,7 +212,12 @@ def totals(report: Report) -> list[tuple[str, str]]:
     if main:
         rows.append((_length(sums.length_mm, sums.length_px), "total length"))
         widest = max(main, key=lambda crack: crack.width_max.px or 0.0)
-        rows.append((wording.measured(widest.width_max), f"largest width (crack {widest.id})"))
+        sure = (
+            "" if widest.certainty is None else f", {wording.certainty(widest.certainty)} certain"
+        )
+        rows.append(
+            (wording.measured(widest.width_max), f"largest width (crack {widest.id}{sure})")
+        )
         if sums.area_mm2 is not None:
             rows.append((f"{sums.area_mm2 / 100:.1f} cm²", "crack area"))
         if sums.density_m_per_m2 is not None:

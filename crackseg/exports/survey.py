@@ -100,7 +100,8 @@ def write_survey(
     """Write the files of a survey and return their paths.
 
     Args:
-        rows: one per image, from ``report_row`` or ``failure_row``.
+        rows: one per image, from ``report_row`` or ``failure_row``; the table and the gallery put
+            them in the order of ``row_place``. Columns that an earlier release had not are empty.
         about: what holds for the whole run: versions, model, options, times.
         out: the folder that holds the image folders.
         gallery: write ``index.html`` too; the images need the export ``page``.
@@ -117,12 +118,13 @@ def write_survey(
         NO_RESULT | {"image": i["path"], "status": "passed over", "reason": i["reason"]}
         for i in aside
     ]
-    cells = ([_cell(row[column]) for column in COLUMNS] for row in [*rows, *left])
+    ranked = sorted(rows, key=row_place)
+    cells = ([_cell(row.get(column)) for column in COLUMNS] for row in [*ranked, *left])
     write_table(paths[1], COLUMNS, cells)
     if gallery:
         template = templates().get_template("index.html.j2")
         names = dict(zip(map(id, rows), short_names([row["image"] for row in rows]), strict=True))
-        tiles = [_tile(row, names[id(row)]) for row in sorted(rows, key=row_place)]
+        tiles = [_tile(row, names[id(row)]) for row in ranked]
         paths.append(out / "index.html")
         html = template.render(totals=totals, images=tiles, about=about, passed=aside)
         paths[2].write_text(html, encoding="utf-8", errors="replace")

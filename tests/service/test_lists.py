@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from crackseg.exports.survey import report_row
+from crackseg.exports.survey import failure_row, report_row, write_survey
 from crackseg.exports.tables import report_to_dict
 from crackseg.records import Report, Scale, WidthClass
 from service.inspection import judged_row
@@ -72,6 +74,25 @@ def test_a_report_of_an_earlier_release_has_one_list(report: dict[str, Any]) -> 
     values = pages._report_values(report, {})
     assert values["also_marked"] == 0
     assert [crack["certainty"] for crack in values["cracks"]] == ["–"] * 3
+
+
+def test_the_tables_of_a_survey_stand_in_the_same_order(
+    report: dict[str, Any], tmp_path: Path
+) -> None:
+    fine = report_row(report, "fine", "analyzed") | {"image": "fine.jpg"}
+    worst = {**fine, "image": "worst.jpg", "folder": "worst", "severity_mm2": 1e6}
+    failed = failure_row(Path("failed.jpg"), "broken")
+    old = {**fine, "image": "old.jpg", "folder": "old"}  # of a release without severities
+    for column in ("severity_px2", "severity_mm2", "also_marked"):
+        del old[column]
+    about = {"package_version": "1", "started_at": "-", "model": {"name": "m", "version": "1"}}
+    write_survey([old, fine, failed, worst], about, tmp_path, gallery=True)
+    with (tmp_path / "summary.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    ranked = ["failed.jpg", "worst.jpg", "fine.jpg", "old.jpg"]
+    assert [row["image"] for row in rows] == ranked
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert sorted(ranked, key=lambda name: page.index(f"<b>{name}</b>")) == ranked
 
 
 def test_images_stand_in_one_order() -> None:
