@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -196,6 +197,62 @@ def test_many_labels_do_not_hide_the_picture(
     many = overlay.draw(report, picture.copy())
     paper = [(drawn == overlay.PAPER).all(axis=-1).mean() for drawn in (few, many)]
     assert 0 < paper[0] < 0.6 * paper[1]
+
+
+def test_three_hundred_marks_stay_readable(make_report: Make) -> None:
+    report = make_report(cracks=300, height=3000, width=4000)
+    rng = np.random.default_rng(7)
+    cracks = []
+    for crack in report.cracks:
+        row, col = int(rng.integers(0, 2900)), int(rng.integers(0, 3800))
+        cracks.append(
+            replace(
+                crack,
+                window=replace(crack.window, row=row, col=col),
+                width_max_at=(row + 1.0, col + 60.0),
+                section="main" if crack.id <= 200 else "also_marked",
+            )
+        )
+    report = replace(report, cracks=tuple(cracks))
+    picture = np.full((3000, 4000, 3), 150, np.uint8)
+    pen = overlay._Pen.for_picture(picture)
+    labels = overlay._place_labels(report, picture, 1.0, pen, [])
+    assert 20 <= len(labels) <= overlay.NUMBERED + overlay.WITH_WIDTH
+    marked = {(round(c.width_max_at[1]), round(c.width_max_at[0])) for c in cracks[200:]}
+    assert not marked & {label.anchor for label in labels}  # doubtful ones have no number
+    reach = [np.hypot(*np.subtract(label.near(), label.anchor)) for label in labels]
+    assert max(reach) < 0.1 * 3000  # no leader across the picture
+    for one, other in itertools.combinations(labels, 2):
+        assert not one.box.meets(other.box)
+
+
+def test_outlines_tell_doubtful_marks_from_cracks(make_report: Make) -> None:
+    report = make_report(cracks=2)
+    first, second = report.cracks
+    report = replace(report, cracks=(first, replace(second, section="also_marked")))
+    drawn = overlay.draw(report, np.full((240, 320, 3), 150, np.uint8)).astype(int)
+    red, blue = drawn[..., 0] - drawn[..., 2] > 60, drawn[..., 2] - drawn[..., 0] > 60
+    rows = [crack.window.row for crack in report.cracks]
+    assert red[rows[0] - 3 : rows[0] + 6].any()
+    assert not blue[rows[0] - 3 : rows[0] + 6].any()
+    assert blue[rows[1] - 3 : rows[1] + 6].any()
+    assert not red[rows[1] - 3 : rows[1] + 6].any()
+
+
+@pytest.mark.parametrize(
+    ("scale", "bar_px"),
+    [
+        (None, 2.0 * 20),  # 20 px of the photograph
+        (GIVEN, 2.0 * 10 / 0.25),  # 1 cm
+        (OBLIQUE, 2.0 * 10 / 0.2512),  # the mean of both directions at the corner
+    ],
+)
+def test_a_close_up_has_a_bar_of_its_own_place(scale: Scale | None, bar_px: float) -> None:
+    picture = np.full((240, 320, 3), 150, np.uint8)
+    overlay.draw_close_up_bar(picture, scale, (0.0, 0.0), 2.0)
+    ink = (picture == overlay.INK).all(axis=-1)
+    lengths = ink.sum(axis=1)
+    assert lengths.max() == pytest.approx(bar_px, abs=2.5)
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (256, 256), (40, 900), (2000, 60)])
