@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import tifffile
 from PIL import Image
@@ -83,11 +84,31 @@ def jpeg_with_gps() -> bytes:
     return encoded("JPEG", quality=90, exif=exif, xmp=xmp)
 
 
+def linear_profile() -> bytes:
+    """Return an ICC profile of linear light with the primaries of sRGB."""
+    white, primaries = [0.3127, 0.329, 1], [0.64, 0.33, 1, 0.3, 0.6, 1, 0.15, 0.06, 1]
+    made = imagecodecs.cms_profile("rgb", whitepoint=white, primaries=primaries, gamma=1.0)
+    return bytes(made)
+
+
+def jpeg_of_inks() -> bytes:
+    """Return a CMYK JPEG with a profile that is for RGB."""
+    buffer = io.BytesIO()
+    inks = Image.fromarray(picture()).convert("CMYK")
+    inks.save(buffer, format="JPEG", quality=90, icc_profile=linear_profile())
+    return buffer.getvalue()
+
+
 SEEDS: dict[str, Callable[[], bytes]] = {
     "jpeg": lambda: encoded("JPEG", quality=90),
     "jpeg progressive": lambda: encoded("JPEG", quality=90, progressive=True),
     "jpeg with metadata": jpeg_with_gps,
+    "jpeg twelve bit": lambda: bytes(
+        imagecodecs.jpeg8_encode(picture().astype(np.uint16) * 16, level=90, bitspersample=12)
+    ),
+    "jpeg inks and profile": jpeg_of_inks,
     "png": lambda: encoded("PNG"),
+    "png linear": lambda: encoded("PNG", icc_profile=linear_profile()),
     "tiff": encoded_tiff,
     "tiff strips lzw": lambda: encoded_tiff(compression="lzw", rowsperstrip=7),
     "tiff tiles deflate": lambda: encoded_tiff(compression="zlib", tile=(16, 16), predictor=True),
