@@ -26,7 +26,6 @@ _FLAT_RANGE = 2  # levels of 255 in each channel: less than any sensor's noise
 CODES = ("black", "white", "flat")
 _WORDS = {
     "no_data": "holds no data",
-    "left_out": "is left out by the region",
     "black": "is black",
     "white": "is burnt out",
     "flat": "shows no texture at all",
@@ -85,8 +84,11 @@ def find_unjudged(prediction: Prediction) -> tuple[Unjudged, ...]:
 
 
 def unjudged_notices(parts: tuple[Unjudged, ...], *, judged: bool) -> list[Notice]:
-    """Return what the report says of the parts of which nothing can be said."""
-    worth = [part for part in parts if part.share >= _WORTH_A_WORD]
+    """Return what the report says of the parts of which nothing can be said.
+
+    What a region leaves out was asked for: it stands in the totals, and is no warning.
+    """
+    worth = [p for p in parts if p.share >= _WORTH_A_WORD and p.code != "left_out"]
     if judged and not worth:
         return []
     shares = [f"{100 * p.share:.0f} % of it {_WORDS.get(p.code, p.code)}" for p in worth]
