@@ -437,7 +437,9 @@ def export_command(
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
     name: Annotated[str, typer.Option(help="Name of the model.")],
     version: Annotated[str, typer.Option(help="Version of the model.")],
-    threshold: Annotated[float, typer.Option(help="Chosen on validation data.")],
+    threshold: Annotated[
+        str, typer.Option(help="Chosen on validation data; auto chooses both on the run's own.")
+    ] = "auto",
     threshold_low: Annotated[
         float | None, typer.Option(help="Lower level of the hysteresis; default: the threshold.")
     ] = None,
@@ -449,21 +451,32 @@ def export_command(
     from crackseg.names import require
 
     require("torch", extra="train")
+    from crackseg.errors import ConfigError
     from crackseg.training.export_onnx import ExportOptions, export_run
+    from crackseg.training.thresholds import choose_for_run
 
+    try:
+        level = 0.5 if threshold == "auto" else float(threshold)
+    except ValueError as error:
+        raise ConfigError(f"`--threshold` must be a number or auto, got {threshold!r}.") from error
     card = export_run(
         run[0],
         out,
         ExportOptions(
             name=name,
             version=version,
-            threshold=threshold,
-            threshold_low=threshold if threshold_low is None else threshold_low,
+            threshold=level,
+            threshold_low=level if threshold_low is None else threshold_low,
             scores=json.loads(scores.read_text(encoding="utf-8")) if scores else {},
         ),
         run[1:],
     )
-    typer.echo(f"wrote {out}: {card.name} {card.version}, {card.network}")
+    if threshold == "auto":
+        card = choose_for_run(out, run[0])
+    typer.echo(
+        f"wrote {out}: {card.name} {card.version}, {card.network}, threshold {card.threshold:g} "
+        f"down to {card.threshold_low:g}"
+    )
 
 
 @app.command("evaluate-widths", rich_help_panel=MODELS)

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import uuid
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from crackseg.errors import ModelError
-from crackseg.inference.models import write_card, write_probe
+from crackseg.inference.models import CARD, write_card, write_probe
 from crackseg.inference.screening import is_classifier
 from crackseg.networks import build
 from crackseg.records import Array, ModelCard
@@ -149,15 +152,7 @@ def export_run(
     _require_finite(weights, run)
     network.load_state_dict(weights)  # back to float32: the graph and the file hold one network
     multiple = int(getattr(network, "multiple", 32))
-    folder.mkdir(parents=True, exist_ok=True)
     mean, std = trained["mean"], trained["std"]
-    write_graph(network, folder / "model.onnx", mean=mean, std=std, multiple=multiple)
-    save_file(weights, folder / "weights.safetensors")
-    (folder / "weights.safetensors").chmod(0o644)  # safetensors writes for the owner alone
-    image = _probe_image(4 * multiple)
-    with torch.inference_mode():
-        probability = PixelsToProbability(network, mean, std).eval()(torch.from_numpy(image))
-    write_probe(folder, image, probability.numpy())
     card = ModelCard(
         name=options.name,
         version=options.version,
@@ -175,7 +170,35 @@ def export_run(
         data=tuple(identity["data"]),
         scores=options.scores,
     )
-    return write_card(folder, card)
+    with _taking_place_of(folder) as part:
+        write_graph(network, part / "model.onnx", mean=mean, std=std, multiple=multiple)
+        save_file(weights, part / "weights.safetensors")
+        (part / "weights.safetensors").chmod(0o644)  # safetensors writes for the owner alone
+        image = _probe_image(4 * multiple)
+        with torch.inference_mode():
+            probability = PixelsToProbability(network, mean, std).eval()(torch.from_numpy(image))
+        write_probe(part, image, probability.numpy())
+        return write_card(part, card)
+
+
+@contextmanager
+def _taking_place_of(folder: Path) -> Iterator[Path]:
+    """Give a fresh folder whose files go into ``folder`` when the block ends well, the card last.
+
+    Raises:
+        ModelError: the folder holds other files and no model.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / CARD).is_file():
+        raise ModelError(f"`--out` {folder} holds other files and no model; choose a new folder.")
+    part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
+    part.mkdir(parents=True)
+    try:
+        yield part
+        folder.mkdir(exist_ok=True)
+        for file in sorted(part.iterdir(), key=lambda path: path.name == CARD):
+            file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _read_run(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:

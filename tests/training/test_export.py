@@ -6,20 +6,29 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dark_model import write_dark_model
 from PIL import Image
+from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 from safetensors.torch import load_file, save_file  # noqa: E402
 
+from crackseg.cli import app  # noqa: E402
 from crackseg.config import PredictOptions  # noqa: E402
-from crackseg.errors import ModelError  # noqa: E402
+from crackseg.errors import DataError, ModelError  # noqa: E402
 from crackseg.imagery.files import open_image  # noqa: E402
 from crackseg.inference.models import load_model  # noqa: E402
 from crackseg.inference.predict import predict  # noqa: E402
 from crackseg.networks import build  # noqa: E402
+from crackseg.training.evaluate import (  # noqa: E402
+    EvaluateOptions,
+    choose_threshold,
+    load_samples,
+)
 from crackseg.training.export_onnx import ExportOptions, export_run  # noqa: E402
+from crackseg.training.manifest import index_folder, write_manifest  # noqa: E402
 
 OPTIONS = ExportOptions(name="mean", version="1", threshold=0.5, threshold_low=0.5)
 
@@ -77,3 +86,60 @@ def test_a_classifier_is_exported_for_squares_of_its_crops_and_screens(tmp_path:
     tiles = found.notices[0].message.split()
     assert tiles[0] == tiles[2]  # a fresh classifier is sure of nothing
     assert not found.probability.any()
+
+
+def test_thresholds_are_chosen_on_the_runs_own_validation_pictures(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", 1)
+    for kind, values in (("images", line_picture()), ("masks", line_picture() < 90)):
+        (tmp_path / "set" / kind).mkdir(parents=True)
+        for name in ("p", "q"):
+            Image.fromarray(np.asarray(values)).save(tmp_path / "set" / kind / f"{name}.png")
+    (tmp_path / "set" / "val.txt").write_text("p\n")
+    (tmp_path / "set" / "test.txt").write_text("q\n")
+    write_manifest(index_folder(tmp_path / "set"), tmp_path / "m.csv")
+    identity = json.loads((run / "run.json").read_text())
+    identity["options"]["data"] |= {
+        "manifest": str(tmp_path / "m.csv"),
+        "root": None,
+        "sets": [],
+        "val_sets": [],
+    }
+    (run / "run.json").write_text(json.dumps(identity))
+    command = [
+        "export",
+        str(run),
+        "--out",
+        str(tmp_path / "model"),
+        "--name",
+        "n",
+        "--version",
+        "1",
+    ]
+    answer = CliRunner().invoke(app, command)
+    assert answer.exit_code == 0, answer.output
+    card = load_model(tmp_path / "model").card
+    samples = load_samples(tmp_path / "m.csv", split="val")
+    choice = choose_threshold(samples, EvaluateOptions(model=str(tmp_path / "model"), split="val"))
+    assert (card.threshold, card.threshold_low) == (choice.threshold, choice.threshold_low)
+    assert card.scores["choice"]["pictures"] == 1
+    (tmp_path / "m.csv").unlink()
+    answer = CliRunner().invoke(app, command)
+    assert isinstance(answer.exception, DataError)
+    assert "--threshold" in str(answer.exception)
+
+
+def line_picture() -> np.ndarray:
+    """Return (96, 96) uint8: a dark line on even noise."""
+    grey = np.random.default_rng(0).normal(170, 6, (96, 96))
+    grey[40:44] = 40
+    return np.clip(grey, 0, 255).astype(np.uint8)
+
+
+def test_a_folder_that_is_no_model_is_not_written_to(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", 1)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(ModelError, match="holds other files"):
+        export_run(run, tmp_path / "mine", OPTIONS)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "run"]
