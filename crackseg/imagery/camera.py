@@ -48,7 +48,7 @@ def focal_px(info: ImageInfo, notices: list[Notice]) -> Focal | None:
         notices.append(Notice(code="focal_lengths_disagree", message=text))
         return None
     zoom = _zoom(values, notices)
-    sigma = math.hypot(sigma, gap / 2)
+    sigma = math.hypot(sigma, gap / 2, frame.sigma_rel)
     return focal * zoom, sigma, what if zoom == 1 else f"{what}, digital zoom {zoom:g}"
 
 

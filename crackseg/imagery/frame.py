@@ -26,6 +26,7 @@ class Frame:
 
     diagonal_px: float
     resized: float  # pixels now over pixels when taken
+    sigma_rel: float = 0.0  # of ``resized``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,11 @@ def _changed(info: ImageInfo, taken: _Size, rewritten: bool, notices: list[Notic
         "the photograph instead, the scale is wrong: give `mm_per_px`."
     )
     notices.append(Notice(code="resized_picture", message=text))
-    return Frame(diagonal_px=math.hypot(info.height_px, info.width_px), resized=long)
+    return Frame(
+        diagonal_px=math.hypot(info.height_px, info.width_px),
+        resized=math.sqrt(short * long),
+        sigma_rel=taken.slack / 3,
+    )
 
 
 def _refused(info: ImageInfo, sizes: list[_Size], why: str, notices: list[Notice]) -> Frame | None:
