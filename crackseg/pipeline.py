@@ -37,9 +37,20 @@ from crackseg.inference.screening import is_classifier, screening_card
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import probability_to_mask
 from crackseg.metrology.ranking import rank
-from crackseg.records import Crack, Notice, Report, Scale, Totals, Unjudged, can_judge
+from crackseg.records import (
+    Array,
+    Crack,
+    Notice,
+    Report,
+    Scale,
+    Totals,
+    Unjudged,
+    Window,
+    can_judge,
+)
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
+_BAND_ROWS = 1024
 
 
 def analyze(
@@ -92,6 +103,7 @@ def analyze(
             mask,
             image=image.read,
             probability=prediction.probability,
+            valid=prediction.valid,
             scale=scale,
             mask_options=options.mask,
             options=options.measure,
@@ -156,9 +168,12 @@ def measure_mask(
     with clock.step("scale"):
         scale, scale_notices = find_scale(source.info, options.scale, source.read)
     with clock.step("measure"):
+        valid = None if image is None else _valid(image)
+        seen_px2 = float(mask.size if valid is None else np.count_nonzero(valid))
         cracks, notices = measure(
             mask,
             image=None if image is None else image.read,
+            valid=valid,
             scale=scale,
             mask_options=options.mask,
             options=options.measure,
@@ -174,7 +189,7 @@ def measure_mask(
         screen=None,
         options=to_plain(options),
         cracks=cracks,
-        totals=_totals(cracks, mask.shape, float(mask.size), scale),
+        totals=_totals(cracks, mask.shape, seen_px2, scale),
         notices=_distinct(source.info.notices, mask_notices, scale_notices, notices),
         timing_s=clock.seconds,
     )
@@ -261,6 +276,19 @@ def _part_joints(
         group = parted[share >= options.joint_share]
         group.append(replace(crack, id=len(group) + 1))
     return tuple(parted[0]), tuple(parted[1])
+
+
+def _valid(image: OpenImage) -> Array | None:
+    """Return which pixels of a photograph hold data, read in bands; None: all of them."""
+    height, width = image.info.height_px, image.info.width_px
+    valid: Array | None = None
+    for top in range(0, height, _BAND_ROWS):
+        band = Window(row=top, col=0, height=min(_BAND_ROWS, height - top), width=width)
+        _, seen = image.load(band)
+        if seen is not None:
+            valid = np.ones((height, width), dtype=bool) if valid is None else valid
+            valid[band.slices] = seen
+    return valid
 
 
 def _totals(

@@ -1,4 +1,7 @@
-"""The records that rooms hand each other: frozen, keyword-only, each checks itself.
+"""The records that rooms hand each other: frozen and keyword-only.
+
+Those with a rule that a caller could break check it when they are made (`__post_init__`); the
+others hold what they are given.
 
 Coordinates are (row, col) with pixel centres at whole numbers and the origin at the top left
 pixel. A quantity's unit is in its name; everything in mm is ``None`` without a known scale.
@@ -176,13 +179,73 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """One measured quantity in px and, where the scale is known, mm; u is expanded with k = 2."""
+    """One measured quantity in px and, where the scale is known, mm, with its 95 % interval.
+
+    ``low`` and ``high`` are the interval; it may reach further up than down. ``u`` is the expanded
+    uncertainty (k = 2), where the two sides differ the larger of them. Of the interval and ``u``
+    one is enough. A quantity ``below_detection`` has no value: it lies between 0 and ``high``.
+    One that is ``not_resolvable`` has nothing.
+    """
 
     px: float | None
     mm: float | None = None
     u_px: float | None = None
     u_mm: float | None = None
+    low_px: float | None = None
+    high_px: float | None = None
+    low_mm: float | None = None
+    high_mm: float | None = None
     status: WidthStatus = "measured"
+
+    def __post_init__(self) -> None:
+        if (self.status == "measured") != (self.px is not None):
+            raise ConfigError(
+                f"`px` must be a number where `status` is measured and None elsewhere, got "
+                f"{self.px} with {self.status}."
+            )
+        for unit in ("px", "mm"):
+            self._complete(unit)
+        if self.mm is not None and self.px is None:
+            raise ConfigError(f"`mm` needs `px`, got {self.mm} alone.")
+        bounds = [self.u_px, self.u_mm, self.low_px, self.low_mm, self.high_px, self.high_mm]
+        if self.status == "not_resolvable" and bounds != [None] * 6:
+            raise ConfigError(f"`not_resolvable` has no interval, got {bounds}.")
+        below = self.status == "below_detection"
+        if below and (self.low_px, self.u_px, self.u_mm) != (0, None, None):
+            raise ConfigError(
+                "`below_detection` has an interval from 0 to `high_px` and no `u`, got "
+                f"{self.low_px} to {self.high_px} and {self.u_px}."
+            )
+
+    def _complete(self, unit: str) -> None:
+        """Fill in the interval from value and u, or u from the interval, and check their order."""
+        names = [f"{name}{unit}" for name in ("", "u_", "low_", "high_")]
+        value, u, low, high = (getattr(self, name) for name in names)
+        if value is not None and u is not None and low is None and high is None:
+            low, high = max(value - u, 0.0), value + u
+        if value is None and high is not None and low is None:
+            low = 0.0
+        if value is not None and low is not None and high is not None:
+            u = max(value - low, high - value)
+        ordered = [part for part in (low, value, high) if part is not None]
+        finite = all(math.isfinite(part) and part >= 0 for part in (*ordered, u or 0.0))
+        if not finite or ordered != sorted(ordered) or (low is None) != (high is None):
+            raise ConfigError(
+                f"`{names[2]}`, `{names[0]}` and `{names[3]}` must be numbers from 0 on in rising "
+                f"order, got {low}, {value} and {high}."
+            )
+        for name, part in zip(names, (value, u, low, high), strict=True):
+            object.__setattr__(self, name, part)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """A place where a crack is open for a short way: a pore, a chip, a spall at its edge."""
+
+    row: float  # of its widest point
+    col: float
+    width: Measure
+    length: Measure  # along the crack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +278,8 @@ class Crack:
     width_p95: Measure
     width_max: Measure
     width_max_at: tuple[float, float] | None  # (row, col)
+    width_left_out_px: float = 0.0  # length along which nothing tells the crack's width
+    openings: tuple[Opening, ...] = ()  # not part of the widths above
     area_px2: float
     area_mm2: float | None
     paper_length_px: float  # skeleton pixels joined by 1 and sqrt(2): the paper's length
@@ -225,7 +290,7 @@ class Crack:
     junctions: int
     loops: int
     pattern: Literal["single", "branching", "map"]
-    touches_border: bool
+    touches_border: bool  # it is cut: by the picture's edge or by the area without data
     probability_mean: float | None
     contrast: float | None = None  # how much darker than the darker of its two sides, to 1
     step: float | None = None  # how much its two sides differ, 0..1
@@ -233,6 +298,11 @@ class Crack:
     section: Section = "main"
     width_classes: tuple[WidthClass, ...] = ()
     flags: tuple[str, ...] = ()
+
+    @property
+    def widths(self) -> tuple[Measure, Measure, Measure, Measure]:
+        """Mean, median, 95 % and largest width."""
+        return self.width_mean, self.width_median, self.width_p95, self.width_max
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

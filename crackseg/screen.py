@@ -26,8 +26,8 @@ from rich.text import Text
 
 from crackseg.batch import Listener, Outcome, outcome_of
 from crackseg.exports.survey import length_text, main_list, short_names, width_text
-from crackseg.exports.tables import report_to_dict
-from crackseg.exports.wording import certainty, count, quantity
+from crackseg.exports.tables import read_measure, report_to_dict
+from crackseg.exports.wording import certainty, count, length, measured
 from crackseg.inputs import Passed
 from crackseg.metrology.ranking import place
 from crackseg.records import Report
@@ -282,13 +282,11 @@ def _table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
         left = name in ("image", "shape")
         table.add_column(name, justify="left" if left else "right", no_wrap=True)
     for name, crack in rows:
-        figures = (_figure(crack, key) for key in ("length", "width_mean", "width_max"))
+        figures = (
+            length(read_measure(crack, "length")),
+            *(measured(read_measure(crack, key)) for key in ("width_mean", "width_max")),
+        )
         sure = certainty(crack.get("certainty"))
         shown = name if len(name) <= LONGEST_NAME else f"...{name[3 - LONGEST_NAME :]}"
         table.add_row(escape(shown), str(crack["id"]), sure, *figures, crack["pattern"])
     return table
-
-
-def _figure(crack: Mapping[str, Any], key: str) -> str:
-    unit = "px" if crack[f"{key}_mm"] is None else "mm"
-    return quantity(crack[f"{key}_{unit}"], crack[f"{key}_u_{unit}"], unit)

@@ -106,7 +106,7 @@ def make_report(tmp_path: Path) -> Callable[..., Report]:
         k = None if scale is None else scale.mm_per_px
         length, area = 120.0 * cracks, 360.0 * cracks
         return Report(
-            schema_version="1",
+            schema_version="2",
             package_version="0.0",
             image=ImageInfo(
                 **{

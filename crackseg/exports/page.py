@@ -23,6 +23,7 @@ from crackseg.records import Array, Crack, Report, Scale, Window
 
 OVERLAY_PX = 1_800_000
 THUMB_PX = 120_000
+_MUCH = 0.2  # of a length along which nothing tells the width
 CROPS = 40  # only the worst cracks get close-ups, so that the page stays small
 CROP_HEIGHT_PX, CROP_WIDTH_PX = 240, 320  # of the close-up as shown
 
@@ -37,6 +38,7 @@ SOURCES = {
 }
 FLAGS = {
     "touches_border": "leaves the picture",
+    "touches_nodata": "ends at no-data",
     "width_from_mask": "width from the mask alone",
     "not_dark": "no dark line in the photograph",
     "bridged": "crosses gaps",
@@ -90,6 +92,7 @@ def _render(report: Report, picture: Array, image: OpenImage | None) -> str:
             documents=documents,
             unmeasured=unmeasured(report),
             has_scale=report.scale is not None,
+            one_sided=any(wording.one_sided(width) for crack in main for width in crack.widths),
             crops=CROPS,
         )
     )
@@ -250,11 +253,21 @@ def unmeasured(report: Report) -> list[str]:
                 f"{_named(ids)} {one if len(ids) == 1 else many} for this picture to give a "
                 f"width; {'its' if len(ids) == 1 else 'their'} length is given."
             )
-    ids = [crack.id for crack in main if crack.touches_border]
+    for flag, one, many in (
+        ("touches_border", "leaves the picture", "leave the picture"),
+        ("touches_nodata", "ends at an area without data", "end at an area without data"),
+    ):
+        ids = [crack.id for crack in main if flag in crack.flags]
+        if ids:
+            said.append(
+                f"{_named(ids)} {one if len(ids) == 1 else many}: the length is that of the "
+                "visible part."
+            )
+    ids = [crack.id for crack in main if crack.width_left_out_px > _MUCH * (crack.length.px or 0)]
     if ids:
         said.append(
-            f"{_named(ids)} {'leaves' if len(ids) == 1 else 'leave'} the picture: the length is "
-            "that of the visible part."
+            f"{_named(ids)}: along more than a fifth of the length nothing tells the width, since "
+            "the line is too faint or runs into a stain. The widths are those of the rest."
         )
     said.append(
         "The depth of a crack, and whether water passes through it, cannot be seen in a photograph."
@@ -284,21 +297,17 @@ def _crack(report: Report, crack: Crack, image: OpenImage | None) -> dict[str, A
         "mean": wording.measured(crack.width_mean),
         "p95": wording.measured(crack.width_p95),
         "max": wording.measured(crack.width_max),
+        "openings": wording.openings(crack),
         "pattern": crack.pattern,
         "direction": direction_in_words(angle),
         "class": next((e.label or BETWEEN_CLASSES for e in crack.width_classes), "–"),
-        "flags": [FLAGS.get(flag, flag.replace("_", " ")) for flag in _remarks(crack)],
+        "flags": [FLAGS.get(flag, flag.replace("_", " ")) for flag in crack.flags],
         "plain": None,
         "outlined": None,
     }
     if image is not None:
         shown["plain"], shown["outlined"] = _close_ups(report, crack, image, (row, col))
     return shown
-
-
-def _remarks(crack: Crack) -> list[str]:
-    border = ["touches_border"] if crack.touches_border else []
-    return list(dict.fromkeys([*border, *crack.flags]))
 
 
 def place_in_words(down: float, across: float) -> str:

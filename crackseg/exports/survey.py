@@ -16,13 +16,14 @@ from urllib.parse import quote
 
 from crackseg.exports import wording
 from crackseg.exports.page import templates
-from crackseg.exports.tables import write_table
+from crackseg.exports.tables import read_measure, write_table
 from crackseg.folders import plain_path
 from crackseg.metrology import ranking
 
 COLUMNS = (
     "image", "folder", "status", "reason", "cracks", "length_px", "length_mm", "width_max_px",
-    "width_max_u_px", "width_max_mm", "width_max_u_mm", "severity_px2", "severity_mm2",
+    "width_max_u_px", "width_max_low_px", "width_max_high_px", "width_max_mm", "width_max_u_mm",
+    "width_max_low_mm", "width_max_high_mm", "width_max_status", "severity_px2", "severity_mm2",
     "area_px2", "area_mm2", "density_m_per_m2", "also_marked", "also_marked_length_px",
     "also_marked_length_mm", "mm_per_px", "scale_source", "taken_at", "camera", "warnings",
     "judged",
@@ -36,7 +37,7 @@ def report_row(report: Mapping[str, Any], folder: str, status: str) -> dict[str,
     main = main_list(report)
     worst = main[0] if main else None  # the list is in the order of ``metrology.ranking``
     widest = max(main, key=lambda c: c["width_max_px"] or 0.0, default=None)
-    widths = ("width_max_px", "width_max_u_px", "width_max_mm", "width_max_u_mm")
+    widths = [column for column in COLUMNS if column.startswith("width_max_")]
     scale = report["scale"] or {"mm_per_px": None, "source": None}
     totals = report["totals"]
     sums = (
@@ -51,7 +52,7 @@ def report_row(report: Mapping[str, Any], folder: str, status: str) -> dict[str,
         **{key: totals.get(key) for key in sums},
         "severity_px2": ranking.weight(worst, "px") if worst else None,
         "severity_mm2": ranking.weight(worst, "mm") if worst else None,
-        **{key: widest[key] if widest else None for key in widths},
+        **{key: widest.get(key) if widest else None for key in widths},
         "mm_per_px": scale["mm_per_px"],
         "scale_source": scale["source"],
         "taken_at": report["image"]["taken_at"],
@@ -175,9 +176,7 @@ def row_place(row: Mapping[str, Any]) -> tuple[int, float]:
 
 def width_text(row: Mapping[str, Any]) -> str:
     """Return the largest width of a row in words."""
-    if row["width_max_mm"] is not None:
-        return wording.quantity(row["width_max_mm"], row["width_max_u_mm"], "mm")
-    return wording.quantity(row["width_max_px"], row["width_max_u_px"], "px")
+    return wording.measured(read_measure(row, "width_max"))
 
 
 def length_text(row: Mapping[str, Any]) -> str:

@@ -17,11 +17,22 @@ from typing import Any
 from crackseg.config import to_plain
 from crackseg.folders import plain_path
 from crackseg.imagery.files import OpenImage
-from crackseg.records import Array, Crack, ImageInfo, Measure, ModelCard, Report, Totals
+from crackseg.records import (
+    Array,
+    Crack,
+    ImageInfo,
+    Measure,
+    ModelCard,
+    Opening,
+    Report,
+    Totals,
+    WidthStatus,
+)
 
 SCHEMA = Path(__file__).parent / "report.schema.json"
 WIDTHS = ("mean", "median", "p95", "max")
 BETWEEN_CLASSES = "between two classes"  # the interval of the width crosses a limit
+_PARTS = ("", "u_", "low_", "high_")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -67,9 +78,10 @@ def crack_to_dict(crack: Crack) -> dict[str, Any]:
         **{
             key: value
             for name in WIDTHS
-            for key, value in _measure(f"width_{name}", getattr(crack, f"width_{name}")).items()
+            for key, value in _width(f"width_{name}", getattr(crack, f"width_{name}")).items()
         },
-        "width_status": crack.width_mean.status,
+        "width_left_out_px": _round(crack.width_left_out_px, 2),
+        "openings": [_opening(opening) for opening in crack.openings],
         "width_max_at": None if row is None else {"row": _round(row, 1), "col": _round(col, 1)},
         "area_px2": _round(crack.area_px2, 2),
         "area_mm2": _round(crack.area_mm2, 3),
@@ -145,9 +157,13 @@ def flat_crack(crack: Mapping[str, Any], documents: Iterable[str] = ()) -> dict[
         entry["document"]: entry["label"] or BETWEEN_CLASSES for entry in crack["width_classes"]
     }
     at = crack["width_max_at"] or {"row": None, "col": None}
+    widest = next(iter(crack["openings"]), {"width_px": None, "width_mm": None})
     flat = {key: crack[key] for key in CRACK_COLUMNS if key in crack}
     flat |= {key: crack["bbox"][key] for key in ("row", "col", "height", "width")}
     return flat | {
+        "openings": len(crack["openings"]),
+        "opening_max_px": widest["width_px"],
+        "opening_max_mm": widest["width_mm"],
         "width_max_row": at["row"],
         "width_max_col": at["col"],
         "flags": " ".join(crack["flags"]),
@@ -212,12 +228,49 @@ def _totals(totals: Totals) -> dict[str, Any]:
     return {key: _round(value, 3) for key, value in to_plain(totals).items()}
 
 
-def _measure(name: str, measure: Measure) -> dict[str, float | None]:
+def read_measure(record: Mapping[str, Any], name: str) -> Measure:
+    """Return a measure as ``report.json`` or a row of a survey holds it.
+
+    Reports of schema 1 have no interval and no status of each width: their U is taken for both
+    sides, and a number for a measurement.
+    """
+    parts = {f"{part}{unit}": f"{name}_{part}{unit}" for part in _PARTS for unit in ("px", "mm")}
+    held: dict[str, Any] = {part: record.get(key) for part, key in parts.items()}
+    plain: WidthStatus = "not_resolvable" if held["px"] is None else "measured"
+    status: WidthStatus = record.get(f"{name}_status") or plain
+    if status != "measured" and held["high_px"] is None:
+        return Measure(px=None, status="not_resolvable")
+    if status == "below_detection":
+        held |= {"u_px": None, "u_mm": None}
+    return Measure(**held, status=status)
+
+
+def _measure(name: str, measure: Measure) -> dict[str, Any]:
     return {
         f"{name}_px": _round(measure.px, 3),
         f"{name}_u_px": _round(measure.u_px, 3),
         f"{name}_mm": _round(measure.mm, 4),
         f"{name}_u_mm": _round(measure.u_mm, 4),
+    }
+
+
+def _width(name: str, measure: Measure) -> dict[str, Any]:
+    return {
+        **_measure(name, measure),
+        f"{name}_low_px": _round(measure.low_px, 3),
+        f"{name}_high_px": _round(measure.high_px, 3),
+        f"{name}_low_mm": _round(measure.low_mm, 4),
+        f"{name}_high_mm": _round(measure.high_mm, 4),
+        f"{name}_status": measure.status,
+    }
+
+
+def _opening(opening: Opening) -> dict[str, Any]:
+    return {
+        "row": _round(opening.row, 1),
+        "col": _round(opening.col, 1),
+        **_width("width", opening.width),
+        **_measure("length", opening.length),
     }
 
 
@@ -228,14 +281,20 @@ def _round(value: float | None, digits: int) -> float | None:
     return value if isinstance(value, int) else round(float(value), digits)
 
 
+_UNITS = ("px", "u_px", "mm", "u_mm")
+_INTERVAL = ("low_px", "high_px", "low_mm", "high_mm", "status")
 _MEASURED = [
-    f"{name}_{unit}"
-    for name in ("length", "bridged_length", "joined_length", *(f"width_{w}" for w in WIDTHS))
-    for unit in ("px", "u_px", "mm", "u_mm")
+    *(
+        f"{name}_{unit}"
+        for name in ("length", "bridged_length", "joined_length")
+        for unit in _UNITS
+    ),
+    *(f"width_{name}_{part}" for name in WIDTHS for part in (*_UNITS, *_INTERVAL)),
 ]
 CRACK_COLUMNS = [
-    "id", "section", "certainty", "row", "col", "height", "width", *_MEASURED, "width_status",
-    "width_max_row", "width_max_col", "area_px2", "area_mm2", "paper_length_px", "paper_width_px",
+    "id", "section", "certainty", "row", "col", "height", "width", *_MEASURED, "width_max_row",
+    "width_max_col", "width_left_out_px", "openings", "opening_max_px", "opening_max_mm",
+    "area_px2", "area_mm2", "paper_length_px", "paper_width_px",
     "orientation_deg", "tortuosity", "branches", "tips", "junctions", "loops", "pattern",
     "touches_border", "probability_mean", "contrast", "step", "flags",
 ]  # fmt: skip

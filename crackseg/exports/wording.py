@@ -6,6 +6,7 @@ import math
 
 from crackseg.records import Crack, Measure
 
+_ONE_SIDED = 1.25  # from this ratio of its sides on an interval is written with both ends
 _STATUS = {"below_detection": "below detection", "not_resolvable": "not resolvable"}
 
 
@@ -28,16 +29,45 @@ def quantity(value: float | None, u: float | None, unit: str) -> str:
     return f"{value:.{digits}f} ± {u:.{digits}f} {unit}"
 
 
+def interval(value: float, low: float | None, high: float | None, unit: str) -> str:
+    """Return ``2.41 ± 0.12 mm``, or ``0.9 mm (0.5 to 2.1)`` where the sides differ.
+
+    Where they differ a little the larger one is given for both.
+    """
+    if low is None or high is None:
+        return quantity(value, None, unit)
+    down, up = value - low, high - value
+    if up <= _ONE_SIDED * down:
+        return quantity(value, max(down, up), unit)
+    digits = digits_for(down, value)
+    return f"{value:.{digits}f} {unit} ({low:.{digits}f} to {high:.{digits}f})"
+
+
 def measured(measure: Measure) -> str:
-    """Return a measure in mm where it has mm, else in px, or why there is none."""
-    if measure.status != "measured" or measure.px is None:
-        limit = ""
-        if measure.status == "below_detection" and measure.mm is not None:
-            limit = f" (< {measure.mm:.2g} mm)"
+    """Return a measure in mm where it has mm, else in px, or why there is none and its bound."""
+    if measure.px is None:
+        unit = "px" if measure.high_mm is None else "mm"
+        bound = measure.high_px if measure.high_mm is None else measure.high_mm
+        limit = "" if bound is None else f", < {_bound(bound)} {unit}"
         return _STATUS.get(measure.status, "–") + limit
     if measure.mm is not None:
-        return quantity(measure.mm, measure.u_mm, "mm")
-    return quantity(measure.px, measure.u_px, "px")
+        return interval(measure.mm, measure.low_mm, measure.high_mm, "mm")
+    return interval(measure.px, measure.low_px, measure.high_px, "px")
+
+
+def one_sided(measure: Measure) -> bool:
+    """Say whether the interval of a measure reaches clearly further up than down."""
+    if measure.px is None or measure.low_px is None or measure.high_px is None:
+        return False
+    return measure.high_px - measure.px > _ONE_SIDED * (measure.px - measure.low_px)
+
+
+def _bound(value: float) -> str:
+    """Return an upper bound to two figures, never rounded down."""
+    if value <= 0:
+        return "0"
+    digits = 1 - math.floor(math.log10(value))
+    return f"{math.ceil(value * 10**digits - 1e-9) / 10**digits:.{max(digits, 0)}f}"
 
 
 def length(measure: Measure) -> str:
@@ -45,7 +75,18 @@ def length(measure: Measure) -> str:
     if measure.mm is not None and measure.mm >= 1000:
         u_m = None if measure.u_mm is None else measure.u_mm / 1000
         return quantity(measure.mm / 1000, u_m, "m")
-    return measured(measure)
+    if measure.mm is not None:
+        return quantity(measure.mm, measure.u_mm, "mm")
+    return quantity(measure.px, measure.u_px, "px")
+
+
+def openings(crack: Crack) -> str:
+    """Return where a crack is open for a short way, or an empty text."""
+    if not crack.openings:
+        return ""
+    count = len(crack.openings)
+    places = "one place" if count == 1 else f"{count} places"
+    return f"open at {places}, up to {measured(crack.openings[0].width)}"
 
 
 def label(crack: Crack) -> str:

@@ -59,17 +59,12 @@ def read_documents(names: Sequence[str] = (), path: Path | None = None) -> tuple
 def classify(width: Measure, documents: Sequence[Document]) -> tuple[WidthClass, ...]:
     """Return what each document says of a width; nothing where there are no millimetres.
 
-    A label is given only where the interval width ± U lies in one class. Of a width below
-    detection only its upper bound U is known, so its interval begins at zero.
+    A label is given only where the whole interval of the width lies in one class; that of a width
+    below detection begins at zero.
     """
-    if width.u_mm is None:
+    if width.low_mm is None or width.high_mm is None:
         return ()
-    if width.mm is not None:
-        low, high = max(0.0, width.mm - width.u_mm), width.mm + width.u_mm
-    elif width.status == "below_detection":
-        low, high = 0.0, width.u_mm
-    else:
-        return ()
+    low, high = width.low_mm, width.high_mm
     return tuple(
         WidthClass(
             document=document.name,

@@ -18,6 +18,7 @@ from crackseg.metrology.bridges import bridge
 from crackseg.metrology.centreline import Line, centre_lines
 from crackseg.metrology.classes import classify, read_documents
 from crackseg.metrology.courses import Photograph
+from crackseg.metrology.cuts import Cut, cut_by
 from crackseg.metrology.ends import refine_ends
 from crackseg.metrology.evidence import darkness
 from crackseg.metrology.joins import join
@@ -35,6 +36,7 @@ def measure(
     *,
     image: Callable[[Window], Array] | None = None,
     probability: Array | None = None,
+    valid: Array | None = None,
     scale: Scale | None = None,
     mask_options: MaskOptions,
     options: MeasureOptions,
@@ -45,14 +47,16 @@ def measure(
         mask: (H, W) bool, True = crack; the whole picture, so that tile borders cut nothing.
         image: reads a window of the photograph as (h, w, 3) uint8 RGB; None: widths from the mask.
         probability: (H, W) uint8, 255 = 1.0, for the mean over each crack.
+        valid: (H, W) bool, False where the picture holds no data; None: everywhere data.
         scale: makes mm; None leaves every mm field None.
         mask_options: speck size and gap length.
         options: smoothing, shortest crack, width-class documents.
 
     Raises:
-        ConfigError: ``mask`` is not a bool picture, or ``probability`` has another shape.
+        ConfigError: ``mask`` is not a bool picture, or ``probability`` or ``valid`` has another
+            shape.
     """
-    _check(mask, probability)
+    _check(mask, probability=probability, valid=valid)
     documents = read_documents(options.documents, options.width_classes)
     notices: list[Notice] = []
     if scale is None:
@@ -73,9 +77,10 @@ def measure(
     all_groups = group
     kept = _long_enough(lines, group, options.min_length_px)
     lines, group = [lines[k] for k in kept], group[kept]
+    cuts = [cut_by(line, mask.shape, valid) for line in lines]
     if image is not None:
         lines = refine_ends(lines, mask.shape, image)
-    stations = measure_stations(lines, filled, image)
+    stations = measure_stations(lines, group, filled, image)
     home = _home(lines, group, count)
     cracks = []
     for name in np.unique(group):
@@ -85,6 +90,7 @@ def measure(
                 [lines[k] for k in members],
                 [stations[k] for k in members],
                 _place(pixels, home[component] == name, mask, probability),
+                frozenset[Cut]().union(*(cuts[k] for k in members)),
                 scale,
                 photograph=image is not None,
             )
@@ -155,13 +161,14 @@ def _place(pixels: Pixels, chosen: Array, mask: Array, probability: Array | None
     )
 
 
-def _check(mask: Array, probability: Array | None) -> None:
+def _check(mask: Array, **others: Array | None) -> None:
     if mask.ndim != 2 or mask.dtype != np.bool_:
         raise ConfigError(
             f"`mask` must be (H, W) bool, got {mask.dtype} of shape {mask.shape}; "
             "compare it with a threshold first."
         )
-    if probability is not None and probability.shape != mask.shape:
-        raise ConfigError(
-            f"`probability` must have the shape of `mask`, {mask.shape}, got {probability.shape}."
-        )
+    for name, other in others.items():
+        if other is not None and other.shape != mask.shape:
+            raise ConfigError(
+                f"`{name}` must have the shape of `mask`, {mask.shape}, got {other.shape}."
+            )

@@ -93,27 +93,28 @@ def _row(path: Path, line: int, row: dict[str, Any]) -> tuple[str, float, float,
     return str(row["site"]), values["width_mm"], values["mm_per_px"], profile
 
 
-def measured(field: FieldWidths) -> tuple[Array, Array]:
-    """Return the (N,) widths in px that the profiles give and their standard uncertainty."""
-    width, u = np.empty(len(field.profiles)), np.empty(len(field.profiles))
+def measured(field: FieldWidths) -> Array:
+    """Return the (N, 3) widths in px that the profiles give, and both ends of their intervals."""
+    widths = np.empty((len(field.profiles), 3))
     sizes = np.array([len(profile) for profile in field.profiles])
     for size in np.unique(sizes):
         chosen = np.flatnonzero(sizes == size)
         found = widths_from_profiles(np.stack([field.profiles[k] for k in chosen]))
-        width[chosen], u[chosen] = found.width_px, found.u_px
-    return width, u
+        widths[chosen] = np.column_stack([found.width_px, found.low_px, found.high_px])
+    return widths
 
 
 def score(field: FieldWidths) -> dict[str, Any]:
     """Return the errors of the measured widths: in px, in mm, by width, by site.
 
     ``interval_coverage`` is the share of cracks whose width on the wall lies within the stated
-    width ± U (k = 2).
+    interval (95 %), ``interval_px`` how long that is, ``up_px`` how far it reaches upwards.
     """
-    width, u = measured(field)
+    width, low, high = measured(field).T
     error = width - field.width_px
     error_mm = np.abs(error * field.mm_per_px)
-    covered = np.abs(error) <= 2 * u
+    covered = (low <= field.width_px) & (field.width_px <= high)
+    sides = np.column_stack([width - low, high - width])
     return {
         "n": len(error),
         "mae_px": float(np.abs(error).mean()),
@@ -122,13 +123,14 @@ def score(field: FieldWidths) -> dict[str, Any]:
         "within_0.05_mm": float((error_mm <= 0.05).mean()),
         "within_0.1_mm": float((error_mm <= 0.1).mean()),
         "interval_coverage": float(covered.mean()),
+        "interval_px": float((high - low).mean()),
         "by_bin": [
             {"from_px": low, "to_px": high if np.isfinite(high) else None}
-            | _part(error, u, covered, chosen)
+            | _part(error, sides, covered, chosen)
             for low, high, chosen in _bins(field.width_px)
         ],
         "by_site": {
-            site: _part(error, u, covered, np.array([s == site for s in field.site]))
+            site: _part(error, sides, covered, np.array([s == site for s in field.site]))
             for site in sorted(set(field.site))
         },
     }
@@ -141,12 +143,13 @@ def _bins(width: Array) -> Iterator[tuple[float, float, Array]]:
             yield low, high, chosen
 
 
-def _part(error: Array, u: Array, covered: Array, chosen: Array) -> dict[str, Any]:
+def _part(error: Array, sides: Array, covered: Array, chosen: Array) -> dict[str, Any]:
     return {
         "n": int(chosen.sum()),
         "mae_px": float(np.abs(error[chosen]).mean()),
         "bias_px": float(error[chosen].mean()),
-        "u_px": float(2 * u[chosen].mean()),
+        "down_px": float(sides[chosen, 0].mean()),
+        "up_px": float(sides[chosen, 1].mean()),
         "interval_coverage": float(covered[chosen].mean()),
     }
 
@@ -157,15 +160,16 @@ def score_text(scores: dict[str, Any]) -> str:
         f"{scores['n']} cracks: mean error {scores['mae_px']:.3f} px, bias "
         f"{scores['bias_px']:+.3f} px, median error {scores['median_abs_mm']:.4f} mm,",
         f"{scores['within_0.05_mm']:.1%} within 0.05 mm, {scores['within_0.1_mm']:.1%} within "
-        f"0.1 mm, {scores['interval_coverage']:.1%} within the stated interval (k = 2).",
+        f"0.1 mm, {scores['interval_coverage']:.1%} within the stated interval (95 %),",
+        f"which is {scores['interval_px']:.2f} px long in the mean.",
         "",
-        f"{'':>16} {'n':>5} {'MAE px':>7} {'bias px':>8} {'U px':>6} {'covered':>8}",
+        f"{'':>16} {'n':>5} {'MAE px':>7} {'bias px':>8} {'down':>6} {'up':>6} {'covered':>8}",
     ]
     parts = {_bin_name(part): part for part in scores["by_bin"]} | scores["by_site"]
     for name, part in parts.items():
         lines.append(
             f"{name:>16} {part['n']:5d} {part['mae_px']:7.3f} {part['bias_px']:+8.3f} "
-            f"{part['u_px']:6.2f} {part['interval_coverage']:8.1%}"
+            f"{part['down_px']:6.2f} {part['up_px']:6.2f} {part['interval_coverage']:8.1%}"
         )
     return "\n".join(lines)
 

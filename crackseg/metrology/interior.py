@@ -2,8 +2,9 @@
 
 A crack of even darkness seen through a Gaussian blur is told by its width, its darkness and the
 blur. In one noisy profile they trade against each other; in the mean over a line they part as soon
-as the crack is about two and a half times as wide as the blur. The fit says how well it knows the
-darkness, and where it does not know it nothing is returned.
+as the crack is about two and a half times as wide as the blur. The fit says how far it knows the
+darkness: not at all where the profile is a bell, wholly where it has a floor, and in between in
+part, so that two pieces of one crack are not read by two rules.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ _BACKGROUND_PX = 10  # of concrete on either side that take part in the fit
 # Pixel, lens and sampling spread an edge by 0.6 px at least: a sharper fit follows the noise.
 _LOW = np.array([0.1, 0.6, 0.05, -3.0, 0.5, -0.05])
 _HIGH = np.array([20.0, 5.0, 1.05, 3.0, 1.5, 0.05])
-# Below this ratio of width to blur, or this width, the profile is a bell whatever the darkness
-# (phantoms).
-_RATIO, _THINNEST_PX = 2.55, 2.5
-_SURE = 0.04  # relative standard uncertainty from which on the darkness counts as known
+# Ratio of width to blur, and width in px, below which the profile is a bell whatever the darkness,
+# and above which its shape tells it (phantoms).
+_RATIO, _THINNEST_PX = (1.5, 2.55), (1.2, 2.5)
+# Relative standard uncertainty down to which the darkness counts as known, and not at all.
+_SURE, _UNSURE = 0.04, 0.12
 
 
-def fit_interior(profiles: Array, centre_px: Array, guess_px: float) -> float:
-    """Return the darkness of the interior (1 = black), nan where the profiles do not tell it.
+def fit_interior(profiles: Array, centre_px: Array, guess_px: float) -> tuple[float, float]:
+    """Return the darkness of the interior (1 = black) and how far it is known (0..1).
+
+    (nan, 0) where the profiles do not tell it.
 
     Args:
         profiles: (N, P) grey values at 1-px spacing, across the same crack.
@@ -36,7 +40,7 @@ def fit_interior(profiles: Array, centre_px: Array, guess_px: float) -> float:
     place = np.arange(profiles.shape[1]) - half
     x = place[np.abs(place) <= min(half - np.abs(centre_px).max(), guess_px / 2 + _BACKGROUND_PX)]
     if len(x) < 2 * len(_LOW):
-        return float("nan")
+        return float("nan"), 0.0
     moved = [np.interp(x + c, place, row) for c, row in zip(centre_px, profiles, strict=True)]
     grey = np.mean(moved, axis=0)
     level = max(float(np.median(np.r_[grey[:5], grey[-5:]])), 1.0)
@@ -51,8 +55,12 @@ def fit_interior(profiles: Array, centre_px: Array, guess_px: float) -> float:
     width, blur, darkness = found.x[:3]
     noise2 = 2 * found.cost / (len(x) - len(_LOW))
     u = np.sqrt(np.linalg.pinv(found.jac.T @ found.jac)[2, 2] * noise2)
-    known = width >= max(_RATIO * blur, _THINNEST_PX) and u <= _SURE * darkness
-    return float(darkness) if known else float("nan")
+    sure = min(
+        np.interp(width / blur, _RATIO, (0, 1)),
+        np.interp(width, _THINNEST_PX, (0, 1)),
+        np.interp(u / darkness, (_SURE, _UNSURE), (1, 0)),
+    )
+    return (float(darkness), float(sure)) if sure > 0 else (float("nan"), 0.0)
 
 
 def _profile(x: Array, p: Array) -> Array:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from crackseg.metrology.centreline import Line
+from crackseg.metrology.consistency import THIN_PX, THIN_SHARE, Evidence, Reading, judge, no_line
 from crackseg.metrology.interior import fit_interior
+from crackseg.metrology.narrow import Narrow, narrow_widths
 from crackseg.metrology.sampling import mask_edges, normals, read_profiles
 from crackseg.metrology.width import Widths, widths_from_profiles
 from crackseg.records import Array, Window
@@ -19,6 +21,9 @@ _CHUNK = 50_000  # stations sampled at a time: bounds memory on gigapixel pictur
 # Stations, and share of a line, that must show the interior before the rest is taken as dark.
 _SHOWING, _SHOWING_SHARE = 5, 0.15
 _WIDE_SHARE = 0.5  # of a line's stations, the widest, whose mean profile is fitted
+_STAIN_PX = 3.0  # a plateau this much wider than the mask is not the crack's
+_DEEPEST = 0.9  # of the deepest darkness usual on a line: its interior is not lighter
+_BETTER = 0.2  # by so much surer must another line of the crack be
 # Standard uncertainty of a mask-orthogonal width: two edges on the pixel grid, and what masks are
 # too fat or too lean by (mean error 0.73 px on real cracks, Ong et al. 2022).
 _MASK_NOISE_U_PX, _MASK_MODEL_U_PX = 0.4, 0.75
@@ -28,40 +33,126 @@ _MASK_NOISE_U_PX, _MASK_MODEL_U_PX = 0.4, 0.75
 class Stations:
     """Widths along one line; a bridge has none."""
 
-    width_px: Array  # (N,) best width, nan where there is none
+    width_px: Array  # (N,) as it was read, nan where there is nothing to read
     noise_u_px: Array  # (N,) standard uncertainty that falls when stations are averaged
     model_u_px: Array  # (N,) standard uncertainty that neighbouring stations share
-    from_image: Array  # (N,) bool
+    lighter_px: Array  # (N,) by how much it is wider where the interior is as light as can be
+    reading: Array  # (N,) `Reading`
     edges: Array  # (N, 2, 2) edge points (row, col)
+
+    @property
+    def counted(self) -> Array:
+        """Where a station tells the width of the crack, (N,) bool."""
+        out = (self.reading == Reading.LEFT_OUT) | (self.reading == Reading.OPENING)
+        counted: Array = np.isfinite(self.width_px) & ~out
+        return counted
+
+    @property
+    def from_image(self) -> Array:
+        """Where the width is that of the photograph, (N,) bool."""
+        from_image: Array = self.reading != Reading.MASK
+        return from_image
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What the mask and the photograph say at the stations of one line."""
+
+    across: Stations  # the mask
+    whole: Stations  # the dark stretch
+    narrow: Stations  # its narrow core
+    evidence: Evidence
+    interior: tuple[float, float]  # darkness of the interior, nan if unknown; how far it is known
 
 
 def measure_stations(
-    lines: list[Line], mask: Array, image: Callable[[Window], Array] | None
+    lines: list[Line], group: Array, mask: Array, image: Callable[[Window], Array] | None
 ) -> list[Stations]:
     """Return the stations of every line.
 
     Args:
         lines: centre lines.
+        group: (N,) the crack of each line.
         mask: (H, W) bool.
         image: reads a window of the photograph, or None.
     """
+    normal = [normals(line.points) for line in lines]
+    if image is None:
+        stations = [_from_mask(mask, line, n) for line, n in zip(lines, normal, strict=True)]
+    else:
+        read = _read(lines, list(range(len(lines))), mask, image, {})
+        lighter = _better_known(read, group)
+        read |= _read(lines, list(lighter), mask, image, lighter)
+        stations = _judged(read, group)
+    result = []
+    for line, n, station in zip(lines, normal, stations, strict=True):
+        width = np.full(len(n), np.nan) if line.kind == "bridge" else station.width_px
+        width = _without_cut(width, line.points, n, mask.shape)
+        result.append(replace(station, width_px=width))
+    return result
+
+
+def _judged(read: dict[int, _Read], group: Array) -> list[Stations]:
+    """Return the stations of every line as the lines of its crack together say."""
     result: dict[int, Stations] = {}
-    for chunk in _chunks(lines):
+    for name in np.unique(group):
+        members = np.flatnonzero(group == name).tolist()
+        readings = judge([read[k].evidence for k in members])
+        for k, reading in zip(members, readings, strict=True):
+            result[k] = _chosen(read[k], reading)
+    return [result[k] for k in range(len(group))]
+
+
+def _chosen(read: _Read, reading: Array) -> Stations:
+    """Return the stations of one line, each as it is to be read."""
+    kinds = [reading == Reading.NARROW, reading == Reading.MASK]
+
+    def pick(name: str) -> Array:
+        narrow, mask, whole = (getattr(s, name) for s in (read.narrow, read.across, read.whole))
+        shape = (-1,) + (1,) * (whole.ndim - 1)
+        picked: Array = np.select([k.reshape(shape) for k in kinds], [narrow, mask], whole)
+        return picked
+
+    return Stations(
+        width_px=pick("width_px"),
+        noise_u_px=pick("noise_u_px"),
+        model_u_px=pick("model_u_px"),
+        lighter_px=pick("lighter_px"),
+        reading=reading,
+        edges=pick("edges"),
+    )
+
+
+def _better_known(read: dict[int, _Read], group: Array) -> dict[int, tuple[float, float]]:
+    """Return the darkness of the interior for lines of whose crack another line tells it better."""
+    better: dict[int, tuple[float, float]] = {}
+    for name in np.unique(group):
+        members = np.flatnonzero(group == name).tolist()
+        best = max(members, key=lambda k: read[k].interior[1])
+        sure = read[best].interior[1]
+        better |= {k: read[best].interior for k in members if read[k].interior[1] < sure - _BETTER}
+    return better
+
+
+def _read(
+    lines: list[Line],
+    chosen: list[int],
+    mask: Array,
+    image: Callable[[Window], Array],
+    interior: dict[int, tuple[float, float]],
+) -> dict[int, _Read]:
+    """Return what is read along the chosen lines; ``interior`` is known from elsewhere."""
+    result: dict[int, _Read] = {}
+    for chunk in _chunks(lines, chosen):
         sizes = np.array([len(lines[k].points) for k in chunk])
         points = np.concatenate([lines[k].points for k in chunk])
         normal = np.concatenate([normals(lines[k].points) for k in chunk])
-        radius = np.repeat([lines[k].radius_px for k in chunk], sizes)
-        reach = np.repeat([1.2 * lines[k].radius_max_px + 3 for k in chunk], sizes)
-        stations = _from_mask(mask, points, normal, reach)
-        if image is not None:
-            half = int(np.ceil(reach.max())) + _BACKGROUND_PX
-            profiles = _average(read_profiles(image, mask.shape, points, normal, half), sizes)
-            stations = _from_image(stations, profiles, points, normal, radius, sizes)
+        half = int(np.ceil(max(_reach(lines[k]) for k in chunk))) + _BACKGROUND_PX
+        profiles = _average(read_profiles(image, mask.shape, points, normal, half), sizes)
         for k, part in zip(chunk, _parts(sizes), strict=True):
-            whole = _part(stations, part, lines[k].kind == "bridge")
-            width = _without_cut(whole.width_px, lines[k].points, normal[part], mask.shape)
-            result[k] = replace(whole, width_px=width)
-    return [result[k] for k in range(len(lines))]
+            across = _from_mask(mask, lines[k], normal[part])
+            result[k] = _from_image(lines[k], normal[part], across, profiles[part], interior.get(k))
+    return result
 
 
 def _without_cut(width: Array, points: Array, normal: Array, shape: tuple[int, ...]) -> Array:
@@ -75,84 +166,114 @@ def _without_cut(width: Array, points: Array, normal: Array, shape: tuple[int, .
     return np.where(kept, width, np.nan) if kept.any() else width
 
 
-def _from_mask(mask: Array, points: Array, normal: Array, reach: Array) -> Stations:
+def _reach(line: Line) -> float:
+    return 1.2 * line.radius_max_px + 3
+
+
+def _from_mask(mask: Array, line: Line, normal: Array) -> Stations:
     """Return the widths across the mask."""
-    distance = mask_edges(mask, points, normal, reach)
-    width = distance.sum(axis=1)
+    count = len(line.points)
+    distance = mask_edges(mask, line.points, normal, np.full(count, _reach(line)))
     return Stations(
-        width_px=width,
-        noise_u_px=np.full(len(width), _MASK_NOISE_U_PX),
-        model_u_px=np.full(len(width), _MASK_MODEL_U_PX),
-        from_image=np.zeros(len(width), dtype=bool),
-        edges=points[:, None, :]
+        width_px=distance.sum(axis=1),
+        noise_u_px=np.full(count, _MASK_NOISE_U_PX),
+        model_u_px=np.full(count, _MASK_MODEL_U_PX),
+        lighter_px=np.zeros(count),
+        reading=np.full(count, Reading.MASK),
+        edges=line.points[:, None, :]
         + np.stack([-distance[:, :1] * normal, distance[:, 1:] * normal], axis=1),
     )
 
 
 def _from_image(
-    stations: Stations,
-    profiles: Array,
-    points: Array,
+    line: Line,
     normal: Array,
-    radius: Array,
-    sizes: Array,
-) -> Stations:
-    """Return the widths of the profiles where they show a dark line, else those of the mask."""
-    guess = np.where(np.isnan(stations.width_px), 2 * radius, stations.width_px)
+    across: Stations,
+    profiles: Array,
+    interior: tuple[float, float] | None,
+) -> _Read:
+    """Return what the profiles of one line show."""
+    guess = np.where(np.isnan(across.width_px), 2 * line.radius_px, across.width_px)
     found = widths_from_profiles(profiles, guess)
-    interior = _known_interior(found, profiles, sizes)
-    again = np.flatnonzero(np.isfinite(interior) & (found.shown < 1))
-    if len(again):
-        better = widths_from_profiles(profiles[again], guess[again], interior[again])
-        for name in ("width_px", "noise_u_px", "model_u_px", "centre_px"):
-            getattr(found, name)[again] = getattr(better, name)
-    sides = found.centre_px[:, None] + 0.5 * found.width_px[:, None] * np.array([-1.0, 1.0])
-    edges = points[:, None, :] + sides[:, :, None] * normal[:, None, :]
-    return Stations(
-        width_px=np.where(found.dark, found.width_px, stations.width_px),
-        noise_u_px=np.where(found.dark, found.noise_u_px, stations.noise_u_px),
-        model_u_px=np.where(found.dark, found.model_u_px, stations.model_u_px),
-        from_image=found.dark,
-        edges=np.where(found.dark[:, None, None], edges, stations.edges),
+    if interior is None:
+        evidence = _evidence(found, narrow_widths(profiles, found.darkest), across)
+        interior = _known_interior(found, evidence, guess, profiles)
+    told = np.full((2, len(guess)), np.array(interior)[:, None])
+    if interior[1] > 0:
+        found = widths_from_profiles(profiles, guess, *told)
+    core = narrow_widths(profiles, found.darkest, *told)
+    place = found.darkest - (profiles.shape[1] - 1) / 2
+    thin = found.width_px < THIN_PX
+    whole = Stations(
+        width_px=found.width_px,
+        noise_u_px=found.noise_u_px,
+        model_u_px=found.model_u_px,
+        # Beside the edge of a tone the core may read more: the interval holds both.
+        lighter_px=np.maximum(found.lighter_px, np.where(thin, core.width_px - found.width_px, 0)),
+        reading=np.full(len(guess), Reading.WHOLE),
+        edges=_edges(line.points, normal, found.centre_px, found.width_px),
+    )
+    narrow = replace(
+        whole,
+        width_px=core.width_px,
+        noise_u_px=core.noise_u_px,
+        model_u_px=core.model_u_px,
+        lighter_px=core.lighter_px,
+        edges=_edges(line.points, normal, place, core.width_px),
+    )
+    evidence = _evidence(found, core, across)
+    return _Read(across=across, whole=whole, narrow=narrow, evidence=evidence, interior=interior)
+
+
+def _evidence(found: Widths, core: Narrow, across: Stations) -> Evidence:
+    return Evidence(
+        width_px=found.width_px,
+        narrow_px=core.width_px,
+        core=core.total_px / np.maximum(found.total_px, 1e-6),
+        mask_px=across.width_px,
+        dark=found.dark,
+        clear=core.clear,
+        deepest=found.interior,
+        middle=found.middle,
     )
 
 
-def _known_interior(found: Widths, profiles: Array, sizes: Array) -> Array:
-    """Return the (N,) darkness of the interior by line, nan where a line does not tell it.
+def _edges(points: Array, normal: Array, centre: Array, width: Array) -> Array:
+    """Return the (N, 2, 2) edge points of widths about a centre across the line."""
+    sides = centre[:, None] + 0.5 * width[:, None] * np.array([-1.0, 1.0])
+    edges: Array = points[:, None, :] + sides[:, :, None] * normal[:, None, :]
+    return edges
+
+
+def _known_interior(
+    found: Widths, evidence: Evidence, guess: Array, profiles: Array
+) -> tuple[float, float]:
+    """Return the darkness of a line's interior, nan where it does not tell it, and how surely.
 
     Stations that show a plateau tell it; else the shape of the mean profile where the line is
-    widest.
+    widest. What is no line, or is wider than the mask and holds its darkness elsewhere, is a stain
+    and tells nothing.
     """
-    known = np.full(len(found.shown), np.nan)
-    for part in _parts(sizes):
-        width = np.where(found.dark[part], found.width_px[part], np.nan)
-        if np.isfinite(width).sum() < _SHOWING:
-            continue
-        showing = np.flatnonzero((found.shown[part] >= 0.9) & found.dark[part])
-        if len(showing) >= max(_SHOWING, _SHOWING_SHARE * len(width)):
-            known[part] = np.median(found.interior[part][showing])
-        else:
-            wide = part.start + np.flatnonzero(width >= np.nanquantile(width, 1 - _WIDE_SHARE))
-            guess = float(np.median(found.width_px[wide]))
-            known[part] = fit_interior(profiles[wide], found.centre_px[wide], guess)
-    return known
+    stain = (found.width_px > guess + _STAIN_PX) & (evidence.core < THIN_SHARE)
+    good = found.dark & ~stain & ~no_line(evidence)
+    if good.sum() < _SHOWING:
+        return np.nan, 0.0
+    showing = np.flatnonzero((found.shown >= 0.9) & good)
+    deepest = float(np.median(found.interior[good]))
+    if len(showing) >= max(_SHOWING, _SHOWING_SHARE * len(good)):
+        darkness, sure = float(np.median(found.interior[showing])), 1.0
+    else:
+        width = np.where(good, found.width_px, np.nan)
+        wide = np.flatnonzero(width >= np.nanquantile(width, 1 - _WIDE_SHARE))
+        guess_px = float(np.median(found.width_px[wide]))
+        darkness, sure = fit_interior(profiles[wide], found.centre_px[wide], guess_px)
+    # No part of a crack is darker than its interior: a lighter plateau is not the crack's.
+    return (darkness, sure) if darkness >= _DEEPEST * deepest else (np.nan, 0.0)
 
 
-def _part(stations: Stations, part: slice, bridge: bool) -> Stations:
-    """Return the stations of one line."""
-    width = stations.width_px[part]
-    return Stations(
-        width_px=np.full(len(width), np.nan) if bridge else width,
-        noise_u_px=stations.noise_u_px[part],
-        model_u_px=stations.model_u_px[part],
-        from_image=stations.from_image[part],
-        edges=stations.edges[part],
-    )
-
-
-def _chunks(lines: list[Line]) -> Iterator[list[int]]:
+def _chunks(lines: list[Line], chosen: list[int]) -> Iterator[list[int]]:
     """Yield line numbers in groups of similar width and of bounded size."""
-    order = np.argsort([line.radius_max_px for line in lines], kind="stable")
+    order = sorted(chosen, key=lambda k: lines[k].radius_max_px)
     chunk: list[int] = []
     size = 0
     for k in order:
@@ -161,7 +282,7 @@ def _chunks(lines: list[Line]) -> Iterator[list[int]]:
         if chunk and (wide or size + len(line.points) > _CHUNK):
             yield chunk
             chunk, size = [], 0
-        chunk.append(int(k))
+        chunk.append(k)
         size += len(line.points)
     if chunk:
         yield chunk

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from crackseg.metrology.centreline import Line
+from crackseg.metrology.consistency import Reading
+from crackseg.metrology.cuts import Cut
+from crackseg.metrology.sampling import normals
 from crackseg.metrology.stations import AVERAGE, Stations
-from crackseg.records import Array, Branch, Crack, Measure, Scale, WidthStatus, Window
+from crackseg.records import Array, Branch, Crack, Measure, Opening, Scale, Window
 
 # A mask does not size cracks thinner than 2 px (docs/accuracy.md); 0.1 px is the error there.
 MASK_SIZING_PX = 1.9
 _END_PX = 2.0  # stations this near to a tip see half a crack and are not counted
 _RUN = 5  # the maximum is that of a running median: one bad station is no width
+_SAME_PLACE_PX = 3.0  # two openings nearer to each other along the line are one
 _MAP_LOOPS, _MAP_JUNCTIONS = 2, 8  # from here a net is a map crack
 _ISOTROPIC = 0.1  # mean direction shorter than this (1 = straight) says nothing
 # Standard uncertainty of a length: px for each tip, and a share for what smoothing takes off or
@@ -42,10 +46,11 @@ class _Sized:
     points: Array  # (N, 2)
     px: Array  # (N,)
     smooth_px: Array  # (N,) running median along each line
-    mm: Array | None  # (N,)
-    step: Array  # (N,) weight of its mm: length along the face of each station
+    mm_per_px: Array  # (N,) across the crack on the face; 1 without a scale
+    step: Array  # (N,) weight of that: length along the face of each station
     noise: Array  # (N,)
     model: Array  # (N,)
+    lighter: Array  # (N,) by how much it may be wider than it reads
     from_image: Array  # (N,) bool
 
 
@@ -53,6 +58,7 @@ def summarize(
     lines: list[Line],
     stations: list[Stations],
     place: Place,
+    cuts: frozenset[Cut],
     scale: Scale | None,
     *,
     photograph: bool,
@@ -80,6 +86,10 @@ def summarize(
         width_p95=widths[2],
         width_max=widths[3],
         width_max_at=widest,
+        width_left_out_px=sum(
+            _left_out_px(line, s) for line, s in zip(lines, stations, strict=True)
+        ),
+        openings=_openings(lines, stations, scale),
         area_px2=area,
         area_mm2=None if scale is None else _area_mm2(place, scale),
         paper_length_px=paper_length,
@@ -90,9 +100,9 @@ def summarize(
         junctions=junctions,
         loops=loops,
         pattern=_pattern(junctions, loops),
-        touches_border=place.touches_border,
+        touches_border=bool(_ends(place, cuts)),
         probability_mean=place.probability_mean,
-        flags=_flags(sized, bridges, joined, place, photograph),
+        flags=_flags(sized, bridges, joined, _ends(place, cuts), photograph),
     )
 
 
@@ -107,7 +117,7 @@ def _branches(
         branches.append(
             Branch(
                 centre_line=line.points,
-                width_px=station.width_px,
+                width_px=np.where(station.counted, station.width_px, np.nan),
                 width_u_px=np.hypot(station.noise_u_px, station.model_u_px),
                 edges=station.edges,
                 kind=line.kind,
@@ -207,42 +217,84 @@ def _sized(lines: list[Line], stations: list[Stations], scale: Scale | None) -> 
         margin = [
             _END_PX if line.free[side] else thick[line.nodes[side]] + _END_PX for side in (0, 1)
         ]
-        good = np.isfinite(station.width_px)
+        good = station.counted
         clear = good & (at >= margin[0]) & (at <= at[-1] - margin[1])
         chosen = np.flatnonzero(clear if clear.any() else good)
-        mm, step = _on_face(line.points, station, scale)
-        parts.append(
-            (
-                line.points[chosen],
-                station.width_px[chosen],
-                _running_median(station.width_px[chosen]),
-                mm[chosen],
-                step[chosen],
-                station.noise_u_px[chosen],
-                station.model_u_px[chosen],
-                station.from_image[chosen],
-            )
-        )
-    points, px, smooth, mm, step, noise, model, seen = (
-        np.concatenate(part) for part in zip(*parts, strict=True)
+        parts.append(_some(line.points, station, chosen, scale))
+    whole = [np.concatenate(part) for part in zip(*parts, strict=True)]
+    return _Sized(*whole)
+
+
+def _some(
+    points: Array, station: Stations, chosen: Array, scale: Scale | None
+) -> tuple[Array, ...]:
+    """Return the columns of ``_Sized`` for some stations of one line."""
+    mm_per_px, step = _on_face(points, scale)
+    width = station.width_px[chosen]
+    return (
+        points[chosen],
+        width,
+        _running_median(width),
+        mm_per_px[chosen],
+        step[chosen],
+        station.noise_u_px[chosen],
+        station.model_u_px[chosen],
+        station.lighter_px[chosen],
+        station.from_image[chosen],
     )
-    return _Sized(points, px, smooth, None if scale is None else mm, step, noise, model, seen)
 
 
-def _on_face(points: Array, station: Stations, scale: Scale | None) -> tuple[Array, Array]:
-    """Return the (N,) width and step of each station in mm on the face, or in px without scale.
+def _on_face(points: Array, scale: Scale | None) -> tuple[Array, Array]:
+    """Return the (N,) mm per px across a line, and the (N,) step along it, on the face.
 
     The opening is measured square to the crack on the face: what is square to it in an oblique
-    picture is not, so the part of the opening along the crack is taken off.
+    picture is not, so the part of the opening along the crack is taken off. 1 without a scale.
     """
     if scale is None:
-        return station.width_px, np.ones(len(points))
-    edges = scale.to_mm(station.edges.reshape(-1, 2)).reshape(-1, 2, 2)
-    opening = edges[:, 1] - edges[:, 0]
+        return np.ones(len(points)), np.ones(len(points))
+    half = 0.5 * normals(points)
+    opening = scale.to_mm(points + half) - scale.to_mm(points - half)
     along = np.gradient(scale.to_mm(points), axis=0)
     step = np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-12)
-    width = np.abs(opening[:, 0] * along[:, 1] - opening[:, 1] * along[:, 0]) / step
-    return width, step
+    across = np.abs(opening[:, 0] * along[:, 1] - opening[:, 1] * along[:, 0]) / step
+    return across, step
+
+
+def _left_out_px(line: Line, station: Stations) -> float:
+    """Return the length along a line where nothing tells the crack's width."""
+    out = (station.reading == Reading.LEFT_OUT) & np.isfinite(station.width_px)
+    return float(out.sum()) * line.length_px / max(len(line.points) - 1, 1)
+
+
+def _openings(
+    lines: list[Line], stations: list[Stations], scale: Scale | None
+) -> tuple[Opening, ...]:
+    """Return the places where the crack is open for a short way, the widest first."""
+    found = []
+    for line, station in zip(lines, stations, strict=True):
+        at = np.flatnonzero((station.reading == Reading.OPENING) & np.isfinite(station.width_px))
+        if len(at):
+            runs = np.split(at, np.flatnonzero(np.diff(at) > _SAME_PLACE_PX) + 1)
+            found += [_opening(line, station, run, scale) for run in runs]
+    return tuple(sorted(found, key=lambda opening: -(opening.width.px or 0.0)))
+
+
+def _opening(line: Line, station: Stations, run: Array, scale: Scale | None) -> Opening:
+    """Return one place from the numbers of its stations."""
+    top = run[[int(np.argmax(station.width_px[run]))]]
+    sized = _Sized(*_some(line.points, station, top, scale))
+    part = line.points[max(run[0] - 1, 0) : run[-1] + 1]  # a station stands for 1 px
+    long_px, ends_px = _path_length(part), 2 * _TIP_U_PX * np.sqrt(2)
+    if scale is None:
+        length = Measure(px=long_px, u_px=ends_px)
+    else:
+        long_mm = _path_length(scale.to_mm(part))
+        ends_mm = ends_px * long_mm / max(long_px, 1e-9)
+        u_mm = float(np.hypot(ends_mm, 2 * scale.sigma_rel * long_mm))
+        length = Measure(px=long_px, u_px=ends_px, mm=long_mm, u_mm=u_mm)
+    row, col = (float(v) for v in line.points[top[0]])
+    width = _measure(float(sized.px[0]), np.array([0]), sized, scale)
+    return Opening(row=row, col=col, width=width, length=length)
 
 
 def _widths(
@@ -261,36 +313,36 @@ def _widths(
         _measure(float(sized.px.mean()), whole, sized, scale),
         _measure(float(np.median(sized.px)), middle, sized, scale),
         _measure(float(np.percentile(smooth, 95)), near, sized, scale),
-        _measure(float(smooth[top]), np.array([top]), sized, scale),
+        _measure(float(smooth[top]), np.flatnonzero(smooth >= smooth[top]), sized, scale),
     )
     return measures, (float(sized.points[top, 0]), float(sized.points[top, 1]))
 
 
 def _measure(px: float, chosen: Array, sized: _Sized, scale: Scale | None) -> Measure:
-    """Return one width with k = 2 uncertainty from the stations it was made of.
+    """Return one width with its 95 % interval from the stations it was made of.
 
     Noise falls with the number of stations, ``AVERAGE`` of which share their profiles; what is
-    assumed of interior and edges is common to all and does not.
+    assumed of interior and edges is common to all and does not. How much lighter the interior may
+    be widens the interval upwards alone.
     """
+    if np.mean(sized.from_image[chosen]) < 0.5 and px < MASK_SIZING_PX:
+        return Measure(px=None, status="not_resolvable")
     free = max(1.0, len(chosen) / AVERAGE)
     noise = float(np.sqrt(np.mean(sized.noise[chosen] ** 2) / free))
-    u_px = 2 * float(np.hypot(noise, np.mean(sized.model[chosen])))
-    status: WidthStatus = "measured"
-    if px <= u_px:
-        status = "below_detection"
-    if np.mean(sized.from_image[chosen]) < 0.5 and px < MASK_SIZING_PX:
-        status = "not_resolvable"
-    if status != "measured":
-        # U is what such a crack may be as wide as; the width itself is not known.
-        u_mm = None if scale is None else u_px * scale.mm_per_px
-        return Measure(px=None, u_px=u_px, u_mm=u_mm, status=status)
-    if sized.mm is None or scale is None:
-        return Measure(px=px, u_px=u_px)
-    local = np.average(sized.mm[chosen], weights=sized.step[chosen])
-    local /= max(float(np.average(sized.px[chosen], weights=sized.step[chosen])), 1e-9)
-    mm = float(px * local)
-    u_mm = float(np.hypot(u_px * local, 2 * scale.sigma_rel * mm))
-    return Measure(px=px, u_px=u_px, mm=mm, u_mm=u_mm)
+    down = 2 * float(np.hypot(noise, np.mean(sized.model[chosen])))
+    up = float(np.hypot(down, np.mean(sized.lighter[chosen])))
+    seen = px > down  # else all that is known is what it may be as wide as
+    interval: dict[str, Any] = {"low_px": max(px - down, 0.0) if seen else 0.0, "high_px": px + up}
+    mm = None
+    if scale is not None:
+        weight = sized.step[chosen] * np.maximum(sized.px[chosen], 1e-9)
+        local = float(np.average(sized.mm_per_px[chosen], weights=weight))
+        mm, scale_u = px * local, 2 * scale.sigma_rel * px * local
+        interval["low_mm"] = max(mm - float(np.hypot(down * local, scale_u)), 0.0) if seen else 0.0
+        interval["high_mm"] = mm + float(np.hypot(up * local, scale_u))
+    if not seen:
+        return Measure(px=None, status="below_detection", **interval)
+    return Measure(px=px, mm=mm, **interval)
 
 
 def _running_median(values: Array) -> Array:
@@ -308,7 +360,7 @@ def _flags(
     sized: _Sized,
     bridges: tuple[Branch, ...],
     joined: tuple[Branch, ...],
-    place: Place,
+    ends: tuple[str, ...],
     photograph: bool,
 ) -> tuple[str, ...]:
     flags = []
@@ -320,6 +372,11 @@ def _flags(
         flags.append("bridged")
     if joined:
         flags.append("joined")
-    if place.touches_border:
-        flags.append("touches_border")
-    return tuple(flags)
+    return (*flags, *ends)
+
+
+def _ends(place: Place, cuts: frozenset[Cut]) -> tuple[str, ...]:
+    """Return the flags of what cuts a crack."""
+    border = place.touches_border or "border" in cuts
+    flags = {"touches_border": border, "touches_nodata": "nodata" in cuts}
+    return tuple(name for name, cut in flags.items() if cut)

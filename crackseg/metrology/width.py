@@ -7,8 +7,9 @@ A thin crack is wider in the picture than on the wall, since lens and pixels spr
 keep how much light it takes away: its width is the *integral* of darkness over that of a crack's
 interior. A wide crack shows its two edges: its width is the distance between the *half levels*.
 In between the two are blended. How dark the interior is, only a crack wide enough to show it can
-tell, here or along its line (``interior``); a thinner one is taken to be as dark as `INTERIOR`, and
-the uncertainty says so.
+tell, here or along its line (``interior``); a thinner one is taken to be as dark as `INTERIOR`.
+Lime, dust and flat light make interiors as light as `LIGHTEST`, and such a crack is wider than it
+reads: the interval reaches as far up as the profile allows.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from crackseg.records import Array
 # profiles anything from 0.85 to 1.0 passes and 0.85 to 0.9 is best on both sites; a drawn or
 # wet crack is black. The middle is taken, and its standard uncertainty covers the range.
 INTERIOR, INTERIOR_U = 0.93, 0.04
+# The lightest interior that an interval holds: grey 110 in concrete of 190, dusty or lime-filled.
+LIGHTEST = 0.4
 _BACKGROUND_PX = 10  # of concrete on either side that make the background level
 SHORTEST_PROFILE = 9  # samples: fewer hold no background
 _OUTER_PX = 5  # at either end of the profile: the background to begin with
@@ -39,7 +42,7 @@ _PLATEAU_RATIO, _PLATEAU_PX = (4.0, 5.0), (4.0, 6.0)
 _HALF_LEVEL_PX = (3.0, 6.0)  # the integral below, the half-level width above, blended between
 # What field measurements scatter beyond noise and interior: px, and per px of width.
 # Fitted and checked by site (data/make_accuracy.py, docs/accuracy.md).
-MODEL_U_PX, MODEL_U_REL = 0.18, 0.11
+MODEL_U_PX, MODEL_U_REL = 0.17, 0.10
 _MODEL_WIDEST_PX = 6.0  # few field cracks are wider: from here the edges alone make the error
 
 
@@ -50,10 +53,14 @@ class Widths:
     width_px: Array  # (N,) float
     noise_u_px: Array  # (N,) standard uncertainty that falls when stations are averaged
     model_u_px: Array  # (N,) standard uncertainty that neighbouring stations share
+    lighter_px: Array  # (N,) by how much it is wider where the interior is as light as can be
     dark: Array  # (N,) bool, False where nothing is clearly darker than its surroundings
     centre_px: Array  # (N,) float, middle of the dark stretch from the profile's middle
+    total_px: Array  # (N,) darkness of the dark stretch, in px of black
+    darkest: Array  # (N,) int, sample of the profile where it is darkest
     interior: Array  # (N,) 0..1, deepest darkness seen
-    shown: Array  # (N,) 0..1, how far that is the darkness of the interior
+    middle: Array  # (N,) median darkness of the middle half of the dark stretch
+    shown: Array  # (N,) 0..1, how far `interior` is the darkness of the crack's interior
 
     @property
     def u_px(self) -> Array:
@@ -61,9 +68,24 @@ class Widths:
         u: Array = np.hypot(self.noise_u_px, self.model_u_px)
         return u
 
+    @property
+    def low_px(self) -> Array:
+        """Lower end of the 95 % interval of each width, (N,)."""
+        low: Array = np.maximum(self.width_px - 2 * self.u_px, 0)
+        return low
+
+    @property
+    def high_px(self) -> Array:
+        """Upper end of the 95 % interval of each width, (N,)."""
+        high: Array = self.width_px + np.hypot(2 * self.u_px, self.lighter_px)
+        return high
+
 
 def widths_from_profiles(
-    profiles: Array, guess_px: Array | None = None, interior: Array | None = None
+    profiles: Array,
+    guess_px: Array | None = None,
+    interior: Array | None = None,
+    sure: Array | None = None,
 ) -> Widths:
     """Return the crack width of each profile.
 
@@ -72,6 +94,7 @@ def widths_from_profiles(
         guess_px: (N,) width of the mask there: the crack is looked for within it.
         interior: (N,) darkness of the interior where the profile does not show it, nan where
             that is not known either; None: known nowhere.
+        sure: (N,) 0..1, how far that is known; None: wholly where it is given.
     """
     profiles = np.asarray(profiles, dtype=np.float32)
     search, reach = np.full(len(profiles), _SEARCH_PX), np.full(len(profiles), np.inf)
@@ -83,9 +106,8 @@ def widths_from_profiles(
     beyond, core = offset > reach[:, None], offset < _core(guess_px)
     darkness, low, high, noise = _darkness(profiles, darkest, beyond, core)
     seen, shown, flank = _interior(darkness, low, high, darkest)
-    assumed = np.full(len(profiles), np.nan) if interior is None else interior
-    known = np.isfinite(assumed)
-    depth = np.maximum(seen, (1 - shown) * np.where(known, assumed, INTERIOR) + shown * seen)
+    known, assumed, lightest = assumed_interior(seen, interior, sure)
+    depth = np.maximum(seen, (1 - shown) * assumed + shown * seen)
     tail = np.where(flank > _SOFT_FLANK_PX, 2, 1)  # samples beyond the stretch that still count
     near = _between(darkness, low - tail, high + tail)
     total = np.clip(np.where(near, darkness, 0), -1, 1).sum(axis=1)
@@ -97,7 +119,7 @@ def widths_from_profiles(
     samples = near.sum(axis=1)
     integral_u = noise * np.sqrt(samples + samples**2 / (2 * _BACKGROUND_PX)) / depth
     half_u = noise * np.sqrt(2) * np.maximum(flank, 0.5)  # level noise over the flank's slope
-    interior_u = (1 - shown) * width * np.where(known, 0.5, 1.0) * INTERIOR_U / INTERIOR
+    interior_u = (1 - shown) * width * (1 - 0.5 * known) * INTERIOR_U / INTERIOR
     dark = _at(darkness, darkest) > np.maximum(_FAINT, _EDGE_NOISE * noise)
     dark &= (total > 0) & (profiles.max(axis=1) >= _BLACK)
     model_u = MODEL_U_REL * np.minimum(width, _MODEL_WIDEST_PX)
@@ -105,11 +127,45 @@ def widths_from_profiles(
         width_px=width,
         noise_u_px=(1 - share) * integral_u + share * half_u,
         model_u_px=np.sqrt(MODEL_U_PX**2 + model_u**2 + interior_u**2),
+        lighter_px=(1 - shown) * width * np.maximum(depth / lightest - 1, 0),
         dark=dark,
         centre_px=0.5 * (left + right) - (profiles.shape[1] - 1) / 2,
+        total_px=total,
+        darkest=darkest,
         interior=seen,
+        middle=_middle(darkness, left, right),
         shown=shown,
     )
+
+
+def assumed_interior(
+    seen: Array, interior: Array | None, sure: Array | None
+) -> tuple[Array, Array, Array]:
+    """Return how far the darkness is known (0..1), what it is taken to be, and the lightest.
+
+    The interior is at least as dark as what is seen of it. What is half known lies, on a scale of
+    ratios, half way: a crack does not jump in width where its darkness comes to be seen.
+    """
+    lightest = np.clip(seen, LIGHTEST, 1)
+    if interior is None:
+        return np.zeros(len(seen)), np.full(len(seen), INTERIOR), lightest
+    found = np.isfinite(interior)
+    known = np.where(found, 1.0 if sure is None else sure, 0.0)
+    darkness = np.where(found, interior, INTERIOR)
+    assumed = INTERIOR ** (1 - known) * darkness**known
+    floor = np.maximum(darkness * (1 - 2 * INTERIOR_U), seen)
+    return known, assumed, lightest ** (1 - known) * floor**known
+
+
+def _middle(darkness: Array, left: Array, right: Array) -> Array:
+    """Return the (N,) median darkness of the middle half between two edges of each row."""
+    rows = np.arange(len(darkness))[:, None]
+    place = left[:, None] + (right - left)[:, None] * np.linspace(0.25, 0.75, 5)
+    below = np.clip(np.floor(place).astype(np.intp), 0, darkness.shape[1] - 2)
+    part = np.clip(place - below, 0, 1)
+    values = (1 - part) * darkness[rows, below] + part * darkness[rows, below + 1]
+    middle: Array = np.median(values, axis=1)
+    return middle
 
 
 def _core(guess_px: Array | None) -> Array:

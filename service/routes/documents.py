@@ -38,7 +38,7 @@ _REPORT_SCHEMA = json.loads(
     files("crackseg.exports").joinpath("report.schema.json").read_text(encoding="utf-8")
 )
 _REPORT: dict[str, Any] = {
-    "schema_version": "1",
+    "schema_version": "2",
     "package_version": "1.0",
     "image": {
         "path": "DJI_0042.JPG", "sha256": "9f" * 32, "format": "JPEG", "height_px": 3956,

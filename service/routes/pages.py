@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from crackseg.exports import wording
 from crackseg.exports.survey import length_text, row_place, survey_totals, width_text
-from crackseg.exports.tables import BETWEEN_CLASSES
+from crackseg.exports.tables import BETWEEN_CLASSES, read_measure
 from service import jobs as domain
 from service import results
 from service.database import FINAL, jobs, surveys
@@ -304,8 +304,6 @@ def _crack(
     crack: dict[str, Any], said: dict[str, Any], unit: str, document: str | None
 ) -> dict[str, Any]:
     labels = {entry["document"]: entry["label"] for entry in crack["width_classes"]}
-    status = crack["width_status"]
-    measured = wording.quantity(crack[f"width_max_{unit}"], crack[f"width_max_u_{unit}"], unit)
     sure = crack.get("certainty")  # reports of earlier releases have none
     return {
         "id": crack["id"],
@@ -314,7 +312,7 @@ def _crack(
         "certainty_value": sure or 0,
         "length": wording.quantity(crack[f"length_{unit}"], crack[f"length_u_{unit}"], unit),
         "length_value": crack[f"length_{unit}"] or 0,
-        "width": measured if status == "measured" else status.replace("_", " "),
+        "width": wording.measured(read_measure(crack, "width_max")),
         "width_value": crack[f"width_max_{unit}"] or 0,
         "label": (labels[document] or BETWEEN_CLASSES) if document in labels else "–",
         "class_value": crack[f"width_p95_{unit}"] or 0,  # classes sort by the width they are of

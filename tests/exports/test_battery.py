@@ -66,7 +66,7 @@ def with_loop(report: Report) -> Report:
 def unmeasured(report: Report) -> Report:
     """Return the report with widths that no picture could give."""
     none = Measure(px=None, status="not_resolvable")
-    below = Measure(px=0.5, u_px=0.3, status="below_detection")
+    below = Measure(px=None, high_px=0.8, status="below_detection")
     fields = ("width_mean", "width_median", "width_p95", "width_max")
     first: Crack = replace(report.cracks[0], **dict.fromkeys(fields, none))
     second: Crack = replace(report.cracks[1], **dict.fromkeys(fields, below))

@@ -122,7 +122,9 @@ def test_a_model_without_certainty_says_so(make_report: Make, tmp_path: Path) ->
 
 def test_one_is_not_many(make_report: Make, tmp_path: Path) -> None:
     report = make_report(cracks=1)
-    fine = replace(report.cracks[0], width_max=Measure(px=None, status="below_detection"))
+    fine = replace(
+        report.cracks[0], width_max=Measure(px=None, high_px=0.4, status="below_detection")
+    )
     seen = words(written(replace(report, cracks=(fine,)), tmp_path))
     assert "Crack 1 is too fine for this picture to give a width; its length is given." in seen
 

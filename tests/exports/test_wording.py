@@ -26,7 +26,10 @@ def test_quantity(value: float | None, u: float | None, text: str) -> None:
 
 
 def test_status_replaces_a_number() -> None:
-    assert wording.measured(Measure(px=0.4, status="below_detection")) == "below detection"
+    below = Measure(px=None, high_px=0.512, status="below_detection")
+    assert wording.measured(below) == "below detection, < 0.52 px"
+    below = Measure(px=None, high_px=0.512, high_mm=0.2, status="below_detection")
+    assert wording.measured(below) == "below detection, < 0.20 mm"
     assert wording.measured(Measure(px=None, status="not_resolvable")) == "not resolvable"
 
 
@@ -36,6 +39,20 @@ def test_status_replaces_a_number() -> None:
 )
 def test_a_certainty_is_never_rounded_up_to_a_limit(share: float | None, text: str) -> None:
     assert wording.certainty(share) == text
+
+
+def test_an_interval_with_two_sides_shows_both() -> None:
+    assert wording.measured(Measure(px=0.9, low_px=0.48, high_px=2.06)) == "0.9 px (0.5 to 2.1)"
+    assert wording.measured(Measure(px=2.4, low_px=2.2, high_px=2.62)) == "2.4 ± 0.2 px"
+    wide = Measure(px=2.0, mm=0.4, low_px=1.5, high_px=3.0, low_mm=0.3, high_mm=0.6)
+    assert wording.measured(wide) == "0.40 mm (0.30 to 0.60)"
+
+
+@pytest.mark.parametrize("value", [0.0123, 0.2, 0.999, 1.0, 4.21, 12.3, 123.4])
+def test_a_bound_is_never_rounded_down(value: float) -> None:
+    below = Measure(px=None, high_px=value, status="below_detection")
+    text = wording.measured(below).removeprefix("below detection, < ").removesuffix(" px")
+    assert value <= float(text) <= 1.1 * value + 0.05 * (value > 10)
 
 
 def test_long_lengths_are_in_metres() -> None:

@@ -40,13 +40,18 @@ def test_a_limit_belongs_to_the_class_below_it() -> None:
 
 
 def test_below_detection_means_up_to_its_bound() -> None:
-    assert label(None, 0.08, status="below_detection") == "up to 0.1 mm"
-    assert label(None, 0.15, status="below_detection") is None
+    assert label(None, None, high_px=1.0, high_mm=0.08, status="below_detection") == "up to 0.1 mm"
+    assert label(None, None, high_px=1.0, high_mm=0.15, status="below_detection") is None
+
+
+def test_an_interval_that_reaches_further_up_supports_no_class() -> None:
+    assert label(0.15, None, low_mm=0.11, high_mm=0.19) == "0.1 to 0.2 mm"
+    assert label(0.15, None, low_mm=0.11, high_mm=0.34) is None
 
 
 def test_nothing_without_millimetres() -> None:
-    assert label(None, None) == "nothing"
-    assert label(None, 0.3, status="not_resolvable") == "nothing"
+    assert classify(Measure(px=2.0, u_px=0.2), read_documents(["bins"])) == ()
+    assert label(None, None, status="not_resolvable") == "nothing"
 
 
 def test_own_file_and_own_order(tmp_path: Path) -> None:

@@ -28,20 +28,21 @@ def test_a_crack_wide_for_its_blur_shows_its_darkness(width: float, contrast: fl
     for seed in range(5):
         profiles = profiles_of(width, contrast, 0.7, seed)
         found = fit_interior(profiles, np.zeros(len(profiles)), width)
-        assert found == pytest.approx(contrast, rel=0.05)
+        assert found[0] == pytest.approx(contrast, rel=0.05)
+        assert found[1] == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.parametrize(("width", "blur_px"), [(0.5, 0.7), (1.0, 1.0), (1.5, 1.5), (2.0, 1.5)])
 def test_a_bell_tells_nothing(width: float, blur_px: float) -> None:
     for seed in range(10):
         profiles = profiles_of(width, 0.6, blur_px, seed)
-        assert np.isnan(fit_interior(profiles, np.zeros(len(profiles)), width))
+        assert fit_interior(profiles, np.zeros(len(profiles)), width)[1] < 0.1
 
 
 def test_plain_concrete_and_short_profiles_tell_nothing(rng: np.random.Generator) -> None:
     noise = rng.normal(150, 5, (40, 33))
-    assert np.isnan(fit_interior(noise, np.zeros(40), 3.0))
-    assert np.isnan(fit_interior(noise[:, :9], np.zeros(40), 3.0))
+    assert fit_interior(noise, np.zeros(40), 3.0)[1] == 0
+    assert fit_interior(noise[:, :9], np.zeros(40), 3.0)[1] == 0
 
 
 @pytest.mark.parametrize("contrast", [0.5, 0.7, 0.93])

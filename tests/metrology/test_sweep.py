@@ -41,7 +41,7 @@ def errors(
                 (
                     cracks[0].length.px / length_px - 1,
                     np.nan if mean.px is None else mean.px - width,
-                    mean.u_px,
+                    np.nan if mean.u_px is None else mean.u_px,
                 )
             )
     length, error, u = np.array(rows).T
