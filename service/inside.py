@@ -94,6 +94,7 @@ def _analyze(request: dict[str, Any]) -> dict[str, Any]:
     from crackseg.exports import overlay
     from crackseg.exports.survey import report_row
     from crackseg.exports.tables import report_to_dict
+    from crackseg.folders import MARK
     from crackseg.imagery.files import open_image
     from crackseg.pipeline import analyze, export
     from service.storage import sync_tree
@@ -113,6 +114,7 @@ def _analyze(request: dict[str, Any]) -> dict[str, Any]:
         report = analyze(image, model, options, _Progress(Path(request["progress"])))
         report = export(report, work / "result", image, EXPORTS)
         picture, _ = overlay.read_reduced(report, image, PHOTO_PX)
+        (work / "result" / MARK).unlink(missing_ok=True)  # all files there are the service's
         (work / "result" / "photo.jpg").write_bytes(overlay.to_jpeg(picture))
     sync_tree(work / "result")
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import sqlalchemy as sa
 from fastapi import Request, Response
 from fastapi.responses import FileResponse
 from sqlalchemy.engine import Connection, Row
 from zipstream import ZipStream
 
 from crackseg import __version__
-from crackseg.exports.survey import NO_RESULT, failure_row, write_survey
+from crackseg.exports.survey import failure_row, write_survey
 from service import jobs as domain
-from service.database import FINAL, new_id
+from service.database import FINAL, jobs, new_id, surveys
 from service.errors import Problem
 from service.inspection import verdict_rows, verdicts_csv
 from service.storage import Storage
@@ -102,9 +103,11 @@ def survey_rows(db: Connection, job_id: str) -> list[dict[str, Any]]:
         elif task.state == "failed":
             rows.append(failure_row(Path(task.name), task.error or task.error_code))
         else:
-            rows.append({**NO_RESULT, "image": task.name, "status": "failed", "warnings": [],
-                         "reason": f"Not analyzed: {task.state}."})  # fmt: skip
-    return rows
+            rows.append(failure_row(Path(task.name), f"Not analyzed: {task.state}."))
+    survey_id = db.scalar(sa.select(jobs.c.survey_id).where(jobs.c.id == job_id))
+    late = domain.late_images(db, survey_id, job_id) if survey_id else {}
+    why = "Not analyzed: it came after the analysis had begun."
+    return rows + [failure_row(Path(name), why) for name in late.values()]
 
 
 def write_survey_files(
@@ -124,6 +127,7 @@ def write_survey_files(
         "started_at": job.started_at or job.created_at,
         "ended_at": job.finished_at,
         "model": _model_of(db, job, storage),
+        "survey": db.scalar(sa.select(surveys.c.name).where(surveys.c.id == job.survey_id)),
         "options": job.options,
         "verdicts": said,
         "rejected": sum(row.get("rejected", 0) for row in rows),

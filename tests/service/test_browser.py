@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import MISSING, complaints, find, names, open_browser, shown
 from service_process import Service, running, wait_for
+from test_surveys import make_survey
 from tiny_model import picture
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
@@ -226,6 +233,74 @@ def test_finished_images_open_while_others_run(
         find(browser, "nav a[href^='/surveys/']").click()
         wait_for(lambda: find(browser, "#search").get_attribute("value") == "1", why="the filter")
         assert complaints(browser) == []
+
+
+class _Line(BaseHTTPRequestHandler):
+    """Passes everything on to a service, or answers as proxies do while it is away."""
+
+    def do_GET(self) -> None:
+        server: Any = self.server
+        if server.broken.is_set():
+            self.send_error(502)
+            return
+        with closing(HTTPConnection(server.upstream, timeout=60)) as line:
+            line.request("GET", self.path, headers={"Host": server.upstream})
+            answer = line.getresponse()
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("transfer-encoding", "connection"):
+                    self.send_header(name, value)
+            self.end_headers()
+            while (part := answer.read1()) and not server.broken.is_set():
+                self.wfile.write(part)
+
+    def log_message(self, *words: Any) -> None:
+        pass
+
+
+@contextmanager
+def a_line_that_breaks(service: Service) -> Iterator[Any]:
+    """A proxy in front of a service; while its event ``broken`` is set it answers 502."""
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), _Line)
+    server.upstream = service.url.partition("://")[2]
+    server.broken = threading.Event()
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_page_goes_on_after_the_proxy_lost_the_service(
+    browser: Any, tmp_path: Path, model_folder: Path
+) -> None:
+    folder = tmp_path / "service"
+    folder.mkdir()
+    with running(folder, model_folder) as service, a_line_that_breaks(service) as line:
+        client = service.client()
+        worker = wait_for(service.worker_pid, why="worker")
+        os.kill(worker, signal.SIGSTOP)  # the job waits
+        try:
+            survey = make_survey(client, {f"{n}.png": picture(n) for n in range(3)})
+            client.post(f"{survey}/execution", json={})
+            identity = survey.rpartition("/")[2]
+            browser.get(f"http://127.0.0.1:{line.server_port}/surveys/{identity}")
+            find(browser, "#state")
+            line.broken.set()
+            wait_for(lambda: shown(browser, "#lost"), why="it says so")
+            assert "Connection lost" in find(browser, "#lost").text
+            wait_for(lambda: "502" in str(complaints(browser)), why="502 was answered")
+            line.broken.clear()
+            wait_for(lambda: not shown(browser, "#lost"), why="it goes on")
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        wait_for(lambda: shown(browser, "#job[data-finished=yes]"), deadline_s=600, why="done")
+        assert "3 of 3 images done" in find(browser, "#message").text
+        assert len(shown(browser, "#gallery a")) == 3
 
 
 @pytest.mark.slow

@@ -268,6 +268,13 @@ def test_an_image_that_comes_late_is_counted_and_can_be_analyzed(client: Any) ->
     page = client.get(f"/surveys/{told['id']}").text
     assert "2 photographs not analyzed" in page
     assert "late.png" in page
+    table = client.get(f"{job}/report.csv").content.decode("utf-8-sig")
+    rows = {row["image"]: row for row in csv.DictReader(io.StringIO(table))}
+    assert (rows["late.png"]["status"], rows["late.png"]["cracks"]) == ("failed", "")
+    assert "came after" in rows["late.png"]["reason"]
+    report = client.get(f"{job}/report.html").text
+    assert "Crack survey: face" in report
+    assert "late.png" in report
     assert client.delete(f"{survey}/images/by mistake.png").status_code == 204
     assert client.delete(f"{survey}/images/a.png").status_code == 409
     assert client.post(f"{job}/retry").status_code == 200

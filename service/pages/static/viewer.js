@@ -122,7 +122,12 @@ function start() {
     hit.addEventListener("pointerenter", (event) => { mark(crack.id, true); tip(event, told(crack.id)); });
     hit.addEventListener("pointermove", (event) => tip(event, told(crack.id)));
     hit.addEventListener("pointerleave", () => { mark(crack.id, false); byId("tip").hidden = true; });
-    hit.addEventListener("click", () => { if (!moved) choose(crack.id, false); });
+    hit.addEventListener("click", () => {
+      if (moved) return;
+      choose(crack.id, false);
+      // On a phone the verdict stands below the picture, out of sight.
+      if (window.matchMedia("(max-width: 1000px)").matches) byId("judge").scrollIntoView({ block: "nearest" });
+    });
     dress(crack.id);
   }
   function dress(id) {
@@ -174,6 +179,7 @@ function start() {
       else if (event.key === "ArrowUp" && visible[place - 1]) visible[place - 1].focus();
       else if (event.key === "a") judge("accept");
       else if (event.key === "r") judge("reject");
+      else if (event.key === "o") judge("open");
       else return;
       event.preventDefault();
     });
