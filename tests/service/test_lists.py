@@ -36,7 +36,9 @@ def report(make_report: Callable[..., Report]) -> dict[str, Any]:
         also_marked_length_mm=one.mm, density_m_per_m2=1000 * 2 * (one.mm or 0) / (240 * 320 / 4),
     )  # fmt: skip
     found = report_to_dict(replace(made, cracks=cracks, totals=totals))
-    found["cracks"][2] |= {"width_max_px": 80.0, "width_max_mm": 40.0}
+    wide = {"width_max_px": 80.0, "width_max_low_px": 79.0, "width_max_high_px": 81.0}
+    wide |= {"width_max_mm": 40.0, "width_max_low_mm": 39.0, "width_max_high_mm": 41.0}
+    found["cracks"][2] |= wide
     return found
 
 
