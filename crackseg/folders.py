@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,6 +84,42 @@ def refuse_foreign(folder: Path, names: Iterable[str] | None = None) -> None:
                 f"`{folder / name}` {what}{since} and would be replaced; move it away or choose "
                 "another folder."
             )
+
+
+def require_new(folder: Path) -> None:
+    """Raise where a folder that is to be filled holds anything already.
+
+    Raises:
+        OutputError: it does, or it is a file.
+    """
+    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"`{folder}` is there and not empty; choose a new folder.")
+
+
+def refuse_unless(file: Path, is_own: Callable[[str], bool], kind: str) -> None:
+    """Raise where a file that is to be written is there and is not of the kind written there.
+
+    Args:
+        file: where to write.
+        is_own: tells by the text of a file.
+        kind: what is written, in words.
+
+    Raises:
+        OutputError: the file is of another kind.
+    """
+    if not os.path.lexists(file):
+        return
+    try:
+        own = is_own(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        own = False
+    if not own:
+        raise OutputError(f"`{file}` is there and holds no {kind}; choose another name.")
+
+
+def is_json_object(text: str) -> bool:
+    """Return whether a text is a JSON object, as all figures are written."""
+    return isinstance(json.loads(text), dict)
 
 
 @contextmanager

@@ -71,8 +71,12 @@ def _real(path: Path) -> Path:
 
 
 def _expand(given: str, out: Path | None) -> Inputs:
+    if not given.strip():
+        raise ConfigError(
+            "an input is an empty text; expected a photograph, a folder or a pattern."
+        )
     path = Path(given)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  # a name that no disk takes is no error here
         return _search(path, out)
     if os.path.lexists(path) or not glob.has_magic(given):
         return Inputs((path,))  # one that does not exist is a failed image: the others go on

@@ -11,7 +11,17 @@ import pytest
 
 from crackseg import folders
 from crackseg.errors import OutputError
-from crackseg.folders import MARK, choose_folder, clear_leftovers, filling, origin_of, read_mark
+from crackseg.folders import (
+    MARK,
+    choose_folder,
+    clear_leftovers,
+    filling,
+    is_json_object,
+    origin_of,
+    read_mark,
+    refuse_unless,
+    require_new,
+)
 
 
 def fill(folder: Path, **files: str) -> None:
@@ -208,3 +218,26 @@ def test_without_locks_nothing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(folders, "_lock", lambda stream: True)
     fill(tmp_path / "wall", a="1")
     assert content(tmp_path / "wall") == {"a": "1"}
+
+
+def test_a_set_goes_into_a_new_folder_alone(tmp_path: Path) -> None:
+    require_new(tmp_path / "new")
+    (tmp_path / "empty").mkdir()
+    require_new(tmp_path / "empty")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for name in ("set", "file"):
+        with pytest.raises(OutputError, match="is there and not empty"):
+            require_new(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [b"a photograph \xff", b"[1]", b"", b"text"])
+def test_figures_replace_figures_alone(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "scores.json"
+    refuse_unless(file, is_json_object, "figures")
+    file.write_bytes(content)
+    with pytest.raises(OutputError, match="holds no figures"):
+        refuse_unless(file, is_json_object, "figures")
+    file.write_text('{"f1": 1}')
+    refuse_unless(file, is_json_object, "figures")

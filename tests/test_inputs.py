@@ -124,3 +124,10 @@ def test_a_pattern_takes_folders_and_dangling_links_too(photo: Photo, tmp_path: 
     assert names(find_inputs([str(tmp_path / "**" / "*.jpg")]).paths, tmp_path) == [
         "b.jpg", "c.jpg", "north/a.jpg",
     ]  # fmt: skip
+
+
+def test_an_empty_text_and_a_name_that_no_disk_takes(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="an input is an empty text"):
+        find_inputs([""])
+    long = tmp_path / ("x" * 300)
+    assert find_inputs([long]).paths == (long,)  # fails by name; the others go on

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from crackseg.config import to_plain
+from crackseg.folders import is_json_object, refuse_unless
 from crackseg.inference.models import load_model, thresholds
 from crackseg.records import Sample
 from crackseg.training.evaluate import (
@@ -27,6 +28,8 @@ def run_scores(
     samples: Sequence[Sample], options: EvaluateOptions, json_file: Path | None, plots: Path | None
 ) -> None:
     """Score the samples, print the tables and write what was asked for."""
+    if json_file:
+        refuse_unless(json_file, is_json_object, "figures of an evaluation")
     model = load_model(options.model)
     high, low = thresholds(options.mask, model.card)
     with _bar() as bar:
@@ -56,6 +59,8 @@ def run_scores(
 
 def run_choice(samples: Sequence[Sample], options: EvaluateOptions, json_file: Path | None) -> None:
     """Choose the thresholds and print them."""
+    if json_file:
+        refuse_unless(json_file, is_json_object, "figures of an evaluation")
     with _bar() as bar:
         task = bar.add_task("", total=len(samples))
         choice = choose_threshold(

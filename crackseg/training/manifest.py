@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from crackseg.errors import DataError
+from crackseg.folders import refuse_unless
 from crackseg.imagery.files import ORIENTATIONS, open_image
 from crackseg.imagery.masks import read_mask
 from crackseg.records import SPLITS, Array, Sample
@@ -84,6 +85,7 @@ def row_numbers(file: Path, *, root: Path | None = None) -> dict[Path, int]:
 
 def write_manifest(samples: Iterable[Sample], file: Path, *, root: Path | None = None) -> None:
     """Write samples as CSV with paths relative to ``root`` (the CSV's own folder when None)."""
+    refuse_unless(file, lambda text: text.splitlines()[:1] == [",".join(COLUMNS)], "manifest")
     folder = (file.parent if root is None else root).resolve()
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(file.name + ".part")

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from crackseg.errors import ConfigError
+from crackseg.folders import require_new
 from crackseg.imagery.masks import encode_mask
 from crackseg.imagery.tiles import plan_axis
 from crackseg.records import Sample
@@ -41,11 +42,15 @@ def cut_tiles(
     Raises:
         ConfigError: a number is out of range, or two photographs share a stem.
         DataError: a pair is broken.
+        OutputError: ``out`` holds something already.
     """
+    if tile_px < 1:
+        raise ConfigError(f"`tile_px` must be 1 or larger, got {tile_px}; 512 is usual.")
     if not 0 <= empty_share <= 1:
         raise ConfigError(f"`empty_share` must lie between 0 and 1, got {empty_share}.")
     if len({sample.image.stem for sample in samples}) < len(samples):
         raise ConfigError("two photographs share a stem; tile their sets one by one.")
+    require_new(out)
     lists: dict[str, list[str]] = defaultdict(list)
     sites: list[tuple[str, str]] = []
     for folder in ("images", "masks"):
