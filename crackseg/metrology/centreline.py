@@ -70,7 +70,7 @@ def centre_lines(skeleton: Skeleton, mask: Array, smooth_px: float) -> list[Line
                 points=points,
                 nodes=(first, last),
                 free=free,
-                kind="loop" if first == last else _kind(free),
+                kind="loop" if first == last else kind_of(free),
                 component=int(skeleton.component[members[0]]),
                 radius_px=float(np.median(radius)),
                 radius_max_px=float(radius.max()),
@@ -80,7 +80,8 @@ def centre_lines(skeleton: Skeleton, mask: Array, smooth_px: float) -> list[Line
     return lines
 
 
-def _kind(free: tuple[bool, bool]) -> LineKind:
+def kind_of(free: tuple[bool, bool]) -> LineKind:
+    """Return the kind of a line with two ends, by which of them are tips."""
     if all(free):
         return "tip-tip"
     return "tip-junction" if any(free) else "junction-junction"

@@ -27,7 +27,7 @@ _LOOSE_PX = 2  # how far beside the mask's tip the crack may run
 _BEND = 0.35  # what a step to the side costs, in standard deviations of the valleys
 _LEAST, _MOST = -2.0, 5.0  # what one step may count for: a pore is no crack
 _PROBABLE, _SURE = 4.0, 0.5  # what a probability of 1 counts for, and the most that is counted
-_RUN = 9  # steps of the running mean that must not break down
+_RUN, _RUN_SHORT = 9, 3  # steps of the running mean that must not break down; of short courses
 _WEAKEST = 0.1  # quantile of the running mean that stands for the weakest stretch
 _PAST = (4, 16)  # steps past a tip in which a line that goes on is looked for
 _QUIET = 0.3  # grey values: less is no noise but a drawing
@@ -210,9 +210,10 @@ def _beyond(strip: _Strip, valley: Array, wide_px: float) -> float:
         sides = (_LOOSE_PX + steps[:, None] // 4) * np.linspace(-1, 1, 9)
         rows = np.broadcast_to((first + sign * steps)[:, None], sides.shape)
         deepest = valley[rows, np.rint(strip.axis + sides).astype(int)].max(axis=1)
-        if (np.abs(col[np.isin(row, rows)] - strip.axis) <= wide_px).any():
+        clear = ~np.isin(rows[:, 0], row[np.abs(col - strip.axis) <= wide_px])
+        if clear.sum() < len(steps) / 2:
             return 0.0
-        depth.append(float(np.median(deepest)))
+        depth.append(float(np.median(deepest[clear])))
     return min(depth)
 
 
@@ -261,7 +262,7 @@ def _best_ways(evidence: Array, starts: Array, sway: int) -> Array:
 
 def _weakest(values: Array) -> float:
     """Return what the running mean falls to in the weakest stretch."""
-    size = min(_RUN, len(values))
+    size = min(max(len(values) // 3, _RUN_SHORT), _RUN, len(values))
     return float(np.quantile(np.convolve(values, np.full(size, 1 / size), "valid"), _WEAKEST))
 
 

@@ -21,6 +21,7 @@ from crackseg.metrology.courses import Photograph
 from crackseg.metrology.cuts import Cut, cut_by
 from crackseg.metrology.ends import refine_ends
 from crackseg.metrology.evidence import darkness
+from crackseg.metrology.forks import join_sides
 from crackseg.metrology.joins import join
 from crackseg.metrology.masks import fill_pinholes
 from crackseg.metrology.pixels import Pixels, label_pixels, list_pixels
@@ -74,6 +75,7 @@ def measure(
     if image is not None and options.join_px:
         photo = Photograph(mask.shape, image, probability)
         lines, group = join(lines, group, filled, options.join_px, photo)
+        lines, group = join_sides(lines, group, filled, options.join_px, photo)
     all_groups = group
     kept = _long_enough(lines, group, options.min_length_px)
     lines, group = [lines[k] for k in kept], group[kept]

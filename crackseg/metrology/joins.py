@@ -19,7 +19,7 @@ from crackseg.records import Array
 
 _FACING_COS, _AHEAD_COS = 0.4, 0.5  # a tip and the way on may differ: cracks wander
 _REACH = 6.0  # times the length of the shorter piece that is reached at most
-_SHARE = 0.25  # of the pieces' depth that the weakest stretch of a course must keep
+LEAST_SHARE = 0.25  # of the pieces' depth that the weakest stretch of a course must keep
 _MATCH = 0.25  # of the deeper piece's depth that the shallower one must have
 # Standard deviations a step by which a course must beat those beside it: more where it is short,
 # where it is long beside the pieces (from ``_FAR`` times the shorter one on), and where it turns.
@@ -29,6 +29,8 @@ _BESIDE_PX = 4.0  # that a tip may lie beside the crack: near tips may seem to t
 # A joint is straighter than a crack. Root mean square distance from a straight line of a piece, of
 # it with the course, and of all: 1 % of the labelled cracks are that straight, 90 % of the joints.
 _RULED_PX, _RULED_SIDE_PX, _BENT_PX, _RULED_TAIL_PX = 0.2, 0.6, 0.5, 60
+_TELLING_PX = 30  # a shorter piece is straight anyway
+_DARKER = 1.5  # times as dark as the pieces: a line that both turn into is another one
 _PAST = 0.6  # of a course's depth that may go on past both tips, as a joint does that it follows
 _TRIALS = 5  # nearest tips looked at from each tip
 _BORDER_PX = 3.0  # a tip this near to the picture's border is where the crack leaves it
@@ -50,7 +52,7 @@ def join(
         join_px: longest stretch joined; 0 joins nothing.
         photo: the photograph, with the network's probability if there is one.
     """
-    ends = [end for end in free_tips(lines) if _within(lines[end[0]], end[1], mask.shape)]
+    ends = [end for end in free_tips(lines) if within(lines[end[0]], end[1], mask.shape)]
     length = dict.fromkeys(group.tolist(), 0.0)
     for line, name in zip(lines, group.tolist(), strict=True):
         length[name] += line.length_px
@@ -67,10 +69,10 @@ def join(
         if not 1.0 < distance(one, two) <= _REACH * shorter:
             continue
         trials[a], trials[b] = trials.get(a, 0) + 1, trials.get(b, 0) + 1
-        course = find_course(one, two, photo, _SHARE)
+        course = find_course(one, two, photo, LEAST_SHARE)
         if course is None or not shows_crack(course, one, two, shorter):
             continue
-        if _covered(course, one, two, mask):
+        if covered(course, one, two, mask):
             continue
         groups.unite(names[a[0]], names[b[0]])
         used |= {a, b}
@@ -104,9 +106,9 @@ def shows_crack(course: Course, one: Tip, two: Tip, shorter_px: float) -> bool:
     ahead = _ahead(one, two)
     needed = (_GAIN + min(_GAIN_SHORT_PX / far, _GAIN_SHORT)) * max(1.0, far / (_FAR * shorter_px))
     needed *= 1 + _TURN * max(0.0, _TURN_COS - ahead)
-    if ahead < _AHEAD_COS:
+    if ahead < _AHEAD_COS or (ahead < _TURN_COS and course.share > _DARKER):
         return False
-    shown = course.share >= _SHARE and course.match >= _MATCH and course.gain >= needed
+    shown = course.share >= LEAST_SHARE and course.match >= _MATCH and course.gain >= needed
     return shown and course.past < _PAST and not _ruled(course, one, two)
 
 
@@ -125,7 +127,8 @@ def _ruled(course: Course, one: Tip, two: Tip) -> bool:
     if _off_line(np.concatenate([tails[0], course.points, tails[1]])) < _BENT_PX:
         return False
     return any(
-        _off_line(tail) < _RULED_PX
+        len(tail) >= _TELLING_PX
+        and _off_line(tail) < _RULED_PX
         and _off_line(np.concatenate([tail, course.points])) < _RULED_SIDE_PX
         for tail in tails
     )
@@ -137,7 +140,7 @@ def _off_line(points: Array) -> float:
     return float(spread[1] / np.sqrt(len(points)))
 
 
-def _within(line: Line, side: int, shape: tuple[int, ...]) -> bool:
+def within(line: Line, side: int, shape: tuple[int, ...]) -> bool:
     """Say whether a tip is away from the picture's border."""
     row, col = line.points[-side]
     margin = line.radius_px + _BORDER_PX
@@ -146,7 +149,7 @@ def _within(line: Line, side: int, shape: tuple[int, ...]) -> bool:
     )
 
 
-def _covered(course: Course, one: Tip, two: Tip, mask: Array) -> bool:
+def covered(course: Course, one: Tip, two: Tip, mask: Array) -> bool:
     """Say whether a course runs along a piece that lies between the two tips."""
     row, col = np.rint(course.points).astype(int).T
     rim = [np.hypot(*(course.points - end.place).T) > end.radius_px + 2 for end in (one, two)]
