@@ -33,7 +33,7 @@ def fork(seed: int) -> tuple[Phantom, np.ndarray]:
 
 
 def test_nearly_all_branches_are_led_to_their_cracks(cracks_of: Any) -> None:
-    """Where the trunk swells at the junction its darkness hides the branch: that one stays apart."""
+    """Where the trunk swells its darkness hides the branch: that one stays apart."""
     pictures = [fork(seed) for seed in range(10)]
     assert sum(len(cracks_of(mask, phantom.picture)) == 1 for phantom, mask in pictures) >= 8
 
