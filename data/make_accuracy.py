@@ -385,10 +385,10 @@ def field_section(path: Path | None) -> str:
 JOINS = """
 ## Joined pieces
 
-Counted by `python data/studies/joins.py FOLDER_OF_THE_SETS data/studies/joins.md`, with the photograph
-alone (no probability), on training and validation pictures. *Cut*: 15 to 150 px taken out of a
-label, where that leaves two tips away from the border; the share joined should be high. The
-others are drawn into pictures without a crack; none of them should be joined. *In line with a
+Counted by `python data/studies/joins.py FOLDER_OF_THE_SETS data/studies/joins.md`, by the
+photograph alone (no probability), on training and validation pictures. *Cut*: 15 to 150 px taken
+out of a label, where that leaves two tips away from the border; the share joined should be high.
+The others are drawn into pictures without a crack; none of them should be joined. *In line with a
 joint* is the hardest: the photograph does show a dark line all the way, only straighter.
 
 {table}"""
