@@ -452,6 +452,7 @@ def export_command(
 
     require("torch", extra="train")
     from crackseg.errors import ConfigError
+    from crackseg.folders import read_figures
     from crackseg.training.export_onnx import ExportOptions, export_run
     from crackseg.training.thresholds import choose_for_run
 
@@ -467,7 +468,7 @@ def export_command(
             version=version,
             threshold=level,
             threshold_low=level if threshold_low is None else threshold_low,
-            scores=json.loads(scores.read_text(encoding="utf-8")) if scores else {},
+            scores=read_figures(scores) if scores else {},
         ),
         run[1:],
     )
@@ -488,6 +489,7 @@ def evaluate_widths_command(
     as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON.")] = False,
 ) -> None:
     """Hold the width code against cracks that were measured on the wall."""
+    from crackseg.folders import is_json_object, refuse_unless
     from crackseg.metrology.field_widths import read_field_widths, score, score_text
 
     scores = score(read_field_widths(csv))
@@ -498,6 +500,7 @@ def evaluate_widths_command(
     if json_file is None or str(json_file) == "-":
         typer.echo(text)
     else:
+        refuse_unless(json_file, is_json_object, "figures of an evaluation")
         json_file.write_text(text + "\n", encoding="utf-8")
 
 

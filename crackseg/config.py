@@ -53,8 +53,8 @@ class PredictOptions:
             f"`readings` must be 1, 2 or 4, got {self.readings}; each takes the same time again.",
         )
         _require(
-            self.threads is None or self.threads >= 1,
-            f"`threads` must be 1 or larger, got {self.threads}.",
+            self.threads is None or 1 <= self.threads <= 1024,
+            f"`threads` must lie between 1 and 1024, got {self.threads}.",
         )
 
 

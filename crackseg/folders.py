@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from crackseg.errors import OutputError
+from crackseg.errors import ConfigError, OutputError
 
 MARK = ".crackseg"
 _TEMPORARY = ".crackseg-"  # and eight random digits: no name that a user would give
@@ -115,6 +115,21 @@ def refuse_unless(file: Path, is_own: Callable[[str], bool], kind: str) -> None:
         own = False
     if not own:
         raise OutputError(f"`{file}` is there and holds no {kind}; choose another name.")
+
+
+def read_figures(file: Path) -> dict[str, Any]:
+    """Return the JSON object that a file holds.
+
+    Raises:
+        ConfigError: it holds none.
+    """
+    try:
+        values = json.loads(file.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise ConfigError(f"`{file}` is not JSON: {error}.") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"`{file}` must hold a JSON object, got {type(values).__name__}.")
+    return values
 
 
 def is_json_object(text: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from crackseg import folders
-from crackseg.errors import OutputError
+from crackseg.errors import ConfigError, OutputError
 from crackseg.folders import (
     MARK,
     choose_folder,
@@ -18,6 +18,7 @@ from crackseg.folders import (
     filling,
     is_json_object,
     origin_of,
+    read_figures,
     read_mark,
     refuse_unless,
     require_new,
@@ -241,3 +242,10 @@ def test_figures_replace_figures_alone(content: bytes, tmp_path: Path) -> None:
         refuse_unless(file, is_json_object, "figures")
     file.write_text('{"f1": 1}')
     refuse_unless(file, is_json_object, "figures")
+
+
+@pytest.mark.parametrize("content", [b"a photograph \xff", b"[1]", b"", b"text"])
+def test_figures_that_are_none(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "scores.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"scores\.json` (is not JSON|must hold a JSON object)"):
+        read_figures(tmp_path / "scores.json")
