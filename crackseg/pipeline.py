@@ -36,6 +36,7 @@ from crackseg.inference.predict import predict
 from crackseg.inference.screening import is_classifier, screening_card
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import probability_to_mask
+from crackseg.metrology.other_lines import find_other_lines
 from crackseg.metrology.ranking import rank
 from crackseg.records import (
     Array,
@@ -110,6 +111,14 @@ def analyze(
         )
         cracks, joints = _part_joints(cracks, region, options.region)
         cracks = rank(cracks, model.card.certainty)
+        other_lines = find_other_lines(
+            prediction,
+            mask,
+            image=image.read,
+            scale=scale,
+            mask_options=options.mask,
+            options=options.measure,
+        )
     unjudged = find_unjudged(prediction)
     return Report(
         schema_version=SCHEMA_VERSION,
@@ -135,6 +144,7 @@ def analyze(
         joints=joints,
         left_out=outline(region),
         region_files=() if region is None else region_facts(region.files),
+        other_lines=other_lines,
     )
 
 

@@ -167,6 +167,7 @@ class Prediction:
     """Crack probability of every pixel, quantised to uint8 (255 = 1.0)."""
 
     probability: Array  # (H, W) uint8
+    other: Array | None = None  # (H, W) uint8, of another dark line; None: the model does not tell
     valid: Array | None  # (H, W) bool, True = counts; None = every pixel counts
     tile_px: int
     overlap_px: int
@@ -435,6 +436,7 @@ class Report:
     joints: tuple[Crack, ...] = ()  # lines that a region file names as joints: in no total
     left_out: tuple[Array, ...] = ()  # (N, 2) rows, cols of the polygons that a region leaves out
     region_files: tuple[Mapping[str, str], ...] = ()  # role, path and sha256 of each
+    other_lines: tuple[Crack, ...] | None = None  # joints, cables, edges, ...; None: not looked for
 
     @property
     def judged(self) -> bool:

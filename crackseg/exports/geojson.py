@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from crackseg.exports.tables import crack_to_dict, documents_of, flat_crack
+from crackseg.exports.tables import crack_to_dict, documents_of, flat_crack, other_line_to_dict
 from crackseg.imagery.files import OpenImage
 from crackseg.records import Array, ImageInfo, Report
 
@@ -25,11 +25,34 @@ PIXELS = "image pixels: x = column, y = row downwards, pixel centres at whole nu
 
 
 def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
-    """Write ``cracks.geojson``."""
-    path = folder / "cracks.geojson"
-    text = json.dumps(to_geojson(report), ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8", errors="replace")
-    return [path]
+    """Write ``cracks.geojson`` and, where there are other lines, ``other_lines.geojson``."""
+    collections = {"cracks.geojson": to_geojson(report)}
+    if report.other_lines:
+        collections["other_lines.geojson"] = other_lines_to_geojson(report)
+    for name, collection in collections.items():
+        text = json.dumps(collection, ensure_ascii=False, allow_nan=False)
+        (folder / name).write_text(text + "\n", encoding="utf-8", errors="replace")
+    return [folder / name for name in collections]
+
+
+def other_lines_to_geojson(report: Report) -> dict[str, Any]:
+    """Return the lines that are taken for no crack, one MultiLineString each."""
+    place, about = _coordinates(report.image)
+    features = []
+    for line in report.other_lines or ():
+        properties = other_line_to_dict(line)
+        for nested in ("bbox", "centre_line"):
+            del properties[nested]
+        lines = [place(b.centre_line) for b in line.branches if len(b.centre_line) > 1]
+        features.append(
+            {
+                "type": "Feature",
+                "id": line.id,
+                "geometry": {"type": "MultiLineString", "coordinates": lines},
+                "properties": {**properties, "image": report.image.path.name},
+            }
+        )
+    return {"type": "FeatureCollection", **about, "features": features}
 
 
 def to_geojson(report: Report) -> dict[str, Any]:

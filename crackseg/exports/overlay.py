@@ -25,6 +25,7 @@ from crackseg.records import Array, Crack, Report, Scale, Window
 LARGEST_PX = 60_000_000  # a JPEG that every viewer opens
 BAND_ROWS = 1024
 OUTLINE = (255, 70, 40)
+OTHER_LINE = (40, 170, 90)  # centre line of what is taken for no crack
 DOUBTFUL = (60, 150, 235)  # outline of what is also marked, thin and without a number
 JOINT = (90, 200, 120)
 LEFT_OUT = (150, 160, 180)
@@ -103,6 +104,11 @@ def draw(report: Report, picture: Array, factor: float = 1.0) -> Array:
     shade_left_out(picture, report, factor, pen.line_px)
     for joint in report.joints:
         draw_outline(picture, joint, factor, thickness=pen.line_px, colour=JOINT)
+    for line in report.other_lines or ():
+        for branch in line.branches:
+            points = np.rint(((branch.centre_line[:, ::-1] + 0.5) * factor - 0.5) * 16)
+            course = [points.astype(np.int32)]
+            cv2.polylines(picture, course, False, OTHER_LINE, 1, cv2.LINE_AA, 4)
     for crack in reversed(report.cracks):  # the worst on top
         draw_outline(picture, crack, factor, thickness=pen.line_px)
     taken: list[_Box] = []

@@ -89,6 +89,7 @@ def _render(report: Report, picture: Array, image: OpenImage | None) -> str:
                 for number, crack in enumerate(main)
             ],
             besides=[_crack(report, crack, None) for crack in besides],
+            lines=[_line(report, line) for line in report.other_lines or ()],
             documents=documents,
             unmeasured=unmeasured(report),
             has_scale=report.scale is not None,
@@ -108,6 +109,10 @@ def lead(report: Report) -> str:
         none = "No crack is certain enough for the main list."
     text = {0: none, 1: "One crack was found."}.get(main, f"{main} cracks were found.")
     text = text if report.judged else f"This picture cannot be judged. {text}"
+    if report.other_lines:
+        count = len(report.other_lines)
+        lines = "One dark line was" if count == 1 else f"{count} dark lines were"
+        text = f"{text} {lines} taken for no crack and stand under “Other lines”."
     if not besides:
         return text
     marks = "One doubtful mark stands" if besides == 1 else f"{besides} doubtful marks stand"
@@ -280,6 +285,18 @@ def _named(ids: list[int]) -> str:
     if len(ids) == 1:
         return f"Crack {ids[0]}"
     return f"Cracks {', '.join(map(str, ids[:-1]))} and {ids[-1]}"
+
+
+def _line(report: Report, line: Crack) -> dict[str, Any]:
+    """Return what the page says of a line that is taken for no crack."""
+    points = np.concatenate([branch.centre_line for branch in line.branches])
+    row, col = points.mean(axis=0)
+    return {
+        "id": line.id,
+        "length": wording.length(line.length),
+        "width": wording.measured(line.width_mean),
+        "location": place_in_words(row / report.image.height_px, col / report.image.width_px),
+    }
 
 
 def _crack(report: Report, crack: Crack, image: OpenImage | None) -> dict[str, Any]:

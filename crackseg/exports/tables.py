@@ -47,6 +47,9 @@ def report_to_dict(report: Report) -> dict[str, Any]:
         "scale": to_plain(report.scale),
         "options": to_plain(report.options),
         "cracks": [crack_to_dict(crack) for crack in report.cracks],
+        "other_lines": None
+        if report.other_lines is None
+        else [other_line_to_dict(line) for line in report.other_lines],
         "totals": _totals(report.totals),
         "joints": [crack_to_dict(crack) for crack in report.joints],
         "region": {
@@ -107,6 +110,23 @@ def crack_to_dict(crack: Crack) -> dict[str, Any]:
         "width_profile_px": [
             [_round(float(w), 2) for w in branch.width_px] for branch in crack.branches
         ],
+    }
+
+
+def other_line_to_dict(line: Crack) -> dict[str, Any]:
+    """Return a line that is taken for no crack as ``report.json`` holds it."""
+    whole = crack_to_dict(line)
+    names = ("length", "width_mean", "width_max")
+    return {
+        "id": line.id,
+        "bbox": whole["bbox"],
+        **{
+            key: value
+            for name in names
+            for key, value in _measure(name, getattr(line, name)).items()
+        },
+        "probability_mean": whole["probability_mean"],
+        "centre_line": whole["centre_line"],
     }
 
 

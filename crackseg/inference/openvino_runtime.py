@@ -16,7 +16,7 @@ _NO_MEMORY = ("allocate", "bad_alloc", "out of memory", "out_of_resources")
 
 
 def open_runtime(model: Model, *, device: str = "cpu", threads: int | None = None) -> Forward:
-    """Return a function from (n, h, w, 3) uint8 tiles to (n, h, w) float32 probability.
+    """Return a function from (n, h, w, 3) uint8 tiles to probability, see ``runtimes``.
 
     Raises:
         ConfigError: the device is not there.

@@ -65,11 +65,13 @@ def predict(
             blank = BlankCounter(image.info.height_px, image.info.width_px)
             sinks = (blank, progress)
             outside = 0.0 if inside is None else float(inside.size - np.count_nonzero(inside))
-            probability, valid = _all_tiles(image, model.card, attempt, batcher, sinks, inside)
+            answer = _all_tiles(image, model.card, attempt, batcher, sinks, inside)
+            probability, other, valid = answer
         except MemoryError:
             continue
         return Prediction(
             probability=probability,
+            other=other,
             valid=valid,
             tile_px=_tile_px(model.card, attempt),
             overlap_px=attempt.overlap_px,
@@ -122,11 +124,12 @@ def _read_often(forward: Forward, readings: int) -> Forward:
     ways = [(1, 1), (1, -1), (-1, 1), (-1, -1)][:readings]
 
     def mean(tiles: Array) -> Array:
-        total: Array = np.zeros(tiles.shape[:3], np.float32)
+        answers = []
         for down, right in ways:
             turned = np.ascontiguousarray(tiles[:, ::down, ::right])
-            total += forward(turned)[:, ::down, ::right]
-        return total / readings
+            answers.append(forward(turned)[:, ::down, ::right])
+        average: Array = np.asarray(np.mean(answers, axis=0, dtype=np.float32))
+        return average
 
     return mean if readings > 1 else forward
 
@@ -138,20 +141,18 @@ def _all_tiles(
     batcher: _Batcher,
     sinks: tuple[BlankCounter, Progress | None],
     inside: Array | None,
-) -> tuple[Array, Array | None]:
-    """Return (H, W) uint8 probability and (H, W) bool validity (None: every pixel counts)."""
+) -> tuple[Array, Array | None, Array | None]:
+    """Return (H, W) uint8 probability of crack and, where the network tells it, of other lines.
+
+    Third is the (H, W) bool validity (None: every pixel counts).
+    """
     blank, progress = sinks
     height, width = image.info.height_px, image.info.width_px
     plan = {"tile_px": _tile_px(card, options), "overlap_px": options.overlap_px}
     rows = plan_axis(height, **plan, multiple=card.input_multiple)
     cols = plan_axis(width, **plan, multiple=card.input_multiple)
-    probability = allocate((height, width), np.uint8, 0)
+    maps = [_Map(rows, cols, height, width)]
     valid: Array | None = None
-
-    def emit(row: int, finished: Array) -> None:
-        probability[row : row + len(finished)] = finished
-
-    band = Band(rows, cols, height_px=height, width_px=width, emit=emit)
     for i, row in enumerate(rows.starts):
         window = Window(row=row, col=0, height=min(rows.size_px, height - row), width=width)
         pixels, seen = image.load(window)
@@ -162,13 +163,29 @@ def _all_tiles(
             valid[window.slices] = looked
         tiles = dict(_cut(pixels, (seen, looked), rows, cols))
         for k, (j, answer) in enumerate(zip(tiles, batcher([*tiles.values()]), strict=True)):
-            band.add(i, j, answer)
+            if answer.ndim == 3 and len(maps) == 1:
+                maps.append(_Map(rows, cols, height, width))
+            for part, plane in zip(np.atleast_3d(answer).transpose(2, 0, 1), maps, strict=False):
+                plane.band.add(i, j, part)
             if progress:
                 progress((i + (k + 1) / len(tiles)) / len(rows.starts))
-        band.finish(i)
+        for plane in maps:
+            plane.band.finish(i)
     if valid is not None:
-        np.multiply(probability, valid, out=probability)
-    return probability, valid
+        for plane in maps:
+            np.multiply(plane.pixels, valid, out=plane.pixels)
+    return maps[0].pixels, maps[1].pixels if len(maps) > 1 else None, valid
+
+
+class _Map:
+    """One (H, W) uint8 probability and the band of floats that fills it."""
+
+    def __init__(self, rows: Axis, cols: Axis, height_px: int, width_px: int) -> None:
+        self.pixels = allocate((height_px, width_px), np.uint8, 0)
+        self.band = Band(rows, cols, height_px=height_px, width_px=width_px, emit=self._take)
+
+    def _take(self, row: int, finished: Array) -> None:
+        self.pixels[row : row + len(finished)] = finished
 
 
 def _both(seen: Array | None, inside: Array) -> Array:

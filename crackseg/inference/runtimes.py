@@ -1,7 +1,8 @@
 """The runtimes by name: each opens a model folder and returns a function from tiles to probability.
 
 A runtime is ``open_runtime(model, *, device, threads) -> forward``, where ``forward`` turns
-(n, h, w, 3) uint8 RGB tiles into (n, h, w) float32 crack probability. It raises ``MemoryError``
+(n, h, w, 3) uint8 RGB tiles into (n, h, w) float32 crack probability, or for a network that tells
+other lines apart into (n, h, w, 2), crack first. It raises ``MemoryError``
 when the device has no room for the batch, and ``ModelError`` when the device is not there: a
 runtime never takes another device than the one asked for.
 """

@@ -48,7 +48,9 @@ class Screened:
         keep = ~(judged < self._model.card.threshold).all(axis=1)
         probability = np.zeros(tiles.shape[:3], dtype=np.float32)
         if keep.any():
-            probability[keep] = self._forward(tiles[keep])
+            found = self._forward(tiles[keep])
+            probability = np.zeros((len(tiles), *found.shape[1:]), dtype=np.float32)
+            probability[keep] = found
         self.tiles += len(tiles)
         self.left_out += int(np.count_nonzero(~keep))
         return probability

@@ -16,7 +16,7 @@ from crackseg.records import Array
 
 
 def open_runtime(model: Model, *, device: str = "cpu", threads: int | None = None) -> Forward:
-    """Return a function from (n, h, w, 3) uint8 tiles to (n, h, w) float32 probability.
+    """Return a function from (n, h, w, 3) uint8 tiles to probability, see ``runtimes``.
 
     Raises:
         ConfigError: the device is not there.
@@ -45,7 +45,7 @@ def open_runtime(model: Model, *, device: str = "cpu", threads: int | None = Non
 
 @torch.inference_mode()
 def _run(network: Any, batch: Any, mean: Any, std: Any) -> Any:
-    """Return (n, h, w) float32 probability of an (n, 3, h, w) uint8 batch on its device."""
+    """Return float32 probability, (n, h, w) or (n, h, w, 2), of an (n, 3, h, w) uint8 batch."""
     on_gpu = batch.device.type == "cuda"
     normal = ((batch.float() - mean) / std).contiguous(memory_format=torch.channels_last)
     half = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float16
@@ -53,7 +53,8 @@ def _run(network: Any, batch: Any, mean: Any, std: Any) -> Any:
         logits = network(normal)
     if isinstance(logits, tuple | list):  # networks with skip branches: the fused map is first
         logits = logits[0]
-    return torch.sigmoid(logits.float())[:, 0]
+    probability = torch.sigmoid(logits.float())
+    return probability[:, 0] if probability.shape[1] == 1 else probability.permute(0, 2, 3, 1)
 
 
 def _upload(tiles: Array, place: Any) -> Any:

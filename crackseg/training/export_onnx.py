@@ -55,7 +55,7 @@ class ExportOptions:
 
 
 class PixelsToProbability(torch.nn.Module):
-    """(n, h, w, 3) uint8 RGB -> (n, h, w) float32 probability."""
+    """(n, h, w, 3) uint8 RGB -> float32 probability, (n, h, w) or with other lines (n, h, w, 2)."""
 
     def __init__(self, network: torch.nn.Module, mean: Any, std: Any) -> None:
         super().__init__()
@@ -66,7 +66,8 @@ class PixelsToProbability(torch.nn.Module):
     def forward(self, image: Any) -> Any:
         """Normalise, run the network, apply the sigmoid."""
         x = (image.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        return torch.sigmoid(self.network(x))[:, 0]
+        probability = torch.sigmoid(self.network(x))
+        return probability[:, 0] if probability.shape[1] == 1 else probability.permute(0, 2, 3, 1)
 
 
 def write_graph(
@@ -75,7 +76,8 @@ def write_graph(
     """Write the ONNX graph of a network and return its largest difference from torch.
 
     Args:
-        network: (N, 3, H, W) -> (N, 1, H, W) logits; any batch, sides a multiple of ``multiple``.
+        network: (N, 3, H, W) -> (N, 1, H, W) logits, or two with other lines second; any batch,
+            sides a multiple of ``multiple``.
         file: where to write.
         mean: of 0..255 RGB.
         std: of 0..255 RGB.
@@ -95,6 +97,7 @@ def write_graph(
                 _export_free(module, multiple).save(str(file))
     except torch.onnx.errors.OnnxExporterError as error:
         raise ModelError(f"this network has no ONNX graph: {str(error)[:200]}") from error
+    halve_weights(file)
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     away = []
     for shape in [(1, multiple, 3 * multiple, 3), (3, 2 * multiple, 2 * multiple, 3)]:
@@ -106,6 +109,30 @@ def write_graph(
     if not worst <= PARITY:
         raise ModelError(f"`{file.name}` differs from torch by {worst:.1e}, allowed {PARITY:.0e}.")
     return worst
+
+
+def halve_weights(file: Path) -> None:
+    """Store the large float32 weights of a graph as float16, cast back where they are used.
+
+    Only weights that float16 holds exactly are changed (``export_run`` rounds them so before), so
+    the graph computes what it computed, from half the bytes.
+    """
+    graph = onnx.load(str(file))
+    casts = []
+    for tensor in graph.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT or math.prod(tensor.dims) < 64:
+            continue
+        values = onnx.numpy_helper.to_array(tensor)
+        half = values.astype(np.float16)
+        if not np.array_equal(half.astype(np.float32), values):
+            continue
+        name = tensor.name
+        tensor.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}_half"))
+        casts.append(onnx.helper.make_node("Cast", [f"{name}_half"], [name], to=1))
+    nodes = [*casts, *graph.graph.node]
+    del graph.graph.node[:]
+    graph.graph.node.extend(nodes)
+    onnx.save(graph, str(file))
 
 
 def _export_free(module: torch.nn.Module, multiple: int) -> Any:
@@ -120,6 +147,7 @@ def _export_free(module: torch.nn.Module, multiple: int) -> Any:
         output_names=["probability"],
         dynamic_shapes={"image": {0: size("n", min=1, max=256), **sides}},
         opset_version=OPSET,
+        optimize=False,  # folded into a convolution, a batch norm leaves no weight float16 can hold
         verbose=False,
     )
 

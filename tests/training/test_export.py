@@ -19,7 +19,7 @@ from crackseg.cli import app  # noqa: E402
 from crackseg.config import PredictOptions  # noqa: E402
 from crackseg.errors import DataError, ModelError  # noqa: E402
 from crackseg.imagery.files import open_image  # noqa: E402
-from crackseg.inference.models import load_model  # noqa: E402
+from crackseg.inference.models import check_probe, load_model  # noqa: E402
 from crackseg.inference.predict import predict  # noqa: E402
 from crackseg.networks import build  # noqa: E402
 from crackseg.training.evaluate import (  # noqa: E402
@@ -27,7 +27,7 @@ from crackseg.training.evaluate import (  # noqa: E402
     choose_threshold,
     load_samples,
 )
-from crackseg.training.export_onnx import ExportOptions, export_run  # noqa: E402
+from crackseg.training.export_onnx import PARITY, ExportOptions, export_run  # noqa: E402
 from crackseg.training.manifest import index_folder, write_manifest  # noqa: E402
 
 OPTIONS = ExportOptions(name="mean", version="1", threshold=0.5, threshold_low=0.5)
@@ -143,3 +143,23 @@ def test_a_folder_that_is_no_model_is_not_written_to(tmp_path: Path) -> None:
         export_run(run, tmp_path / "mine", OPTIONS)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "run"]
+
+
+def test_two_outputs_are_exported_in_half_the_bytes_and_answer_alike(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    arguments = {"outputs": 2, "stem_units": 2}
+    (tmp_path / "run").mkdir()
+    state = build("cdds_lite", **arguments).state_dict()
+    save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "run/weights.safetensors")
+    trained = {"network": "cdds_lite", "arguments": arguments, "data": {"crop_px": 64}}
+    trained |= {"mean": [127.0] * 3, "std": [128.0] * 3}
+    (tmp_path / "run/run.json").write_text(json.dumps({"options": trained, "data": []}))
+    card = export_run(tmp_path / "run", tmp_path / "model", OPTIONS)
+    assert card.network_arguments == arguments
+    model = load_model(tmp_path / "model")
+    for runtime in ("onnx", "torch"):
+        assert check_probe(model, runtime=runtime) < PARITY
+    with np.load(tmp_path / "model/probe.npz") as probe:
+        assert probe["probability"].shape == (*probe["image"].shape[:3], 2)
+    single = sum(4 * tensor.numel() for tensor in state.values())
+    assert (tmp_path / "model/model.onnx").stat().st_size < 0.7 * single

@@ -1,0 +1,61 @@
+"""Dark lines that the network takes for no crack: joints, cables, edges of formwork, scratches.
+
+Some cracks run as straight and even as a joint. So such lines are not passed over: they get centre
+line, length and width like cracks, apart from them and out of every total.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from crackseg.config import MaskOptions, MeasureOptions
+from crackseg.metrology.cracks import measure
+from crackseg.metrology.masks import probability_to_mask
+from crackseg.records import Array, Crack, Prediction, Scale, Window
+
+THRESHOLD, THRESHOLD_LOW = 0.5, 0.25
+APART_PX = 3  # what lies so near to a crack is that crack
+
+
+def find_other_lines(
+    prediction: Prediction,
+    cracks: Array,
+    *,
+    image: Callable[[Window], Array],
+    scale: Scale | None,
+    mask_options: MaskOptions,
+    options: MeasureOptions,
+) -> tuple[Crack, ...] | None:
+    """Return the other lines of a picture, longest first; None where the model does not tell.
+
+    Args:
+        prediction: of the picture.
+        cracks: (H, W) bool mask of the cracks.
+        image: reads a window of the photograph as (h, w, 3) uint8 RGB.
+        scale: makes mm; None leaves every mm field None.
+        mask_options: speck size and gap length; its thresholds are the crack's, and not read.
+        options: smoothing and shortest line.
+    """
+    if prediction.other is None:
+        return None
+    mask = probability_to_mask(
+        prediction.other,
+        threshold=THRESHOLD,
+        threshold_low=THRESHOLD_LOW,
+        options=mask_options,
+        valid=prediction.valid,
+    )
+    side = 2 * APART_PX + 1
+    mask &= ~(cv2.dilate(cracks.view(np.uint8), np.ones((side, side), np.uint8)) > 0)
+    lines, _ = measure(
+        mask,
+        image=image,
+        probability=prediction.other,
+        scale=scale,
+        mask_options=mask_options,
+        options=options,
+    )
+    return lines
