@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 from dark_model import write_dark_model
 from PIL import Image, ImageDraw
 
-from crackseg.config import AnalyzeOptions, to_plain
+from crackseg import batch
+from crackseg.config import AnalyzeOptions, read_options, read_toml, to_plain
 from crackseg.records import (
     Branch,
     Crack,
@@ -33,6 +35,27 @@ SAMPLES = Path(__file__).parent.parent / "data" / "samples"
 def samples() -> Path:
     """The folder of the sample photographs."""
     return SAMPLES
+
+
+@pytest.fixture(scope="session")
+def sample_reports(
+    samples: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
+    """The reports of all samples with the shipped model, by file name."""
+    out = tmp_path_factory.mktemp("samples")
+    values = read_toml(samples / "scale.toml")
+    options = read_options(AnalyzeOptions, {"exports": ["csv"], **values})
+    paths = sorted(path for path in samples.iterdir() if path.suffix in (".jpg", ".png"))
+    return {
+        outcome.path.name: json.loads((outcome.folder / "report.json").read_text(encoding="utf-8"))
+        for outcome in batch.run(paths, out, options)
+        if outcome.folder is not None
+    }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the switch that writes the golden reports anew."""
+    parser.addoption("--write-golden", action="store_true", help="Write tests/golden anew.")
 
 
 def make_crack(number: int, *, row: int, col: int, length: int, scale: Scale | None) -> Crack:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crackseg import batch
-from crackseg.config import AnalyzeOptions, read_options, read_toml
+from crackseg.config import read_toml
 from crackseg.inference.models import shipped_models
 
 SAMPLES = Path(__file__).parent.parent / "data" / "samples"
@@ -25,25 +24,13 @@ BOX_PX = 25  # a crack found belongs to the drawn one whose box, grown by this, 
 pytestmark = pytest.mark.skipif(not shipped_models(), reason="the package holds no model")
 
 
-@pytest.fixture(scope="module")
-def reports(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """The reports of all samples by file name."""
-    out = tmp_path_factory.mktemp("samples")
-    values = read_toml(samples / "scale.toml")
-    options = read_options(AnalyzeOptions, {"exports": ["csv"], **values})
-    outcomes = batch.run([samples / name for name in (*TRUTH, *REAL)], out, options)
-    return {
-        outcome.path.name: json.loads((outcome.folder / "report.json").read_text(encoding="utf-8"))
-        for outcome in outcomes
-        if outcome.folder is not None
-    }
-
-
-def test_every_sample_is_analyzed(reports: dict[str, dict[str, Any]]) -> None:
-    assert set(reports) == {*TRUTH, *REAL}
-    assert {p.name for p in SAMPLES.iterdir() if p.suffix in (".jpg", ".png")} == set(reports)
+def test_every_sample_is_analyzed(sample_reports: dict[str, dict[str, Any]]) -> None:
+    assert set(sample_reports) == {*TRUTH, *REAL}
+    assert {p.name for p in SAMPLES.iterdir() if p.suffix in (".jpg", ".png")} == set(
+        sample_reports
+    )
     for name, truth in TRUTH.items():
-        image = reports[name]["image"]
+        image = sample_reports[name]["image"]
         assert (image["height_px"], image["width_px"]) == (truth["height_px"], truth["width_px"])
 
 
@@ -54,14 +41,18 @@ def test_the_scales_beside_the_samples_are_those_drawn() -> None:
     assert drawn == given | {"drone_rotated.jpg": drawn["drone_rotated.jpg"]}
 
 
-def test_the_figures_are_in_millimetres(reports: dict[str, dict[str, Any]]) -> None:
+def test_the_figures_are_in_millimetres(sample_reports: dict[str, dict[str, Any]]) -> None:
     for name, truth in TRUTH.items():
-        assert reports[name]["scale"]["mm_per_px"] == pytest.approx(truth["mm_per_px"], rel=1e-6)
+        assert sample_reports[name]["scale"]["mm_per_px"] == pytest.approx(
+            truth["mm_per_px"], rel=1e-6
+        )
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_the_crack_of_a_real_wall_is_found(name: str, reports: dict[str, dict[str, Any]]) -> None:
-    report = reports[name]
+def test_the_crack_of_a_real_wall_is_found(
+    name: str, sample_reports: dict[str, dict[str, Any]]
+) -> None:
+    report = sample_reports[name]
     assert report["scale"] is None
     longest = max(report["cracks"], key=lambda crack: crack["length_px"])
     across = np.vstack([np.array(line) for line in longest["centre_line"]])[:, 1]
@@ -69,13 +60,15 @@ def test_the_crack_of_a_real_wall_is_found(name: str, reports: dict[str, dict[st
     assert np.ptp(across) > 300
 
 
-def test_the_sound_wall_has_no_crack(reports: dict[str, dict[str, Any]]) -> None:
-    assert reports["sound_wall.jpg"]["cracks"] == []
+def test_the_sound_wall_has_no_crack(sample_reports: dict[str, dict[str, Any]]) -> None:
+    assert sample_reports["sound_wall.jpg"]["cracks"] == []
 
 
 @pytest.mark.parametrize("name", CRACKED)
-def test_lengths_and_widths_are_those_drawn(name: str, reports: dict[str, dict[str, Any]]) -> None:
-    for drawn, parts in _matched(name, reports[name]):
+def test_lengths_and_widths_are_those_drawn(
+    name: str, sample_reports: dict[str, dict[str, Any]]
+) -> None:
+    for drawn, parts in _matched(name, sample_reports[name]):
         length = sum(part["length_px"] for part in parts)
         assert length == pytest.approx(drawn["length_px"], rel=LENGTH_REL)
         assert _mean_width(parts) == pytest.approx(drawn["width_mean_px"], abs=WIDTH_PX)
@@ -84,15 +77,17 @@ def test_lengths_and_widths_are_those_drawn(name: str, reports: dict[str, dict[s
 
 
 @pytest.mark.parametrize("name", CRACKED)
-def test_the_uncertainty_covers_the_truth(name: str, reports: dict[str, dict[str, Any]]) -> None:
-    for drawn, parts in _matched(name, reports[name]):
+def test_the_uncertainty_covers_the_truth(
+    name: str, sample_reports: dict[str, dict[str, Any]]
+) -> None:
+    for drawn, parts in _matched(name, sample_reports[name]):
         largest_u = max(part["width_mean_u_px"] for part in parts)
         assert abs(_mean_width(parts) - drawn["width_mean_px"]) <= largest_u
         assert largest_u < 0.5 * drawn["width_mean_px"]
 
 
-def test_the_drone_photograph_is_in_millimetres(reports: dict[str, dict[str, Any]]) -> None:
-    report, truth = reports["drone_rotated.jpg"], TRUTH["drone_rotated.jpg"]
+def test_the_drone_photograph_is_in_millimetres(sample_reports: dict[str, dict[str, Any]]) -> None:
+    report, truth = sample_reports["drone_rotated.jpg"], TRUTH["drone_rotated.jpg"]
     assert report["scale"]["source"] == "lrf"
     assert report["scale"]["mm_per_px"] == pytest.approx(truth["mm_per_px"], rel=1e-6)
     drawn_mm = sum(crack["length_px"] for crack in truth["cracks"]) * truth["mm_per_px"]
