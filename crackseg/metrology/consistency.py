@@ -5,8 +5,9 @@ not the crack alone. A station counts as it was read where its profile is one da
 its darkness in its core, or as dark across as the crack is elsewhere; and where its neighbours
 along the line agree, so that a crack may widen gradually to any width, or stay wide, but not jump
 for a few pixels. Where it does not agree, the narrow core is measured instead; where there is none,
-the station is left out; where the crack is truly open for a short way (a pore, a chip), that is a
-place of its own.
+the station is left out, and so it is where the picture is black from the crack on and shows one
+edge at most; where the crack is truly open for a short way (a pore, a chip), that is a place of its
+own.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Evidence:
     clear: Array  # (N,) bool, the narrow core stands out from its shoulders
     deepest: Array  # (N,) 0..1, deepest darkness
     middle: Array  # (N,) median darkness of the middle half of the stretch
+    blind: Array  # (N,) bool, one edge is not to be seen: the picture is black from the crack on
 
 
 # Share of a crack's stations that must show it for the others to be left out; of a crack that is
@@ -117,7 +119,7 @@ def _usual(whole: Evidence) -> _Usual:
         width_px=typical,
         deepest=_deepest(whole, plain) or _deepest(whole, whole.clear),
         beyond_px=max(float(np.percentile(beyond, _TYPICAL)), 0.0) if len(beyond) else np.inf,
-        seen=bool(np.mean(whole.dark | whole.clear) >= SEEN_SHARE),
+        seen=bool(np.sum(whole.dark | whole.clear) >= SEEN_SHARE * np.sum(~whole.blind)),
     )
 
 
@@ -143,7 +145,7 @@ def _judge(line: Evidence, usual: _Usual) -> Array:
     jump = _jumps(_filled(width, known)) & line.dark & ~foreign
     beside = np.where(core, Reading.LEFT_OUT, narrow)
     place = np.where(line.middle >= usual.open_dark, Reading.OPENING, beside)
-    return np.where(jump, place, reading)
+    return np.where(line.blind, Reading.LEFT_OUT, np.where(jump, place, reading))
 
 
 def _deepest(line: Evidence, chosen: Array) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.ndimage import binary_dilation
 
 from crackseg.metrology.centreline import Line
 from crackseg.metrology.consistency import THIN_PX, THIN_SHARE, Evidence, Reading, judge, no_line
@@ -226,15 +227,18 @@ def _from_image(
 
 
 def _evidence(found: Widths, core: Narrow, across: Stations) -> Evidence:
+    # Beside such a station a profile has averaged some of the black in.
+    blind = binary_dilation(found.blind, np.ones(2 * AVERAGE + 1))
     return Evidence(
         width_px=found.width_px,
         narrow_px=core.width_px,
         core=core.total_px / np.maximum(found.total_px, 1e-6),
         mask_px=across.width_px,
-        dark=found.dark,
-        clear=core.clear,
+        dark=found.dark & ~blind,
+        clear=core.clear & ~blind,
         deepest=found.interior,
         middle=found.middle,
+        blind=blind,
     )
 
 
@@ -255,7 +259,7 @@ def _known_interior(
     and tells nothing.
     """
     stain = (found.width_px > guess + _STAIN_PX) & (evidence.core < THIN_SHARE)
-    good = found.dark & ~stain & ~no_line(evidence)
+    good = evidence.dark & ~stain & ~no_line(evidence)
     if good.sum() < _SHOWING:
         return np.nan, 0.0
     showing = np.flatnonzero((found.shown >= 0.9) & good)

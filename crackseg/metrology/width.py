@@ -35,6 +35,7 @@ _SEARCH_PX = 4.0  # the crack's middle is at most this far from the profile's
 _BEYOND_MASK_PX = 5.0  # the crack reaches at most this far beyond the mask: else it is a pore
 _FAINT = 0.04  # shallower than this is no dark line
 _BLACK = 10.0  # grey value: nothing is seen in a profile that stays below it
+_BLIND = 16.0  # grey value: a side as dark holds no concrete, also where JPEG has moved its black
 _SOFT_FLANK_PX = 1.1  # a flank softer than this has a tail beyond the next sample
 _ROUNDS = 3  # background and extent depend on each other and settle in three rounds
 # Width of a flank over its slope tells a plateau from a blurred line (3.6 for a Gaussian).
@@ -61,6 +62,7 @@ class Widths:
     interior: Array  # (N,) 0..1, deepest darkness seen
     middle: Array  # (N,) median darkness of the middle half of the dark stretch
     shown: Array  # (N,) 0..1, how far `interior` is the darkness of the crack's interior
+    blind: Array  # (N,) bool, the dark stretch runs on into black: one edge is not to be seen
 
     @property
     def u_px(self) -> Array:
@@ -135,6 +137,7 @@ def widths_from_profiles(
         interior=seen,
         middle=_middle(darkness, left, right),
         shown=shown,
+        blind=_blind(profiles, low, high),
     )
 
 
@@ -166,6 +169,20 @@ def _middle(darkness: Array, left: Array, right: Array) -> Array:
     values = (1 - part) * darkness[rows, below] + part * darkness[rows, below + 1]
     middle: Array = np.median(values, axis=1)
     return middle
+
+
+def _blind(profiles: Array, low: Array, high: Array) -> Array:
+    """Return where the picture stays black from the dark stretch on, to either side, (N,) bool.
+
+    It is what a mosaic or a turned picture holds beyond its edge, or a shade in which nothing is
+    seen. Where concrete lies between it and the crack, the crack's edge is seen.
+    """
+    steps = np.arange(_BACKGROUND_PX)
+    blind = np.zeros(len(profiles), dtype=bool)
+    for edge, sign in ((low, -1), (high, 1)):
+        place = np.clip(edge[:, None] + sign * steps, 0, profiles.shape[1] - 1)
+        blind |= np.take_along_axis(profiles, place, axis=1).max(axis=1) <= _BLIND
+    return blind
 
 
 def _core(guess_px: Array | None) -> Array:

@@ -175,6 +175,7 @@ def evidence(width: list[float], *, dark: float = 0.8, mask: float = 4.0) -> Evi
         clear=px > 0,
         deepest=np.where(thin, 0.4, dark),
         middle=np.where(thin, 0.4, dark),
+        blind=np.zeros(len(px), dtype=bool),
     )
 
 
