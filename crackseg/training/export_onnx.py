@@ -97,7 +97,6 @@ def write_graph(
                 _export_free(module, multiple).save(str(file))
     except torch.onnx.errors.OnnxExporterError as error:
         raise ModelError(f"this network has no ONNX graph: {str(error)[:200]}") from error
-    halve_weights(file)
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     away = []
     for shape in [(1, multiple, 3 * multiple, 3), (3, 2 * multiple, 2 * multiple, 3)]:
@@ -109,30 +108,6 @@ def write_graph(
     if not worst <= PARITY:
         raise ModelError(f"`{file.name}` differs from torch by {worst:.1e}, allowed {PARITY:.0e}.")
     return worst
-
-
-def halve_weights(file: Path) -> None:
-    """Store the large float32 weights of a graph as float16, cast back where they are used.
-
-    Only weights that float16 holds exactly are changed (``export_run`` rounds them so before), so
-    the graph computes what it computed, from half the bytes.
-    """
-    graph = onnx.load(str(file))
-    casts = []
-    for tensor in graph.graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT or math.prod(tensor.dims) < 64:
-            continue
-        values = onnx.numpy_helper.to_array(tensor)
-        half = values.astype(np.float16)
-        if not np.array_equal(half.astype(np.float32), values):
-            continue
-        name = tensor.name
-        tensor.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}_half"))
-        casts.append(onnx.helper.make_node("Cast", [f"{name}_half"], [name], to=1))
-    nodes = [*casts, *graph.graph.node]
-    del graph.graph.node[:]
-    graph.graph.node.extend(nodes)
-    onnx.save(graph, str(file))
 
 
 def _export_free(module: torch.nn.Module, multiple: int) -> Any:
@@ -147,7 +122,6 @@ def _export_free(module: torch.nn.Module, multiple: int) -> Any:
         output_names=["probability"],
         dynamic_shapes={"image": {0: size("n", min=1, max=256), **sides}},
         opset_version=OPSET,
-        optimize=False,  # folded into a convolution, a batch norm leaves no weight float16 can hold
         verbose=False,
     )
 

@@ -145,7 +145,7 @@ def test_a_folder_that_is_no_model_is_not_written_to(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "run"]
 
 
-def test_two_outputs_are_exported_in_half_the_bytes_and_answer_alike(tmp_path: Path) -> None:
+def test_two_outputs_are_exported_and_every_runtime_answers_alike(tmp_path: Path) -> None:
     torch.manual_seed(3)
     arguments = {"outputs": 2, "stem_units": 2}
     (tmp_path / "run").mkdir()
@@ -161,5 +161,3 @@ def test_two_outputs_are_exported_in_half_the_bytes_and_answer_alike(tmp_path: P
         assert check_probe(model, runtime=runtime) < PARITY
     with np.load(tmp_path / "model/probe.npz") as probe:
         assert probe["probability"].shape == (*probe["image"].shape[:3], 2)
-    single = sum(4 * tensor.numel() for tensor in state.values())
-    assert (tmp_path / "model/model.onnx").stat().st_size < 0.7 * single
