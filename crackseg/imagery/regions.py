@@ -25,6 +25,7 @@ from crackseg.records import Array, ImageInfo
 
 _JSON, _PICTURES = (".geojson", ".json"), (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 _LEAST_PX = 10.0  # a smaller structure is one whose coordinates are not what they seem
+_FARTHEST = 1e12  # in px, degrees or m: farther is no place, and its square is no number
 Place = Callable[[Array], Array]  # (N, 2) x, y of a file to (N, 2) col, row
 
 
@@ -165,12 +166,23 @@ def _read_picture(file: RegionFile, info: ImageInfo) -> Array:
             f"`{file.path.name}` must be as large as the photograph, {info.width_px} x "
             f"{info.height_px} px, got {grey.shape[1]} x {grey.shape[0]}."
         )
+    if _is_photograph(grey):
+        raise DataError(
+            f"`{file.path.name}` is no mask: most of it is neither black nor white; expected black "
+            "outside and white inside."
+        )
     levels = np.flatnonzero(np.bincount(grey.ravel(), minlength=256))
     limit = levels[0] if len(levels) == 2 else 127
     if len(levels) == 1 and not levels[0]:
         raise DataError(f"`{file.path.name}` is black: it marks nothing.")
     drawn: Array = (grey > limit).astype(np.uint8)
     return drawn
+
+
+def _is_photograph(grey: Array) -> bool:
+    """Return whether a picture of many levels is largely grey; soft edges make it so in part."""
+    counts = np.bincount(grey.ravel(), minlength=256)
+    return bool(np.count_nonzero(counts) > 2 and counts[64:192].sum() > counts.sum() / 2)
 
 
 def _read_geojson(
@@ -188,11 +200,13 @@ def _read_geojson(
     for number, (kind, coordinates, named) in enumerate(features, start=1):
         where = f"`{name}`, geometry {number}"
         if kind in ("Polygon", "MultiPolygon"):
-            polygons = [coordinates] if kind == "Polygon" else coordinates
+            polygons = [coordinates] if kind == "Polygon" else _listed(coordinates, where)
             role = named if named in shapes else file.role
-            shapes[role] += [[_points(ring, where) for ring in rings] for rings in polygons]
+            for rings in polygons:
+                outlines = [_points(ring, where) for ring in _listed(rings, where)]
+                shapes[role] += [outlines] if outlines else []
         elif kind in ("LineString", "MultiLineString") and named == "joint":
-            lines = [coordinates] if kind == "LineString" else coordinates
+            lines = [coordinates] if kind == "LineString" else _listed(coordinates, where)
             joints += [_points(line, where) for line in lines]
         else:
             raise DataError(
@@ -232,21 +246,36 @@ def _features(data: Any) -> Iterator[tuple[str, Any, str]]:
         raise ValueError("it has no `type` that GeoJSON knows")
 
 
+def _listed(values: Any, where: str) -> list[Any]:
+    if not isinstance(values, list):
+        raise DataError(f"{where} must have lists of coordinates, got {values!r:.40}.")
+    return values
+
+
 def _points(ring: Any, where: str) -> Array:
     try:
         points = np.array([point[:2] for point in ring], dtype=np.float64)
     except (TypeError, ValueError, IndexError, OverflowError) as error:
         raise DataError(f"{where} has coordinates that are no numbers.") from error
-    if points.ndim != 2 or points.shape[0] < 2 or not np.isfinite(points).all():
+    pairs = points.ndim == 2 and points.shape[0] >= 2 and points.shape[1] == 2
+    if not pairs or not (np.abs(points) < _FARTHEST).all():
         raise DataError(f"{where} must have two or more finite points of x and y.")
     return points
+
+
+def _declared(data: Any, name: str) -> str:
+    """Return the name of the reference system that a file declares, "" where it does not."""
+    try:
+        return str((data.get("crs") or {}).get("properties", {}).get("name", ""))
+    except AttributeError as error:
+        raise DataError(f"`{name}` is not GeoJSON: its `crs` names no system.") from error
 
 
 def _placing(data: Any, points: Array, info: ImageInfo, name: str) -> Place:
     """Return what turns a file's x, y into col, row of the picture."""
     if "image pixels" in str(data.get("coordinate_system", "")).lower():
         return lambda xy: xy
-    declared = str((data.get("crs") or {}).get("properties", {}).get("name", ""))
+    declared = _declared(data, name)
     if info.transform is None:
         if declared and "CRS84" not in declared:
             raise DataError(

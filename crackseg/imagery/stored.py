@@ -63,9 +63,17 @@ def read_stored(path: Path, *, max_megapixels: float = 1000.0) -> Stored:
 
 def _read(path: Path, image: OpenImage) -> Stored:
     if image.info.format in ("JPEG", "MPO"):
+        # Whether inks or their negative are stored is judged as of a photograph, which a mask is
+        # not: it would come out black.
+        if any(notice.code == "cmyk_converted" for notice in image.decode()):
+            raise _inks(path)
         return Stored(values=_plain(image.read()), lossy=True)
     image.read()  # tells a cut or damaged file, in the words of every other picture
     return _read_png(path.read_bytes()) if image.info.format == "PNG" else _read_tiff(path)
+
+
+def _inks(path: Path) -> ImageError:
+    return ImageError(f"`{path.name}` is a mask stored as ink (CMYK); save it as PNG.")
 
 
 def _read_png(data: bytes) -> Stored:
@@ -111,7 +119,7 @@ def _read_tiff(path: Path) -> Stored:
             palette = (np.asarray(page.colormap) >> 8).astype(np.uint8).T
             return Stored(values=values[..., 0], palette=palette)
         if kind in ("CMYK", "SEPARATED"):
-            raise ImageError(f"`{path.name}` is a mask stored as ink (CMYK); save it as PNG.")
+            raise _inks(path)
         extra = [int(sample) for sample in page.extrasamples]
         lossy = page.compression in _JPEG_IN_TIFF
         if kind == "MINISWHITE":

@@ -168,6 +168,7 @@ REFUSED: dict[str, tuple[Save, str]] = {
     "JPEG of classes": (jpeg(classes(1, 2)), "PNG"),
     "JPEG with a faint line": (jpeg(classes(255, 100)), "PNG"),
     "CMYK": (lambda path: colours((255,) * 3, (0,) * 3).convert("CMYK").save(path, "TIFF"), "CMYK"),
+    "CMYK in JPEG": (jpeg(colours((255,) * 3, (0,) * 3).convert("CMYK")), "CMYK"),
 }
 
 

@@ -146,6 +146,14 @@ def test_map_coordinates_of_the_raster_of_another_crs_and_of_pixels(tmp_path: Pa
         (info(), [feature("LineString", SQUARE)], {}, "`class` = `joint`"),
         (info(), [], {}, "no polygon and no line"),
         (info(), [feature("Polygon", [[["a", 1], [2, 3]]])], {}, "no numbers"),
+        (info(), [feature("Polygon", [[[1], [2], [3]]])], {}, "points of x and y"),
+        (info(), [feature("Polygon", [[[0, 0], [1e300, 0], [5, 5]]])], {}, "points of x and y"),
+        (info(), [feature("Polygon", 5)], {}, "lists of coordinates"),
+        (info(), [feature("Polygon", [5])], {}, "no numbers"),
+        (info(), [feature("MultiPolygon", None)], {}, "lists of coordinates"),
+        (info(), [feature("MultiPolygon", [[]])], {}, "no polygon and no line"),
+        (info(), [feature("Polygon", [SQUARE])], {"crs": 5}, "`crs` names no system"),
+        (info(), [feature("Polygon", [SQUARE])], {"crs": {"properties": 5}}, "names no system"),
         (info(), [{"type": "Circle"}], {}, "is not GeoJSON"),
         (info(**{**UTM, "crs": None}), [feature("Polygon", [SQUARE])], {}, "have no CRS"),
     ],
@@ -187,6 +195,14 @@ def test_a_mask_picture_is_a_region_whatever_its_bright_value(value: int, tmp_pa
         read(info(), region=path)
     Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(path)
     with pytest.raises(DataError, match="marks nothing"):
+        read(info(), region=path)
+
+
+def test_a_photograph_is_no_region(tmp_path: Path) -> None:
+    path = tmp_path / "wall.png"
+    grey = np.random.default_rng(0).normal(140, 30, (HEIGHT, WIDTH))
+    Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).save(path)
+    with pytest.raises(DataError, match=r"`wall\.png` is no mask"):
         read(info(), region=path)
 
 
