@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import shutil
+import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -231,14 +232,22 @@ def _is_of(folder: Path, path: Path, content: str) -> bool:
 
 def _names(path: Path, stem: str | None) -> Iterator[tuple[str, bool]]:
     """Yield folder names in order, and whether all the fixed ones have been yielded."""
-    stem = plain_path(path.stem if stem is None else stem).strip(". ") or "image"
-    parent = plain_path(path.resolve().parent.name)
+    stem = _storable(plain_path(path.stem if stem is None else stem)).strip(". ") or "image"
+    parent = _storable(plain_path(path.resolve().parent.name))
     suffix = path.suffix.lstrip(".").lower()
     first = [name for name in (stem, parent and f"{parent}_{stem}", f"{stem}_{suffix}") if name]
     for number, name in enumerate(first, 1):
         yield name, number == len(first)
     for number in range(2, 10_000):
         yield f"{stem}_{number}", True
+
+
+def _storable(name: str) -> str:
+    """Return a name on one line that the system's encoding of names, ASCII in some, can hold."""
+    encoding = sys.getfilesystemencoding()
+    return "".join(
+        c if c.encode(encoding, "ignore") and unicodedata.category(c) != "Cc" else "_" for c in name
+    )
 
 
 def _plain(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,7 +125,12 @@ def _console(*, stderr: bool = False) -> Console:
 
 
 def _say(console: Console, text: str, style: str | None = None) -> None:
-    console.print(text, markup=False, soft_wrap=True, style=style)
+    console.print(_on_one_line(text), markup=False, soft_wrap=True, style=style)
+
+
+def _on_one_line(text: str) -> str:
+    """Return a text whose file names break no line and steer no terminal."""
+    return "".join(ascii(c)[1:-1] if unicodedata.category(c) == "Cc" else c for c in text)
 
 
 def _result(outcome: Outcome) -> str:
@@ -163,7 +169,7 @@ def show_outcomes(
     _show_passed(passed)
     done = [outcome for outcome in outcomes if outcome.folder is not None]
     if len(done) <= MOST_ROWS:
-        names = short_names([outcome.path for outcome in done])
+        names = [_on_one_line(n) for n in short_names([outcome.path for outcome in done])]
         show_cracks({n: o.folder for n, o in zip(names, done, strict=True) if o.folder})
     failed = len(outcomes) - len(done)
     if failed:

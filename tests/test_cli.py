@@ -330,6 +330,25 @@ def test_any_terminal_shows_the_results(
     assert json.loads((tmp_path / "out" / "survey.json").read_text(encoding="utf-8"))
 
 
+def test_a_file_name_breaks_no_line_and_steers_no_terminal(
+    crackseg: Run,
+    photo: Photo,
+    dark_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = "wall\n[2] all well\x1b[2J.png"
+    try:
+        photo(tmp_path / name)
+    except OSError:
+        pytest.skip("this disk takes no such names")
+    crackseg("analyze", tmp_path / name, "--out", tmp_path / "out", "--model", dark_model)
+    text = capsys.readouterr()
+    assert "\x1b[2J" not in text.out + text.err
+    assert r"wall\n[2] all well\x1b[2J.png" in text.err.splitlines()[0]
+    assert r"wall\n[2]" in text.out
+
+
 def test_version(crackseg: Run, capsys: pytest.CaptureFixture[str]) -> None:
     from crackseg import __version__
 

@@ -249,3 +249,13 @@ def test_figures_that_are_none(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "scores.json").write_bytes(content)
     with pytest.raises(ConfigError, match=r"scores\.json` (is not JSON|must hold a JSON object)"):
         read_figures(tmp_path / "scores.json")
+
+
+def test_a_name_that_an_old_locale_cannot_hold_still_gives_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders.sys, "getfilesystemencoding", lambda: "ascii")
+    path = tmp_path / "Mauer_ß_壁.jpg"
+    assert choose_folder(tmp_path, path, "1").name == "Mauer____"
+    (tmp_path / "Mauer____").mkdir()
+    assert choose_folder(tmp_path, path, "1").name.isascii()

@@ -28,6 +28,7 @@ from crackseg.imagery.segments import JPEG, Segments
 from crackseg.imagery.source import DECODE_ERRORS, Limits, Pixels, Source, check_header, multi_page
 from crackseg.records import Array, Notice, Window
 
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is raised or noticed
 _PAGES_SEEN = 64  # overviews and masks are looked for among the first pages only
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
@@ -41,7 +42,6 @@ def open_tiff(path: Path, limits: Limits) -> Source:
     Raises:
         ImageError: camera raw, a kind of pixel that is not known, too large, or cut.
     """
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is raised or noticed
     check_directories(path)
     file = TiffFile(path)
     try:
