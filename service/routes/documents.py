@@ -57,6 +57,7 @@ _REPORT: dict[str, Any] = {
         "also_marked": 0, "also_marked_length_px": 0.0, "also_marked_length_mm": None,
     },
     "joints": [],
+    "other_lines": None,
     "region": {"files": [], "left_out": []},
     "judged": True,
     "unjudged": [],
