@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import hypothesis
 import pytest
 from dark_model import write_dark_model
 from PIL import Image, ImageDraw
@@ -26,6 +27,10 @@ from crackseg.records import (
     WidthClass,
     Window,
 )
+
+# A machine that is busy for a moment is no fault of the code.
+hypothesis.settings.register_profile("crackseg", deadline=None)
+hypothesis.settings.load_profile("crackseg")
 
 BIN = WidthClass(document="bins", label="0.5 to 1 mm", verified=False)
 SAMPLES = Path(__file__).parent.parent / "data" / "samples"
