@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import hypothesis
+import numpy as np
 import pytest
 from dark_model import write_dark_model
 from PIL import Image, ImageDraw
