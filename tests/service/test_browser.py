@@ -312,7 +312,7 @@ def test_the_sample_survey_by_the_shipped_model(
     folder.mkdir()
     with running(folder, Path("default")) as service:
         upload(browser, service.url, photos)
-        assert len(names(browser)) == len(photos) == 6
+        assert len(names(browser)) == len(photos) == 8
         tiles = shown(browser, "#gallery li")
         cracked = [tile for tile in tiles if int(tile.get_attribute("data-cracks") or 0)]
         assert len(cracked) >= 3
