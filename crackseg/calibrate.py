@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from scipy import ndimage
 from scipy.optimize import minimize
 
@@ -28,6 +26,7 @@ from crackseg.names import require
 from crackseg.pipeline import analyze
 from crackseg.records import Array, Certainty, Crack, ModelCard, Sample
 from crackseg.training.evaluate import load_samples
+from crackseg.training.evaluate_command import progress_bar
 from crackseg.training.manifest import photograph_of, read_pair
 
 NEAR_PX = 3.0  # labels are drawn by hand
@@ -348,7 +347,7 @@ def run(
         require("matplotlib", extra="train")
     model = load_model(model_name)
     samples = load_samples(data, root=root, split="val", sets=(*sets, *judges) if sets else ())
-    with _bar() as bar:
+    with progress_bar() as bar:
         task = bar.add_task("", total=len(samples))
         marks = collect(samples, model, lambda: bar.advance(task))
     card, groups = _fit_and_judge(samples, marks, judges)
@@ -403,14 +402,4 @@ def _text(
         intercept=card.intercept,
         limit=f"The limit of the main list is {card.limit:g}: the highest under which real cracks "
         f"of at most {LOST_SHARE:.0%} of their length stand, cross-validated.",
-    )
-
-
-def _bar() -> Progress:
-    return Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
     )

@@ -32,7 +32,7 @@ def run_scores(
         refuse_unless(json_file, is_json_object, "figures of an evaluation")
     model = load_model(options.model)
     high, low = thresholds(options.mask, model.card)
-    with _bar() as bar:
+    with progress_bar() as bar:
         task = bar.add_task("", total=len(samples))
         scores = score_pictures(samples, options, lambda done, _: bar.update(task, completed=done))
     groups = group(scores)
@@ -61,7 +61,7 @@ def run_choice(samples: Sequence[Sample], options: EvaluateOptions, json_file: P
     """Choose the thresholds and print them."""
     if json_file:
         refuse_unless(json_file, is_json_object, "figures of an evaluation")
-    with _bar() as bar:
+    with progress_bar() as bar:
         task = bar.add_task("", total=len(samples))
         choice = choose_threshold(
             samples, options, lambda done, _: bar.update(task, completed=done)
@@ -97,7 +97,8 @@ def _write_plots(
             draw_worst(of_group, options, folder / f"worst_{name}.jpg")
 
 
-def _bar() -> Progress:
+def progress_bar() -> Progress:
+    """Return the bar that commands over many pictures show."""
     return Progress(
         BarColumn(),
         MofNCompleteColumn(),
