@@ -37,6 +37,7 @@ from crackseg.inference.models import Model, load_model, thresholds
 from crackseg.inference.screening import load_classifier, screening_card
 from crackseg.inputs import Passed
 from crackseg.pipeline import SCHEMA_VERSION, analyze, export
+from crackseg.survey import Survey, survey_from, survey_to_dict, with_face
 
 NOT_REACHED = "The run was stopped before this photograph; the same command goes on."
 
@@ -78,6 +79,7 @@ def run(
     overwrite: bool = False,
     listener: Listener | None = None,
     passed: Sequence[Passed] = (),
+    facts: Survey | None = None,
 ) -> list[Outcome]:
     """Analyze images one after the other and write their folders and the survey into ``out``.
 
@@ -88,15 +90,20 @@ def run(
         overwrite: analyze again what is already there.
         listener: is told of progress.
         passed: files that were left aside, for the survey.
+        facts: what is known of the survey; None: what an earlier run into ``out`` knew. The slope
+            and direction of its face are used for the scale.
 
     Raises:
         ConfigError, UnknownName, MissingExtra: an option, the model's or an export's name.
+        ConfigError: the options and ``facts`` contradict each other.
         ModelError: the model folder is broken.
         OutputError: files of others have the names of the survey's.
         OSError: ``out`` cannot be written.
         Interrupted: the run was stopped; the survey tells of what was done.
     """
     listener = listener or Listener()
+    facts = facts or _earlier_facts(out)
+    options = with_face(options, facts)
     find_exports(options.exports)
     refuse_missing(options.region)
     model = load_model(options.model)
@@ -105,8 +112,8 @@ def run(
         load_classifier(options.predict.screen)  # a wrong folder fails the run, not every image
     chosen = [options_for(path, options) for path in paths]
     _make_folder(out)
-    survey = _Survey(out, options, model, passed)
-    if len(paths) > 1:
+    survey = _Survey(out, options, model, passed, facts)
+    if len(paths) > 1 or facts:
         survey.check()
     listener.begin(paths)
     outcomes: list[Outcome] = []
@@ -151,6 +158,7 @@ class _Survey:
     options: AnalyzeOptions
     model: Model
     passed: Sequence[Passed]
+    facts: Survey | None
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def check(self) -> None:
@@ -163,9 +171,11 @@ class _Survey:
         passed = {str(item.path): item.reason for item in self.passed}
         passed = _earlier_passed(self.out, everything) | passed
         failed = any(row["status"] == "failed" for row in everything)
-        if len(everything) == 1 and not failed and not passed and read_mark(self.out) is None:
+        alone = len(everything) == 1 and not failed and not passed and not self.facts
+        if alone and read_mark(self.out) is None:
             return
         about = _about(self.model, self.options, self.started)
+        about["facts"] = survey_to_dict(self.facts) if self.facts else None
         with filling(self.out, work=self.out) as fresh:
             gallery = "page" in self.options.exports
             write_survey(everything, about, fresh, gallery=gallery, passed=passed)
@@ -197,6 +207,12 @@ def _earlier_passed(out: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, s
         for path, reason in earlier.items()
         if Path(path).exists() and Path(path).absolute() not in named
     }
+
+
+def _earlier_facts(out: Path) -> Survey | None:
+    """Return what an earlier run into a folder knew of the survey."""
+    facts = _read_survey(out).get("facts")
+    return survey_from(facts) if facts else None
 
 
 def _read_survey(out: Path) -> dict[str, Any]:

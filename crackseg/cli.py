@@ -105,6 +105,10 @@ def analyze_command(
         Path | None,
         typer.Option(help="What is not looked at (joints, fittings): files as for --region."),
     ] = None,
+    survey: Annotated[
+        Path | None,
+        typer.Option(help="What is known of the survey; default: survey.toml beside the pictures."),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with any option of an analysis.")
     ] = None,
@@ -122,6 +126,7 @@ def analyze_command(
     from crackseg import batch, screen
     from crackseg.config import AnalyzeOptions, merge, read_options, read_toml
     from crackseg.inputs import find_inputs
+    from crackseg.survey import find_survey, read_survey
 
     given = {
         "model": model,
@@ -139,6 +144,7 @@ def analyze_command(
     values = merge(read_toml(config) if config else {}, given)
     options = read_options(AnalyzeOptions, values)
     found = find_inputs(inputs, out)
+    facts = read_survey(survey) if survey else find_survey(inputs, found.paths)
     for name in batch.unused_scales(found.paths, options):
         typer.echo(
             f"warning: `picture_scale` names `{name}`: no photograph is called so.", err=True
@@ -148,7 +154,7 @@ def analyze_command(
         with screen.watch(quiet=quiet or as_json) as listener:
             outcomes = batch.run(
                 found.paths, out, options,
-                overwrite=overwrite, listener=listener, passed=found.passed,
+                overwrite=overwrite, listener=listener, passed=found.passed, facts=facts,
             )  # fmt: skip
     except batch.Interrupted as stop:
         screen.show_interrupted(stop.outcomes, len(found.paths), out)
@@ -229,6 +235,20 @@ def selfcheck_command() -> None:
         typer.echo(f"{'ok    ' if check.ok else 'FAILED'} {check.name}: {check.detail}")
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
+
+
+survey_app = typer.Typer(no_args_is_help=True, help="Write down what is known of a survey.")
+app.add_typer(survey_app, name="survey", rich_help_panel=ANALYSIS)
+
+
+@survey_app.command("init")
+def survey_init(
+    folder: Annotated[Path, typer.Argument(help="Folder of the photographs.")] = Path(),
+) -> None:
+    """Write a commented survey.toml into a folder of photographs."""
+    from crackseg.survey import write_template
+
+    typer.echo(f"wrote {write_template(folder)}: fill in what you know, then analyze")
 
 
 data_app = typer.Typer(no_args_is_help=True, help="Index, check, import and tile training data.")

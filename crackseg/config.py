@@ -12,7 +12,9 @@ import tomllib
 import types
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -247,6 +249,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, str | Path) or "\0" in str(value):
             raise ConfigError(f"`{where}` must be a path, got {value!r}.")
         return Path(value)
+    if hint is date:
+        return _date(value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < 1e300 else math.inf
     scalar = hint in (int, float, str, bool)
@@ -254,6 +258,14 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         raise ConfigError(f"`{where}` must be {hint.__name__}, got {value!r}.")
     if hint is float and not math.isfinite(value):
         raise ConfigError(f"`{where}` must be a finite number, got {value}.")
+    return value
+
+
+def _date(value: Any, where: str) -> date:
+    with suppress(ValueError):
+        value = date.fromisoformat(value) if isinstance(value, str) else value
+    if not isinstance(value, date) or isinstance(value, datetime):
+        raise ConfigError(f"`{where}` must be a date as 2026-05-12, got {str(value)!r}.")
     return value
 
 
@@ -314,4 +326,6 @@ def to_plain(record: Any) -> Any:
         return {str(k): to_plain(v) for k, v in record.items()}
     if isinstance(record, list | tuple):
         return [to_plain(v) for v in record]
+    if isinstance(record, date):
+        return record.isoformat()
     return str(record) if isinstance(record, Path) else record
