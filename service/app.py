@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import pkgutil
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from crackseg import __version__
-from service import errors, inside
+from service import errors, routes, slot
 from service.database import open_database
 from service.envelope import Envelope
 from service.metrics import Metrics
-from service.routes import analyses, jobs, pages, surveys, uploads
-from service.routes import service as about
-from service.routes.documents import describe
+from service.openapi import describe, operation_id
+from service.routes.pages import show_problem
 from service.sandbox import Sandbox, Turns
 from service.settings import Settings
+from service.state import Service
 from service.storage import Storage
 
 HERE = Path(__file__).parent
@@ -30,8 +34,8 @@ _GATE_CPU_S = 60.0  # for one header
 _DESCRIPTION = """Upload photographs of concrete, get cracks with length, width and area.
 
 The short way is `POST /v1/analyses` with one image. For many images: create a survey, `PUT` each
-image, `POST /v1/surveys/{id}/execution`, watch the job. Jobs have the shape of OGC API - Processes
-1.0. Every error is `application/problem+json`."""
+image, `POST /v1/surveys/{id}/execution`, watch the job. Every error is
+`application/problem+json`."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -41,37 +45,58 @@ def create_app(settings: Settings) -> FastAPI:
         DatabaseError: the database is damaged or of another version.
     """
     app = FastAPI(
-        title="crackseg", version=__version__, description=_DESCRIPTION, lifespan=_lifespan,
-        docs_url=None, redoc_url=None, separate_input_output_schemas=False,
+        title="crackseg",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+        generate_unique_id_function=operation_id,
         servers=[{"url": settings.root_path}] if settings.root_path else None,
-    )  # fmt: skip
-    app.state.settings = settings
-    app.state.storage = Storage(settings)
-    app.state.engine = open_database(settings)
-    app.state.metrics = Metrics()
-    app.state.model_folder = Path(settings.model)
-    app.state.draining = False
-    app.state.busy_uploads = set()
-    errors.install(app, pages.show_problem)
-    for router in (analyses, surveys, jobs, uploads, about, pages):
-        app.include_router(router.router)
+    )
+    rooms = route_modules()
+    service = Service(
+        settings=settings,
+        storage=Storage(settings),
+        engine=open_database(settings),
+        metrics=Metrics(),
+        model_folder=Path(settings.model),
+        streams=re.compile("|".join(room.STREAMS for room in rooms if hasattr(room, "STREAMS"))),
+    )
+    app.state = service  # type: ignore[assignment]
+    errors.install(app, show_problem)
+    for room in rooms:
+        app.include_router(room.router)
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     app.mount("/static", Assets(directory=HERE / "pages" / "static"), name="static")
-    app.add_middleware(Envelope, state=app.state)
+    app.add_middleware(Envelope, service=service)
     return app
+
+
+def route_modules() -> list[ModuleType]:
+    """Return the modules of ``routes``, each with its ``router``: one that is gone is not missed.
+
+    ``STREAMS`` of a module matches ``METHOD path`` of its requests that send an image.
+    """
+    names = sorted(module.name for module in pkgutil.iter_modules(routes.__path__))
+    return [import_module(f"{routes.__name__}.{name}") for name in names]
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    app.state.gate = Sandbox(
-        _GATE_PLACES, memory_mb=_GATE_MEMORY_MB, cpu_s=_GATE_CPU_S,
-        prepare=inside.get_ready_to_judge,
-    )  # fmt: skip
-    app.state.gate_turns = Turns(_GATE_PLACES)
+    service: Service = app.state  # type: ignore[assignment]
+    service.gate = Sandbox(
+        _GATE_PLACES,
+        memory_mb=_GATE_MEMORY_MB,
+        cpu_s=_GATE_CPU_S,
+        prepare=slot.get_ready_to_judge,
+    )
+    service.turns = Turns(_GATE_PLACES)
     yield
-    app.state.draining = True
-    app.state.gate.close()
-    app.state.engine.dispose()
+    service.draining = True
+    service.gate.close()
+    service.engine.dispose()
 
 
 class Assets(StaticFiles):

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from service.database import tasks, verdicts
-from service.inspection import judged_row
 from service.storage import Storage
+from service.verdicts import judged_row
 
 _CELL_PX = 4.0  # centre lines of two readings of one crack differ by a pixel or two
 _SHARES = {"reject": 0.9, "accept": 0.5, "open": 0.5}  # of the new crack that must lie on the old
@@ -49,9 +49,10 @@ def carry_verdicts(db: Connection, storage: Storage, job_id: str, image_id: str)
 
 
 def matches(
-    old: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]],
+    old: Iterable[Mapping[str, Any]],
+    new: Iterable[Mapping[str, Any]],
     said: Mapping[int, dict[str, Any]],
-) -> dict[int, dict[str, Any]]:  # fmt: skip
+) -> dict[int, dict[str, Any]]:
     """Return the verdict that each new crack takes over, by its number.
 
     Args:

@@ -12,18 +12,32 @@ import time
 import uuid
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection, Engine, Row
 
 from crackseg.errors import CracksegError, DataError
 from service.private import DATABASES, make_private, private_file
 from service.settings import Settings
 
 SCHEMA_VERSION = 1
-FINAL = ("succeeded", "failed", "cancelled")
+Record = Row[Any]  # columns by name
+
+
+class State(StrEnum):
+    """Where a job is, and each image of it; the one vocabulary of rows, answers and pages."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINAL = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
 metadata = sa.MetaData()
 
@@ -241,7 +255,7 @@ def check(settings: Settings) -> list[str]:
     with engine.connect() as db:
         named = db.execute(sa.select(images.c.survey_id, images.c.id, images.c.size_bytes)).all()
         done = db.execute(
-            sa.select(tasks.c.job_id, tasks.c.image_id).where(tasks.c.state == "succeeded")
+            sa.select(tasks.c.job_id, tasks.c.image_id).where(tasks.c.state == State.SUCCEEDED)
         ).all()
     engine.dispose()
     for survey, image, size in named:

@@ -12,7 +12,6 @@ import logging
 import re
 import secrets
 import time
-from typing import Any
 
 import sqlalchemy as sa
 from fastapi import Request
@@ -23,7 +22,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import errors, keys
 from service.errors import Problem
 from service.paths import clean_prefix, inner_path, set_prefix
-from service.settings import MB, Settings
+from service.settings import MB
+from service.state import Service
 from service.storage import too_large
 
 log = logging.getLogger("crackseg.service")
@@ -31,7 +31,6 @@ _FORM_MB = 1  # what a form may have around its image
 _JSON_BYTES = MB  # options and names are a few hundred
 _SIGN_IN_BYTES = 64 * 1024  # a key has 60 letters, and nobody has shown one yet
 _SIGN_IN = ("/login", "/logout")
-_IMAGE = re.compile(r"POST /v1/analyses|PUT /v1/surveys/[^/]+/images/[^/]+|PATCH /v1/uploads/[^/]+")
 _ALIASES = {"/favicon.ico": "/static/icon.svg"}  # asked for beside pages that name no icon
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 POLICY = (
@@ -50,16 +49,16 @@ _SECURITY = {
 class Envelope:
     """Around every request: an id, its checks, safe headers, a line in the log."""
 
-    def __init__(self, inner: ASGIApp, state: Any) -> None:
+    def __init__(self, inner: ASGIApp, service: Service) -> None:
         self._inner = inner
-        self._state = state
+        self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        exchange = _Exchange(self._state, scope, receive, send)
+        exchange = _Exchange(self._service, scope, receive, send)
         try:
             await exchange.prepare()
             await self._inner(exchange.scope, exchange.receive, exchange.send)
@@ -74,18 +73,18 @@ class Envelope:
             exchange.finish()
 
 
-def body_limit(method: str, path: str, settings: Settings) -> int:
+def body_limit(method: str, path: str, service: Service) -> int:
     """Return how many bytes the body of a request may have."""
-    if _IMAGE.fullmatch(f"{method} {path}"):
-        return (settings.max_image_mb + _FORM_MB) * MB
+    if service.streams.fullmatch(f"{method} {path}"):
+        return (service.settings.max_image_mb + _FORM_MB) * MB
     return _SIGN_IN_BYTES if path in _SIGN_IN else _JSON_BYTES
 
 
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, state: Any, scope: Scope, receive: Receive, send: Send) -> None:
-        self._state = state
+    def __init__(self, service: Service, scope: Scope, receive: Receive, send: Send) -> None:
+        self._service = service
         self._receive = receive
         self._send = send
         self._started = time.perf_counter()
@@ -98,11 +97,13 @@ class _Exchange:
         self._id = sent if _REQUEST_ID.fullmatch(sent) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = self._id
         forwarded = headers.get(b"x-forwarded-prefix", b"").decode("latin-1")
-        self._prefix = state.settings.root_path or clean_prefix(forwarded) or ""
+        self._prefix = service.settings.root_path or clean_prefix(forwarded) or ""
         path = _ALIASES.get(place := inner_path(scope["path"], self._prefix), place)
-        self._head = self.method == "HEAD" and not path.startswith("/v1/uploads/")
+        # What takes pieces of an image answers HEAD itself: how much of it has come.
+        in_pieces = service.streams.fullmatch(f"PATCH {path}")
+        self._head = self.method == "HEAD" and not in_pieces
         self.scope = {**scope, "path": path, "method": "GET" if self._head else self.method}
-        self._limit = body_limit(self.method, path, state.settings)
+        self._limit = body_limit(self.method, path, service)
 
     @property
     def answered(self) -> bool:
@@ -128,12 +129,12 @@ class _Exchange:
         length = request.headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length) > self._limit:
             raise self._too_large()
-        if not _IMAGE.fullmatch(f"{self.method} {scope['path']}"):
+        if not self._service.streams.fullmatch(f"{self.method} {scope['path']}"):
             self._gathered = await self._gather()
 
     def _too_large(self) -> Problem:
         if self._limit > _JSON_BYTES:
-            return too_large(self._state.settings)
+            return too_large(self._service.settings)
         return Problem(
             413, "body-too-large", f"The body may have at most {self._limit // 1024} kB here."
         )
@@ -142,7 +143,7 @@ class _Exchange:
         parts = []
         while True:
             try:
-                pause_s = self._state.settings.body_pause_s
+                pause_s = self._service.settings.body_pause_s
                 message = await asyncio.wait_for(self._next(), pause_s)
             except TimeoutError as error:
                 raise Problem(408, "too-slow", "The sender was silent for too long.") from error
@@ -189,14 +190,18 @@ class _Exchange:
         """Count and log the request: its route, never its query or its names."""
         route = getattr(self.scope.get("route"), "path", "unknown")
         seconds = time.perf_counter() - self._started
-        self._state.metrics.answered(self.method, route, self._status, seconds, self._received)
+        self._service.metrics.answered(self.method, route, self._status, seconds, self._received)
         quiet = route in ("/healthz", "/readyz", "/metrics") and self._status < 400
         log.log(
-            logging.DEBUG if quiet else logging.INFO, "request",
+            logging.DEBUG if quiet else logging.INFO,
+            "request",
             extra={
-                "request_id": self._id, "method": self.method, "route": route,
-                "status": self._status, "ms": round(1000 * seconds, 1),
+                "request_id": self._id,
+                "method": self.method,
+                "route": route,
+                "status": self._status,
+                "ms": round(1000 * seconds, 1),
                 "bytes_in": self._received,
                 "tenant": self.scope["state"].get("tenant"),
             },
-        )  # fmt: skip
+        )

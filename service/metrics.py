@@ -7,12 +7,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.exposition import generate_latest
 from sqlalchemy.engine import Engine
 
-from service.database import jobs, tasks
+from service.database import State, jobs, tasks
 from service.settings import MB
 from service.storage import Storage
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
 class Metrics:
@@ -50,8 +49,8 @@ class Metrics:
             for gauge, column in ((self._jobs, jobs.c.state), (self._images, tasks.c.state)):
                 query = sa.select(column, sa.func.count()).group_by(column)
                 counts = {row[0]: row[1] for row in db.execute(query)}
-                for state in _STATES:
-                    gauge.labels(state).set(counts.get(state, 0))
+                for one in State:
+                    gauge.labels(one).set(counts.get(one, 0))
             code = tasks.c.error_code
             failed = sa.select(code, sa.func.count()).where(code.is_not(None)).group_by(code)
             for reason, count in db.execute(failed):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from service.database import images, jobs, surveys, tasks, uploads
+from service.database import State, images, jobs, surveys, tasks, uploads
 from service.errors import Problem
 from service.settings import MB, Settings
 
@@ -25,7 +25,7 @@ def stored_bytes(db: Connection, tenant: str) -> int:
 def waiting_images(db: Connection, tenant: str) -> int:
     """Return how many images of a tenant wait for a worker."""
     query = sa.select(sa.func.count()).select_from(tasks.join(jobs))
-    query = query.where(jobs.c.tenant == tenant, tasks.c.state == "queued")
+    query = query.where(jobs.c.tenant == tenant, tasks.c.state == State.QUEUED)
     return int(db.scalar(query) or 0)
 
 

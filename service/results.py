@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -12,39 +13,43 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 from fastapi import Request, Response
-from fastapi.responses import FileResponse
-from sqlalchemy.engine import Connection, Row
+from fastapi.responses import FileResponse, StreamingResponse
+from sqlalchemy.engine import Connection
 from zipstream import ZipStream
 
 from crackseg import __version__
 from crackseg.exports.survey import failure_row, write_survey
-from service import jobs as domain
-from service.database import FINAL, jobs, new_id, surveys
+from service import ledger
+from service.database import FINAL, Record, State, jobs, new_id, surveys
 from service.errors import Problem
-from service.inspection import verdict_rows, verdicts_csv
+from service.files import ImageFile, JobFile, media_type
+from service.state import Service, service_of
 from service.storage import Storage
+from service.verdicts import verdict_rows, verdicts_csv
 
 # The exported pages hold their style and pictures inside and need no script at all.
-PAGE_POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; " \
-    "frame-ancestors 'none'; form-action 'none'; base-uri 'none'"  # fmt: skip
+PAGE_POLICY = (
+    "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; "
+    "frame-ancestors 'none'; form-action 'none'; base-uri 'none'"
+)
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
-SURVEY_FILES = {
-    "report.json": ("survey.json", "application/json"),
-    "report.csv": ("summary.csv", "text/csv; charset=utf-8"),
-    "report.html": ("index.html", "text/html; charset=utf-8"),
+_WRITTEN = {  # file of a job -> the name that the survey's writer gives it
+    JobFile.REPORT_JSON: "survey.json",
+    JobFile.REPORT_CSV: "summary.csv",
+    JobFile.REPORT_HTML: "index.html",
+    JobFile.VERDICTS_CSV: "verdicts.csv",
 }
 
 
-def file_response(request: Request, task: Row[Any], name: str) -> Response:
+def file_response(request: Request, task: Record, name: ImageFile) -> Response:
     """Return a file of an image's results, with its ETag; one range is answered.
 
     Raises:
         Problem: 409, there are no results (yet); 416, the file has no such range.
     """
-    if task.state != "succeeded":
+    if task.state != State.SUCCEEDED:
         raise not_ready(task.state)
-    storage: Storage = request.app.state.storage
-    path = storage.result(task.job_id, task.image_id) / name
+    path = service_of(request).storage.result(task.job_id, task.image_id) / name
     etag = f'"{task.job_id}-{task.finished_at}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if etag_matches(request, etag):
@@ -53,7 +58,7 @@ def file_response(request: Request, task: Row[Any], name: str) -> Response:
     headers["Content-Disposition"] = disposition(name, task.name, name.endswith("csv"))
     if name.endswith(".html"):
         headers["Content-Security-Policy"] = PAGE_POLICY
-    return FileResponse(path, media_type=domain.ARTEFACTS[name], headers=headers)
+    return FileResponse(path, media_type=media_type(name), headers=headers)
 
 
 def etag_matches(request: Request, etag: str) -> bool:
@@ -81,7 +86,10 @@ def _require_range(sent: str | None, size_bytes: int) -> None:
 
 def not_ready(state: str) -> Problem:
     """Return the answer to a request for results that are not there."""
-    words = {"failed": "The image could not be analyzed.", "cancelled": "It was cancelled."}
+    words: dict[str, str] = {
+        State.FAILED: "The image could not be analyzed.",
+        State.CANCELLED: "It was cancelled.",
+    }
     headers = {} if state in FINAL else {"Retry-After": "2"}
     detail = words.get(state, "The analysis is not finished.")
     return Problem(409, "result-not-ready", detail, headers=headers)
@@ -97,23 +105,31 @@ def disposition(name: str, image_name: str, download: bool) -> str:
 def survey_rows(db: Connection, job_id: str) -> list[dict[str, Any]]:
     """Return the rows of a survey's tables, without rejected cracks; who is not done is marked."""
     rows = []
-    for task in domain.task_rows(db, job_id):
-        if task.state == "succeeded":
+    for task in ledger.task_rows(db, job_id):
+        if task.state == State.SUCCEEDED:
             rows.append({k: v for k, v in task.summary.items() if k != "as_measured"})
-        elif task.state == "failed":
+        elif task.state == State.FAILED:
             rows.append(failure_row(Path(task.name), task.error or task.error_code))
         else:
             rows.append(failure_row(Path(task.name), f"Not analyzed: {task.state}."))
     survey_id = db.scalar(sa.select(jobs.c.survey_id).where(jobs.c.id == job_id))
-    late = domain.late_images(db, survey_id, job_id) if survey_id else {}
+    late = ledger.late_images(db, survey_id, job_id) if survey_id else {}
     why = "Not analyzed: it came after the analysis had begun."
     return rows + [failure_row(Path(name), why) for name in late.values()]
 
 
+def write_verdicts(rows: list[dict[str, Any]], folder: Path) -> None:
+    """Write verdicts as a table; without the mark at its start Excel garbles umlauts."""
+    (folder / "verdicts.csv").write_text(verdicts_csv(rows), encoding="utf-8-sig")
+
+
 def write_survey_files(
-    db: Connection, job: Row[Any], storage: Storage, folder: Path,
+    db: Connection,
+    job: Record,
+    storage: Storage,
+    folder: Path,
     names: Mapping[str, str] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Write the survey's tables, its page and the verdicts of a job into a folder.
 
     ``names`` gives images folders of another name than their id.
@@ -133,68 +149,80 @@ def write_survey_files(
         "rejected": sum(row.get("rejected", 0) for row in rows),
     }
     write_survey(rows, about, folder, gallery=True)
-    (folder / "verdicts.csv").write_text(verdicts_csv(said), encoding="utf-8-sig")
+    write_verdicts(said, folder)
 
 
-def _model_of(db: Connection, job: Row[Any], storage: Storage) -> dict[str, Any]:
+def _model_of(db: Connection, job: Record, storage: Storage) -> dict[str, Any]:
     """Return the model that the reports name."""
-    for task in domain.task_rows(db, job.id):
+    for task in ledger.task_rows(db, job.id):
         report = storage.result(job.id, task.image_id) / "report.json"
-        if task.state == "succeeded" and report.is_file():
+        if task.state == State.SUCCEEDED and report.is_file():
             model = json.loads(report.read_text(encoding="utf-8"))["model"]
             return {key: model[key] for key in ("name", "version", "sha256")}
     return {"name": "none", "version": "", "sha256": ""}
 
 
-def survey_file(request: Request, job: Row[Any], name: str) -> Response:
-    """Return a table or the page of a survey, fresh: verdicts may have changed."""
-    storage: Storage = request.app.state.storage
-    written, media = SURVEY_FILES[name]
-    work = storage.data / "work" / new_id()
-    work.mkdir()
-    try:
-        with request.app.state.engine.connect() as db:
-            write_survey_files(db, job, storage, work)
+def job_file_response(service: Service, job: Record, name: JobFile) -> Response:
+    """Return a file of a job, fresh: verdicts may have changed."""
+    media = media_type(name)
+    if name is JobFile.BUNDLE:
+        headers = {"Content-Disposition": f'attachment; filename="crackseg-{job.id[:13]}.zip"'}
+        return StreamingResponse(bundle(service, job), media_type=media, headers=headers)
+    if name is JobFile.REPORT_GEOJSON:
+        headers = {"Content-Disposition": 'attachment; filename="cracks.geojson"'}
+        return StreamingResponse(survey_geojson(service, job), media_type=media, headers=headers)
+    written = _WRITTEN[name]
+    with _work_folder(service.storage) as work:
+        with service.engine.connect() as db:
+            if name is JobFile.VERDICTS_CSV:
+                write_verdicts(verdict_rows(db, job.id), work)
+            else:
+                write_survey_files(db, job, service.storage, work)
         content = (work / written).read_bytes()
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    headers = {"Content-Disposition": disposition(written, job.survey_id, name.endswith("csv"))}
-    if name.endswith("html"):
+    headers = {"Content-Disposition": disposition(written, job.survey_id, written.endswith("csv"))}
+    if written.endswith("html"):
         headers["Content-Security-Policy"] = PAGE_POLICY
     return Response(content, media_type=media, headers=headers)
 
 
-def survey_geojson(request: Request, job: Row[Any]) -> Iterator[str]:
+@contextlib.contextmanager
+def _work_folder(storage: Storage) -> Iterator[Path]:
+    work = storage.data / "work" / new_id()
+    work.mkdir()
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def survey_geojson(service: Service, job: Record) -> Iterator[str]:
     """Yield one feature collection of all images' cracks, image by image, each with its verdict."""
-    storage: Storage = request.app.state.storage
-    with request.app.state.engine.connect() as db:
-        done = [t for t in domain.task_rows(db, job.id) if t.state == "succeeded"]
-        said = {(v["image"], v["crack"]): v["verdict"] for v in verdict_rows(db, job.id)}
+    with service.engine.connect() as db:
+        done = [t for t in ledger.task_rows(db, job.id) if t.state == State.SUCCEEDED]
+        judged = {(v["image"], v["crack"]): v["verdict"] for v in verdict_rows(db, job.id)}
     yield '{"type":"FeatureCollection","features":['
     between = ""
     for task in done:
-        path = storage.result(job.id, task.image_id) / "cracks.geojson"
+        path = service.storage.result(job.id, task.image_id) / "cracks.geojson"
         if not path.is_file():
             continue
         for feature in json.loads(path.read_text(encoding="utf-8"))["features"]:
             about = feature.get("properties") or {}
-            verdict = said.get((task.image_id, about.get("id")), "open")
+            verdict = judged.get((task.image_id, about.get("id")), "open")
             feature["properties"] = {**about, "image": task.name, "verdict": verdict}
             yield between + json.dumps(feature, ensure_ascii=False, allow_nan=False)
             between = ",\n"
     yield "]}\n"
 
 
-def bundle(request: Request, job: Row[Any]) -> Iterator[bytes]:
+def bundle(service: Service, job: Record) -> Iterator[bytes]:
     """Yield a ZIP of everything: the survey's files and a folder per image."""
-    storage: Storage = request.app.state.storage
-    work = storage.data / "work" / new_id()
-    work.mkdir()
-    try:
-        with request.app.state.engine.connect() as db:
-            tasks = [t for t in domain.task_rows(db, job.id) if t.state == "succeeded"]
+    storage = service.storage
+    with _work_folder(storage) as work:
+        with service.engine.connect() as db:
+            tasks = [t for t in ledger.task_rows(db, job.id) if t.state == State.SUCCEEDED]
             names = {
-                f"images/{task.image_id}": f"images/{domain.safe_stem(task.name, number)}"
+                f"images/{task.image_id}": f"images/{ledger.safe_stem(task.name, number)}"
                 for number, task in enumerate(tasks, 1)
             }
             write_survey_files(db, job, storage, work, names)
@@ -207,5 +235,3 @@ def bundle(request: Request, job: Row[Any]) -> Iterator[bytes]:
             for path in sorted(files):
                 archive.add_path(path, f"{names[f'images/{task.image_id}']}/{path.name}")
         yield from archive
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

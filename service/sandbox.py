@@ -2,7 +2,7 @@
 
 Each place of a ``Sandbox`` is one spawned process with a pipe of its own. A task that crashes, eats
 its memory or hangs takes its own process with it and nothing else, and a fresh one takes its place.
-What runs there is in ``inside.py``.
+What runs there is in ``slot.py``.
 """
 
 from __future__ import annotations
@@ -43,19 +43,36 @@ class Died(Exception):
         self.code = code
 
 
+Answer = dict[str, Any]
+_Task = tuple[Callable[..., Answer], tuple[Any, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Limits:
     memory_mb: int  # address space; 0: no limit
     cpu_s: float  # processor time of one task
 
 
+@dataclass(frozen=True, slots=True)
+class _Ear:
+    """What is done while a process works, see ``Sandbox.run``."""
+
+    tick: Callable[[], bool]
+    tick_s: float
+    on_share: Callable[[float], None] | None
+
+
 class Sandbox:
     """Processes with limits that run one function each at a time."""
 
     def __init__(
-        self, size: int, *, memory_mb: int, cpu_s: float,
+        self,
+        size: int,
+        *,
+        memory_mb: int,
+        cpu_s: float,
         prepare: Callable[[], object] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Start ``size`` processes; each calls ``prepare`` first, before somebody waits for it."""
         limits = _Limits(memory_mb, cpu_s)
         self._places = [_Place(limits, prepare) for _ in range(size)]
@@ -64,17 +81,24 @@ class Sandbox:
             self._idle.put(place)
 
     def run(
-        self, function: Callable[..., dict[str, Any]], *args: Any, timeout_s: float,
-        tick: Callable[[], bool] = lambda: True, tick_s: float = 0.25,
-    ) -> dict[str, Any]:  # fmt: skip
+        self,
+        function: Callable[..., Answer],
+        *args: Any,
+        timeout_s: float,
+        tick: Callable[[], bool] = lambda: True,
+        tick_s: float = 0.25,
+        on_share: Callable[[float], None] | None = None,
+    ) -> Answer:
         """Return what ``function`` answers.
 
         Args:
             function: one of a module's; its answer is of plain values.
             args: plain values.
             timeout_s: the process is killed after.
-            tick: called every ``tick_s`` until it is done; False kills it.
+            tick: called about every ``tick_s`` until it is done; False kills it.
             tick_s: seconds.
+            on_share: called with the share done whenever the function tells it; the function is
+                then called with one more argument, by which it does so.
 
         Raises:
             Stopped: ``tick`` said so.
@@ -82,7 +106,7 @@ class Sandbox:
         """
         place = self._take(tick, tick_s)
         try:
-            return place.run(function, args, timeout_s, tick, tick_s)
+            return place.run((function, args), timeout_s, _Ear(tick, tick_s, on_share))
         finally:
             self._idle.put(place)
 
@@ -143,32 +167,33 @@ class _Place:
         self.kill()
         self._start()
 
-    def run(
-        self, function: Callable[..., dict[str, Any]], args: tuple[Any, ...], timeout_s: float,
-        tick: Callable[[], bool], tick_s: float,
-    ) -> dict[str, Any]:  # fmt: skip
+    def run(self, task: _Task, timeout_s: float, ear: _Ear) -> Answer:
         """Run one function, see ``Sandbox.run``."""
         if self._done >= _TASKS or not self._process.is_alive():
             self._renew()
         answer = None
         try:
             if not self._ready:  # imports are no part of a task's time
-                self._await(_START_S, tick, tick_s)
-                self._ready = bool(self._receive())
-            self._send((function, args))
-            self._await(timeout_s, tick, tick_s)
-            answer = self._receive()
+                self._ready = bool(self._await(_START_S, ear))
+            self._send((*task, ear.on_share is not None))
+            answer = self._await(timeout_s, ear)
         finally:
             if answer is None:
                 self._renew()
         self._done += 1
         return answer
 
-    def _await(self, timeout_s: float, tick: Callable[[], bool], tick_s: float) -> None:
-        """Wait until the process says something."""
+    def _await(self, timeout_s: float, ear: _Ear) -> Answer:
+        """Return the answer of the process; shares that come before it are passed on."""
         deadline = time.monotonic() + timeout_s
-        while not self._pipe.poll(tick_s):
-            if not tick():
+        while True:
+            if self._pipe.poll(ear.tick_s):
+                message = self._receive()
+                if not isinstance(message, float):
+                    return message
+                if ear.on_share:
+                    ear.on_share(message)
+            if not ear.tick():
                 raise Stopped
             if time.monotonic() > deadline:
                 raise Died("timeout", f"It took longer than {timeout_s:g} s.")
@@ -179,14 +204,14 @@ class _Place:
         except OSError as error:
             raise _crashed() from error
 
-    def _receive(self) -> dict[str, Any]:
+    def _receive(self) -> Answer | float:
         try:
-            answer: dict[str, Any] | None = self._pipe.recv()
+            message: Answer | float | None = self._pipe.recv()
         except (EOFError, OSError) as error:
             raise _crashed() from error
-        if answer is None:
+        if message is None:
             raise Died("memory", "It needs more memory than one image may have.")
-        return answer
+        return message
 
 
 def _crashed() -> Died:
@@ -205,16 +230,21 @@ def _serve(
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     if prepare:
         prepare()
+
+    def tell(share: float) -> None:
+        with contextlib.suppress(OSError):  # the parent is gone; the next receive notices
+            pipe.send(float(share))
+
     with contextlib.suppress(OSError):
         pipe.send({"ready": True})
     while True:
         try:
-            function, args = pipe.recv()
+            function, args, tells = pipe.recv()
         except (EOFError, OSError):  # the parent is gone
             return
         _limit_time(limits.cpu_s)
         try:
-            answer = function(*args)
+            answer = function(*args, *([tell] if tells else []))
         except MemoryError:
             answer = None
         except Exception:

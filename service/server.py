@@ -54,10 +54,18 @@ def serve(settings: Settings) -> None:
     # A form's file lies here while it is read: the same disk, watched and swept like all else.
     tempfile.tempdir = str(settings.data / "parts")
     config = uvicorn.Config(
-        app, host=settings.host, port=settings.port, http=deadline_protocol(settings.head_s),
-        ws="none", log_config=None, access_log=False, server_header=False, timeout_keep_alive=15,
-        timeout_graceful_shutdown=int(settings.grace_s), backlog=2048,
-    )  # fmt: skip
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=deadline_protocol(settings.head_s),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=int(settings.grace_s),
+        backlog=2048,
+    )
     for number in (signal.SIGTERM, signal.SIGINT):  # the server raises them again when it is down
         signal.signal(number, lambda *_: sys.exit(0))
     _Server(config, Keeper(settings) if settings.role == "all" else None).run()
@@ -117,9 +125,11 @@ class Keeper:
 
     def _run(self) -> int:
         process = subprocess.Popen(
-            [sys.executable, "-c", _WORKER], stdin=subprocess.PIPE, text=True,
+            [sys.executable, "-c", _WORKER],
+            stdin=subprocess.PIPE,
+            text=True,
             start_new_session=True,
-        )  # fmt: skip
+        )
         self._process = process
         if self._ending.is_set():
             process.terminate()

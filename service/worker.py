@@ -23,16 +23,25 @@ from functools import partial
 import sqlalchemy as sa
 from dbos import DBOS, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
 
-from service import inside
-from service import jobs as domain
-from service.database import FINAL, jobs, now, open_database, submissions, tasks, uploads, workers
-from service.imaging import DISK_S, Imaging, wait_for_the_end
+from service import ledger, slot
+from service.database import (
+    FINAL,
+    State,
+    jobs,
+    now,
+    open_database,
+    submissions,
+    tasks,
+    uploads,
+    workers,
+)
 from service.lease import Lease
 from service.logs import set_up_logging, take_loggers
 from service.private import private_file
 from service.sandbox import Sandbox
 from service.settings import Settings
 from service.storage import Storage
+from service.task import DISK_S, TaskRunner, wait_for_the_end
 
 log = logging.getLogger("crackseg.worker")
 QUEUE = "images"
@@ -57,10 +66,12 @@ class Worker:
         self._suspects: set[str] = set()
         self._scans_without_slot = 0
         sandbox = Sandbox(
-            settings.slot_count, memory_mb=settings.slot_memory_mb, cpu_s=settings.image_cpu_s,
-            prepare=partial(inside.get_ready_to_analyze, settings.model),
-        )  # fmt: skip
-        self.imaging = Imaging(settings, self.storage, self.engine, sandbox, self.stop)
+            settings.slot_count,
+            memory_mb=settings.slot_memory_mb,
+            cpu_s=settings.image_cpu_s,
+            prepare=partial(slot.get_ready_to_analyze, settings.model),
+        )
+        self.runner = TaskRunner(settings, self.storage, self.engine, sandbox, self.stop)
         self._start_engine()
 
     def _start_engine(self) -> None:
@@ -89,7 +100,7 @@ class Worker:
                 wait_for_the_end()
             self._active.add(name)
             try:
-                self.imaging.work_on(job_id, image_id)
+                self.runner.work_on(job_id, image_id)
             finally:
                 self._active.discard(name)
 
@@ -102,9 +113,11 @@ class Worker:
         take_loggers("dbos")
         # Twice the slots: the next image is at hand when one is done.
         DBOS.register_queue(
-            QUEUE, worker_concurrency=2 * self.settings.slot_count, polling_interval_sec=_TICK_S,
+            QUEUE,
+            worker_concurrency=2 * self.settings.slot_count,
+            polling_interval_sec=_TICK_S,
             on_conflict="always_update",
-        )  # fmt: skip
+        )
 
     def run(self) -> None:
         """Work until told to stop; then let running images finish, at most ``grace_s`` seconds."""
@@ -149,14 +162,14 @@ class Worker:
     def _dispatch(self) -> None:
         """Enqueue the images of queued jobs; the same image twice is one workflow."""
         with self.engine.connect() as db:
-            waiting = db.execute(sa.select(jobs).where(jobs.c.state == "queued")).all()
-        if waiting and self.imaging.disk_low():
+            waiting = db.execute(sa.select(jobs).where(jobs.c.state == State.QUEUED)).all()
+        if waiting and self.runner.disk_low():
             log.warning("the disk is nearly full; %d jobs wait", len(waiting))
             self.stop.wait(DISK_S)
             return
         for job in waiting:
             with self.engine.connect() as db:
-                mine = (tasks.c.job_id == job.id) & tasks.c.state.in_(("queued", "running"))
+                mine = (tasks.c.job_id == job.id) & tasks.c.state.in_((State.QUEUED, State.RUNNING))
                 todo = db.scalars(sa.select(tasks.c.image_id).where(mine)).all()
             priority = 1 if job.kind == "analysis" else 10
             for image_id in todo:
@@ -166,11 +179,11 @@ class Worker:
                 with SetWorkflowID(name), SetEnqueueOptions(priority=priority):
                     DBOS.enqueue_workflow(QUEUE, self._image, job.id, image_id, job.round)
             with self.engine.begin() as db:
-                same = (jobs.c.id == job.id) & (jobs.c.state == "queued")
-                values = {"state": "running", "updated_at": now()}
+                same = (jobs.c.id == job.id) & (jobs.c.state == State.QUEUED)
+                values = {"state": State.RUNNING, "updated_at": now()}
                 values["started_at"] = job.started_at or now()
                 db.execute(jobs.update().where(same, jobs.c.round == job.round).values(values))
-                domain.close_if_done(db, job.id)
+                ledger.close_if_done(db, job.id)
 
     def _adopt(self) -> None:
         """Take over what workers that died left behind."""
@@ -184,15 +197,15 @@ class Worker:
         pending = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
         self._resume_forgotten([w.workflow_id for w in pending if w.executor_id == self.lease.slot])
         owners = {str(w.executor_id) for w in pending} - {self.lease.slot}
-        for slot in sorted(owner for owner in owners if owner.startswith("slot-")):
-            with self.lease.of_dead(slot) as dead:
+        for name in sorted(owner for owner in owners if owner.startswith("slot-")):
+            with self.lease.of_dead(name) as dead:
                 if not dead:
                     continue
                 left = DBOS.list_workflows(
-                    status="PENDING", executor_id=slot, load_input=False, load_output=False
+                    status="PENDING", executor_id=name, load_input=False, load_output=False
                 )
                 DBOS.resume_workflows([w.workflow_id for w in left], queue_name=QUEUE)
-                log.warning("adopted %d images of dead %s", len(left), slot)
+                log.warning("adopted %d images of dead %s", len(left), name)
 
     def _resume_forgotten(self, mine: list[str]) -> None:
         """Start again what the engine believes to run here and does not, seen twice in a row.
@@ -217,25 +230,27 @@ class Worker:
     def _reconcile(self) -> None:
         """Queue a running job again when the engine does not know of its images (any more)."""
         with self.engine.connect() as db:
-            open_jobs = db.execute(sa.select(jobs).where(jobs.c.state == "running")).all()
+            open_jobs = db.execute(sa.select(jobs).where(jobs.c.state == State.RUNNING)).all()
         for job in open_jobs:
             known = {
                 w.workflow_id.split(":")[1]
                 for w in DBOS.list_workflows(
-                    workflow_id_prefix=f"{job.id}:", status=["PENDING", "ENQUEUED", "DELAYED"],
-                    load_input=False, load_output=False,
+                    workflow_id_prefix=f"{job.id}:",
+                    status=["PENDING", "ENQUEUED", "DELAYED"],
+                    load_input=False,
+                    load_output=False,
                 )
-            }  # fmt: skip
+            }
             mine = (tasks.c.job_id == job.id) & ~tasks.c.state.in_(FINAL)
             with self.engine.begin() as db:
                 lost = set(db.scalars(sa.select(tasks.c.image_id).where(mine))) - known
-                same = (jobs.c.id == job.id) & (jobs.c.state == "running")
+                same = (jobs.c.id == job.id) & (jobs.c.state == State.RUNNING)
                 if lost:
                     log.warning("job %s: the engine lost %d images", job.id, len(lost))
-                    values = {"state": "queued", "round": job.round + 1}
+                    values = {"state": State.QUEUED, "round": job.round + 1}
                     db.execute(jobs.update().where(same).values(values))
                 else:
-                    domain.close_if_done(db, job.id)
+                    ledger.close_if_done(db, job.id)
 
     def _maintain(self) -> None:
         """Delete what is past its time."""
@@ -248,13 +263,16 @@ class Worker:
             ids = db.scalars(sa.select(uploads.c.id).where(begun)).all()
             swept = [upload for upload in ids if not self.storage.part(upload).exists()]
             db.execute(uploads.delete().where(uploads.c.id.in_(swept)))
-            gone = domain.expired_surveys(db, settings.keep_days) if settings.keep_days else []
+            gone = ledger.expired_surveys(db, settings.keep_days) if settings.keep_days else []
         for survey_id in gone:
-            domain.delete_with_files(self.engine, self.storage, survey_id)
+            ledger.delete_with_files(self.engine, self.storage, survey_id)
         done = DBOS.list_workflows(
-            status=["SUCCESS", "ERROR", "CANCELLED"], load_input=False, load_output=False,
-            completed_before=now(ago=timedelta(days=1)), limit=10_000,
-        )  # fmt: skip
+            status=["SUCCESS", "ERROR", "CANCELLED"],
+            load_input=False,
+            load_output=False,
+            completed_before=now(ago=timedelta(days=1)),
+            limit=10_000,
+        )
         if done:
             DBOS.delete_workflows([w.workflow_id for w in done])
 

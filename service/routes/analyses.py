@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-import sqlalchemy as sa
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from service import jobs as domain
-from service.database import FINAL, new_id
-from service.intake import Submission, receive_submission
-from service.keys import Caller, reader, writer
+from service import ledger, results, submit
+from service.answers import analysis_answer
+from service.asking import Here, IdempotencyKey, Reader, Writer
+from service.bodies import receive_submission
+from service.database import FINAL
+from service.files import ImageFile
+from service.openapi import RAW_IMAGE
 from service.paths import href
-from service.quota import require_bytes, require_queue
-from service.results import file_response
-from service.routes.documents import (
-    RAW_IMAGE,
-    READ,
-    UPLOAD,
-    WRITE,
-    headers,
-    kept_file_answers,
-    links,
-    problems,
-)
-from service.schemas import ID, NO_NUL, Analysis, Options
+from service.schemas import NO_NUL, Analysis, Options
+from service.state import Service
+from service.uploads import Submission
 
 router = APIRouter(prefix="/v1/analyses", tags=["analyses"])
+STREAMS = "POST /v1/analyses"
 _OPTIONS = Options.model_json_schema()
 _MM_PER_PX = {"type": "number", "minimum": 1e-3, "maximum": 100}
 _FORM = {
@@ -47,175 +40,89 @@ _FORM = {
         "options": {"contentType": "application/json"},
     },
 }
-_QUERY = [
-    {
-        "name": "name",
-        "in": "query",
-        "schema": {"type": "string", "pattern": NO_NUL},
-        "description": "File name.",
+_NAME = {"type": "string", "pattern": NO_NUL, "description": "File name."}
+_TAKES: dict[str, Any] = {
+    "requestBody": {
+        **RAW_IMAGE,
+        "content": {**RAW_IMAGE["content"], "multipart/form-data": _FORM},
     },
-    {"name": "mm_per_px", "in": "query", "schema": _MM_PER_PX},
-    {"name": "options", "in": "query", "content": {"application/json": {"schema": _OPTIONS}}},
-]
-_LINKS = ("getAnalysis", "cancelAnalysis", "deleteAnalysis", "getAnalysisPage",
-          *(f"getAnalysis_{name.replace('.', '_')}" for name in domain.ARTEFACTS))  # fmt: skip
-IdempotencyKey = Annotated[
-    str | None, Header(max_length=200, description="The same key, the same answer, for a day.")
-]
+    "parameters": [
+        {"name": "name", "in": "query", "schema": _NAME},
+        {"name": "mm_per_px", "in": "query", "schema": _MM_PER_PX},
+        {"name": "options", "in": "query", "content": {"application/json": {"schema": _OPTIONS}}},
+    ],
+}
 
 
-@router.post(
-    "", status_code=202, response_model=Analysis, operation_id="createAnalysis",
-    responses={
-        **problems(*UPLOAD),
-        202: links({"analysis_id": "$response.body#/id"}, *_LINKS)
-        | headers(Location=f"/v1/analyses/{ID}", Retry_After="1"),
-    },
-    openapi_extra={
-        "requestBody": {
-            **RAW_IMAGE, "content": {**RAW_IMAGE["content"], "multipart/form-data": _FORM}
-        },
-        "parameters": _QUERY,
-    },
-)  # fmt: skip
+@router.post("", status_code=202, openapi_extra=_TAKES)
 async def create_analysis(
     request: Request,
     response: Response,
-    caller: Annotated[Caller, Depends(writer)],
+    service: Here,
+    caller: Writer,
     idempotency_key: IdempotencyKey = None,
-) -> Any:
+) -> Analysis:
     """Take one image, as the raw body or as a form, and queue it.
 
     With an `Idempotency-Key` the same image and options sent again answer the same analysis.
     """
-    submission = await receive_submission(request)
-    analysis = await run_in_threadpool(_create, request, caller, submission, idempotency_key)
-    response.headers["Location"] = href(f"/v1/analyses/{analysis['id']}")
+    submission = await receive_submission(request, caller.tenant)
+    analysis = await run_in_threadpool(_create, service, caller.tenant, submission, idempotency_key)
+    response.headers["Location"] = href(f"/v1/analyses/{analysis.id}")
     response.headers["Retry-After"] = "1"
     return analysis
 
 
-def _create(
-    request: Request, caller: Caller, submission: Submission, key: str | None
-) -> dict[str, Any]:
-    state = request.app.state
-    received, fresh = submission.judged.received, new_id()
-    options = submission.options.plain()
-    digest = domain.fingerprint(received.sha256, submission.name, options)
+def _create(service: Service, tenant: str, submission: Submission, key: str | None) -> Analysis:
     try:
-        with state.engine.begin() as db:
-            found = domain.submit_once(db, caller.tenant, "analyses", key, digest, fresh)
-            if found == fresh:
-                require_bytes(db, caller.tenant, state.settings, received.size_bytes)
-                require_queue(db, caller.tenant, state.settings)
-                name = submission.name
-                domain.create_survey(db, caller.tenant, name, kind="analysis", survey_id=fresh)
-                domain.add_image(db, fresh, name, received, submission.judged.info, image_id=fresh)
-                domain.create_job(db, caller.tenant, fresh, options, kind="analysis", job_id=fresh)
-                state.storage.keep(received.path, fresh, fresh)  # before the row can be seen
-            return _analysis(db, caller.tenant, found)
+        with service.engine.begin() as db:
+            analysis_id = submit.submit_analysis(service, db, tenant, submission, key)
+            return analysis_answer(db, tenant, analysis_id)
     finally:
-        received.path.unlink(missing_ok=True)
+        submission.judged.received.path.unlink(missing_ok=True)
 
 
-def _analysis(db: sa.Connection, tenant: str, analysis_id: str) -> dict[str, Any]:
-    job = domain.find_job(db, tenant, analysis_id, "analysis")
-    task = domain.find_task(db, analysis_id, analysis_id)
-    info = domain.task_info(task)
-    base = href(f"/v1/analyses/{analysis_id}")
-    done = task.state == "succeeded"
-    return {
-        "id": analysis_id,
-        "status": task.state,
-        "progress": info["progress"],
-        "image": task.name,
-        "created_at": job.created_at,
-        "finished_at": task.finished_at,
-        "error": info["error"],
-        "cracks": task.summary["cracks"] if task.summary else None,
-        "judged": task.summary.get("judged", True) if task.summary else None,
-        "links": {
-            "self": base,
-            "page": href(f"/surveys/{analysis_id}/images/{analysis_id}"),
-            **({name: f"{base}/{name}" for name in domain.ARTEFACTS} if done else {}),
-        },
-    }
-
-
-@router.get(
-    "/{analysis_id}", response_model=Analysis, operation_id="getAnalysis",
-    responses={**problems(*READ), 200: headers(Retry_After="1")},
-)  # fmt: skip
-def get_analysis(
-    analysis_id: str, request: Request, response: Response,
-    caller: Annotated[Caller, Depends(reader)],
-) -> Any:  # fmt: skip
+@router.get("/{analysis_id}")
+def get_analysis(analysis_id: str, response: Response, service: Here, caller: Reader) -> Analysis:
     """Return how far an analysis is; poll it no faster than `Retry-After` says."""
-    with request.app.state.engine.connect() as db:
-        analysis = _analysis(db, caller.tenant, analysis_id)
-    if analysis["status"] not in FINAL:
+    with service.engine.connect() as db:
+        analysis = analysis_answer(db, caller.tenant, analysis_id)
+    if analysis.status not in FINAL:
         response.headers["Retry-After"] = "1"
     return analysis
 
 
-@router.post(
-    "/{analysis_id}/cancel", response_model=Analysis, responses=problems(*WRITE),
-    operation_id="cancelAnalysis",
-)  # fmt: skip
-def cancel_analysis(
-    analysis_id: str, request: Request, caller: Annotated[Caller, Depends(writer)]
-) -> Any:
+@router.post("/{analysis_id}/cancel")
+def cancel_analysis(analysis_id: str, service: Here, caller: Writer) -> Analysis:
     """Stop an analysis; one that is done stays as it is."""
-    with request.app.state.engine.begin() as db:
-        domain.find_job(db, caller.tenant, analysis_id, "analysis")
-        domain.cancel(db, analysis_id)
-        return _analysis(db, caller.tenant, analysis_id)
+    with service.engine.begin() as db:
+        ledger.find_job(db, caller.tenant, analysis_id, "analysis")
+        ledger.cancel(db, analysis_id)
+        return analysis_answer(db, caller.tenant, analysis_id)
 
 
-@router.delete(
-    "/{analysis_id}", status_code=204, responses=problems(*WRITE), operation_id="deleteAnalysis"
-)
-def delete_analysis(
-    analysis_id: str, request: Request, caller: Annotated[Caller, Depends(writer)]
-) -> None:
+@router.delete("/{analysis_id}", status_code=204)
+def delete_analysis(analysis_id: str, service: Here, caller: Writer) -> None:
     """Delete an analysis with its image and results; a running one is cancelled."""
-    state = request.app.state
-    with state.engine.connect() as db:
-        domain.find_job(db, caller.tenant, analysis_id, "analysis")
-    domain.delete_with_files(state.engine, state.storage, analysis_id)
+    with service.engine.connect() as db:
+        ledger.find_job(db, caller.tenant, analysis_id, "analysis")
+    ledger.delete_with_files(service.engine, service.storage, analysis_id)
 
 
-@router.get(
-    "/{analysis_id}/page", status_code=303, response_class=RedirectResponse,
-    responses={**problems(*READ), 303: {"description": "The page of the analysis."}},
-    operation_id="getAnalysisPage",
-)  # fmt: skip
-def get_analysis_page(
-    analysis_id: str, request: Request, caller: Annotated[Caller, Depends(reader)]
-) -> RedirectResponse:
+@router.get("/{analysis_id}/page", status_code=303, response_class=RedirectResponse)
+def get_analysis_page(analysis_id: str, service: Here, caller: Reader) -> RedirectResponse:
     """Lead to the page for people."""
-    with request.app.state.engine.connect() as db:
-        domain.find_job(db, caller.tenant, analysis_id, "analysis")
+    with service.engine.connect() as db:
+        ledger.find_job(db, caller.tenant, analysis_id, "analysis")
     return RedirectResponse(href(f"/surveys/{analysis_id}/images/{analysis_id}"), 303)
 
 
-def _add_file_route(name: str, media: str) -> None:
-    def get_file(
-        analysis_id: str, request: Request, caller: Annotated[Caller, Depends(reader)]
-    ) -> Response:
-        with request.app.state.engine.connect() as db:
-            domain.find_job(db, caller.tenant, analysis_id, "analysis")
-            task = domain.find_task(db, analysis_id, analysis_id)
-        return file_response(request, task, name)
-
-    router.add_api_route(
-        f"/{{analysis_id}}/{name}", get_file, methods=["GET"], response_class=FileResponse,
-        responses=kept_file_answers(media),
-        operation_id=f"getAnalysis_{name.replace('.', '_')}", summary=f"Get {name}",
-    )  # fmt: skip
-
-
-for _name, _media in domain.ARTEFACTS.items():
-    _add_file_route(_name, _media)
-
-__all__ = ["router"]
+@router.get("/{analysis_id}/{file}", response_class=FileResponse)
+def get_analysis_file(
+    analysis_id: str, file: ImageFile, request: Request, service: Here, caller: Reader
+) -> Response:
+    """Return a file of an analysis that has succeeded."""
+    with service.engine.connect() as db:
+        ledger.find_job(db, caller.tenant, analysis_id, "analysis")
+        task = ledger.find_task(db, analysis_id, analysis_id)
+    return results.file_response(request, task, file)

@@ -9,34 +9,36 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 from starlette.concurrency import run_in_threadpool
 
 from crackseg.exports import wording
 from crackseg.exports.survey import length_text, row_place, survey_totals, width_text
 from crackseg.exports.tables import BETWEEN_CLASSES, read_measure
-from service import jobs as domain
-from service import results
-from service.database import FINAL, jobs, surveys
+from service import ledger, results
+from service.answers import job_answer, survey_answer, task_answer
+from service.database import FINAL, Record, State
 from service.errors import Problem, not_found
-from service.inspection import verdict_rows
 from service.keys import COOKIE, Caller, identify, verify
 from service.paths import href
-from service.routes.surveys import find_surveys, survey_info
 from service.schemas import Options
+from service.state import service_of
+from service.verdicts import verdict_rows
 
 router = APIRouter(include_in_schema=False)
 PAGES = Path(__file__).parent.parent / "pages"
 _PAGE = 100
 DOWNLOADS = (
-    ("report.csv", "table (CSV)"), ("report.json", "JSON"), ("report.geojson", "map (GeoJSON)"),
-    ("report.html", "report (HTML)"), ("verdicts.csv", "verdicts (CSV)"),
+    ("report.csv", "table (CSV)"),
+    ("report.json", "JSON"),
+    ("report.geojson", "map (GeoJSON)"),
+    ("report.html", "report (HTML)"),
+    ("verdicts.csv", "verdicts (CSV)"),
     ("bundle.zip", "everything (ZIP)"),
-)  # fmt: skip
+)
 
 
 @functools.cache
@@ -44,9 +46,12 @@ def templates() -> Environment:
     """Return the templates, with escaping on."""
     folder = PAGES / "templates"
     made = Environment(
-        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     made.globals["href"] = href
     return made
 
@@ -82,7 +87,7 @@ async def log_in(request: Request) -> Response:
     """Keep a key in a cookie that no script and no other site can use."""
     async with request.form(max_files=0, max_fields=2) as form:
         key, target = str(form.get("key", "")).strip(), _own_path(str(form.get("next", "/")))
-    if await run_in_threadpool(verify, request.app.state.engine, key) is None:
+    if await run_in_threadpool(verify, service_of(request).engine, key) is None:
         return render(request, "login.html.j2", 401, next=target, wrong=True)
     answer = RedirectResponse(href(target), 303)
     secure = request.url.scheme == "https"
@@ -109,15 +114,20 @@ def show_index(request: Request, cursor: str = "", q: str = "") -> Response:
     caller = _caller(request)
     if isinstance(caller, Response):
         return caller
-    with request.app.state.engine.connect() as db:
-        rows = find_surveys(db, caller.tenant, cursor=cursor, part=q[:200], limit=_PAGE + 1)
-        shown = [survey_info(db, row) for row in rows[:_PAGE]]
+    with service_of(request).engine.connect() as db:
+        rows = ledger.find_surveys(db, caller.tenant, before=cursor, part=q[:200], limit=_PAGE + 1)
+        shown = [survey_answer(db, row) for row in rows[:_PAGE]]
     following = rows[_PAGE - 1].id if len(rows) > _PAGE else None
-    limit = request.app.state.settings.max_image_mb
+    limit = service_of(request).settings.max_image_mb
     return render(
-        request, "index.html.j2", surveys=shown, following=following, max_image_mb=limit,
-        search=q, typed=_typed({}),
-    )  # fmt: skip
+        request,
+        "index.html.j2",
+        surveys=shown,
+        following=following,
+        max_image_mb=limit,
+        search=q,
+        typed=_typed({}),
+    )
 
 
 def _typed(options: dict[str, Any]) -> dict[str, Any]:
@@ -127,14 +137,10 @@ def _typed(options: dict[str, Any]) -> dict[str, Any]:
 
 def _find(
     db: Connection, caller: Caller, survey_id: str, job_id: str = ""
-) -> tuple[Row[Any], list[Row[Any]], Row[Any] | None]:
+) -> tuple[Record, list[Record], Record | None]:
     """Return a survey or analysis, its jobs, the latest first, and the one asked for."""
-    query = sa.select(surveys).where(surveys.c.id == survey_id, surveys.c.tenant == caller.tenant)
-    row = db.execute(query).one_or_none()
-    if row is None:
-        raise not_found("survey")
-    query = sa.select(jobs).where(jobs.c.survey_id == survey_id).order_by(jobs.c.id.desc())
-    every = list(db.execute(query))
+    row = ledger.find_survey(db, caller.tenant, survey_id, kind=None)
+    every = ledger.jobs_of(db, survey_id)
     chosen = [job for job in every if job.id == job_id] if job_id else every[:1]
     if job_id and not chosen:
         raise not_found("job")
@@ -147,27 +153,31 @@ def show_survey(survey_id: str, request: Request, job: str = "") -> Response:
     caller = _caller(request)
     if isinstance(caller, Response):
         return caller
-    with request.app.state.engine.connect() as db:
+    with service_of(request).engine.connect() as db:
         row, every, chosen = _find(db, caller, survey_id, job)
-        survey = survey_info(db, row)
+        survey = survey_answer(db, row)
         fixed = {"survey": survey, "is_survey": row.kind == "survey"}
         if chosen is None:
-            limit = request.app.state.settings.max_image_mb
+            limit = service_of(request).settings.max_image_mb
             return render(
-                request, "survey.html.j2", job=None, typed=_typed(survey["options"]),
-                max_image_mb=limit, **fixed,
-            )  # fmt: skip
-        tasks = sorted(domain.task_rows(db, chosen.id), key=task_place)
+                request,
+                "survey.html.j2",
+                job=None,
+                typed=_typed(survey.options),
+                max_image_mb=limit,
+                **fixed,
+            )
+        tasks = sorted(ledger.task_rows(db, chosen.id), key=task_place)
         verdicts = Counter(verdict["image"] for verdict in verdict_rows(db, chosen.id))
         rows = results.survey_rows(db, chosen.id)
         values = {
             **fixed,
             "newer": chosen.id != every[0].id,
             "of_job": _of_job(chosen, every),
-            "late": sorted(domain.late_images(db, row.id, chosen.id).values()),
+            "late": sorted(ledger.late_images(db, row.id, chosen.id).values()),
             "others": [_other(db, one) for one in every if one.id != chosen.id],
             "typed": _typed(chosen.options),
-            "job": domain.status_info(db, chosen),
+            "job": job_answer(db, chosen),
             "state": chosen.state,
             "totals": survey_totals(rows),
             "rejected": sum(row.get("rejected", 0) for row in rows),
@@ -175,17 +185,21 @@ def show_survey(survey_id: str, request: Request, job: str = "") -> Response:
     scaled = any((task.summary or {}).get("mm_per_px") for task in tasks)
     images = [_tile(task, verdicts[task.image_id], "mm" if scaled else "px") for task in tasks]
     return render(
-        request, "survey.html.j2", images=images, downloads=DOWNLOADS,
-        unit="mm" if scaled else "px", **values,
-    )  # fmt: skip
+        request,
+        "survey.html.j2",
+        images=images,
+        downloads=DOWNLOADS,
+        unit="mm" if scaled else "px",
+        **values,
+    )
 
 
-def _of_job(job: Row[Any], every: list[Row[Any]]) -> str:
+def _of_job(job: Record, every: list[Record]) -> str:
     """Return what an address has behind it where it leads to an earlier analysis."""
     return "" if job.id == every[0].id else f"?job={job.id}"
 
 
-def _other(db: Connection, job: Row[Any]) -> dict[str, Any]:
+def _other(db: Connection, job: Record) -> dict[str, Any]:
     said = ", ".join(f"{name} {value}" for name, value in job.options.items())
     return {
         "id": job.id,
@@ -195,13 +209,13 @@ def _other(db: Connection, job: Row[Any]) -> dict[str, Any]:
     }
 
 
-def task_place(task: Row[Any]) -> tuple[Any, ...]:
+def task_place(task: Record) -> tuple[Any, ...]:
     """Return the place of an image among those of its job: that of its row in the survey.
 
     Verdicts do not move it: who judges image after image must not lose his place.
     """
     failed: dict[str, Any] = {"status": "failed"}
-    row: dict[str, Any] = failed if task.state == "failed" else (task.summary or {})
+    row: dict[str, Any] = failed if task.state == State.FAILED else (task.summary or {})
     return (*row_place({**row, **row.get("as_measured", {})}), task.name)
 
 
@@ -211,7 +225,7 @@ def plain_words(text: str) -> str:
     return f"{start}{text[1:]}".replace("`", "")
 
 
-def _tile(task: Row[Any], verdicts: int, unit: str) -> dict[str, Any]:
+def _tile(task: Record, verdicts: int, unit: str) -> dict[str, Any]:
     summary = task.summary or {}
     found = bool(summary.get("cracks"))
     return {
@@ -241,25 +255,25 @@ def show_image(survey_id: str, image_id: str, request: Request, job: str = "") -
     caller = _caller(request)
     if isinstance(caller, Response):
         return caller
-    with request.app.state.engine.connect() as db:
+    with service_of(request).engine.connect() as db:
         row, every, chosen = _find(db, caller, survey_id, job)
         if chosen is None:
             raise not_found("image")
-        task = domain.find_task(db, chosen.id, image_id)
-        rows = [t for t in domain.task_rows(db, chosen.id) if t.state in FINAL]
+        task = ledger.find_task(db, chosen.id, image_id)
+        rows = [t for t in ledger.task_rows(db, chosen.id) if t.state in FINAL]
         order = [t.image_id for t in sorted(rows, key=task_place)]
         said = {v["crack"]: v for v in verdict_rows(db, chosen.id) if v["image"] == image_id}
     place = order.index(image_id) if image_id in order else 0
     values: dict[str, Any] = {
         "survey": {"id": survey_id, "name": row.name},
         "of_job": _of_job(chosen, every),
-        "image": domain.task_info(task),
+        "image": task_answer(task),
         "reason": plain_words(task.error or task.state),
         "previous": order[place - 1] if place else None,
         "following": order[place + 1] if place + 1 < len(order) else None,
     }
-    if task.state == "succeeded":
-        path = request.app.state.storage.result(chosen.id, image_id) / "report.json"
+    if task.state == State.SUCCEEDED:
+        path = service_of(request).storage.result(chosen.id, image_id) / "report.json"
         values |= _report_values(json.loads(path.read_text(encoding="utf-8")), said)
     elif task.state not in FINAL:
         return RedirectResponse(href(f"/surveys/{survey_id}"), 303)
@@ -294,10 +308,13 @@ def _columns(document: str | None) -> list[tuple[str, str, str]]:
     """Return key, label and class of the cells of each column."""
     classes = [("class", f"Class of 95 % width: {document}", "")] if document else []
     return [
-        ("id", "No.", "number"), ("certainty", "Certainty", "number"),
-        ("length", "Length", "number"), ("width", "Widest", "number"), *classes,
+        ("id", "No.", "number"),
+        ("certainty", "Certainty", "number"),
+        ("length", "Length", "number"),
+        ("width", "Widest", "number"),
+        *classes,
         ("verdict", "Verdict", ""),
-    ]  # fmt: skip
+    ]
 
 
 def _crack(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,13 @@ import numpy as np
 def harmless(number: int) -> dict[str, Any]:
     """Answer."""
     return {"number": number}
+
+
+def count(to: int, tell: Callable[[float], None]) -> dict[str, Any]:
+    """Tell the share done, again and again."""
+    for number in range(to):
+        tell((number + 1) / to)
+    return {"number": to}
 
 
 def crash() -> dict[str, Any]:

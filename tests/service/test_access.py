@@ -17,11 +17,13 @@ from tiny_model import picture
 
 from service.app import create_app
 from service.database import open_database
+from service.files import ImageFile, JobFile
 from service.keys import add, revoke
 from service.settings import Settings
 
 OPEN = {  # what anybody may know
-    "/healthz", "/readyz", "/v1", "/v1/conformance", "/v1/processes", "/v1/processes/{process_id}",
+    "/healthz", "/readyz", "/v1/ogc", "/v1/ogc/conformance", "/v1/ogc/processes",
+    "/v1/ogc/processes/{process_id}",
     "/openapi.json", "/docs", "/login", "/logout",
 }  # fmt: skip
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -37,7 +39,7 @@ def operations(app: Any) -> list[tuple[str, str]]:
     found, mounts = [], []
     for route in iter_route_contexts(app.routes):
         for method in sorted((route.methods or set()) - {"HEAD"}):
-            found.append((method, route.path))
+            found += [(method, path) for path in each_file(route.path)]
         if route.methods == {"HEAD"}:
             found.append(("HEAD", route.path))
         if not route.methods:
@@ -45,6 +47,14 @@ def operations(app: Any) -> list[tuple[str, str]]:
     assert mounts == ["/static"]
     # What deletes comes last, the smaller things first.
     return sorted(found, key=lambda one: (one[0] == "DELETE", "survey_id" in one[1], -len(one[1])))
+
+
+def each_file(template: str) -> list[str]:
+    """Return a route's template for every file that it gives."""
+    files = JobFile if template == "/v1/jobs/{job_id}/{file}" else ImageFile
+    return [template.replace("{file}", name) for name in files] if "{file}" in template else [
+        template
+    ]  # fmt: skip
 
 
 def fill(template: str, values: dict[str, str]) -> str:

@@ -32,7 +32,7 @@ MB = 2**20
 BODIES = {  # route -> kind of body; each is one that a keyless client may try
     "POST /v1/surveys": "application/json",
     "POST /v1/surveys/x/execution": "application/json",
-    "POST /v1/processes/crack-segmentation/execution": "application/json",
+    "POST /v1/ogc/processes/crack-segmentation/execution": "application/json",
     "PUT /v1/jobs/x/images/y/cracks/1/verdict": "application/json",
     "POST /v1/jobs/x/retry": "application/json",
     "POST /v1/analyses": "multipart/form-data; boundary=x",

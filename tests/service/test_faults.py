@@ -21,7 +21,7 @@ from test_surveys import make_survey
 from tiny_model import picture
 
 from service.database import check
-from service.jobs import ARTEFACTS
+from service.files import ImageFile
 from service.settings import Settings
 
 
@@ -33,7 +33,7 @@ def digests(service: Service, job: dict[str, Any]) -> dict[str, str]:
         page = client.get(f"/v1/jobs/{job['jobID']}/images?limit=200&cursor={cursor}").json()
         cursor = page["next"]
         for image in page["images"]:
-            folder = service.data / "results" / job["jobID"] / image["image"]
+            folder = service.data / "results" / job["id"] / image["image"]
             for path in sorted(folder.iterdir()):
                 content = path.read_bytes()
                 if path.name == "report.json":
@@ -92,9 +92,9 @@ def compare_with_calm(
     wait_for_share(service.client(), calm_path, 1)
     calm = finished(service.client(), calm_path)
     assert digests(service, disturbed) == digests(service, calm)
-    folder = service.data / "results" / disturbed["jobID"]
+    folder = service.data / "results" / disturbed["id"]
     assert len(list(folder.iterdir())) == len(images)
-    whole = {f"{name}/{file}" for name in images for file in ARTEFACTS}
+    whole = {f"{name}/{file}" for name in images for file in ImageFile}
     assert whole <= digests(service, calm).keys()
     assert check(Settings(data=service.data, db=database)) == []
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.database import new_id
-from service.jobs import safe_stem
+from service.ledger import safe_stem
 from service.names import clean_name, clean_text
 from service.results import disposition, verdicts_csv
 

@@ -21,7 +21,7 @@ from service_process import Service, finished, running, wait_for
 from test_surveys import make_survey
 from tiny_model import picture
 
-from service import jobs
+from service import ledger
 from service.app import create_app
 from service.database import check, new_id, now, open_database, uploads, workers
 from service.settings import Settings
@@ -81,7 +81,7 @@ def test_a_low_disk_pauses_intake_and_work_and_old_surveys_go(
         db.execute("UPDATE jobs SET finished_at = ?", (past,))
     engine = open_database(Settings(data=service.data))
     with engine.begin() as rows:
-        jobs.create_job(rows, "local", fresh_id, {}, kind="survey", job_id=(queued := new_id()))
+        ledger.create_job(rows, "local", fresh_id, {}, kind="survey", job_id=(queued := new_id()))
         forgotten = {"id": new_id(), "tenant": "local", "survey_id": fresh_id, "name": "c.png"}
         rows.execute(uploads.insert().values(**forgotten, size_bytes=9, created_at=past))
     engine.dispose()
@@ -96,7 +96,7 @@ def test_a_low_disk_pauses_intake_and_work_and_old_surveys_go(
             assert (answer.status_code, answer.json()["title"]) == (507, "Disk low")
             assert "retry-after" in answer.headers
         wait_for(lambda: "1 jobs wait" in service.log.read_text(), why="work waits")
-        assert client.get(f"/v1/jobs/{queued}").json()["status"] == "accepted"
+        assert client.get(f"/v1/jobs/{queued}").json()["status"] == "queued"
         wait_for(lambda: client.get(old).status_code == 404, why="the old survey is deleted")
         ids = (old_id, done.rpartition("/")[2])
         wait_for(lambda: not any(list(service.data.rglob(f"*{i}*")) for i in ids), why="its files")
@@ -177,8 +177,8 @@ def test_a_survey_leaves_a_disk_that_is_full(tmp_path: Path, monkeypatch: Any) -
     assert reserve.stat().st_size > 2**20
     survey = new_id()
     with engine.begin() as db:
-        jobs.create_survey(db, "dam", "face", kind="survey", survey_id=survey)
-    delete, full = jobs.delete_survey, sqlite3.OperationalError("database or disk is full")
+        ledger.create_survey(db, "dam", "face", kind="survey", survey_id=survey)
+    delete, full = ledger.delete_survey, sqlite3.OperationalError("database or disk is full")
     full.sqlite_errorcode = sqlite3.SQLITE_FULL  # type: ignore[misc]
 
     def short_of_room(db: Any, survey_id: str) -> list[str]:
@@ -186,8 +186,8 @@ def test_a_survey_leaves_a_disk_that_is_full(tmp_path: Path, monkeypatch: Any) -
             raise sa.exc.OperationalError("DELETE", {}, full)
         return delete(db, survey_id)
 
-    monkeypatch.setattr(jobs, "delete_survey", short_of_room)
-    jobs.delete_with_files(engine, storage, survey)
+    monkeypatch.setattr(ledger, "delete_survey", short_of_room)
+    ledger.delete_with_files(engine, storage, survey)
     engine.dispose()
     assert rows_of(tmp_path, "surveys") == []
     assert reserve.exists()  # for the next one

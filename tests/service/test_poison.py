@@ -62,13 +62,13 @@ def test_a_poisoned_image_fails_alone(
         wait_for_share(client, path, 1)
         status = finished(client, path)
         assert (status["counts"]["failed"], status["counts"]["succeeded"]) == (1, count - 1)
-        assert status["status"] == "successful"
+        assert status["status"] == "succeeded"
         listed = client.get(f"{path}/images?limit=200").json()["images"]
         failed = [image for image in listed if image["status"] == "failed"]
         assert [(image["name"], image["error"]["code"]) for image in failed] == [
             ("bad.png", "crashed")
         ]
-        assert not (service.data / "results" / status["jobID"] / failed[0]["image"]).exists()
+        assert not (service.data / "results" / status["id"] / failed[0]["image"]).exists()
         assert (faults / "crashed").exists()
         assert [line["message"] for line in service.lines()].count("worker ready") == 1
 
@@ -82,7 +82,7 @@ def test_a_cancel_and_the_end_cut_off_what_hangs(
         client, path = service.client(), submit(service, images)
         pids = wait_for(lambda: two(hanging(faults)), why="both slots hang")
         started = time.monotonic()
-        assert client.delete(path).json()["status"] == "dismissed"
+        assert client.delete(path).json()["status"] == "cancelled"
         wait_for(lambda: not any(alive(pid) for pid in pids), why="killed")
         took_s = time.monotonic() - started
         wait_for(lambda: not any((service.data / "work").iterdir()), why="nothing is worked on")
@@ -101,7 +101,7 @@ def test_a_cancel_and_the_end_cut_off_what_hangs(
     (faults / "gate").unlink()
     with running(tmp_path, model_folder) as service:
         status = finished(service.client(), path)
-        assert (status["status"], status["counts"]["succeeded"]) == ("successful", 4)
+        assert (status["status"], status["counts"]["succeeded"]) == ("succeeded", 4)
 
 
 def test_a_signal_to_end_lets_running_images_finish(

@@ -103,7 +103,7 @@ def walk(client: Any, prefix: str) -> None:
                 assert client.head(address).status_code == 200, (page, address)
     signed = client.post(f"{prefix}/logout")
     assert signed.headers["location"] == f"{prefix}/login"
-    assert client.get(f"{prefix}/v1").json()["links"][0]["href"].startswith(f"{prefix}/")
+    assert client.get(f"{prefix}/v1/ogc").json()["links"][0]["href"].startswith(f"{prefix}/")
     listed = client.get(f"{prefix}/v1/surveys?limit=1")
     if "next" in listed.links:
         assert listed.links["next"]["url"].startswith(f"{prefix}/")

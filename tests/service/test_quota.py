@@ -14,8 +14,8 @@ from tiny_model import picture
 
 from service.database import images, new_id, now, open_database
 from service.errors import Problem
-from service.jobs import create_job, create_survey
 from service.keys import add
+from service.ledger import create_job, create_survey
 from service.quota import require_queue
 from service.settings import Settings
 from service.storage import Storage

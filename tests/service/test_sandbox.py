@@ -45,6 +45,21 @@ def test_what_kills_a_process_is_named(
     assert sandbox.run(poison.harmless, 1, timeout_s=60) == {"number": 1}
 
 
+def test_shares_come_before_the_answer_and_in_order(sandbox: Sandbox) -> None:
+    shares: list[float] = []
+    answer = sandbox.run(poison.count, 50, timeout_s=60, on_share=shares.append)
+    assert answer == {"number": 50}
+    assert shares == [number / 50 for number in range(1, 51)]
+    assert sandbox.run(poison.harmless, 1, timeout_s=60) == {"number": 1}
+
+
+def test_a_flood_of_shares_does_not_hide_a_stop(sandbox: Sandbox) -> None:
+    with pytest.raises(Stopped):
+        sandbox.run(
+            poison.count, 10**9, timeout_s=600, tick=lambda: False, on_share=lambda share: None
+        )
+
+
 def test_neighbours_of_a_crash_are_not_touched(sandbox: Sandbox) -> None:
     with ThreadPoolExecutor(8) as threads:
         run = [threads.submit(sandbox.run, poison.harmless, n, timeout_s=60) for n in range(10)]

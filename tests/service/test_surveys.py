@@ -81,7 +81,7 @@ def test_a_body_without_length_is_refused(client: Any) -> None:
 
 
 def test_a_job_reports_every_image(client: Any, job: dict[str, Any]) -> None:
-    assert job["status"] == "successful"
+    assert job["status"] == "succeeded"
     assert job["counts"]["succeeded"] == 3
     assert job["counts"]["failed"] == int(job["broken"])
     listed = client.get(f"{job['path']}/images").json()["images"]
@@ -90,8 +90,8 @@ def test_a_job_reports_every_image(client: Any, job: dict[str, Any]) -> None:
             assert (image["status"], image["error"]["code"]) == ("failed", "image")
         else:
             assert client.get(image["links"]["report.json"]).status_code == 200
-    results = client.get(f"{job['path']}/results").json()
-    assert client.get(results["report.json"]["href"]).status_code == 200
+    links = client.get(job["path"]).json()["links"]
+    assert client.get(links["report.json"]).status_code == 200
 
 
 def test_status_is_polled_with_an_etag(client: Any, job: dict[str, Any]) -> None:
@@ -194,7 +194,7 @@ def test_events_tell_of_images_and_end(client: Any, job: dict[str, Any]) -> None
     ]
     assert [b["event"] for b in blocks].count("image") == job["counts"]["total"]
     assert blocks[-1]["event"] == "end"
-    assert json.loads(blocks[-1]["data"])["status"] == "successful"
+    assert json.loads(blocks[-1]["data"])["status"] == "succeeded"
     seen = next(b["id"] for b in reversed(blocks) if b["event"] == "image")
     with client.stream("GET", f"{job['path']}/events", headers={"Last-Event-ID": seen}) as stream:
         assert "event: image" not in "".join(stream.iter_text())
@@ -203,12 +203,12 @@ def test_events_tell_of_images_and_end(client: Any, job: dict[str, Any]) -> None
 def test_a_cancelled_job_stops_and_can_be_retried(client: Any) -> None:
     survey = make_survey(client, {f"{n}.png": picture(n, height=700, width=900) for n in range(6)})
     path = client.post(f"{survey}/execution", json={}).headers["location"]
-    assert client.delete(path).json()["status"] == "dismissed"
+    assert client.delete(path).json()["status"] == "cancelled"
     status = finished(client, path)
     assert status["counts"]["running"] == status["counts"]["queued"] == 0
     wait_for(lambda: client.post(f"{path}/retry").status_code == 200, why="retry accepted")
     again = finished(client, path)
-    assert (again["status"], again["counts"]["succeeded"]) == ("successful", 6)
+    assert (again["status"], again["counts"]["succeeded"]) == ("succeeded", 6)
     assert client.post(f"{path}/retry").json()["title"] == "Nothing to retry"
 
 
@@ -217,7 +217,7 @@ def test_two_jobs_of_one_survey_at_once_are_refused(client: Any) -> None:
     headers = {"Idempotency-Key": survey}
     first = client.post(f"{survey}/execution", json={}, headers=headers)
     same = client.post(f"{survey}/execution", json={}, headers=headers)
-    assert first.json()["jobID"] == same.json()["jobID"]
+    assert first.json()["id"] == same.json()["id"]
     finished(client, first.headers["location"])
     assert client.post(f"{make_survey(client, {})}/execution", json={}).status_code == 409
 
@@ -237,12 +237,21 @@ def test_lists_come_in_pages(client: Any) -> None:
 def test_the_ogc_way_runs_the_same_job(client: Any) -> None:
     survey = make_survey(client, {"a.png": picture(1)})
     body = {"inputs": {"survey": survey.rpartition("/")[2], "options": {"threshold": 0.5}}}
-    assert client.post("/v1/processes/other/execution", json=body).status_code == 404
-    answer = client.post("/v1/processes/crack-segmentation/execution", json=body)
-    assert (answer.status_code, answer.json()["status"]) == (201, "accepted")
-    assert finished(client, answer.headers["location"])["status"] == "successful"
-    listed = client.get("/v1/processes").json()["processes"]
+    other = client.post("/v1/ogc/processes/other/execution", json=body)
+    assert other.status_code == 404
+    assert other.json()["type"].endswith("/no-such-process")
+    links = {link["rel"].rpartition("/")[2]: link["href"] for link in
+             client.get("/v1/ogc").json()["links"]}  # fmt: skip
+    listed = client.get(links["processes"]).json()["processes"]
     assert [process["id"] for process in listed] == ["crack-segmentation"]
+    answer = client.post(f"{listed[0]['links'][0]['href']}/execution", json=body)
+    assert (answer.status_code, answer.json()["status"]) == (201, "accepted")
+    done = finished(client, answer.headers["location"])
+    assert done["status"] == "successful"
+    results = client.get(done["links"][-1]["href"]).json()
+    assert client.get(results["report.csv"]["href"]).status_code == 200
+    own = client.get(f"/v1/jobs/{done['jobID']}").json()
+    assert (own["status"], own["id"]) == ("succeeded", done["jobID"])
 
 
 def test_a_deleted_survey_leaves_nothing(client: Any, service: Service) -> None:

@@ -1,12 +1,11 @@
 "use strict";
 // Progress by server-sent events, filters and order of the gallery, and what puts a survey right.
-const WORDS = { accepted: "queued", running: "running", successful: "succeeded", failed: "failed", dismissed: "cancelled" };
 const gallery = byId("gallery");
 
 // The job --------------------------------------------------------------------------------------
 function showStatus(status) {
-  const partly = status.status === "successful" && status.counts.failed > 0;
-  const word = partly ? "partly failed" : WORDS[status.status];
+  const partly = status.status === "succeeded" && status.counts.failed > 0;
+  const word = partly ? "partly failed" : status.status;
   byId("state").textContent = word;
   byId("state").className = `tag ${partly ? "warn" : word}`;
   byId("message").textContent = status.message;

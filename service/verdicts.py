@@ -14,14 +14,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
 from crackseg.exports.survey import report_row
 from crackseg.metrology.ranking import place
-from service import jobs as domain
-from service.database import now, tasks, verdicts
+from service import ledger
+from service.database import Record, State, now, tasks, verdicts
 from service.errors import Problem
-from service.schemas import NewVerdict
+from service.schemas import NewVerdict, Verdict
 from service.storage import Storage
 
 COLUMNS = ("image", "image_name", "crack", "verdict", "note", "by", "updated_at")
@@ -30,8 +30,8 @@ _SUMS = ("length_px", "length_mm", "area_px2", "area_mm2")
 
 
 def put_verdict(
-    db: Connection, storage: Storage, task: Row[Any], crack_id: int, new: NewVerdict, by: str
-) -> dict[str, Any]:
+    db: Connection, storage: Storage, task: Record, crack_id: int, new: NewVerdict, by: str
+) -> Verdict:
     """Keep a verdict, bring the image's row up to date and return what was kept.
 
     Raises:
@@ -39,7 +39,7 @@ def put_verdict(
     """
     this = (tasks.c.job_id == task.job_id) & (tasks.c.image_id == task.image_id)
     state = db.scalar(sa.select(tasks.c.state).where(this).with_for_update())  # one at a time
-    if state != "succeeded":
+    if state != State.SUCCEEDED:
         raise Problem(409, "result-not-ready", "The image has no results to judge.")
     path = storage.result(task.job_id, task.image_id) / "report.json"
     report = json.loads(path.read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def put_verdict(
     said = dict(db.execute(sa.select(verdicts.c.crack_id, verdicts.c.verdict).where(mine)).all())
     summary = judged_row(report, task.summary, said)
     db.execute(tasks.update().where(this).values(summary=summary))
-    return {**row, "image": task.image_id, "crack": crack_id}
+    return Verdict.model_validate({**row, "image": task.image_id, "crack": crack_id})
 
 
 def judged_row(
@@ -98,17 +98,21 @@ def _judged(crack: Mapping[str, Any], said: Mapping[int, str]) -> dict[str, Any]
 
 def verdict_rows(db: Connection, job_id: str) -> list[dict[str, Any]]:
     """Return what inspectors said of the cracks of a job."""
-    names = {task.image_id: task.name for task in domain.task_rows(db, job_id)}
+    names = {task.image_id: task.name for task in ledger.task_rows(db, job_id)}
     query = sa.select(verdicts).where(verdicts.c.job_id == job_id)
     found = db.execute(query.order_by(verdicts.c.image_id, verdicts.c.crack_id)).mappings()
     return [
         {
-            "image": row["image_id"], "image_name": names.get(row["image_id"], ""),
-            "crack": row["crack_id"], "verdict": row["verdict"], "note": row["note"],
-            "by": row["by"], "updated_at": row["updated_at"],
+            "image": row["image_id"],
+            "image_name": names.get(row["image_id"], ""),
+            "crack": row["crack_id"],
+            "verdict": row["verdict"],
+            "note": row["note"],
+            "by": row["by"],
+            "updated_at": row["updated_at"],
         }
         for row in found
-    ]  # fmt: skip
+    ]
 
 
 def verdicts_csv(rows: list[dict[str, Any]]) -> str:

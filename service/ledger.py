@@ -1,5 +1,7 @@
 """What may happen to surveys, images and jobs, as rows: each function is one step of a transaction.
 
+Nothing here knows of requests or of how an answer looks: an engine on an empty file is enough.
+
 A job is `queued` until a worker has handed its images to the engine, then `running`, and
 `succeeded` when its last image is done, `failed` when none of them could be analyzed. The rows are
 the truth; the engine (``worker.py``) only sees to it that every image is worked on.
@@ -7,19 +9,19 @@ the truth; the engine (``worker.py``) only sees to it that every image is worked
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine, Row
+from sqlalchemy.engine import Connection, Engine
 
 from crackseg.records import ImageInfo
 from service.database import (
     FINAL,
+    Record,
+    State,
     drafts,
     images,
     insert_new,
@@ -33,60 +35,24 @@ from service.database import (
     verdicts,
 )
 from service.errors import Problem, is_disk_full, not_found
-from service.paths import href
 from service.storage import Received, Storage
 
-OGC_STATUS = {
-    "queued": "accepted",
-    "running": "running",
-    "succeeded": "successful",
-    "failed": "failed",
-    "cancelled": "dismissed",
-}
+_LAST_ID = "~"  # sorts after every id
 
 
-def fingerprint(*parts: Any) -> str:
-    """Return a digest of what was submitted."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def submit_once(
-    db: Connection, tenant: str, route: str, key: str | None, digest: str, object_id: str
-) -> str:
-    """Return ``object_id`` for a new submission, the earlier one's for a repeated one.
-
-    Raises:
-        Problem: 422, the key was used for something else.
-    """
-    if not key:
-        return object_id
-    row = {
-        "tenant": tenant, "route": route, "key": key, "fingerprint": digest,
-        "object_id": object_id, "created_at": now(),
-    }  # fmt: skip
-    if insert_new(db, submissions, row):
-        return object_id
-    same = [submissions.c[name] == row[name] for name in ("tenant", "route", "key")]
-    earlier = db.execute(sa.select(submissions).where(*same)).one()
-    if earlier.fingerprint != digest:
-        detail = "This Idempotency-Key was used for another request."
-        raise Problem(422, "idempotency-conflict", detail)
-    return str(earlier.object_id)
-
-
-def find_survey(db: Connection, tenant: str, survey_id: str, kind: str = "survey") -> Row[Any]:
-    """Return a survey of the tenant.
+def find_survey(db: Connection, tenant: str, survey_id: str, kind: str | None = "survey") -> Record:
+    """Return a survey of the tenant; ``kind`` None: an analysis counts as one.
 
     Raises:
         Problem: 404.
     """
-    query = sa.select(surveys).where(
-        surveys.c.id == survey_id, surveys.c.tenant == tenant, surveys.c.kind == kind
-    )
-    return db.execute(query).one_or_none() or _missing(kind)
+    query = sa.select(surveys).where(surveys.c.id == survey_id, surveys.c.tenant == tenant)
+    if kind:
+        query = query.where(surveys.c.kind == kind)
+    return db.execute(query).one_or_none() or _missing("survey")
 
 
-def find_job(db: Connection, tenant: str, job_id: str, kind: str | None = None) -> Row[Any]:
+def find_job(db: Connection, tenant: str, job_id: str, kind: str | None = None) -> Record:
     """Return a job of the tenant.
 
     Raises:
@@ -98,7 +64,7 @@ def find_job(db: Connection, tenant: str, job_id: str, kind: str | None = None) 
     return db.execute(query).one_or_none() or _missing(kind or "job")
 
 
-def _missing(what: str) -> Any:
+def _missing(what: str) -> NoReturn:
     raise not_found(what)
 
 
@@ -126,6 +92,56 @@ def late_images(db: Connection, survey_id: str, job_id: str) -> dict[str, str]:
     return {row[0]: row[1] for row in db.execute(query.where(~images.c.id.in_(seen)))}
 
 
+def find_surveys(
+    db: Connection, tenant: str, *, before: str = "", part: str = "", limit: int
+) -> list[Record]:
+    """Return surveys of a tenant, the newest first, with a part in their name."""
+    query = sa.select(surveys).where(surveys.c.tenant == tenant, surveys.c.kind == "survey")
+    query = query.where(surveys.c.id < (before or _LAST_ID)).order_by(surveys.c.id.desc())
+    if part.strip():
+        name = sa.func.lower(surveys.c.name)
+        query = query.where(name.contains(part.strip().lower(), autoescape=True))
+    return list(db.execute(query.limit(limit)))
+
+
+def find_jobs(
+    db: Connection, tenant: str, *, before: str = "", states: Sequence[State] = (), limit: int
+) -> list[Record]:
+    """Return jobs of a tenant, the newest first, in some states."""
+    query = sa.select(jobs).where(jobs.c.tenant == tenant, jobs.c.id < (before or _LAST_ID))
+    if states:
+        query = query.where(jobs.c.state.in_(states))
+    return list(db.execute(query.order_by(jobs.c.id.desc()).limit(limit)))
+
+
+def jobs_of(db: Connection, survey_id: str) -> list[Record]:
+    """Return the jobs of a survey, the latest first."""
+    query = sa.select(jobs).where(jobs.c.survey_id == survey_id)
+    return list(db.execute(query.order_by(jobs.c.id.desc())))
+
+
+def find_images(db: Connection, survey_id: str, *, after: str = "", limit: int) -> list[Record]:
+    """Return the images of a survey in the order they came."""
+    query = sa.select(images).where(images.c.survey_id == survey_id, images.c.id > after)
+    return list(db.execute(query.order_by(images.c.id).limit(limit)))
+
+
+def remove_image(db: Connection, survey_id: str, name: str) -> str:
+    """Take an image out of a survey and return its id.
+
+    Raises:
+        Problem: 404, there is none of this name; 409, a job looked at it.
+    """
+    this = (images.c.survey_id == survey_id) & (images.c.name == name)
+    image_id: str | None = db.scalar(sa.select(images.c.id).where(this))
+    if image_id is None:
+        raise Problem(404, "no-such-image", "The survey has no image of this name.")
+    if db.scalar(sa.select(tasks.c.job_id).where(tasks.c.image_id == image_id).limit(1)):
+        raise Problem(409, "survey-busy", "The image was analyzed; it stays.")
+    db.execute(images.delete().where(this))
+    return image_id
+
+
 def create_survey(db: Connection, tenant: str, name: str, *, kind: str, survey_id: str) -> None:
     """Insert a survey."""
     row = {"id": survey_id, "tenant": tenant, "kind": kind, "name": name, "created_at": now()}
@@ -140,18 +156,23 @@ def add_image(
     info: ImageInfo,
     *,
     image_id: str | None = None,
-) -> tuple[Row[Any], bool]:
+) -> tuple[Record, bool]:
     """Insert an image; return its row and whether it is new: the same bytes again are no news.
 
     Raises:
         Problem: 409, the name holds other bytes.
     """
     row = {
-        "id": image_id or new_id(), "survey_id": survey_id, "name": name,
-        "sha256": received.sha256, "size_bytes": received.size_bytes,
-        "width_px": info.width_px, "height_px": info.height_px, "format": info.format,
+        "id": image_id or new_id(),
+        "survey_id": survey_id,
+        "name": name,
+        "sha256": received.sha256,
+        "size_bytes": received.size_bytes,
+        "width_px": info.width_px,
+        "height_px": info.height_px,
+        "format": info.format,
         "created_at": now(),
-    }  # fmt: skip
+    }
     fresh = insert_new(db, images, row)
     query = sa.select(images).where(images.c.survey_id == survey_id, images.c.name == name)
     kept = db.execute(query).one()
@@ -162,9 +183,14 @@ def add_image(
 
 
 def create_job(
-    db: Connection, tenant: str, survey_id: str, options: Mapping[str, Any],
-    *, kind: str, job_id: str,
-) -> None:  # fmt: skip
+    db: Connection,
+    tenant: str,
+    survey_id: str,
+    options: Mapping[str, Any],
+    *,
+    kind: str,
+    job_id: str,
+) -> None:
     """Insert a job for all images of a survey.
 
     Raises:
@@ -180,10 +206,10 @@ def create_job(
         raise Problem(409, "survey-busy", "The survey is being analyzed; cancel that job first.")
     created = now()
     row = {"id": job_id, "survey_id": survey_id, "tenant": tenant, "kind": kind}
-    row |= {"state": "queued", "created_at": created, "updated_at": created}
+    row |= {"state": State.QUEUED, "created_at": created, "updated_at": created}
     db.execute(jobs.insert().values(**row, options=dict(options)))
     db.execute(
-        tasks.insert(), [{"job_id": job_id, "image_id": i, "state": "queued"} for i in found]
+        tasks.insert(), [{"job_id": job_id, "image_id": i, "state": State.QUEUED} for i in found]
     )
 
 
@@ -191,10 +217,12 @@ def cancel(db: Connection, job_id: str) -> None:
     """Cancel what of a job is not done; workers notice within a second."""
     open_tasks = (tasks.c.job_id == job_id) & ~tasks.c.state.in_(FINAL)
     done = now()
-    db.execute(tasks.update().where(open_tasks).values(state="cancelled", finished_at=done))
+    db.execute(tasks.update().where(open_tasks).values(state=State.CANCELLED, finished_at=done))
     open_job = (jobs.c.id == job_id) & ~jobs.c.state.in_(FINAL)
     db.execute(
-        jobs.update().where(open_job).values(state="cancelled", finished_at=done, updated_at=done)
+        jobs.update()
+        .where(open_job)
+        .values(state=State.CANCELLED, finished_at=done, updated_at=done)
     )
 
 
@@ -207,18 +235,25 @@ def retry(db: Connection, job_id: str) -> int:
     row = db.execute(sa.select(jobs).where(jobs.c.id == job_id)).one()
     if row.state not in FINAL:
         raise Problem(409, "job-busy", "The job is not finished.")
-    again = (tasks.c.job_id == job_id) & tasks.c.state.in_(("failed", "cancelled"))
-    fresh = {"state": "queued", "attempts": 0, "progress": 0.0, "error": None}
+    again = (tasks.c.job_id == job_id) & tasks.c.state.in_((State.FAILED, State.CANCELLED))
+    fresh = {"state": State.QUEUED, "attempts": 0, "progress": 0.0, "error": None}
     fresh |= {"error_code": None, "finished_at": None}
     count = db.execute(tasks.update().where(again).values(fresh)).rowcount
-    late = [{"job_id": job_id, "image_id": image, "state": "queued"}
-            for image in late_images(db, row.survey_id, job_id)]  # fmt: skip
+    late = [
+        {"job_id": job_id, "image_id": image, "state": State.QUEUED}
+        for image in late_images(db, row.survey_id, job_id)
+    ]
     if late:
         db.execute(tasks.insert(), late)
     count += len(late)
     if not count:
         raise Problem(409, "nothing-to-retry", "No image of the job failed.")
-    values = {"state": "queued", "finished_at": None, "updated_at": now(), "round": row.round + 1}
+    values = {
+        "state": State.QUEUED,
+        "finished_at": None,
+        "updated_at": now(),
+        "round": row.round + 1,
+    }
     db.execute(jobs.update().where(jobs.c.id == job_id).values(values))
     return count
 
@@ -229,16 +264,16 @@ def close_if_done(db: Connection, job_id: str) -> None:
     counts = {row[0]: row[1] for row in db.execute(query.group_by(tasks.c.state))}
     if counts.keys() - set(FINAL):
         return
-    state = "succeeded" if counts.get("succeeded") else "failed"
+    state = State.SUCCEEDED if counts.get(State.SUCCEEDED) else State.FAILED
     moment = now()
     db.execute(
         jobs.update()
-        .where(jobs.c.id == job_id, jobs.c.state == "running")
+        .where(jobs.c.id == job_id, jobs.c.state == State.RUNNING)
         .values(state=state, finished_at=moment, updated_at=moment)
     )
 
 
-def task_counts(db: Connection, job_id: str) -> tuple[dict[str, int], float]:
+def task_counts(db: Connection, job_id: str) -> tuple[dict[State, int], float]:
     """Return the images of a job by state, and the share of the work that is done."""
     query = (
         sa.select(tasks.c.state, sa.func.count(), sa.func.sum(tasks.c.progress))
@@ -246,47 +281,17 @@ def task_counts(db: Connection, job_id: str) -> tuple[dict[str, int], float]:
         .group_by(tasks.c.state)
     )
     rows = db.execute(query).all()
-    counts = dict.fromkeys(("queued", "running", "succeeded", "failed", "cancelled"), 0)
-    counts |= {row[0]: row[1] for row in rows}
+    counts = dict.fromkeys(State, 0)
+    counts |= {State(row[0]): row[1] for row in rows}
     total = sum(counts.values())
     done = sum(counts[s] for s in FINAL)
-    running = sum(row[2] or 0.0 for row in rows if row[0] == "running")
-    return {"total": total, **counts}, (done + running) / total if total else 0.0
-
-
-def status_info(db: Connection, job: Row[Any]) -> dict[str, Any]:
-    """Return a job as statusInfo."""
-    counts, share = task_counts(db, job.id)
-    done = counts["succeeded"] + counts["failed"]
-    message = f"{done} of {counts['total']} images done"
-    if counts["failed"]:
-        message += f", {counts['failed']} failed"
-    base = href(f"/v1/jobs/{job.id}")
-    links = [{"href": base, "rel": "self"}, {"href": f"{base}/images", "rel": "items"}]
-    if job.state == "succeeded":
-        results = "http://www.opengis.net/def/rel/ogc/1.0/results"
-        links.append({"href": f"{base}/results", "rel": results})
-    return {
-        "jobID": job.id,
-        "processID": "crack-segmentation",
-        "type": "process",
-        "status": OGC_STATUS[job.state],
-        "message": message,
-        "progress": 100 if job.state in FINAL else min(int(100 * share), 99),
-        "created": job.created_at,
-        "started": job.started_at,
-        "finished": job.finished_at,
-        "updated": job.updated_at,
-        "survey": job.survey_id,
-        "options": job.options,
-        "counts": counts,
-        "links": links,
-    }
+    running = sum(row[2] or 0.0 for row in rows if row[0] == State.RUNNING)
+    return counts, (done + running) / total if total else 0.0
 
 
 def task_rows(
     db: Connection, job_id: str, *, after: str = "", limit: int | None = None
-) -> list[Row[Any]]:
+) -> list[Record]:
     """Return the images of a job with what became of them, in the order they came."""
     query = _named_tasks(job_id).where(tasks.c.image_id > after).order_by(tasks.c.image_id)
     return list(db.execute(query.limit(limit) if limit else query))
@@ -295,11 +300,11 @@ def task_rows(
 def running_shares(db: Connection, job_id: str) -> dict[str, float]:
     """Return how far each running image of a job is."""
     query = sa.select(tasks.c.image_id, tasks.c.progress)
-    query = query.where(tasks.c.job_id == job_id, tasks.c.state == "running")
+    query = query.where(tasks.c.job_id == job_id, tasks.c.state == State.RUNNING)
     return {row[0]: row[1] for row in db.execute(query)}
 
 
-def done_after(db: Connection, job_id: str, mark: str) -> list[Row[Any]]:
+def done_after(db: Connection, job_id: str, mark: str) -> list[Record]:
     """Return the images of a job that were done after a mark: ``time id`` of another one."""
     moment, _, image_id = mark.partition(" ")
     later = sa.or_(
@@ -324,7 +329,7 @@ def _named_tasks(job_id: str) -> sa.Select[Any]:
     )
 
 
-def find_task(db: Connection, job_id: str, image_id: str) -> Row[Any]:
+def find_task(db: Connection, job_id: str, image_id: str) -> Record:
     """Return an image of a job.
 
     Raises:
@@ -332,35 +337,6 @@ def find_task(db: Connection, job_id: str, image_id: str) -> Row[Any]:
     """
     query = _named_tasks(job_id).where(tasks.c.image_id == image_id)
     return db.execute(query).one_or_none() or _missing("image")
-
-
-def task_info(row: Row[Any]) -> dict[str, Any]:
-    """Return an image of a job as answers hold it."""
-    base = href(f"/v1/jobs/{row.job_id}/images/{row.image_id}")
-    links = {name: f"{base}/{name}" for name in ARTEFACTS} if row.state == "succeeded" else {}
-    error = {"code": row.error_code, "message": row.error} if row.error_code else None
-    return {
-        "image": row.image_id,
-        "name": row.name,
-        "status": row.state,
-        "progress": 1.0 if row.state in FINAL else row.progress,
-        "error": error,
-        "summary": row.summary,
-        "finished_at": row.finished_at,
-        "links": {"self": base, **links},
-    }
-
-
-ARTEFACTS = {  # file of a result -> media type
-    "report.json": "application/json",
-    "mask.png": "image/png",
-    "overlay.jpg": "image/jpeg",
-    "photo.jpg": "image/jpeg",
-    "thumb.jpg": "image/jpeg",
-    "cracks.csv": "text/csv; charset=utf-8",
-    "cracks.geojson": "application/geo+json",
-    "page.html": "text/html; charset=utf-8",
-}
 
 
 def delete_survey(db: Connection, survey_id: str) -> list[str]:

@@ -13,19 +13,20 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine, Row
+from sqlalchemy.engine import Connection, Engine
 
 from crackseg.config import to_plain
 from crackseg.exports.survey import report_row
-from service import inside
-from service import jobs as domain
+from service import ledger, slot
 from service.carry import carry_verdicts
-from service.database import FINAL, images, jobs, new_id, now, tasks
+from service.database import FINAL, Record, State, images, jobs, new_id, now, tasks
 from service.sandbox import Died, Sandbox, Stopped
+from service.schemas import Options
 from service.settings import Settings
 from service.storage import Storage
 
@@ -36,13 +37,17 @@ _RETRY_S = 1.0
 DISK_S = 5.0  # between two looks at a full disk
 
 
-class Imaging:
+class TaskRunner:
     """What works on images in one worker process; its threads share it."""
 
     def __init__(
-        self, settings: Settings, storage: Storage, engine: Engine, sandbox: Sandbox,
+        self,
+        settings: Settings,
+        storage: Storage,
+        engine: Engine,
+        sandbox: Sandbox,
         stop: threading.Event,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._settings = settings
         self._storage = storage
         self._engine = engine
@@ -63,13 +68,13 @@ class Imaging:
             if answer.get("code") == "crashed":
                 answer = self._answer(task)  # it may have been killed from outside: once more
             self._end(task, answer, time.monotonic() - started)
-        self._retrying(lambda db: domain.close_if_done(db, job_id))
+        self._retrying(lambda db: ledger.close_if_done(db, job_id))
 
     def disk_low(self) -> bool:
         """Return whether work must wait for room on the disk."""
         return self._storage.free_mb() < self._settings.min_free_mb
 
-    def _answer(self, task: Row[Any]) -> dict[str, Any]:
+    def _answer(self, task: Record) -> dict[str, Any]:
         """Return the `row` of an image's results, or `code` and `error` of what went wrong."""
         target = self._storage.result(task.job_id, task.image_id)
         report = target / "report.json"
@@ -82,11 +87,14 @@ class Imaging:
         work = self._storage.data / "work" / new_id()
         try:
             work.mkdir()
+            watch = _Watch(self._engine, task)
             return self._sandbox.run(
-                inside.analyze_file, self._request(task, work, target),
+                slot.analyze_file,
+                self._request(task, work, target),
                 timeout_s=self._settings.image_timeout_s,
-                tick=_Watch(self._engine, task, work / "progress"),
-            )  # fmt: skip
+                tick=watch.look,
+                on_share=watch.hear,
+            )
         except Died as error:
             if error.code == "crashed":
                 self._pause(_RETRY_S)  # the signal that ends this worker may have gone to all
@@ -94,52 +102,61 @@ class Imaging:
         except Stopped:
             return {"code": "cancelled"}
         except OSError as error:
-            return inside.describe(error)
+            return slot.describe(error)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
-    def _request(self, task: Row[Any], work: Path, target: Path) -> dict[str, Any]:
+    def _request(self, task: Record, work: Path, target: Path) -> dict[str, Any]:
         settings = self._settings
+        options = Options.model_validate(task.options).over(settings.analyze)
         threads = settings.thread_count
         if task.kind == "analysis":  # somebody waits for a single image
             threads *= settings.slot_count
         return {
             "path": str(self._storage.upload(task.survey_id, task.image_id)),
             "name": task.name,
-            "options": task.options,
-            "analyze": to_plain(settings.analyze),
+            "sha256": task.sha256,
+            "options": to_plain(replace(options, max_megapixels=settings.max_image_megapixels)),
             "model": settings.model,
             "threads": threads,
-            "max_megapixels": settings.max_image_megapixels,
-            "progress": str(work / "progress"),
             "work": str(work),
             "target": str(target),
         }
 
-    def _end(self, task: Row[Any], answer: dict[str, Any], seconds: float) -> None:
+    def _end(self, task: Record, answer: dict[str, Any], seconds: float) -> None:
         """Write what became of an image; what was cancelled meanwhile leaves nothing behind."""
         code, row = answer.get("code"), answer.get("row")
         values = {
-            "state": "succeeded" if row else "failed", "summary": row, "error_code": code,
-            "error": answer.get("error"), "finished_at": now(), "seconds": seconds, "progress": 1.0,
-        }  # fmt: skip
-        this = domain.this_task(task.job_id, task.image_id)
-        query = tasks.update().where(this, tasks.c.state == "running").values(values)
+            "state": State.SUCCEEDED if row else State.FAILED,
+            "summary": row,
+            "error_code": code,
+            "error": answer.get("error"),
+            "finished_at": now(),
+            "seconds": seconds,
+            "progress": 1.0,
+        }
+        this = ledger.this_task(task.job_id, task.image_id)
+        query = tasks.update().where(this, tasks.c.state == State.RUNNING).values(values)
         if code != "cancelled":
             self._retrying(lambda db: self._write_end(db, query, task))
         state = self._retrying(lambda db: db.scalar(sa.select(tasks.c.state).where(this)))
-        if state in (None, "cancelled"):  # None: its survey was deleted
+        if state in (None, State.CANCELLED):  # None: its survey was deleted
             folder = self._storage.result(task.job_id, task.image_id)
             shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):
                 folder.parent.rmdir()
         log.info(
-            "image %s", state or "deleted",
-            extra={"job": task.job_id, "image": task.image_id, "code": code,
-                   "seconds": round(seconds, 3)},
-        )  # fmt: skip
+            "image %s",
+            state or "deleted",
+            extra={
+                "job": task.job_id,
+                "image": task.image_id,
+                "code": code,
+                "seconds": round(seconds, 3),
+            },
+        )
 
-    def _write_end(self, db: Connection, query: sa.Update, task: Row[Any]) -> None:
+    def _write_end(self, db: Connection, query: sa.Update, task: Record) -> None:
         """Write an image's end; what inspectors said of an earlier analysis comes with it."""
         if db.execute(query).rowcount and task.kind == "survey":
             carry_verdicts(db, self._storage, task.job_id, task.image_id)
@@ -169,12 +186,19 @@ def wait_for_the_end() -> None:
         time.sleep(60)
 
 
-def _begin(db: Connection, job_id: str, image_id: str) -> Row[Any] | None:
+def _begin(db: Connection, job_id: str, image_id: str) -> Record | None:
     """Mark an image as running and return it with its job, or None when it is done."""
-    alive = domain.this_task(job_id, image_id) & ~tasks.c.state.in_(FINAL)
-    values = {"state": "running", "attempts": tasks.c.attempts + 1}
+    alive = ledger.this_task(job_id, image_id) & ~tasks.c.state.in_(FINAL)
+    values = {"state": State.RUNNING, "attempts": tasks.c.attempts + 1}
     db.execute(tasks.update().where(alive).values(values))
-    columns = (tasks, images.c.name, images.c.survey_id, jobs.c.options, jobs.c.kind)
+    columns = (
+        tasks,
+        images.c.name,
+        images.c.sha256,
+        images.c.survey_id,
+        jobs.c.options,
+        jobs.c.kind,
+    )
     join = tasks.join(images, images.c.id == tasks.c.image_id).join(jobs)
     return db.execute(sa.select(*columns).select_from(join).where(alive)).one_or_none()
 
@@ -182,29 +206,25 @@ def _begin(db: Connection, job_id: str, image_id: str) -> Row[Any] | None:
 class _Watch:
     """Called while an image is worked on: writes its progress, notices a cancel."""
 
-    def __init__(self, engine: Engine, task: Row[Any], progress: Path) -> None:
+    def __init__(self, engine: Engine, task: Record) -> None:
         self._engine = engine
-        self._this = domain.this_task(task.job_id, task.image_id)
-        self._progress = progress
-        self._last = 0.0
+        self._this = ledger.this_task(task.job_id, task.image_id)
+        self._share = self._written = 0.0
         self._looked = time.monotonic()
 
-    def __call__(self) -> bool:
+    def hear(self, share: float) -> None:
+        """Remember the share done."""
+        self._share = share
+
+    def look(self) -> bool:
+        """Write the share into the image's row; return whether the work is still wanted."""
         if time.monotonic() - self._looked < _LOOK_S:
             return True
         self._looked = time.monotonic()
         with contextlib.suppress(sa.exc.OperationalError), self._engine.begin() as db:
-            if db.scalar(sa.select(tasks.c.state).where(self._this)) != "running":
+            if db.scalar(sa.select(tasks.c.state).where(self._this)) != State.RUNNING:
                 return False
-            share = _read_share(self._progress)
-            if share > self._last:
-                self._last = share
-                db.execute(tasks.update().where(self._this).values(progress=share))
+            if self._share > self._written:
+                self._written = self._share
+                db.execute(tasks.update().where(self._this).values(progress=self._written))
         return True
-
-
-def _read_share(path: Path) -> float:
-    try:
-        return min(max(float(path.read_text(encoding="ascii")), 0.0), 1.0)
-    except (OSError, ValueError):  # not begun, or being written
-        return 0.0

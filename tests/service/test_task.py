@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from crackseg.records import ImageInfo
-from service import imaging, jobs
-from service.database import new_id, open_database, tasks
+from service import ledger, task
+from service.database import jobs, new_id, open_database, tasks
 from service.sandbox import Died, Stopped
 from service.settings import Settings
 from service.storage import Received, Storage
@@ -28,7 +28,7 @@ FULL = {"code": "disk_full", "error": "No space left on device"}
 class Scene:
     """One image of one job, and the steps that the sandbox goes through."""
 
-    imaging: imaging.Imaging
+    runner: task.TaskRunner
     engine: sa.Engine
     storage: Storage
     job: str
@@ -47,7 +47,7 @@ class Scene:
     def work(self, *steps: Step) -> Any:
         """Work on the image and return its row."""
         self.steps = list(steps)
-        self.imaging.work_on(self.job, self.image)
+        self.runner.work_on(self.job, self.image)
         assert self.steps == []
         with self.engine.connect() as db:
             return db.execute(sa.select(tasks)).one()
@@ -61,19 +61,19 @@ class Scene:
 @pytest.fixture
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     """A queued image."""
-    monkeypatch.setattr(imaging, "DISK_S", 0)
-    monkeypatch.setattr(imaging, "_RETRY_S", 0)
+    monkeypatch.setattr(task, "DISK_S", 0)
+    monkeypatch.setattr(task, "_RETRY_S", 0)
     settings = Settings(data=tmp_path, min_free_mb=0)
     storage, engine = Storage(settings), open_database(settings)
     survey, job = new_id(), new_id()
     with engine.begin() as db:
-        jobs.create_survey(db, "local", "x", kind="survey", survey_id=survey)
+        ledger.create_survey(db, "local", "x", kind="survey", survey_id=survey)
         received = Received(tmp_path / "none", "0" * 64, 1)
         info = ImageInfo(path=Path("a.png"), sha256="0" * 64, height_px=8, width_px=8, format="PNG")
-        row, _ = jobs.add_image(db, survey, "a.png", received, info)
-        jobs.create_job(db, "local", survey, {}, kind="survey", job_id=job)
+        row, _ = ledger.add_image(db, survey, "a.png", received, info)
+        ledger.create_job(db, "local", survey, {}, kind="survey", job_id=job)
     made = Scene(None, engine, storage, job, row.id)  # type: ignore[arg-type]
-    made.imaging = imaging.Imaging(settings, storage, engine, made, threading.Event())  # type: ignore[arg-type]
+    made.runner = task.TaskRunner(settings, storage, engine, made, threading.Event())  # type: ignore[arg-type]
     yield made
     engine.dispose()
 
@@ -98,6 +98,21 @@ def test_a_crash_is_tried_once_more(scene: Scene) -> None:
 def test_two_crashes_are_the_images_fault(scene: Scene) -> None:
     row = scene.work(crash, crash)
     assert (row.state, row.error_code, row.error) == ("failed", "crashed", "Its process died.")
+
+
+def test_a_slot_is_handed_all_options_and_the_hash_of_the_upload(scene: Scene) -> None:
+    handed: list[dict[str, Any]] = []
+
+    def look(request: dict[str, Any]) -> dict[str, Any]:
+        handed.append(request)
+        return done(request)
+
+    with scene.engine.begin() as db:
+        db.execute(jobs.update().values(options={"mm_per_px": 0.25}))
+    scene.work(look)
+    assert handed[0]["sha256"] == "0" * 64
+    assert handed[0]["options"]["scale"]["mm_per_px"] == 0.25
+    assert handed[0]["options"]["max_megapixels"] == 200.0
 
 
 def test_a_full_disk_costs_no_attempt(scene: Scene) -> None:

@@ -10,6 +10,7 @@ import errno
 import functools
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,22 +25,26 @@ from crackseg.errors import (
 )
 from crackseg.inference.models import Model, load_model
 from crackseg.records import ImageInfo
-from service.schemas import Options
 
 EXPORTS = ("json", "csv", "mask", "overlay", "geojson", "page")
 PHOTO_PX = 60_000_000  # as the overlay: a JPEG that every browser opens
 
 
-def judge(path: str, name: str, max_megapixels: float) -> dict[str, Any]:
-    """Return the facts of an image's header, or ``error``: nothing is decoded."""
+def judge(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts of an image's header, or ``error``: nothing is decoded.
+
+    Args:
+        request: `path`, `name`, `sha256` of the file, `max_megapixels`.
+    """
     from crackseg.imagery.files import open_image
 
+    path, limit = request["path"], request["max_megapixels"]
     try:
-        with open_image(path, max_megapixels=max_megapixels) as image:
+        with open_image(path, max_megapixels=limit, sha256=request["sha256"]) as image:
             info = image.info
     except ImageError as error:
         code = "unsupported" if isinstance(error, UnsupportedImage) else "unusable"
-        return {"error": _renamed(error, path, name), "code": code}
+        return {"error": _renamed(error, path, request["name"]), "code": code}
     return {"width_px": info.width_px, "height_px": info.height_px, "format": info.format}
 
 
@@ -57,17 +62,17 @@ def get_ready_to_analyze(model: str) -> None:
         _model(model)
 
 
-def analyze_file(request: dict[str, Any]) -> dict[str, Any]:
+def analyze_file(request: dict[str, Any], tell: Callable[[float], None]) -> dict[str, Any]:
     """Analyze an image and put its files in place; answer the survey's row, or ``code``, ``error``.
 
     Args:
-        request: `path`, `name`, `options` of the request, `analyze` (the operator's, below them),
-            `model`, `threads` (where the options name none), `max_megapixels`, `progress` (a file
-            that the share done is written to), `work` (a folder to work in), `target` (the folder
-            that appears when all is done).
+        request: `path`, `name`, `sha256` of the file, `options` (all of them), `model`, `threads`
+            (where the options name none), `work` (a folder to work in), `target` (the folder that
+            appears when all is done).
+        tell: called with the share done.
     """
     try:
-        return {"row": _analyze(request)}
+        return {"row": _analyze(request, tell)}
     except ImageError as error:
         return {"code": "image", "error": _renamed(error, request["path"], request["name"])}
     except ScaleError as error:
@@ -90,7 +95,7 @@ def describe(error: OSError) -> dict[str, Any]:
     return {"code": "disk_full" if full else "io", "error": error.strerror or "input/output"}
 
 
-def _analyze(request: dict[str, Any]) -> dict[str, Any]:
+def _analyze(request: dict[str, Any], tell: Callable[[float], None]) -> dict[str, Any]:
     from crackseg.exports import overlay
     from crackseg.exports.survey import report_row
     from crackseg.exports.tables import report_to_dict
@@ -100,18 +105,14 @@ def _analyze(request: dict[str, Any]) -> dict[str, Any]:
     from service.storage import sync_tree
 
     model = _model(request["model"])
-    defaults = read_options(AnalyzeOptions, request["analyze"], where="analyze")
-    options = Options.model_validate(request["options"]).over(defaults)
-    threads = options.predict.threads or request["threads"]
-    options = replace(
-        options, model=model.card.name, exports=EXPORTS,
-        predict=replace(options.predict, threads=threads),
-        max_megapixels=request["max_megapixels"],
-    )  # fmt: skip
+    options = read_options(AnalyzeOptions, request["options"])
+    predict = replace(options.predict, threads=options.predict.threads or request["threads"])
+    options = replace(options, model=model.card.name, exports=EXPORTS, predict=predict)
     work, target = Path(request["work"]), Path(request["target"])
-    with open_image(request["path"], max_megapixels=request["max_megapixels"]) as image:
+    limit, digest = options.max_megapixels, request["sha256"]
+    with open_image(request["path"], max_megapixels=limit, sha256=digest) as image:
         image.info = _named(image.info, request["name"])
-        report = analyze(image, model, options, _Progress(Path(request["progress"])))
+        report = analyze(image, model, options, _Progress(tell))
         report = export(report, work / "result", image, EXPORTS)
         picture, _ = overlay.read_reduced(report, image, PHOTO_PX)
         (work / "result" / MARK).unlink(missing_ok=True)  # all files there are the service's
@@ -148,15 +149,14 @@ def _renamed(error: Exception, path: str, name: str) -> str:
 
 
 class _Progress:
-    """Write the share done to a file that the worker reads, a few times per second."""
+    """Tell the worker the share done, a few times per second."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, tell: Callable[[float], None]) -> None:
+        self._tell = tell
         self._last = 0.0
 
     def __call__(self, share: float) -> None:
         moment = time.monotonic()
         if moment - self._last > 0.2:
             self._last = moment
-            with contextlib.suppress(OSError):  # a missed tick of a bar is no reason to fail
-                self._path.write_text(f"{share:.4f}")
+            self._tell(min(max(share, 0.0), 1.0))

@@ -1,0 +1,40 @@
+"""What many routes ask a request for: who sends it, its key, its page; each declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import Depends, Header, Path, Query, Request, Response
+
+from service.database import Record
+from service.keys import Caller, reader, watcher, writer
+from service.paths import href
+from service.schemas import NO_NUL
+from service.state import Service, service_of
+
+Here = Annotated[Service, Depends(service_of)]
+Reader = Annotated[Caller, Depends(reader)]
+Writer = Annotated[Caller, Depends(writer)]
+Watcher = Annotated[Caller, Depends(watcher)]
+IdempotencyKey = Annotated[
+    str | None, Header(max_length=200, description="The same key, the same answer, for a day.")
+]
+Limit = Annotated[int, Query(ge=1, le=200)]
+Cursor = Annotated[
+    str, Query(pattern="^[0-9a-f-]{0,36}$", description="`next` of the page before.")
+]
+ImageName = Annotated[str, Path(max_length=300, pattern=NO_NUL)]
+CrackId = Annotated[int, Path(ge=1, le=10**9)]
+
+
+def next_cursor(
+    request: Request, response: Response, rows: Sequence[Record], limit: int, column: str = "id"
+) -> str | None:
+    """Return the cursor of the next page, or None on the last, and say it in `Link`."""
+    if len(rows) <= limit:
+        return None
+    cursor = str(getattr(rows[limit - 1], column))
+    url = request.url.include_query_params(cursor=cursor)
+    response.headers["Link"] = f'<{href(url.path)}?{url.query}>; rel="next"'
+    return cursor

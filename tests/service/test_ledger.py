@@ -1,0 +1,160 @@
+"""The steps of surveys, images and jobs on an empty database: no server, no worker, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from crackseg.records import ImageInfo
+from service import ledger, submit
+from service.database import State, jobs, new_id, open_database, tasks
+from service.errors import Problem
+from service.settings import Settings
+from service.storage import Received
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[sa.Connection]:
+    """A connection to a fresh database, within a transaction."""
+    engine = open_database(Settings(data=tmp_path))
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
+
+
+def add_image(db: sa.Connection, survey: str, name: str, digest: str = "0") -> Any:
+    """Put an image's row into a survey; return it and whether it is new."""
+    received = Received(Path("none"), digest * 64, 1)
+    info = ImageInfo(path=Path(name), sha256=digest * 64, height_px=8, width_px=8, format="PNG")
+    return ledger.add_image(db, survey, name, received, info)
+
+
+def begin(db: sa.Connection, *names: str) -> tuple[str, str]:
+    """Create a survey of images and its job; return their ids."""
+    survey, job = new_id(), new_id()
+    ledger.create_survey(db, "dam", "face", kind="survey", survey_id=survey)
+    for name in names:
+        add_image(db, survey, name)
+    ledger.create_job(db, "dam", survey, {}, kind="survey", job_id=job)
+    return survey, job
+
+
+def end(db: sa.Connection, job: str, *states: State) -> None:
+    """Let the images of a job end, in the order they came, and close it where all have."""
+    db.execute(jobs.update().where(jobs.c.id == job).values(state=State.RUNNING))
+    for row, state in zip(ledger.task_rows(db, job), states, strict=True):
+        this = ledger.this_task(job, row.image_id)
+        db.execute(tasks.update().where(this).values(state=state))
+    ledger.close_if_done(db, job)
+
+
+def state_of(db: sa.Connection, job: str) -> str:
+    """Return the state of a job."""
+    return str(ledger.find_job(db, "dam", job).state)
+
+
+@pytest.mark.parametrize(
+    ("states", "closed"),
+    [
+        ((State.SUCCEEDED, State.SUCCEEDED), State.SUCCEEDED),
+        ((State.SUCCEEDED, State.FAILED), State.SUCCEEDED),
+        ((State.FAILED, State.FAILED), State.FAILED),
+        ((State.SUCCEEDED, State.RUNNING), State.RUNNING),
+        ((State.QUEUED, State.FAILED), State.RUNNING),
+    ],
+)
+def test_a_job_is_closed_by_its_last_image(
+    db: sa.Connection, states: tuple[State, ...], closed: State
+) -> None:
+    _, job = begin(db, "a.png", "b.png")
+    end(db, job, *states)
+    assert state_of(db, job) == closed
+    counts, share = ledger.task_counts(db, job)
+    assert sum(counts.values()) == 2
+    assert (share == 1) == (closed is not State.RUNNING)
+
+
+def test_a_retry_takes_what_failed_and_what_came_late(db: sa.Connection) -> None:
+    survey, job = begin(db, "a.png", "b.png")
+    with pytest.raises(Problem) as busy:
+        ledger.retry(db, job)
+    assert (busy.value.status, busy.value.kind) == (409, "job-busy")
+    end(db, job, State.SUCCEEDED, State.FAILED)
+    late, fresh = add_image(db, survey, "late.png")
+    assert fresh
+    assert ledger.late_images(db, survey, job) == {late.id: "late.png"}
+    assert ledger.retry(db, job) == 2
+    assert [row.state for row in ledger.task_rows(db, job)] == ["succeeded", "queued", "queued"]
+    end(db, job, *[State.SUCCEEDED] * 3)
+    with pytest.raises(Problem) as nothing:
+        ledger.retry(db, job)
+    assert nothing.value.kind == "nothing-to-retry"
+
+
+def test_a_cancel_spares_what_is_done(db: sa.Connection) -> None:
+    _, job = begin(db, "a.png", "b.png", "c.png")
+    end(db, job, State.SUCCEEDED, State.RUNNING, State.QUEUED)
+    ledger.cancel(db, job)
+    assert [row.state for row in ledger.task_rows(db, job)] == [
+        "succeeded", "cancelled", "cancelled"
+    ]  # fmt: skip
+    assert state_of(db, job) == State.CANCELLED
+
+
+def test_a_survey_is_analyzed_by_one_job_at_a_time(db: sa.Connection) -> None:
+    survey, job = begin(db, "a.png")
+    with pytest.raises(Problem) as busy:
+        ledger.create_job(db, "dam", survey, {}, kind="survey", job_id=new_id())
+    assert busy.value.kind == "survey-busy"
+    end(db, job, State.FAILED)
+    ledger.create_job(db, "dam", survey, {}, kind="survey", job_id=new_id())
+    assert len(ledger.jobs_of(db, survey)) == 2
+
+
+def test_a_name_holds_one_content(db: sa.Connection) -> None:
+    survey, _ = begin(db, "a.png")
+    _, fresh = add_image(db, survey, "a.png")
+    assert not fresh
+    with pytest.raises(Problem) as taken:
+        add_image(db, survey, "a.png", digest="1")
+    assert (taken.value.status, taken.value.kind) == (409, "name-taken")
+    with pytest.raises(Problem) as analyzed:
+        ledger.remove_image(db, survey, "a.png")
+    assert analyzed.value.kind == "survey-busy"
+
+
+def test_a_key_leads_to_what_it_led_to_first(db: sa.Connection) -> None:
+    first = submit.submit_once(db, "dam", "jobs", "k", submit.fingerprint("a"), "one")
+    again = submit.submit_once(db, "dam", "jobs", "k", submit.fingerprint("a"), "two")
+    others = [
+        submit.submit_once(db, tenant, route, key, submit.fingerprint("a"), "three")
+        for tenant, route, key in (
+            ("quarry", "jobs", "k"), ("dam", "surveys", "k"), ("dam", "jobs", None)
+        )
+    ]  # fmt: skip
+    assert (first, again, others) == ("one", "one", ["three"] * 3)
+    with pytest.raises(Problem) as conflict:
+        submit.submit_once(db, "dam", "jobs", "k", submit.fingerprint("b"), "four")
+    assert conflict.value.status == 422
+
+
+def test_what_belongs_to_others_is_not_found(db: sa.Connection) -> None:
+    survey, job = begin(db, "a.png")
+    for find, one in ((ledger.find_survey, survey), (ledger.find_job, job)):
+        assert find(db, "dam", one).id == one
+        with pytest.raises(Problem) as missing:
+            find(db, "quarry", one)
+        assert missing.value.status == 404
+    assert ledger.find_jobs(db, "quarry", limit=9) == []
+
+
+def test_a_deleted_survey_leaves_no_row(db: sa.Connection) -> None:
+    survey, job = begin(db, "a.png")
+    ledger.change_survey(db, survey, name="other", options={"mm_per_px": 1.0})
+    assert ledger.delete_survey(db, survey) == [job]
+    assert not db.execute(sa.select(tasks)).all()
+    assert ledger.find_surveys(db, "dam", limit=9) == []
