@@ -48,6 +48,12 @@ MaskValues = Annotated[
         "colours (red, #800000), all; needed where a mask does not tell.",
     ),
 ]
+Locale = Annotated[
+    str, typer.Option(help="Language and number form, as en, de, fr_CH; en, de have texts.")
+]
+CsvLocale = Annotated[
+    str | None, typer.Option("--locale", help="Form of numbers in CSV tables, as en, de, fr_CH.")
+]
 Invert = Annotated[bool, typer.Option("--invert", help="Masks are drawn dark on bright.")]
 
 
@@ -109,6 +115,7 @@ def analyze_command(
         Path | None,
         typer.Option(help="What is known of the survey; default: survey.toml beside the pictures."),
     ] = None,
+    locale: CsvLocale = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with any option of an analysis.")
     ] = None,
@@ -140,6 +147,7 @@ def analyze_command(
         "mask": {"threshold": threshold},
         "scale": {"mm_per_px": mm_per_px, "distance_m": distance_m, "marker_mm": marker_mm},
         "region": {"region": region, "ignore": ignore},
+        "locale": locale,
     }
     values = merge(read_toml(config) if config else {}, given)
     options = read_options(AnalyzeOptions, values)
@@ -176,6 +184,7 @@ def measure_command(
     marker_mm: MarkerMm = None,
     values: MaskValues = "",
     invert: Invert = False,
+    locale: CsvLocale = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with any option of an analysis.")
     ] = None,
@@ -194,7 +203,7 @@ def measure_command(
 
     rule = MaskRule(values=tuple(v.strip() for v in values.split(",") if v), invert=invert)
     scale = {"mm_per_px": mm_per_px, "distance_m": distance_m, "marker_mm": marker_mm}
-    given = merge(read_toml(config) if config else {}, {"scale": scale})
+    given = merge(read_toml(config) if config else {}, {"scale": scale, "locale": locale})
     options = read_options(AnalyzeOptions, given)
     with ExitStack() as stack:
         mask_image = stack.enter_context(open_image(mask, is_mask=True))
@@ -207,6 +216,35 @@ def measure_command(
         origin = origin_of(mask)
         pipeline.export(report, folder, picture, options.exports, origin=origin, content=content)
     screen.show_measured(report, mask, folder, quiet=quiet)
+
+
+@app.command("report", rich_help_panel=ANALYSIS)
+def report_command(
+    results: Annotated[Path, typer.Argument(help="Folder of results: --out of an analysis.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Default: report in the folder of results.")
+    ] = None,
+    formats: Annotated[
+        str, typer.Option(help="By comma: html, pdf, xlsx, csv.")
+    ] = "html,pdf,xlsx,csv",
+    locale: Locale = "en",
+    survey: Annotated[
+        Path | None,
+        typer.Option(help="What is known of the survey; default: survey.toml of the analysis."),
+    ] = None,
+    photographs: Annotated[
+        Path | None, typer.Option(help="Where photographs lie that were moved since.")
+    ] = None,
+) -> None:
+    """Write one report of a survey: page, PDF, workbook, tables."""
+    from crackseg.reporting.command import write_report
+
+    paths = write_report(
+        results, out, formats=[name for name in formats.split(",") if name], locale=locale,
+        facts=survey, photographs=photographs,
+    )  # fmt: skip
+    for path in paths:
+        typer.echo(f"wrote {path}")
 
 
 @app.command("models", rich_help_panel=ANALYSIS)

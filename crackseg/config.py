@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from crackseg.errors import ConfigError
+from crackseg.locales import find_locale
 from crackseg.names import nearest
 from crackseg.records import MM_PER_PX_LIMITS, SIGMA_REL_MAX
 
@@ -189,8 +190,10 @@ class AnalyzeOptions:
     picture_scale: Mapping[str, Any] = field(default_factory=dict)  # "NAME.jpg" -> keys of [scale]
     exports: tuple[str, ...] = ("json", "csv", "mask", "overlay", "geojson", "page")
     max_megapixels: float = 1000.0  # larger pictures are refused from the header
+    locale: str = "en"  # of CSV tables: decimal sign, and semicolons where that is a comma
 
     def __post_init__(self) -> None:
+        find_locale(self.locale)
         _require(
             0 < self.max_megapixels < math.inf,
             f"`max_megapixels` must be a finite number larger than 0, got {self.max_megapixels}.",

@@ -64,7 +64,7 @@ def test_the_commands_run(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_configuration_is_read(checkout: Path) -> None:
     from crackseg.config import AnalyzeOptions, read_options, read_toml
 
-    options = read_options(AnalyzeOptions, read_toml(checkout / "survey.toml"))
+    options = read_options(AnalyzeOptions, read_toml(checkout / "options.toml"))
     assert options.scale.mm_per_px == 0.2
     assert options.measure.min_length_px == 30.0
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from crackseg.exports import wording
 from crackseg.exports.page import templates
-from crackseg.exports.tables import read_measure, write_table
+from crackseg.exports.tables import CsvForm, read_measure, write_table
 from crackseg.folders import plain_path
 from crackseg.metrology import ranking
 
@@ -121,7 +121,8 @@ def write_survey(
     ]
     ranked = sorted(rows, key=row_place)
     cells = ([_cell(row.get(column)) for column in COLUMNS] for row in [*ranked, *left])
-    write_table(paths[1], COLUMNS, cells)
+    form = CsvForm.of_locale((about.get("options") or {}).get("locale", "en"))
+    write_table(paths[1], COLUMNS, cells, form)
     if gallery:
         template = templates().get_template("index.html.j2")
         names = dict(zip(map(id, rows), short_names([row["image"] for row in rows]), strict=True))

@@ -11,12 +11,14 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crackseg.config import to_plain
 from crackseg.folders import plain_path
 from crackseg.imagery.files import OpenImage
+from crackseg.locales import decimal_sign
 from crackseg.records import (
     Array,
     Crack,
@@ -147,7 +149,8 @@ def write_csv(report: Report, folder: Path, image: OpenImage | None) -> list[Pat
     ]
     header = ["image", *CRACK_COLUMNS, *map(class_column, documents)]
     path = folder / "cracks.csv"
-    write_table(path, header, ([row[column] for column in header] for row in rows))
+    form = CsvForm.of_locale(report.options.get("locale", "en"))
+    write_table(path, header, ([row[column] for column in header] for row in rows), form)
     return [path]
 
 
@@ -191,15 +194,39 @@ def flat_crack(crack: Mapping[str, Any], documents: Iterable[str] = ()) -> dict[
     }
 
 
-def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CsvForm:
+    """How numbers and columns of a CSV file look."""
+
+    delimiter: str = ","
+    decimal: str = "."
+
+    @classmethod
+    def of_locale(cls, name: str) -> CsvForm:
+        """Return the form that spreadsheets of a locale read."""
+        decimal = decimal_sign(name)
+        return cls(delimiter="," if decimal == "." else ";", decimal=decimal)
+
+
+def write_table(
+    path: Path,
+    header: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    form: CsvForm | None = None,
+) -> None:
     """Write a CSV file (UTF-8 with a byte-order mark, as spreadsheets expect it)."""
+    form = form or CsvForm()
     with path.open("w", newline="", encoding="utf-8-sig", errors="replace") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, delimiter=form.delimiter)
         writer.writerow(header)
-        writer.writerows([_cell(value) for value in row] for row in rows)
+        writer.writerows([_cell(value, form) for value in row] for row in rows)
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Any, form: CsvForm) -> Any:
+    if isinstance(value, list):
+        value = " ".join(map(str, value))
+    if isinstance(value, float) and form.decimal != ".":
+        return repr(value).replace(".", form.decimal)
     if isinstance(value, str) and value.startswith(_FORMULA):
         return f"'{value}"
     return value

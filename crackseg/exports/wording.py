@@ -48,7 +48,7 @@ def measured(measure: Measure) -> str:
     if measure.px is None:
         unit = "px" if measure.high_mm is None else "mm"
         bound = measure.high_px if measure.high_mm is None else measure.high_mm
-        limit = "" if bound is None else f", < {_bound(bound)} {unit}"
+        limit = "" if bound is None else f", < {upper_bound(bound)} {unit}"
         return _STATUS.get(measure.status, "–") + limit
     if measure.mm is not None:
         return interval(measure.mm, measure.low_mm, measure.high_mm, "mm")
@@ -62,7 +62,7 @@ def one_sided(measure: Measure) -> bool:
     return measure.high_px - measure.px > _ONE_SIDED * (measure.px - measure.low_px)
 
 
-def _bound(value: float) -> str:
+def upper_bound(value: float) -> str:
     """Return an upper bound to two figures, never rounded down."""
     if value <= 0:
         return "0"

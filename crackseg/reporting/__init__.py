@@ -1,0 +1,1 @@
+"""A folder of results becomes one report of a survey and files for engineers."""

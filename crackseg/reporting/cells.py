@@ -1,0 +1,184 @@
+"""The cells of a report's tables in words."""
+
+from __future__ import annotations
+
+import math
+
+from crackseg.exports.survey import NO_RESULT
+from crackseg.exports.tables import read_measure
+from crackseg.reporting import sums
+from crackseg.reporting.gather import FAILED, NOT_JUDGED, Photograph, SurveyCrack
+from crackseg.reporting.words import Words
+from crackseg.survey import WidthBins
+
+
+def crack(number: int, found: SurveyCrack, words: Words) -> tuple[str, ...]:
+    """Return the row of a crack."""
+    return (
+        str(number),
+        found.photograph.name,
+        str(found.id),
+        words.length(found.measure("length")),
+        words.measured(found.measure("width_mean")),
+        words.measured(found.measure("width_p95")),
+        words.measured(found.measure("width_max")),
+        certainty(found, words),
+        direction(found, words),
+        place(found, words),
+        flags(found, words),
+        verdict(found, words),
+        found.note,
+    )
+
+
+def photograph(shown: Photograph, words: Words) -> tuple[str, ...]:
+    """Return the row of a photograph."""
+    row = {**NO_RESULT, **shown.row}
+    if shown.status == FAILED:
+        failed = words("status.failed")
+        return (
+            str(shown.number),
+            shown.name,
+            "–",
+            "–",
+            "–",
+            "–",
+            failed,
+            "–",
+            "–",
+            "–",
+            shown.reason,
+        )
+    scale = shown.scale
+    length = (
+        metres(row["length_mm"], words)
+        if row["length_mm"]
+        else f"{words.number(row['length_px'])} px"
+    )
+    return (
+        str(shown.number),
+        shown.name,
+        words.time(shown.image.get("taken_at")),
+        position(shown, words),
+        "–" if scale is None else words.figures(scale["mm_per_px"]),
+        "–" if scale is None else words.code("source", scale["source"]),
+        judged(shown, words),
+        str(row["cracks"]),
+        length if row["cracks"] else "–",
+        words.measured(read_measure(row, "width_max")) if row["cracks"] else "–",
+        ", ".join(dict.fromkeys(words.code("notice", n["code"]) for n in shown.notices)),
+    )
+
+
+def judged(shown: Photograph, words: Words) -> str:
+    """Return how much of a photograph was judged."""
+    if shown.status == NOT_JUDGED:
+        return f"{words('status.not_judged')}: {unjudged(shown, words)}"
+    return share(1 - sum(part for _, part in shown.unjudged), words)
+
+
+def unjudged(shown: Photograph, words: Words) -> str:
+    """Return which shares of a photograph were not judged, and why."""
+    return ", ".join(
+        words(
+            "judged.share_of", share=words.figures(100 * part, 2), why=words.code("unjudged", code)
+        )
+        for code, part in shown.unjudged
+    )
+
+
+def position(shown: Photograph, words: Words) -> str:
+    """Return where the camera was: latitude, longitude, height."""
+    gps = shown.image.get("gps")
+    if not gps:
+        return "–"
+    point = f"{gps['lat_deg']:.6f}, {gps['lon_deg']:.6f}"  # a decimal point: programs read it
+    alt = gps.get("alt_m")
+    return point if alt is None else f"{point}, {words.number(alt)} m"
+
+
+def certainty(found: SurveyCrack, words: Words) -> str:
+    """Return a certainty in whole per cent, never rounded up."""
+    sure = found.facts["certainty"]
+    if sure is None:
+        return words("certainty.unknown")
+    return words("general.share", value=math.floor(100 * sure + 1e-9))
+
+
+def certainty_group(name: str, words: Words) -> str:
+    """Return the name of a group by certainty."""
+    if name == "unknown":
+        return words("certainty.unknown")
+    return f"≥ {words('general.share', value=name)}"
+
+
+def direction(found: SurveyCrack, words: Words) -> str:
+    """Return the direction of a crack as an engineer names it, with its angle."""
+    angle = found.facts["orientation_deg"]
+    name = words(f"direction.{sums.direction(angle)}")
+    return name if angle is None else f"{name}, {words.number(angle)}°"
+
+
+def place(found: SurveyCrack, words: Words) -> str:
+    """Return where in its photograph a crack's widest place lies."""
+    facts, image = found.facts, found.photograph.image
+    row, col = facts["width_max_row"], facts["width_max_col"]
+    if row is None:
+        row, col = facts["row"] + facts["height"] / 2, facts["col"] + facts["width"] / 2
+    down, across = row / image["height_px"], col / image["width_px"]
+    vertical = "top" if down < 1 / 3 else "bottom" if down > 2 / 3 else ""
+    sideways = "left" if across < 1 / 3 else "right" if across > 2 / 3 else ""
+    parts = [words(f"place.{name}") for name in (vertical, sideways) if name]
+    at = words("place.at", row=round(row), col=round(col))
+    return f"{' '.join(parts) or words('place.centre')} ({at})"
+
+
+def flags(found: SurveyCrack, words: Words) -> str:
+    """Return what is to be minded of a crack."""
+    return ", ".join(words.code("flag", flag) for flag in found.facts["flags"].split())
+
+
+def verdict(found: SurveyCrack, words: Words) -> str:
+    """Return what an inspector said of a crack, and who; an empty text where nobody did."""
+    if not found.verdict:
+        return ""
+    said = words.code("verdict", found.verdict)
+    return f"{said} ({found.verdict_by})" if found.verdict_by else said
+
+
+def bin_name(name: str, bins: WidthBins, words: Words) -> str:
+    """Return the name of a bin of ``sums.bin_of`` in words."""
+    if not name.isdigit():
+        return words(f"bins.{name}")
+    index = int(name)
+    limits = [f"{limit:g}".replace(".", words.decimal) for limit in bins.limits_mm]
+    if index == 0:
+        return words("bins.up_to", high=limits[0])
+    if index == len(limits):
+        return words("bins.over", low=limits[-1])
+    return words("bins.between", low=limits[index - 1], high=limits[index])
+
+
+def group_length(group: sums.Group, words: Words) -> str:
+    """Return the length of a group, a dash where none of its cracks has one in mm."""
+    unknown = not group.length_mm and (group.cracks or group.share is None)
+    return "–" if unknown else metres(group.length_mm, words)
+
+
+def metres(length_mm: float, words: Words) -> str:
+    """Return a length in m to the centimetre."""
+    return f"{words.number(length_mm / 1000, 2)} m"
+
+
+def share(value: float | None, words: Words) -> str:
+    """Return a share in per cent: 100 only where nothing is missing, 0 only where nothing is."""
+    if value is None:
+        return "–"
+    percent = 100 * value
+    if 0 < percent < 0.1:
+        text = f"< {words.number(0.1, 1)}"
+    elif 99.9 < percent < 100:
+        text = f"> {words.number(99.9, 1)}"
+    else:
+        text = words.number(percent, 0 if percent in (0, 100) else 1)
+    return words("general.share", value=text)

@@ -1,0 +1,76 @@
+"""A folder of results becomes the files of a report, in a folder of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from crackseg.errors import OutputError
+from crackseg.folders import filling, origin_of, read_mark, refuse_foreign
+from crackseg.names import look_up
+from crackseg.reporting.content import Content, compose
+from crackseg.reporting.gather import gather
+from crackseg.reporting.words import read_words
+
+FOLDER = "report"  # in the folder of results, where none is named
+DEFAULT = ("html", "pdf", "xlsx", "csv")
+WITH_PICTURES = ("html", "pdf")
+
+Writer = Callable[[Content, Path], list[Path]]
+
+FORMATS: dict[str, str] = {
+    "html": "crackseg.reporting.page:write",
+    "pdf": "crackseg.reporting.pdf:write",
+    "xlsx": "crackseg.reporting.workbook:write",
+    "csv": "crackseg.reporting.workbook:write_tables",
+}
+
+
+def write_report(
+    results: Path,
+    out: Path | None = None,
+    *,
+    formats: Sequence[str] = DEFAULT,
+    locale: str = "en",
+    facts: Path | None = None,
+    photographs: Path | None = None,
+) -> list[Path]:
+    """Write the report of a folder of results and return its files.
+
+    Args:
+        results: ``--out`` of an analysis, or an unpacked bundle of the service.
+        out: folder for the files; None: ``report`` in ``results``. What others put there stays.
+        formats: names in ``FORMATS``.
+        locale: language and form of numbers and dates.
+        facts: a ``survey.toml``; None: the one in ``results``, else what the analysis knew.
+        photographs: folder to look for photographs in that were moved since.
+
+    Raises:
+        UnknownName: a format is unknown.
+        MissingExtra: a format needs a package that is not installed.
+        ConfigError: there are no results, or the locale or ``facts`` do not fit.
+        OutputError: a file in the way was not made by this program, or was changed since.
+    """
+    writers = [look_up(FORMATS, name, what="format", extra="gis") for name in formats]
+    words = read_words(locale)
+    out = out or results / FOLDER
+    _refuse_others(out, results)
+    pictures = any(name in WITH_PICTURES for name in formats)
+    content = compose(gather(results, facts), words, photographs, pictures=pictures)
+    paths: list[Path] = []
+    with filling(out, origin=_origin(results)) as fresh:
+        for write in writers:
+            paths += write(content, fresh)
+    return [out / path.name for path in paths]
+
+
+def _origin(results: Path) -> str:
+    return f"report of {origin_of(results)}"
+
+
+def _refuse_others(out: Path, results: Path) -> None:
+    """Raise where a folder of the report's name holds something else of this program."""
+    refuse_foreign(out)
+    mark = read_mark(out)
+    if mark is not None and mark.origin != _origin(results):
+        raise OutputError(f"`{out}` holds other results of crackseg; choose another `--out`.")

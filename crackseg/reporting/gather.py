@@ -1,0 +1,256 @@
+"""A folder of results becomes one record: photographs, cracks, and what is known of the survey.
+
+Reports are read one after the other and their centre lines let go, so that thousands fit into
+memory. A verdict on a crack, where there is one, decides: what was rejected is in no figure, what
+was accepted stands in the main list.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crackseg.errors import ConfigError
+from crackseg.exports.survey import failure_row, report_row, short_names
+from crackseg.exports.tables import flat_crack, read_measure
+from crackseg.folders import read_mark
+from crackseg.metrology import ranking
+from crackseg.records import Measure
+from crackseg.survey import NAME, Survey, read_survey, survey_from
+
+FAILED, NOT_JUDGED, ANALYZED = "failed", "not_judged", "analyzed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Photograph:
+    """One photograph of a survey and what its report says of it as a whole."""
+
+    number: int
+    name: str
+    folder: Path | None  # of its results; None where it failed
+    status: str  # FAILED, NOT_JUDGED or ANALYZED
+    row: Mapping[str, Any]  # of the survey, as ``exports.survey`` makes it
+    image: Mapping[str, Any] = field(default_factory=dict)  # as in its report
+    scale: Mapping[str, Any] | None = None
+    unjudged: tuple[tuple[str, float], ...] = ()  # code and share of the picture
+    notices: tuple[Mapping[str, str], ...] = ()
+    analyzed_mm2: float | None = None
+    detection: Mapping[str, Any] | None = None  # what its report says of the detection limit
+    model: Mapping[str, Any] | None = None
+    release: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why it was not analyzed, as its row says."""
+        return str(self.row.get("reason") or "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurveyCrack:
+    """One crack of a photograph, without its centre line."""
+
+    photograph: Photograph
+    facts: Mapping[str, Any]  # the columns of ``cracks.csv``
+    place: tuple[bool, float]  # sort by it: the worst first
+    verdict: str = ""
+    verdict_by: str = ""
+    note: str = ""
+
+    @property
+    def id(self) -> int:
+        """Its number in the photograph."""
+        return int(self.facts["id"])
+
+    def measure(self, name: str) -> Measure:
+        """Return one of its measures: ``length``, ``width_p95``, ..."""
+        return read_measure(self.facts, name)
+
+    @property
+    def length_mm(self) -> float | None:
+        """Its length, None without a scale."""
+        value = self.facts.get("length_mm")
+        return None if value is None else float(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """Everything a report of a survey is made of."""
+
+    folder: Path
+    survey: Survey
+    photographs: tuple[Photograph, ...]  # in the order of their names
+    cracks: tuple[SurveyCrack, ...]  # the main list, the worst first
+    doubtful: tuple[SurveyCrack, ...]
+    rejected: tuple[SurveyCrack, ...]
+    passed_over: tuple[Mapping[str, str], ...]
+    about: Mapping[str, Any]  # versions, times and options, as in ``survey.json``
+
+    def of_status(self, status: str) -> list[Photograph]:
+        """Return the photographs of a status."""
+        return [photograph for photograph in self.photographs if photograph.status == status]
+
+
+def gather(folder: Path, facts: Path | None = None) -> Gathered:
+    """Read a folder of results.
+
+    Args:
+        folder: ``--out`` of an analysis, or an unpacked bundle of the service.
+        facts: a ``survey.toml``; None: the one in ``folder``, else what the analysis knew.
+
+    Raises:
+        ConfigError: the folder holds no results, or the file does not fit.
+    """
+    about = _read_json(folder / "survey.json") or {}
+    rows = {row["folder"]: row for row in about.get("images", ()) if row.get("folder")}
+    reports = list(_report_folders(folder, rows))
+    failed = [row for row in about.get("images", ()) if row["status"] == FAILED]
+    if not reports and not failed:
+        raise ConfigError(
+            f"`{folder}` holds no results; expected the `--out` folder of `crackseg analyze`."
+        )
+    photographs, cracks = _read_all(reports, rows, failed, _verdicts(about))
+    cracks.sort(key=lambda crack: crack.place)
+    parts: dict[str, list[SurveyCrack]] = {"main": [], "also_marked": [], "rejected": []}
+    for crack in cracks:
+        parts[_part(crack)].append(crack)
+    return Gathered(
+        folder=folder,
+        survey=_facts(folder, facts, about),
+        photographs=tuple(photographs),
+        cracks=tuple(parts["main"]),
+        doubtful=tuple(parts["also_marked"]),
+        rejected=tuple(parts["rejected"]),
+        passed_over=tuple(about.get("passed_over", ())),
+        about={key: value for key, value in about.items() if key not in ("images", "verdicts")},
+    )
+
+
+def read_report(photograph: Photograph) -> dict[str, Any]:
+    """Return the whole ``report.json`` of a photograph, with its centre lines."""
+    if photograph.folder is None:
+        raise ConfigError(f"`{photograph.name}` has no results.")
+    return json.loads((photograph.folder / "report.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
+def _facts(folder: Path, facts: Path | None, about: Mapping[str, Any]) -> Survey:
+    if facts is None and (folder / NAME).is_file():
+        facts = folder / NAME
+    return read_survey(facts) if facts else survey_from(about.get("facts") or {})
+
+
+def _report_folders(folder: Path, rows: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    """Yield the result folders: those that the survey names, then any other that is there."""
+    if not folder.is_dir():
+        return
+    named = [(name, folder / name) for name in rows]
+    below = [(path.name, path) for path in sorted(folder.iterdir()) if path.name not in rows]
+    alone = [(".", folder)]  # of one photograph
+    for name, path in [*named, *below, *alone]:
+        if (path / "report.json").is_file():
+            mark = read_mark(path)
+            if mark is None or mark.complete:
+                yield name, path
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _verdicts(about: Mapping[str, Any]) -> dict[tuple[str, int], Mapping[str, Any]]:
+    """Return the verdicts that a survey of the service lists, by image and crack."""
+    return {(v["image_name"], v["crack"]): v for v in about.get("verdicts") or ()}
+
+
+def _read_all(
+    reports: list[tuple[str, Path]],
+    rows: Mapping[str, Mapping[str, Any]],
+    failed: list[Mapping[str, Any]],
+    verdicts: Mapping[tuple[str, int], Mapping[str, Any]],
+) -> tuple[list[Photograph], list[SurveyCrack]]:
+    """Return the photographs in the order of their names and all their cracks."""
+    read = []
+    for name, path in reports:
+        report = _read_json(path / "report.json")
+        if report is None or "cracks" not in report:
+            failed = [*failed, failure_row(path, f"`{path / 'report.json'}` cannot be read.")]
+            continue
+        row = rows.get(name) or report_row(report, name, ANALYZED)
+        read.append((str(row["image"]), path, row, report))
+        _let_go(report)
+    everything = [*read, *((str(row["image"]), None, row, None) for row in failed)]
+    everything.sort(key=lambda item: item[0])
+    names = short_names([item[0] for item in everything])
+    photographs, cracks = [], []
+    for number, (name, item) in enumerate(zip(names, everything, strict=True), start=1):
+        image, folder, row, facts = item
+        photograph = _photograph(number, name, folder, row, facts)
+        photographs.append(photograph)
+        for crack in (facts or {}).get("cracks", ()):
+            cracks.append(_crack(photograph, crack, verdicts.get((image, crack["id"]), {})))
+    return photographs, cracks
+
+
+def _let_go(report: dict[str, Any]) -> None:
+    """Drop in place what a report says point by point, and flatten its cracks."""
+    for key in ("other_lines", "joints", "region", "timing_s"):
+        report.pop(key, None)
+    report["cracks"] = [_flat(crack) for crack in report["cracks"]]
+
+
+def _flat(crack: Mapping[str, Any]) -> dict[str, Any]:
+    spoken = {key: crack.get(key) for key in ("verdict", "verdict_by", "note")}
+    return {**flat_crack(crack), **spoken, "place": ranking.place(crack)}
+
+
+def _photograph(
+    number: int,
+    name: str,
+    folder: Path | None,
+    row: Mapping[str, Any],
+    report: Mapping[str, Any] | None,
+) -> Photograph:
+    if report is None:
+        return Photograph(number=number, name=name, folder=None, status=FAILED, row=row)
+    return Photograph(
+        number=number,
+        name=name,
+        folder=folder,
+        status=ANALYZED if report.get("judged", True) else NOT_JUDGED,
+        row=row,
+        image=report["image"],
+        scale=report["scale"],
+        unjudged=tuple((p["code"], p["share"]) for p in report.get("unjudged", ())),
+        notices=tuple(report["warnings"]),
+        analyzed_mm2=report["totals"].get("analyzed_mm2"),
+        detection=report.get("detection"),
+        model=report["model"],
+        release=report["package_version"],
+    )
+
+
+def _crack(
+    photograph: Photograph, facts: Mapping[str, Any], spoken: Mapping[str, Any]
+) -> SurveyCrack:
+    return SurveyCrack(
+        photograph=photograph,
+        facts={key: value for key, value in facts.items() if key != "place"},
+        place=facts["place"],
+        verdict=str(facts.get("verdict") or spoken.get("verdict") or ""),
+        verdict_by=str(facts.get("verdict_by") or spoken.get("by") or ""),
+        note=str(facts.get("note") or spoken.get("note") or ""),
+    )
+
+
+def _part(crack: SurveyCrack) -> str:
+    if crack.verdict == "reject":
+        return "rejected"
+    if crack.verdict == "accept":
+        return "main"
+    return "main" if crack.facts.get("section", "main") == "main" else "also_marked"

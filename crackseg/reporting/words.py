@@ -1,0 +1,131 @@
+"""Sentences and numbers of a report in the user's language: one catalogue file per language.
+
+``languages/xx.toml`` holds every sentence; a further language is a further file. How numbers and
+dates look is Babel's knowledge and follows the whole locale: ``de_CH`` has German sentences and
+decimal points.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from babel import Locale
+from babel.dates import format_date, format_datetime
+
+from crackseg.config import read_toml
+from crackseg.exports import wording
+from crackseg.locales import decimal_sign, find_locale
+from crackseg.records import Measure
+
+LANGUAGES = Path(__file__).parent / "languages"
+_FALLBACK = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The sentences of a language and the number forms of a locale."""
+
+    locale: Locale
+    language: str
+    texts: Mapping[str, Any]
+    decimal: str
+
+    def __call__(self, key: str, **values: Any) -> str:
+        """Return the sentence of a key, with values filled in; ``n`` chooses its plural form.
+
+        Numbers among the values are written with the locale's decimal sign.
+        """
+        text = self._find(key)
+        if isinstance(text, Mapping):
+            text = text.get(self.locale.plural_form(values.get("n", 0))) or text["other"]
+        filled = {name: self._value(value) for name, value in values.items()}
+        return str(text).format(**filled)
+
+    def known(self, key: str) -> bool:
+        """Return whether the catalogue has a sentence for a key."""
+        table, _, name = key.partition(".")
+        return name in self.texts.get(table, {})
+
+    def table(self, name: str) -> dict[str, str]:
+        """Return a table of the catalogue: headings, names of codes."""
+        return {key: str(text) for key, text in self.texts[name].items()}
+
+    def code(self, table: str, code: str) -> str:
+        """Return a code of the package in words, or spelt as it is where nobody named it."""
+        return self(f"{table}.{code}") if self.known(f"{table}.{code}") else code.replace("_", " ")
+
+    def number(self, value: float | None, digits: int = 0) -> str:
+        """Return a number with a fixed count of decimals, a dash for None."""
+        return "–" if value is None else f"{value:.{digits}f}".replace(".", self.decimal)
+
+    def figures(self, value: float | None, digits: int = 3) -> str:
+        """Return a number to so many figures, never with an exponent."""
+        if value is None:
+            return "–"
+        if not value:
+            return "0"
+        decimals = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
+        return self.number(value, decimals)
+
+    def date(self, value: date | None) -> str:
+        """Return a date in words, a dash for None."""
+        return "–" if value is None else format_date(value, "long", locale=self.locale)
+
+    def time(self, value: str | None) -> str:
+        """Return a time of ``report.json`` as date and time, a dash for None."""
+        if not value:
+            return "–"
+        return format_datetime(datetime.fromisoformat(value), "d MMM y, HH:mm", locale=self.locale)
+
+    def quantity(self, value: float | None, u: float | None, unit: str) -> str:
+        """Return ``2,41 ± 0,12 mm``."""
+        return wording.quantity(value, u, unit).replace(".", self.decimal)
+
+    def measured(self, measure: Measure) -> str:
+        """Return a measure in mm where it has mm, else in px, or why there is none, with bounds."""
+        if measure.px is None:
+            words = self.code("status", measure.status)
+            high = measure.high_px if measure.high_mm is None else measure.high_mm
+            unit = "px" if measure.high_mm is None else "mm"
+            limit = "" if high is None else f" < {wording.upper_bound(high)} {unit}"
+            return words + limit.replace(".", self.decimal)
+        unit, value, low, high = (
+            ("px", measure.px, measure.low_px, measure.high_px)
+            if measure.mm is None
+            else ("mm", measure.mm, measure.low_mm, measure.high_mm)
+        )
+        text = wording.interval(value, low, high, unit).replace(".", self.decimal)
+        return text.replace(" to ", f" {self('general.to')} ")
+
+    def length(self, measure: Measure) -> str:
+        """Return a length in m, mm or px with its uncertainty."""
+        return wording.length(measure).replace(".", self.decimal)
+
+    def _value(self, value: Any) -> Any:
+        return self.number(value, 2) if isinstance(value, float) else value
+
+    def _find(self, key: str) -> Any:
+        table, _, name = key.partition(".")
+        return self.texts[table][name]
+
+
+def read_words(name: str) -> Words:
+    """Return the words of a locale: ``de``, ``de_AT``, ``fr-CH``; without a catalogue: English.
+
+    Raises:
+        ConfigError: there is no such locale.
+    """
+    locale = find_locale(name)
+    language = locale.language if locale.language in languages() else _FALLBACK
+    texts = read_toml(LANGUAGES / f"{language}.toml")
+    return Words(locale, language, texts, decimal_sign(name))
+
+
+def languages() -> list[str]:
+    """Return the languages that have a catalogue."""
+    return sorted(file.stem for file in LANGUAGES.glob("*.toml"))

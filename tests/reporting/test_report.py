@@ -1,0 +1,279 @@
+"""The report of a folder of results: what it counts, what it says first, and each of its files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from pypdf import PdfReader
+from survey_results import speak
+
+from crackseg.errors import ConfigError, OutputError, UnknownName
+from crackseg.reporting import sums
+from crackseg.reporting.command import write_report
+from crackseg.reporting.content import Content, compose
+from crackseg.reporting.gather import gather
+from crackseg.reporting.words import read_words
+from crackseg.survey import WidthBins
+
+
+def content(results: Path, locale: str = "en") -> Content:
+    return compose(gather(results), read_words(locale))
+
+
+def text_of(path: Path) -> str:
+    return re.sub(r"\s+", " ", path.read_text(encoding="utf-8"))
+
+
+def test_photographs_stand_in_the_order_of_their_names_with_what_became_of_them(
+    results: Path,
+) -> None:
+    found = gather(results)
+    states = [(p.number, p.name, p.status) for p in found.photographs]
+    assert states == [
+        (1, "a.png", "analyzed"), (2, "b =1+1.png", "analyzed"), (3, "broken.jpg", "failed"),
+        (4, "c.png", "not_judged"),
+    ]  # fmt: skip
+    assert [(c.photograph.name, c.id) for c in found.cracks] == [("b =1+1.png", 1), ("a.png", 1)]
+    assert len(found.doubtful) == 2
+    assert found.survey.dam == "Obere <Sperre> & Söhne"
+
+
+def test_a_report_that_the_survey_does_not_name_is_not_forgotten(results: Path) -> None:
+    shutil.copytree(results / "a", results / "z")
+    (results / "survey.json").unlink()
+    assert len(gather(results).photographs) == 4  # a, b, c and z; of the failed one nothing is left
+    (results / "z" / "report.json").write_text("{", encoding="utf-8")
+    broken = [p for p in gather(results).photographs if p.status == "failed"]
+    assert "cannot be read" in broken[0].reason
+
+
+def test_the_results_of_one_photograph_are_a_survey_too(results: Path) -> None:
+    alone = gather(results / "a")
+    assert [p.name for p in alone.photographs] == ["a.png"]
+    assert alone.photographs[0].folder == results / "a" / "."
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "photos"])
+def test_a_folder_without_results_is_a_sentence(folder: str, results: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no results"):
+        gather(results.parent / folder)
+
+
+def test_a_verdict_decides_what_is_counted(results: Path) -> None:
+    worst = gather(results).cracks[0]
+    speak(results, str(worst.photograph.row["image"]), 1, "reject")
+    speak(results, str(worst.photograph.row["image"]), 2, "accept")
+    found = gather(results)
+    assert [(c.photograph.name, c.id) for c in found.cracks] == [("a.png", 1), ("b =1+1.png", 2)]
+    rejected = found.rejected[0]
+    assert (rejected.id, rejected.verdict_by, rejected.note) == (1, "A. Name", "an edge")
+    assert sums.sum_up(found).widest is found.cracks[0]
+    words = content(results)
+    assert any("1 mark was rejected" in sentence for sentence in words.lead)
+    assert words.rejected.rows[0][-2:] == ("rejected (A. Name)", "an edge")
+
+
+def test_the_figures_are_those_of_the_main_list(results: Path) -> None:
+    found = gather(results)
+    figures = sums.sum_up(found)
+    assert (figures.cracks, figures.length_mm, figures.length_px) == (2, 60.0, 0.0)
+    assert figures.analyzed_mm2 == pytest.approx(2 * 240 * 320 * 0.25**2)
+    assert figures.density_m_per_m2 == pytest.approx(1000 * 60 / (2 * 240 * 320 * 0.25**2))
+    assert figures.mm_per_px == (0.25, 0.25, 0.25)
+    assert figures.widest is found.cracks[0]
+
+
+def test_groups_hold_every_crack_once(results: Path) -> None:
+    cracks = gather(results).cracks  # 0.85 +- 0.1 mm and 2.1 +- 0.1 mm, 30 mm long each
+    widths = {g.name: (g.cracks, g.length_mm, g.share) for g in sums.by_width(cracks, WidthBins())}
+    assert widths["4"] == widths["5"] == (1, 30.0, 0.5)
+    assert sum(count for count, _, _ in widths.values()) == 2
+    assert [g.cracks for g in sums.by_direction(cracks)] == [2, 0, 0, 0]
+    assert [(g.name, g.cracks) for g in sums.by_certainty(cracks) if g.cracks] == [
+        ("90", 1), ("70", 1),
+    ]  # fmt: skip
+    bins = WidthBins(limits_mm=(0.8, 0.9, 1.9, 2.21))
+    over = [(o.by_value, o.surely, o.possibly) for o in sums.over_limits(cracks, bins)]
+    assert over == [(1.0, 0.5, 1.0), (0.5, 0.5, 1.0), (0.5, 0.5, 0.5), (0.0, 0.0, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("angle", "name"),
+    [(0, "horizontal"), (15, "horizontal"), (16, "diagonal"), (75, "vertical"), (105, "vertical"),
+     (106, "diagonal"), (164, "diagonal"), (165, "horizontal"), (None, "none")],
+)  # fmt: skip
+def test_directions(angle: float | None, name: str) -> None:
+    assert sums.direction(angle) == name
+
+
+def test_what_could_not_be_judged_comes_first_with_its_reason(results: Path) -> None:
+    shown = content(results)
+    first, second = shown.findings[:2]
+    assert first.items == ("broken.jpg: `broken.jpg` is cut off.",)
+    assert second.items == ("c.png: 90.0 % black".replace("90.0", "90"),)
+    page = write_report(results, formats=["html"])[0]
+    html = text_of(page)
+    assert html.index("is cut off") < html.index('class="totals"') < html.index("All cracks")
+    assert "a video; take stills" in html
+    assert any("not known" in sentence for sentence in shown.detection)
+
+
+def test_a_detection_limit_is_given_where_the_reports_state_it(results: Path) -> None:
+    for name, width in (("a", 0.25), ("b =1+1", 0.4)):
+        path = results / name / "report.json"
+        report = json.loads(path.read_text(encoding="utf-8"))
+        report["detection"] = {"width_mm": width, "probability": 0.9}
+        path.write_text(json.dumps(report), encoding="utf-8")
+    assert content(results).detection[-1] == (
+        "Cracks are found with a probability of 90 % from a width of 0.25 to 0.40 mm on."
+    )
+
+
+def test_the_page_is_one_file_that_is_safe_and_names_the_worst_crack(results: Path) -> None:
+    html = write_report(results, formats=["html"])[0].read_text(encoding="utf-8")
+    assert "<Sperre>" not in html
+    assert "Obere &lt;Sperre&gt; &amp; Söhne" in html
+    assert not re.findall(r'(?:src|href)="(?!data:image/jpeg|\.\./)[^"]*"', html)
+    assert "http" not in html.replace("http://www.w3.org/2000/svg", "")
+    head = html[: html.index('class="totals"')]
+    assert "2.10 ± 0.10 mm" in head
+    assert head.count("data:image/jpeg") == 1
+    assert "../b%20%3D1%2B1/page.html" in html
+    assert "2026" in head
+
+
+@pytest.mark.parametrize(("locale", "width"), [("en", "2.10 ± 0.10 mm"), ("de", "2,10 ± 0,10 mm")])
+def test_the_pdf_says_it_in_both_languages(results: Path, locale: str, width: str) -> None:
+    path = write_report(results, formats=["pdf"], locale=locale)[0]
+    read = PdfReader(path)
+    first = read.pages[0].extract_text()
+    everything = re.sub(r"\s+", " ", " ".join(page.extract_text() for page in read.pages))
+    assert width in first
+    assert "Obere <Sperre> & Söhne" in first
+    assert "broken.jpg" in first
+    assert f"{len(read.pages)}" in read.pages[-1].extract_text()
+    assert ("Zeile 91, Spalte" in everything) == (locale == "de")
+    assert sum(len(page.images) for page in read.pages) >= 6  # close-ups and thumbnails
+
+
+def test_the_workbook_holds_numbers_and_runs_nothing(results: Path) -> None:
+    path = write_report(results, formats=["xlsx"], locale="de")[0]
+    book = openpyxl.load_workbook(path)
+    assert book.sheetnames[:2] == ["Zusammenfassung", "Risse"]
+    rows = list(book["Risse"].iter_rows(values_only=True))
+    found = dict(zip(rows[0], rows[1], strict=True))
+    assert len(rows) == 3
+    assert found["photograph"] == "b =1+1.png"
+    assert found["width_max_mm"] == pytest.approx(2.1)
+    assert found["width_bin"] == "über 1 mm"
+    photos = list(book["Fotos"].iter_rows(values_only=True))
+    shown = dict(zip(photos[0], photos[1], strict=True))
+    assert shown["taken_at"].year == 2026
+    assert (shown["lat_deg"], shown["judged_share"]) == (46.5, 1)
+    assert all(cell.data_type != "f" for sheet in book for row in sheet for cell in row)
+
+
+@pytest.mark.parametrize(
+    ("locale", "delimiter", "decimal"),
+    [("en", ",", "."), ("de", ";", ","), ("fr", ";", ","), ("de_CH", ",", ".")],
+)
+def test_tables_are_read_in_their_locale(
+    results: Path, locale: str, delimiter: str, decimal: str
+) -> None:
+    path = write_report(results, formats=["csv"], locale=locale)[0]
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter=delimiter))
+    assert [row["section"] for row in rows] == ["main", "main", "also_marked", "also_marked"]
+    assert rows[0]["width_max_mm"] == f"2{decimal}1"
+    assert float(rows[0]["length_mm"].replace(decimal, ".")) == 30.0
+
+
+def test_close_ups_come_from_the_photograph_or_else_from_the_overlay(results: Path) -> None:
+    worst = content(results).worst[0].pictures
+    assert worst.plain
+    assert worst.outlined
+    (results.parent / "photos").rename(results.parent / "moved")
+    moved = content(results).worst[0].pictures
+    assert moved.plain is None
+    assert moved.outlined
+    back = compose(gather(results), read_words("en"), results.parent / "moved")
+    assert back.worst[0].pictures.plain == worst.plain
+    for name in ("b =1+1", "a"):
+        (results / name / "overlay.jpg").unlink()
+    assert content(results).worst[0].pictures.outlined is None
+
+
+def test_another_photograph_of_the_same_name_is_not_shown(results: Path) -> None:
+    path = results.parent / "photos" / "b =1+1.png"
+    shutil.copy(results.parent / "photos" / "a.png", path)
+    assert content(results).worst[0].pictures.plain is None
+
+
+def test_what_the_report_would_replace_must_be_its_own(results: Path) -> None:
+    write_report(results, formats=["csv"])
+    write_report(results, formats=["xlsx"])
+    assert sorted(p.name for p in (results / "report").iterdir()) == [".crackseg", "report.xlsx"]
+    with pytest.raises(OutputError, match="other results"):
+        write_report(results, results / "a", formats=["csv"])
+    (results / "report" / "report.xlsx").write_text("mine", encoding="utf-8")
+    with pytest.raises(OutputError, match="was changed"):
+        write_report(results, formats=["csv"])
+    assert (results / "report" / "report.xlsx").read_text(encoding="utf-8") == "mine"
+
+
+def test_wrong_names_stop_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="unknown format `docx`"):
+        write_report(tmp_path, formats=["docx"])
+    with pytest.raises(ConfigError, match="`locale` must be a language"):
+        write_report(tmp_path, formats=["csv"], locale="klingon")
+
+
+def test_a_survey_toml_in_the_results_or_by_name_is_the_head(results: Path, tmp_path: Path) -> None:
+    (results / "survey.toml").write_text('dam = "B"\nreservoir_level_m = 612.4', encoding="utf-8")
+    facts = dict(content(results, "de").facts)
+    assert (facts["Sperre"], facts["Stauspiegel"]) == ("B", "612,40 m")
+    (tmp_path / "c.toml").write_text('dam = "C"', encoding="utf-8")
+    assert gather(results, tmp_path / "c.toml").survey.dam == "C"
+
+
+def test_a_sound_wall_says_so_and_how_far_that_goes(results: Path) -> None:
+    for name in ("a", "b =1+1"):
+        path = results / name / "report.json"
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps({**report, "cracks": []}), encoding="utf-8")
+    shown = content(results)
+    assert shown.lead[1] == "No crack was found in what could be judged."
+    assert shown.findings[0].items
+    assert shown.worst == shown.groups == ()
+    write_report(results)
+
+
+def test_the_map_shows_each_photograph_with_a_position(results: Path) -> None:
+    plan = content(results).plan
+    assert plan is not None
+    assert [spot.number for spot in plan.spots] == [1, 2, 4]
+    north = [spot.y_m for spot in plan.spots]
+    assert north[1] - north[0] == pytest.approx(11.1, abs=0.1)  # 1e-4 degrees of latitude
+    (results / "survey.toml").write_text("[face]\nazimuth_deg = 90\nbatter = 0", encoding="utf-8")
+    face = content(results).plan
+    assert face is not None
+    assert face.is_face
+    assert [spot.y_m for spot in face.spots] == [600.0, 601.0, 602.0]
+    assert face.spots[1].x_m - face.spots[0].x_m == pytest.approx(11.1, abs=0.1)
+
+
+def test_photographs_of_several_places_have_no_map(results: Path) -> None:
+    path = results / "a" / "report.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    report["image"]["gps"]["lon_deg"] = 100.0
+    path.write_text(json.dumps(report), encoding="utf-8")
+    shown = content(results)
+    assert shown.plan is None
+    assert "km apart" in shown.plan_notes[0]
