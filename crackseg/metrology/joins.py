@@ -15,6 +15,7 @@ import numpy as np
 from crackseg.metrology.bridges import Groups, facing, free_tips, outward, span, without_tips
 from crackseg.metrology.centreline import Line, end_direction, resample
 from crackseg.metrology.courses import Course, Photograph, Tip, find_course
+from crackseg.metrology.ruled import is_ruled
 from crackseg.records import Array
 
 _FACING_COS, _AHEAD_COS = 0.4, 0.5  # a tip and the way on may differ: cracks wander
@@ -26,10 +27,6 @@ _MATCH = 0.25  # of the deeper piece's depth that the shallower one must have
 _GAIN, _GAIN_SHORT_PX, _GAIN_SHORT = 0.8, 6.0, 0.4
 _FAR, _TURN_COS, _TURN = 2.0, 0.8, 2.0
 _BESIDE_PX = 4.0  # that a tip may lie beside the crack: near tips may seem to turn more
-# A joint is straighter than a crack. Root mean square distance from a straight line of a piece, of
-# it with the course, and of all: 1 % of the labelled cracks are that straight, 90 % of the joints.
-_RULED_PX, _RULED_SIDE_PX, _BENT_PX, _RULED_TAIL_PX = 0.2, 0.6, 0.5, 60
-_TELLING_PX = 30  # a shorter piece is straight anyway
 _DARKER = 1.5  # times as dark as the pieces: a line that both turn into is another one
 _PAST = 0.6  # of a course's depth that may go on past both tips, as a joint does that it follows
 _TRIALS = 5  # nearest tips looked at from each tip
@@ -72,7 +69,7 @@ def join(
         course = find_course(one, two, photo, LEAST_SHARE)
         if course is None or not shows_crack(course, one, two, shorter):
             continue
-        if covered(course, one, two, mask):
+        if covered(course, one, two, mask) or is_ruled(course, one, two, photo):
             continue
         groups.unite(names[a[0]], names[b[0]])
         used |= {a, b}
@@ -109,7 +106,7 @@ def shows_crack(course: Course, one: Tip, two: Tip, shorter_px: float) -> bool:
     if ahead < _AHEAD_COS or (ahead < _TURN_COS and course.share > _DARKER):
         return False
     shown = course.share >= LEAST_SHARE and course.match >= _MATCH and course.gain >= needed
-    return shown and course.past < _PAST and not _ruled(course, one, two)
+    return shown and course.past < _PAST
 
 
 def _ahead(one: Tip, two: Tip) -> float:
@@ -119,25 +116,6 @@ def _ahead(one: Tip, two: Tip) -> float:
     cosine = min(float(way @ one.direction), -float(way @ two.direction), 1.0)
     turn = np.arccos(cosine) - np.arctan(_BESIDE_PX / far)
     return float(np.cos(max(turn, 0.0)))
-
-
-def _ruled(course: Course, one: Tip, two: Tip) -> bool:
-    """Say whether a course goes on in one piece as by a ruler, but not in the other."""
-    tails = one.tail[-_RULED_TAIL_PX:], two.tail[: -_RULED_TAIL_PX - 1 : -1]
-    if _off_line(np.concatenate([tails[0], course.points, tails[1]])) < _BENT_PX:
-        return False
-    return any(
-        len(tail) >= _TELLING_PX
-        and _off_line(tail) < _RULED_PX
-        and _off_line(np.concatenate([tail, course.points])) < _RULED_SIDE_PX
-        for tail in tails
-    )
-
-
-def _off_line(points: Array) -> float:
-    """Return the root mean square distance of points from the straight line through them."""
-    spread = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
-    return float(spread[1] / np.sqrt(len(points)))
 
 
 def within(line: Line, side: int, shape: tuple[int, ...]) -> bool:

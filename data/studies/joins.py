@@ -3,7 +3,8 @@
 True gaps: stretches of 15 to 150 px are cut from the labels of training and validation pictures
 and the photograph, as it is, must join the two ends. False ones are drawn into pictures without a
 crack: two pieces with concrete between them, two that run beside each other, two that end at
-opposite sides of a joint, and a crack that ends in line with a joint of which a part is marked.
+opposite sides of a joint, and a crack that ends in line with a joint of which a part is marked; the
+last also with a worn joint, whose course and width are uneven.
 No picture of a test list is opened.
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from crackseg.config import MaskOptions, MeasureOptions
 from crackseg.imagery.files import open_image
@@ -40,6 +42,7 @@ CLASSES_PX = ((15, 30), (30, 60), (60, 150))
 CUTS, DRAWINGS = 1, 1  # a picture
 LEFT_PX = 25.0  # of a crack that stays on either side of a cut
 BEND_DEG, WAVE_PX = 25.0, 60.0  # the drawn cracks wander as the labelled ones do
+WORN_PX, WORN_SHARE, WORN_WAVE_PX = 0.3, 0.25, 12.0  # of a worn joint: course, width, over a length
 NEAR_PX = 15.0  # how far from a cut's ends a join may end to be that of the cut
 
 
@@ -69,7 +72,7 @@ def main(root: Path, out: Path | None) -> None:
 
 def cases(root: Path) -> Iterator[Case]:
     """Yield every case; the same ones at each call."""
-    rng = np.random.default_rng(14)
+    rng, apart = np.random.default_rng(14), np.random.default_rng(41)
     for name in CRACKED:
         for picture, mask in pictures(root / name):
             if mask is not None:
@@ -81,6 +84,9 @@ def cases(root: Path) -> Iterator[Case]:
                     case = draw(picture, rng)
                     if case is not None:
                         yield case
+            worn = in_line(picture, apart, worn=True)
+            if worn is not None:
+                yield worn
 
 
 def pictures(folder: Path) -> Iterator[tuple[Array, Array | None]]:
@@ -198,7 +204,7 @@ def across(picture: Array, rng: Rng) -> Case | None:
     return drawn("at a joint", scene, [one, two], ends, rng)
 
 
-def in_line(picture: Array, rng: Rng) -> Case | None:
+def in_line(picture: Array, rng: Rng, *, worn: bool = False) -> Case | None:
     """Return a crack that ends where a joint begins, and a marked part of the joint further on."""
     lengths, gap = rng.uniform(40, 90, 2), rng.uniform(15, 100)
     course = placed(picture, lengths.sum() + gap, rng)
@@ -212,9 +218,13 @@ def in_line(picture: Array, rng: Rng) -> Case | None:
     if not within(marked, picture.shape):
         return None
     width = rng.uniform(1.5, 8)
+    if worn:
+        scene = with_worn_line(picture, joint, width, rng)
+    else:
+        scene = with_line(picture, joint, width, rng)
     case = drawn(
-        "in line with a joint",
-        with_line(picture, joint, width, rng),
+        f"in line with a {'worn ' if worn else ''}joint",
+        scene,
         [course[:first]],
         np.stack([course[first - 1], marked[0]]),
         rng,
@@ -265,13 +275,38 @@ def with_line(picture: Array, course: Array, width: float, rng: Rng) -> Array:
     return with_stroke(picture, course, width, rng.uniform(0.3, 0.9), 0.8)
 
 
-def with_stroke(picture: Array, course: Array, width: float, dark: float, blur: float) -> Array:
-    """Return the picture with a stroke of some width and darkness."""
+def with_worn_line(picture: Array, course: Array, width: float, rng: Rng) -> Array:
+    """Return the picture with a joint whose course and width are uneven."""
+    way = course[1] - course[0]
+    count = int(np.hypot(*way)) + 1
+    points = course[0] + np.linspace(0, 1, count)[:, None] * way
+    normal = np.array([-way[1], way[0]]) / np.hypot(*way)
+    points += WORN_PX * uneven(count, rng)[:, None] * normal
+    widths = np.maximum(width * (1 + WORN_SHARE * uneven(count, rng)), 1.0)
+    return with_stroke(picture, points, widths, rng.uniform(0.3, 0.9), 0.8)
+
+
+def uneven(count: int, rng: Rng) -> Array:
+    """Return smooth noise of variance 1."""
+    smooth = gaussian_filter1d(rng.normal(size=count), WORN_WAVE_PX / 4)
+    uniform: Array = smooth / smooth.std()
+    return uniform
+
+
+def with_stroke(
+    picture: Array, course: Array, width: float | Array, dark: float, blur: float
+) -> Array:
+    """Return the picture with a stroke of some width, one or for each point, and darkness."""
     height, cols = picture.shape[:2]
     fine = 4
     cover = np.zeros((fine * height, fine * cols), np.uint8)
     points = np.rint(((course[:, ::-1] + 0.5) * fine - 0.5) * 16).astype(np.int32)
-    cv2.polylines(cover, [points], False, 255, max(1, round(fine * width)), cv2.LINE_AA, 4)
+    if isinstance(width, np.ndarray):
+        for k in range(len(points) - 1):
+            thick = max(1, round(fine * width[k]))
+            cv2.line(cover, points[k].tolist(), points[k + 1].tolist(), 255, thick, cv2.LINE_AA, 4)
+    else:
+        cv2.polylines(cover, [points], False, 255, max(1, round(fine * width)), cv2.LINE_AA, 4)
     share = cv2.resize(cover, (cols, height), interpolation=cv2.INTER_AREA) / np.float32(255)
     share = cv2.GaussianBlur(share, (0, 0), blur)[..., None]
     return np.clip(picture * (1 - dark * share), 0, 255).astype(np.uint8)

@@ -132,6 +132,33 @@ def test_a_joint_in_line_with_a_crack_is_another_line(cracks_of: Any, seed: int)
     assert len(cracks_of(broken, phantom.picture)) == 2
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("width", [1.5, 3.0, 6.0])
+@pytest.mark.parametrize("gap", [20, 50, 80])
+def test_a_crack_does_not_run_on_in_a_joint_that_begins_where_it_ends(
+    cracks_of: Any, width: float, gap: int, seed: int
+) -> None:
+    """Whatever the joint's width and darkness beside the crack's, and at any angle."""
+    rng = np.random.default_rng(100 + seed)
+    crack = wandering((110, 40), 0, 130, rng.uniform(1.5, 4.0), rng, bend_deg=20, wave_px=60)
+    end, way = crack.points[-1], crack.points[-1] - crack.points[-12]
+    way /= np.hypot(*way)
+    middle = end + 100 * way
+    angle = float(np.degrees(np.arctan2(-way[0], way[1])))
+    joint = straight((float(middle[0]), float(middle[1])), angle, 200, width)
+    phantom = wall([crack, joint], rng)
+    broken = gap_in(phantom.mask, int(end[1]) + 1, int(end[1]) + gap)
+    assert len(cracks_of(broken, phantom.picture)) == 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_straight_line_is_one_whatever_it_is(cracks_of: Any, seed: int) -> None:
+    rng = np.random.default_rng(200 + seed)
+    phantom = wall([straight((110, 210), rng.uniform(-8, 8), 340, 2.5)], rng)
+    (line,) = cracks_of(gap_in(phantom.mask), phantom.picture)
+    assert "joined" in line.flags
+
+
 def test_the_edge_of_a_shadow_is_no_line(cracks_of: Any) -> None:
     rng = np.random.default_rng(3)
     ends = [straight((110, 100), 0, 140, 2.5), straight((110, 320), 0, 140, 2.5)]
