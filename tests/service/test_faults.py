@@ -30,7 +30,7 @@ def digests(service: Service, job: dict[str, Any]) -> dict[str, str]:
     client, found = service.client(), {}
     cursor = ""
     while cursor is not None:
-        page = client.get(f"/v1/jobs/{job['jobID']}/images?limit=200&cursor={cursor}").json()
+        page = client.get(f"/v1/jobs/{job['id']}/images?limit=200&cursor={cursor}").json()
         cursor = page["next"]
         for image in page["images"]:
             folder = service.data / "results" / job["id"] / image["image"]
