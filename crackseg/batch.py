@@ -33,10 +33,11 @@ from crackseg.folders import (
 )
 from crackseg.imagery.files import OpenImage, open_image
 from crackseg.imagery.regions import find_region_files, refuse_missing, region_facts
-from crackseg.inference.models import Model, load_model, thresholds
-from crackseg.inference.screening import load_classifier, screening_card
+from crackseg.inference.models import thresholds
+from crackseg.inference.predictor import Predictor
 from crackseg.inputs import Passed
 from crackseg.pipeline import SCHEMA_VERSION, analyze, export
+from crackseg.records import ModelCard
 from crackseg.survey import Survey, survey_from, survey_to_dict, with_face
 
 NOT_REACHED = "The run was stopped before this photograph; the same command goes on."
@@ -106,13 +107,10 @@ def run(
     options = with_face(options, facts)
     find_exports(options.exports)
     refuse_missing(options.region)
-    model = load_model(options.model)
-    if options.predict.screen:
-        load_classifier.cache_clear()  # the folder may hold another one than at the last run
-        load_classifier(options.predict.screen)  # a wrong folder fails the run, not every image
+    predictor = Predictor.open(options.model, options.predict)
     chosen = [options_for(path, options) for path in paths]
     _make_folder(out)
-    survey = _Survey(out, options, model, passed, facts)
+    survey = _Survey(out, options, predictor.card, passed, facts)
     if len(paths) > 1 or facts:
         survey.check()
     listener.begin(paths)
@@ -120,7 +118,7 @@ def run(
     taken = set(FILES)
     try:
         for path, own in zip(paths, chosen, strict=True):
-            outcome = _one(path, out, _Job(model, own, overwrite, taken, listener))
+            outcome = _one(path, out, _Job(predictor, own, overwrite, taken, listener))
             outcomes.append(outcome)
             listener.end(outcome)
     except KeyboardInterrupt:
@@ -156,7 +154,7 @@ class _Survey:
 
     out: Path
     options: AnalyzeOptions
-    model: Model
+    model: ModelCard
     passed: Sequence[Passed]
     facts: Survey | None
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -230,7 +228,7 @@ def _read_survey(out: Path) -> dict[str, Any]:
 class _Job:
     """What is the same for every image of a run."""
 
-    model: Model
+    predictor: Predictor
     options: AnalyzeOptions
     overwrite: bool
     taken: set[str]  # folder names given away in this run
@@ -248,7 +246,7 @@ def _one(path: Path, out: Path, job: _Job) -> Outcome:
                 return outcome_of(path, folder, earlier, "unchanged")
             refuse_foreign(folder)  # before the work is done, not after
             report = analyze(
-                image, job.model, job.options, lambda share: job.listener.step(path, share)
+                image, job.predictor, job.options, lambda share: job.listener.step(path, share)
             )
             report = export(
                 report, folder, image, job.options.exports,
@@ -296,13 +294,12 @@ def _region_of(report: Mapping[str, Any]) -> list[Any]:
 
 def _is_current(report: Mapping[str, Any], image: OpenImage, job: _Job) -> bool:
     """Return whether a report says what a new analysis would say."""
-    options, card = job.options, job.model.card
+    options, card = job.options, job.predictor.card
     files = find_region_files(options.region, image.info.path)
     return bool(
         report["package_version"] == __version__
         and report["image"]["sha256"] == image.info.sha256
         and report["model"] == model_to_dict(card, thresholds(options.mask, card))
-        and report.get("screen") == model_to_dict(screening_card(options.predict), None)
         and report["options"] == json.loads(json.dumps(to_plain(options)))
         and _region_of(report) == list(region_facts(files))
     )
@@ -331,8 +328,7 @@ def _reason(error: BaseException, out: Path) -> str:
     return str(error)
 
 
-def _about(model: Model, options: AnalyzeOptions, started: datetime) -> dict[str, Any]:
-    card = model.card
+def _about(card: ModelCard, options: AnalyzeOptions, started: datetime) -> dict[str, Any]:
     return {
         "package_version": __version__,
         "started_at": started.isoformat(timespec="seconds"),

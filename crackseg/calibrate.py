@@ -21,6 +21,7 @@ from crackseg.errors import DataError
 from crackseg.imagery.files import open_image
 from crackseg.imagery.masks import read_mask
 from crackseg.inference.models import CARD, Model, load_model, write_card
+from crackseg.inference.predictor import Predictor
 from crackseg.metrology.ranking import FEATURES
 from crackseg.names import require
 from crackseg.pipeline import analyze
@@ -62,13 +63,13 @@ def collect(
         DataError: a pair is broken.
         ImageError: a picture is unreadable.
     """
+    predictors = [Predictor(model, PredictOptions(readings=readings)) for readings in READINGS]
     marks: list[Mark] = []
     for sample in samples:
         distance = _distance(sample)
-        for readings in READINGS:
-            options = AnalyzeOptions(predict=PredictOptions(readings=readings))
+        for predictor in predictors:
             with open_image(sample.image) as image:
-                cracks = analyze(image, model, options).cracks
+                cracks = analyze(image, predictor, AnalyzeOptions()).cracks
             marks += [_mark(crack, sample, distance) for crack in cracks]
         progress()
     return marks

@@ -95,10 +95,6 @@ def analyze_command(
     fast: Annotated[
         bool, typer.Option("--fast", help="Read each tile once, not four ways: a quarter the time.")
     ] = False,
-    screen_by: Annotated[
-        Path | None,
-        typer.Option("--screen", help="Folder of a tile classifier: skip what it calls free."),
-    ] = None,
     exports: Annotated[
         str | None,
         typer.Option(help="By comma: csv, mask, overlay, geojson, page, coco; json always."),
@@ -142,7 +138,6 @@ def analyze_command(
             "runtime": runtime,
             "device": device,
             "readings": 1 if fast else None,
-            "screen": screen_by,
         },
         "mask": {"threshold": threshold},
         "scale": {"mm_per_px": mm_per_px, "distance_m": distance_m, "marker_mm": marker_mm},

@@ -42,7 +42,6 @@ class PredictOptions:
     batch: int = 1  # on a CPU a larger batch is no faster
     threads: int | None = None  # None: all cores
     readings: int = 4  # of a tile, the mean is taken: 1 as it is, 2 mirrored too, 4 upside down too
-    screen: Path | None = None  # folder of a tile classifier; tiles it calls free are not searched
 
     def __post_init__(self) -> None:
         _require(

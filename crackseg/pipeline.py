@@ -1,4 +1,4 @@
-"""An open image and a model become a report, and a report becomes a folder of files.
+"""An open image and a predictor become a report, and a report becomes a folder of files.
 
 This is the one chain: the command line, the batch and the service all call it. A new folder appears
 whole or not at all, also when the program is killed or the disk is full.
@@ -31,9 +31,8 @@ from crackseg.imagery.regions import (
     share_on_joints,
 )
 from crackseg.imagery.scale import find_scale
-from crackseg.inference.models import Model, thresholds
-from crackseg.inference.predict import predict
-from crackseg.inference.screening import is_classifier, screening_card
+from crackseg.inference.models import is_classifier, thresholds
+from crackseg.inference.predictor import Predictor
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import probability_to_mask
 from crackseg.metrology.other_lines import find_other_lines
@@ -56,7 +55,7 @@ _BAND_ROWS = 1024
 
 def analyze(
     image: OpenImage,
-    model: Model,
+    predictor: Predictor,
     options: AnalyzeOptions,
     progress: Callable[[float], None] | None = None,
 ) -> Report:
@@ -64,8 +63,9 @@ def analyze(
 
     Args:
         image: the open image; it stays open.
-        model: a loaded model.
-        options: everything that may be chosen; `exports` is not used here.
+        predictor: the model and how it is run; the report names these among its options, whatever
+            ``options`` says of them.
+        options: everything else that may be chosen; `exports` is not used here.
         progress: called with the share of the forward pass that is done, 0 to 1.
 
     Raises:
@@ -75,11 +75,13 @@ def analyze(
         ConfigError: an option does not fit the model or the machine, or the model is a tile
             classifier.
     """
-    if is_classifier(model.card.network):
+    card = predictor.card
+    if is_classifier(card.network):
         raise ConfigError(
-            f"`{model.card.name}` decides on whole tiles and draws no cracks to measure; give it "
-            "as `--screen`, and a segmentation model as `--model`."
+            f"`{card.name}` decides on whole tiles and draws no cracks to measure; give a "
+            "segmentation model as `--model`."
         )
+    options = replace(options, model=predictor.name, predict=predictor.options)
     clock = _Clock()
     with clock.step("decode"):
         decoded = image.decode()
@@ -88,9 +90,9 @@ def analyze(
         scale, scale_notices = find_scale(image.info, options.scale, image.read)
     with clock.step("stitch"):
         inside = None if region is None else region.inside
-        prediction = predict(image, model, options.predict, progress, inside)
+        prediction = predictor.predict(image, progress, inside)
     clock.move("stitch", "forward", prediction.forward_s)
-    threshold, threshold_low = thresholds(options.mask, model.card)
+    threshold, threshold_low = thresholds(options.mask, card)
     with clock.step("mask"):
         mask = probability_to_mask(
             prediction.probability,
@@ -110,7 +112,7 @@ def analyze(
             options=options.measure,
         )
         cracks, joints = _part_joints(cracks, region, options.region)
-        cracks = rank(cracks, model.card.certainty)
+        cracks = rank(cracks, card.certainty)
         other_lines = find_other_lines(
             prediction,
             mask,
@@ -125,9 +127,8 @@ def analyze(
         package_version=__version__,
         image=image.info,
         scale=scale,
-        model=model.card,
+        model=card,
         thresholds=(threshold, threshold_low),
-        screen=screening_card(options.predict),
         options=to_plain(options),
         cracks=cracks,
         totals=_totals(cracks, mask.shape, _judged_px2(mask.size, unjudged), scale),
@@ -196,7 +197,6 @@ def measure_mask(
         scale=scale,
         model=None,
         thresholds=None,
-        screen=None,
         options=to_plain(options),
         cracks=cracks,
         totals=_totals(cracks, mask.shape, seen_px2, scale),

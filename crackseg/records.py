@@ -426,7 +426,6 @@ class Report:
     scale: Scale | None
     model: ModelCard | None  # None when a mask from elsewhere was measured
     thresholds: tuple[float, float] | None  # the upper and the lower of the hysteresis
-    screen: ModelCard | None  # the tile classifier in front of the model, if one was named
     options: Mapping[str, Any]
     cracks: tuple[Crack, ...]  # main list, then also marked; by severity x certainty, worst first
     totals: Totals

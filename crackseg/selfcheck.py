@@ -12,7 +12,8 @@ import numpy as np
 from crackseg import __version__
 from crackseg.config import MaskOptions, MeasureOptions
 from crackseg.errors import CracksegError
-from crackseg.inference.models import PROBE_TOLERANCE, check_probe, load_model, shipped_models
+from crackseg.inference.models import load_model, shipped_models
+from crackseg.inference.runtimes import PROBE_TOLERANCE, check_probe
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.phantoms import Look, draw, straight
 from crackseg.records import Array, Window

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from crackseg.config import AnalyzeOptions, read_options
+from crackseg.config import AnalyzeOptions, PredictOptions, read_options
 from crackseg.errors import (
     ConfigError,
     CracksegError,
@@ -23,8 +23,10 @@ from crackseg.errors import (
     ScaleError,
     UnsupportedImage,
 )
-from crackseg.inference.models import Model, load_model
 from crackseg.records import ImageInfo
+
+if TYPE_CHECKING:
+    from crackseg.inference.predictor import Predictor
 
 EXPORTS = ("json", "csv", "mask", "overlay", "geojson", "page")
 PHOTO_PX = 60_000_000  # as the overlay: a JPEG that every browser opens
@@ -53,13 +55,13 @@ def get_ready_to_judge() -> None:
     import crackseg.imagery.files  # noqa: F401
 
 
-def get_ready_to_analyze(model: str) -> None:
+def get_ready_to_analyze(model: str, predict: PredictOptions, threads: int) -> None:
     """Import what ``analyze_file`` needs and read the model; a broken one fails the image later."""
     import crackseg.exports.overlay
     import crackseg.pipeline  # noqa: F401
 
     with contextlib.suppress(CracksegError, OSError, MemoryError):
-        _model(model)
+        _predictor(model, predict, threads)
 
 
 def analyze_file(request: dict[str, Any], tell: Callable[[float], None]) -> dict[str, Any]:
@@ -104,15 +106,14 @@ def _analyze(request: dict[str, Any], tell: Callable[[float], None]) -> dict[str
     from crackseg.pipeline import analyze, export
     from service.storage import sync_tree
 
-    model = _model(request["model"])
     options = read_options(AnalyzeOptions, request["options"])
-    predict = replace(options.predict, threads=options.predict.threads or request["threads"])
-    options = replace(options, model=model.card.name, exports=EXPORTS, predict=predict)
+    options = replace(options, exports=EXPORTS)
+    predictor = _predictor(request["model"], options.predict, request["threads"])
     work, target = Path(request["work"]), Path(request["target"])
     limit, digest = options.max_megapixels, request["sha256"]
     with open_image(request["path"], max_megapixels=limit, sha256=digest) as image:
         image.info = _named(image.info, request["name"])
-        report = analyze(image, model, options, _Progress(tell))
+        report = analyze(image, predictor, options, _Progress(tell))
         report = export(report, work / "result", image, EXPORTS)
         picture, _ = overlay.read_reduced(report, image, PHOTO_PX)
         (work / "result" / MARK).unlink(missing_ok=True)  # all files there are the service's
@@ -134,9 +135,13 @@ def _place(fresh: Path, target: Path) -> None:
     sync(target.parent)
 
 
-@functools.lru_cache(maxsize=2)
-def _model(name_or_folder: str) -> Model:
-    return load_model(name_or_folder)
+@functools.lru_cache(maxsize=2)  # images of surveys and single ones, which get more threads
+def _predictor(model: str, options: PredictOptions, threads: int) -> Predictor:
+    """Return what this process predicts with; reports call the model what its card does."""
+    from crackseg.inference.models import load_model
+    from crackseg.inference.predictor import Predictor
+
+    return Predictor(load_model(model), replace(options, threads=options.threads or threads))
 
 
 def _named(info: ImageInfo, name: str) -> ImageInfo:

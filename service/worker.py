@@ -69,7 +69,12 @@ class Worker:
             settings.slot_count,
             memory_mb=settings.slot_memory_mb,
             cpu_s=settings.image_cpu_s,
-            prepare=partial(slot.get_ready_to_analyze, settings.model),
+            prepare=partial(
+                slot.get_ready_to_analyze,
+                settings.model,
+                settings.analyze.predict,
+                settings.thread_count,
+            ),
         )
         self.runner = TaskRunner(settings, self.storage, self.engine, sandbox, self.stop)
         self._start_engine()

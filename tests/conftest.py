@@ -149,7 +149,6 @@ def make_report(tmp_path: Path) -> Callable[..., Report]:
             scale=scale,
             model=None,
             thresholds=None,
-            screen=None,
             options=to_plain(AnalyzeOptions()),
             cracks=found,
             totals=Totals(

@@ -14,7 +14,8 @@ from crackseg.calibrate import Mark
 from crackseg.config import AnalyzeOptions
 from crackseg.errors import DataError
 from crackseg.imagery.files import open_image
-from crackseg.inference.models import load_model, read_card
+from crackseg.inference.models import read_card
+from crackseg.inference.predictor import Predictor
 from crackseg.metrology.ranking import FEATURES
 from crackseg.pipeline import analyze
 
@@ -121,7 +122,7 @@ def test_a_calibrated_model_parts_cracks_from_what_else_is_dark(
     assert any("expected calibration error" in line for line in lines)
     picture = data / "drawn" / "images" / "wall_0.png"
     with open_image(picture) as image:
-        report = analyze(image, load_model(folder), AnalyzeOptions())
+        report = analyze(image, Predictor.open(folder), AnalyzeOptions())
     crack, bar = report.cracks
     assert crack.length.px is not None
     assert crack.length.px > 190

@@ -19,8 +19,9 @@ from crackseg.config import (
 )
 from crackseg.exports.tables import SCHEMA
 from crackseg.imagery.files import open_image
-from crackseg.inference import predict as room
+from crackseg.inference import predictor as room
 from crackseg.inference.models import load_model
+from crackseg.inference.predictor import Predictor
 from crackseg.pipeline import analyze, export
 
 WALL, LINE, CRACK = 180, 90, 40
@@ -53,9 +54,12 @@ def model(tmp_path):
     return load_model(write_dark_model(tmp_path / "dark"))
 
 
-def options(**predict):
+def reading_once(model):
+    return Predictor(model, PredictOptions(readings=1))
+
+
+def options():
     return AnalyzeOptions(
-        predict=PredictOptions(readings=1, **predict),
         mask=MaskOptions(),
         measure=MeasureOptions(),
         scale=ScaleOptions(mm_per_px=0.5, use_metadata=False),
@@ -66,7 +70,8 @@ def test_both_probabilities_are_stitched_alike(picture, model, monkeypatch):
     monkeypatch.setattr(room, "open_forward", two_outputs)
     for readings, tile_px in ((1, 128), (4, 128), (1, 512)):
         with open_image(picture) as image:
-            found = room.predict(image, model, PredictOptions(readings=readings, tile_px=tile_px))
+            choice = PredictOptions(readings=readings, tile_px=tile_px)
+            found = Predictor(model, choice).predict(image)
             grey = image.read()[..., 0]
         np.testing.assert_array_equal(found.probability > 127, grey == CRACK)
         np.testing.assert_array_equal(found.other > 127, grey == LINE)
@@ -74,7 +79,7 @@ def test_both_probabilities_are_stitched_alike(picture, model, monkeypatch):
 
 def test_an_old_model_says_that_it_does_not_tell(picture, model, tmp_path):
     with open_image(picture) as image:
-        report = analyze(image, model, options())
+        report = analyze(image, reading_once(model), options())
         export(report, tmp_path / "out", image, ["json", "geojson"])
     assert report.other_lines is None
     written = json.loads((tmp_path / "out" / "report.json").read_text())
@@ -85,7 +90,7 @@ def test_an_old_model_says_that_it_does_not_tell(picture, model, tmp_path):
 def test_other_lines_are_measured_and_in_no_total(picture, model, tmp_path, monkeypatch):
     monkeypatch.setattr(room, "open_forward", two_outputs)
     with open_image(picture) as image:
-        report = analyze(image, model, options())
+        report = analyze(image, reading_once(model), options())
         export(report, tmp_path / "out", image, ["json", "geojson", "page"])
     written = json.loads((tmp_path / "out" / "report.json").read_text())
     jsonschema.validate(written, json.loads(SCHEMA.read_text()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -12,13 +13,14 @@ import pytest
 from PIL import Image
 
 from crackseg import pipeline
-from crackseg.config import AnalyzeOptions, read_options
-from crackseg.errors import DataError, ImageError
+from crackseg.config import AnalyzeOptions, PredictOptions, read_options
+from crackseg.errors import ConfigError, DataError, ImageError
 from crackseg.exports import EXPORTS
 from crackseg.exports.tables import SCHEMA, report_to_dict
 from crackseg.imagery.files import OpenImage, open_image
 from crackseg.imagery.masks import MaskRule
 from crackseg.inference.models import load_model
+from crackseg.inference.predictor import Predictor
 from crackseg.records import Report, Scale
 
 Photo = Callable[..., Path]
@@ -36,10 +38,28 @@ def options(**values: object) -> AnalyzeOptions:
     return read_options(AnalyzeOptions, values)
 
 
+def test_the_report_names_what_the_predictor_was_opened_with(
+    image: OpenImage, dark_model: Path
+) -> None:
+    predictor = Predictor.open(dark_model, PredictOptions(readings=1))
+    report = pipeline.analyze(image, predictor, options(model="another", predict={"readings": 4}))
+    assert report.options["model"] == str(dark_model)
+    assert report.options["predict"]["readings"] == 1
+    named_by_card = pipeline.analyze(image, Predictor(predictor.model), options())
+    assert named_by_card.options["model"] == predictor.card.name
+
+
+def test_a_tile_classifier_is_no_model_to_measure_with(image: OpenImage, dark_model: Path) -> None:
+    model = load_model(dark_model)
+    card = replace(model.card, network="classifier:resnet18")
+    with pytest.raises(ConfigError, match="decides on whole tiles"):
+        pipeline.analyze(image, Predictor(replace(model, card=card)), options())
+
+
 def test_analyze_measures_in_mm_and_keeps_the_schema(image: OpenImage, dark_model: Path) -> None:
     shares: list[float] = []
     report = pipeline.analyze(
-        image, load_model(dark_model), options(scale={"mm_per_px": 0.5}), shares.append
+        image, Predictor.open(dark_model), options(scale={"mm_per_px": 0.5}), shares.append
     )
     assert len(report.cracks) == 2
     for crack in report.cracks:
@@ -58,7 +78,7 @@ def test_analyze_measures_in_mm_and_keeps_the_schema(image: OpenImage, dark_mode
 
 
 def test_without_scale_there_is_one_warning_and_no_mm(image: OpenImage, dark_model: Path) -> None:
-    report = pipeline.analyze(image, load_model(dark_model), options())
+    report = pipeline.analyze(image, Predictor.open(dark_model), options())
     assert [n.code for n in report.notices].count("no_scale") == 1
     assert report.totals.length_mm is None
     assert report.cracks[0].width_max.mm is None
@@ -67,7 +87,7 @@ def test_without_scale_there_is_one_warning_and_no_mm(image: OpenImage, dark_mod
 def test_measured_mask_agrees_with_analysis(
     image: OpenImage, dark_model: Path, tmp_path: Path
 ) -> None:
-    found = pipeline.analyze(image, load_model(dark_model), options())
+    found = pipeline.analyze(image, Predictor.open(dark_model), options())
     pipeline.export(found, tmp_path / "out", image, ["mask"])
     with open_image(tmp_path / "out" / "mask.png") as mask:
         again = pipeline.measure_mask(mask, image, options())

@@ -45,7 +45,6 @@ def report_to_dict(report: Report) -> dict[str, Any]:
         "package_version": report.package_version,
         "image": _image(report.image),
         "model": model_to_dict(report.model, report.thresholds),
-        "screen": model_to_dict(report.screen, None),
         "scale": to_plain(report.scale),
         "options": to_plain(report.options),
         "cracks": [crack_to_dict(crack) for crack in report.cracks],

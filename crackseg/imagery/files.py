@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import ParamSpec, TypeVar
@@ -25,6 +25,7 @@ from crackseg.records import Array, ImageInfo, Notice, Window
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_FLAT_PX = 32  # no photograph ends in two block rows without any noise
 
 # EXIF orientation -> transpose first, then flip rows, then flip columns gives the upright picture.
 ORIENTATIONS = {
@@ -99,7 +100,23 @@ class OpenImage:
         Raises:
             ImageError: the file is damaged or cut.
         """
-        return self._tried(self._source.decode)
+        return (*self._tried(self._source.decode), *self._flat_end())
+
+    def _flat_end(self) -> Iterator[Notice]:
+        """Yield a notice where a JPEG has a strip of one colour along a side, as lost data has."""
+        height, width = self.info.height_px, self.info.width_px
+        if self.info.format not in ("JPEG", "MPO") or min(height, width) < 4 * _FLAT_PX:
+            return
+        strips = [  # the stored end is at any side once the picture is upright
+            Window(row=height - _FLAT_PX, col=0, height=_FLAT_PX, width=width),
+            Window(row=0, col=0, height=_FLAT_PX, width=width),
+            Window(row=0, col=width - _FLAT_PX, height=height, width=_FLAT_PX),
+            Window(row=0, col=0, height=height, width=_FLAT_PX),
+        ]
+        flat = [not np.ptp(self.read(strip), axis=(0, 1)).any() for strip in strips]
+        if any(flat) and not all(flat):
+            text = f"{_FLAT_PX} px along a side are of one colour: the file may have lost its end."
+            yield Notice(code="flat_end", message=text)
 
     def _tried(self, act: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
         try:

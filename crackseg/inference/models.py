@@ -20,7 +20,6 @@ import numpy as np
 
 from crackseg.config import MaskOptions, read_options, to_plain
 from crackseg.errors import ModelError, UnknownName
-from crackseg.inference.runtimes import open_forward
 from crackseg.metrology.ranking import FEATURES
 from crackseg.names import nearest
 from crackseg.records import Array, ModelCard
@@ -28,15 +27,19 @@ from crackseg.records import Array, ModelCard
 CARD = "card.json"
 REQUIRED = ("model.onnx", "probe.npz")
 SHIPPED = Path(__file__).parent.parent / "models"
-PROBE_TOLERANCE = 2e-3  # other processors and runtimes round differently; half a grey level of 255
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A model folder whose files match its card; equal to itself alone, so that it can be a key."""
+    """A model folder whose files match its card."""
 
     card: ModelCard
     folder: Path
+
+
+def is_classifier(network: str) -> bool:
+    """Tell whether a network of this name decides on whole tiles and draws no outline."""
+    return network.startswith("classifier:")
 
 
 def shipped_models() -> dict[str, Path]:
@@ -144,22 +147,21 @@ def write_probe(folder: Path, image: Array, probability: Array) -> None:
     )
 
 
-def check_probe(model: Model, runtime: str = "onnx", device: str = "cpu") -> float:
-    """Return the largest difference between a runtime's answer to the probe and the expected one.
-
-    A sound runtime stays below ``PROBE_TOLERANCE``.
+def read_probe(folder: Path) -> tuple[Array, Array]:
+    """Return input and expected probability of a model's probe, as ``write_probe`` takes them.
 
     Raises:
-        ModelError: the probe is unreadable, or the answer has another shape or is not finite.
+        ModelError: the probe is unreadable.
     """
-    image, expected = _read_probe(model.folder / "probe.npz")
-    found = open_forward(model, runtime=runtime, device=device)(image)
-    if found.shape != expected.shape or not np.isfinite(found).all():
-        raise ModelError(
-            f"model `{model.card.name}` on `{runtime}` must answer the probe with finite values "
-            f"of shape {expected.shape}, got {found.shape}; export the model again."
-        )
-    return float(np.abs(found - expected).max())
+    path = folder / "probe.npz"
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as probe:
+            image, probability = probe["image"], probe["probability"]
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise ModelError(f"`{path}` is not a probe: {error}.") from error
+    if image.ndim == 3:
+        image, probability = image[None], probability.reshape(1, *image.shape[:2])
+    return image, probability
 
 
 def _find_folder(name_or_folder: str | Path) -> Path:
@@ -188,17 +190,6 @@ def _check_file(path: Path, expected: str) -> None:
             f"model file `{path}` was altered: its card expects sha256 {expected}, got {found}. "
             "Fetch the folder again, or export the model anew."
         )
-
-
-def _read_probe(path: Path) -> tuple[Array, Array]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as probe:
-            image, probability = probe["image"], probe["probability"]
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise ModelError(f"`{path}` is not a probe: {error}.") from error
-    if image.ndim == 3:
-        image, probability = image[None], probability.reshape(1, *image.shape[:2])
-    return image, probability
 
 
 def _sha256(path: Path) -> str:

@@ -10,14 +10,13 @@ runtime never takes another device than the one asked for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from crackseg.errors import ModelError
+from crackseg.inference.models import Model, read_probe
 from crackseg.names import look_up
 from crackseg.records import Array
-
-if TYPE_CHECKING:
-    from crackseg.inference.models import Model
 
 Forward = Callable[[Array], Array]
 
@@ -26,10 +25,10 @@ RUNTIMES = {
     "openvino": "crackseg.inference.openvino_runtime:open_runtime",
     "torch": "crackseg.inference.torch_runtime:open_runtime",
 }
+PROBE_TOLERANCE = 2e-3  # other processors and runtimes round differently; half a grey level of 255
 _EXTRAS = {"openvino": "openvino", "torch": "torch"}
 
 
-@lru_cache(maxsize=4)  # a folder of photographs opens its models once
 def open_forward(
     model: Model, *, runtime: str = "onnx", device: str = "cpu", threads: int | None = None
 ) -> Forward:
@@ -60,3 +59,21 @@ def find_runtime(runtime: str) -> Callable[..., Forward]:
         RUNTIMES, runtime, what="runtime", extra=_EXTRAS.get(runtime)
     )
     return opener
+
+
+def check_probe(model: Model, runtime: str = "onnx", device: str = "cpu") -> float:
+    """Return the largest difference between a runtime's answer to the probe and the expected one.
+
+    A sound runtime stays below ``PROBE_TOLERANCE``.
+
+    Raises:
+        ModelError: the probe is unreadable, or the answer has another shape or is not finite.
+    """
+    image, expected = read_probe(model.folder)
+    found = open_forward(model, runtime=runtime, device=device)(image)
+    if found.shape != expected.shape or not np.isfinite(found).all():
+        raise ModelError(
+            f"model `{model.card.name}` on `{runtime}` must answer the probe with finite values "
+            f"of shape {expected.shape}, got {found.shape}; export the model again."
+        )
+    return float(np.abs(found - expected).max())

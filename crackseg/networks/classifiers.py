@@ -1,8 +1,8 @@
 """Tile classifiers of torchvision's registry: is there a crack in this tile at all?
 
-They screen: a tile without a crack need not go through the segmentation network. One decision per
-picture; it is given to every pixel, so that training, prediction and export treat a classifier
-like any other network. Its own loss compares the decision with "the mask holds a crack pixel".
+One decision per picture; it is given to every pixel, so that training, prediction and export treat
+a classifier like any other network. Its own loss compares the decision with "the mask holds a
+crack pixel".
 """
 
 from __future__ import annotations

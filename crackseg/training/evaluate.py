@@ -20,8 +20,8 @@ import numpy as np
 from crackseg.config import MaskOptions, MeasureOptions, PredictOptions, to_plain
 from crackseg.errors import ConfigError, DataError
 from crackseg.imagery.files import OpenImage, open_image
-from crackseg.inference.models import Model, load_model, thresholds
-from crackseg.inference.predict import predict
+from crackseg.inference.models import thresholds
+from crackseg.inference.predictor import Predictor
 from crackseg.metrics import (
     NOTHING,
     SCORES,
@@ -37,7 +37,7 @@ from crackseg.metrics import (
 )
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import probability_to_mask
-from crackseg.records import Array, Crack, Prediction, Sample
+from crackseg.records import Array, Crack, ModelCard, Prediction, Sample
 from crackseg.training.judge import (
     OBJECTIVE,
     TOLERANCE_PX,
@@ -137,10 +137,10 @@ def score_pictures(
         ImageError: a picture is unreadable.
         ModelError: the model is incomplete.
     """
-    model = load_model(options.model)
+    predictor = Predictor.open(options.model, options.predict)
     scores = []
     for done, sample in enumerate(samples, start=1):
-        scores.append(_score_picture(sample, model, options))
+        scores.append(_score_picture(sample, predictor, options))
         if progress:
             progress(done, len(samples))
     return tuple(scores)
@@ -228,13 +228,13 @@ def tally_thresholds(
             f"thresholds are chosen on split `val`, got {', '.join(foreign)}; "
             "use --split val, or give --threshold."
         )
-    model = load_model(options.model)
+    predictor = Predictor.open(options.model, options.predict)
     levels = [(low, high) for low in LOWS for high in (low, *range(low // 5 * 5 + 5, 100, 5))]
     tally: Tally = {pair: {} for pair in levels}
     for done, sample in enumerate(samples, start=1):
         truth = read_truth(sample, *read_pair(sample), options.line_tolerance_px)
         with open_image(sample.image) as image:
-            prediction = predict(image, model, options.predict)
+            prediction = predictor.predict(image)
         counted = count_levels(
             prediction.probability, truth, levels, options.mask, options.line_tolerance_px
         )
@@ -257,23 +257,22 @@ def best_thresholds(tallies: Sequence[Tally]) -> ThresholdChoice:
     return ThresholdChoice(threshold=high / 100, threshold_low=low / 100, value=values[low, high])
 
 
-def mark_picture(picture: Path, options: EvaluateOptions) -> Array:
+def mark_picture(picture: Path, predictor: Predictor, options: MaskOptions) -> Array:
     """Return the (H, W) bool crack mask that the model makes of a picture."""
-    model = load_model(options.model)
     with open_image(picture) as image:
-        return _mark(predict(image, model, options.predict), model, options.mask)
+        return _mark(predictor.predict(image), predictor.card, options)
 
 
-def _score_picture(sample: Sample, model: Model, options: EvaluateOptions) -> PictureScore:
+def _score_picture(sample: Sample, predictor: Predictor, options: EvaluateOptions) -> PictureScore:
     """Predict one picture and count everything."""
     picture, label = read_pair(sample)
     truth = read_truth(sample, picture, label, options.line_tolerance_px)
     with open_image(sample.image) as image:
-        prediction = predict(image, model, options.predict)
-        mask = _mark(prediction, model, options.mask)
+        prediction = predictor.predict(image)
+        mask = _mark(prediction, predictor.card, options.mask)
         sizes = _measure_both(mask, label, image, options) if options.sizes else None
     bins = histogram(prediction.probability, label)
-    level = max(1, math.ceil(thresholds(options.mask, model.card)[0] * 255))
+    level = max(1, math.ceil(thresholds(options.mask, predictor.card)[0] * 255))
     return PictureScore(
         sample=sample,
         strict=count(mask, label),
@@ -288,9 +287,9 @@ def _score_picture(sample: Sample, model: Model, options: EvaluateOptions) -> Pi
     )
 
 
-def _mark(prediction: Prediction, model: Model, options: MaskOptions) -> Array:
+def _mark(prediction: Prediction, card: ModelCard, options: MaskOptions) -> Array:
     """Return the mask of a prediction, made by the product's own steps."""
-    high, low = thresholds(options, model.card)
+    high, low = thresholds(options, card)
     return probability_to_mask(
         prediction.probability,
         threshold=high,

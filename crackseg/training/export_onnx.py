@@ -23,8 +23,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from crackseg.errors import ModelError
-from crackseg.inference.models import CARD, write_card, write_probe
-from crackseg.inference.screening import is_classifier
+from crackseg.inference.models import CARD, is_classifier, write_card, write_probe
 from crackseg.networks import build
 from crackseg.records import Array, ModelCard
 from crackseg.training.export_scan import scan_pictures

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
+from crackseg.inference.predictor import Predictor
 from crackseg.metrics import count_thresholds
 from crackseg.records import Array
 from crackseg.training.evaluate import EvaluateOptions, PictureScore, mark_picture
@@ -49,8 +50,12 @@ def draw_worst(scores: Sequence[PictureScore], options: EvaluateOptions, file: P
     Pictures with cracks rank by strict F1, crack-free ones by the share marked (0.1 % ranks like
     F1 0.5), so that both kinds of failure are seen.
     """
+    predictor = Predictor.open(options.model, options.predict)
     worst = sorted(scores, key=_merit)[:10]
-    cells = [_draw_cell(score, options) for score in worst]
+    cells = [
+        _draw_cell(score, mark_picture(score.sample.image, predictor, options.mask))
+        for score in worst
+    ]
     cells += [np.full_like(cells[0], 255)] * (-len(cells) % SHEET_COLUMNS)
     rows = [np.hstack(cells[k : k + SHEET_COLUMNS]) for k in range(0, len(cells), SHEET_COLUMNS)]
     sheet = cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)
@@ -63,10 +68,9 @@ def _merit(score: PictureScore) -> float:
     return 1 / (1 + 1000 * score.strict.marked / score.strict.pixels)
 
 
-def _draw_cell(score: PictureScore, options: EvaluateOptions) -> Array:
+def _draw_cell(score: PictureScore, mask: Array) -> Array:
     """Return the (CELL_PX, CELL_PX, 3) uint8 picture with its marks and its name."""
     picture, label = read_pair(score.sample)
-    mask = mark_picture(score.sample.image, options)
     faint = (picture.astype(np.float32) * 0.6 + 255 * 0.4).astype(np.uint8)
     for where, colour in ((mask & label, HIT), (mask & ~label, FALSE), (label & ~mask, MISSED)):
         faint[where] = colour

@@ -14,7 +14,7 @@ from crackseg.exports import survey
 from crackseg.exports.tables import report_to_dict
 from crackseg.imagery.blank import BlankCounter, unjudged_notices
 from crackseg.imagery.files import open_image
-from crackseg.inference.models import load_model
+from crackseg.inference.predictor import Predictor
 from crackseg.records import Array, Report, Unjudged, can_judge
 
 
@@ -107,7 +107,7 @@ def analyzed(pixels: Array, folder: Path, model: Path) -> Report:
     folder.mkdir(exist_ok=True)
     Image.fromarray(pixels).save(folder / "frame.png")
     with open_image(folder / "frame.png") as image:
-        report = pipeline.analyze(image, load_model(model), AnalyzeOptions())
+        report = pipeline.analyze(image, Predictor.open(model), AnalyzeOptions())
         pipeline.export(report, folder / "out", image, ["json", "page"])
     return report
 

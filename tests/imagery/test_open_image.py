@@ -615,3 +615,23 @@ def test_other_kinds_are_unsupported_and_damaged_ones_are_not(tmp_path: Path) ->
     with pytest.raises(ImageError) as caught:
         open_image(path)
     assert not isinstance(caught.value, UnsupportedImage)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_jpeg_that_lost_its_end_but_has_an_end_mark_is_flagged(
+    tmp_path: Path, orientation: int
+) -> None:
+    def codes() -> list[str]:
+        with open_image(path) as image:
+            return [notice.code for notice in image.decode()]
+
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    path, exif = tmp_path / "p.jpg", Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(path, exif=exif)
+    assert codes() == []
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + b"\xff\xd9")
+    assert codes() == ["flat_end"]
+    Image.fromarray(np.full_like(pixels, 99)).save(path)
+    assert codes() == []

@@ -19,7 +19,7 @@ from crackseg.errors import ConfigError, CracksegError, DataError
 from crackseg.exports import overlay
 from crackseg.imagery.files import open_image
 from crackseg.imagery.regions import Region, outline, read_region, share_on_joints
-from crackseg.inference.models import load_model
+from crackseg.inference.predictor import Predictor
 from crackseg.records import Array, ImageInfo, Report
 
 HEIGHT, WIDTH = 180, 260
@@ -247,7 +247,7 @@ def analyzed(photo: Photo, tmp_path: Path, dark_model: Path) -> Callable[..., Re
         path = write(tmp_path / "r.geojson", *features)
         options = read_options(AnalyzeOptions, {"region": {role: path}})
         with open_image(photo(tmp_path / "wall.png", cracks=2)) as image:
-            report = pipeline.analyze(image, load_model(dark_model), options)
+            report = pipeline.analyze(image, Predictor.open(dark_model), options)
             pipeline.export(report, tmp_path / "out", image, ["json", "page", "csv", "overlay"])
         return report
 

@@ -14,9 +14,7 @@ from crackseg.config import MaskOptions
 from crackseg.errors import ModelError, UnknownName
 from crackseg.inference import models
 from crackseg.inference.models import (
-    PROBE_TOLERANCE,
     Model,
-    check_probe,
     default_model,
     load_model,
     read_card,
@@ -25,6 +23,7 @@ from crackseg.inference.models import (
     write_card,
     write_probe,
 )
+from crackseg.inference.runtimes import PROBE_TOLERANCE, check_probe
 from crackseg.records import Certainty
 
 MakeModel = Callable[..., Model]

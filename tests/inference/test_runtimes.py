@@ -10,8 +10,8 @@ import pytest
 
 from crackseg.errors import ConfigError, ModelError
 from crackseg.inference import runtimes
-from crackseg.inference.models import PROBE_TOLERANCE, Model, check_probe, load_model, write_card
-from crackseg.inference.runtimes import RUNTIMES, open_forward
+from crackseg.inference.models import Model, load_model, write_card
+from crackseg.inference.runtimes import PROBE_TOLERANCE, RUNTIMES, check_probe, open_forward
 from crackseg.names import look_up
 from crackseg.records import Array
 

@@ -13,9 +13,9 @@ from PIL import Image
 from crackseg.config import PredictOptions
 from crackseg.errors import ConfigError, ModelError, UnknownName
 from crackseg.imagery.files import open_image
-from crackseg.inference import predict as predict_module
+from crackseg.inference import predictor as room
 from crackseg.inference.models import Model
-from crackseg.inference.predict import predict
+from crackseg.inference.predictor import Predictor
 from crackseg.inference.runtimes import Forward
 from crackseg.records import Array, Prediction
 
@@ -26,7 +26,7 @@ MakePicture = Callable[..., tuple[Path, Array]]
 def run(path: Path, model: Model, *, readings: int = 1, **options: object) -> Prediction:
     plain = PredictOptions(threads=1, readings=readings, **options)  # type: ignore[arg-type]
     with open_image(path) as image:
-        return predict(image, model, plain)
+        return Predictor(model, plain).predict(image)
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,11 @@ def test_many_pictures_open_the_model_once(
     monkeypatch.setattr(
         onnx, "open_runtime", lambda *a, **k: opened.append(1) or true_open(*a, **k)
     )
-    model = make_model()
+    predictor = Predictor(make_model(), PredictOptions(threads=1))
+    assert not opened
     for _ in range(3):
-        run(make_picture(64, 64)[0], model)
+        with open_image(make_picture(64, 64)[0]) as image:
+            predictor.predict(image)
     assert len(opened) == 1
 
 
@@ -130,7 +132,7 @@ def test_many_readings_side_with_no_side(
         across = ramp[:, None] if axis == 1 else ramp
         return np.broadcast_to(across, tiles.shape[:3])
 
-    monkeypatch.setattr(predict_module, "_open", lambda *_: surer_to_one_side)
+    monkeypatch.setattr(room, "open_forward", lambda *_, **__: surer_to_one_side)
     path, _ = make_picture(128, 128)
     model = make_model()
     once, mirrored, four = (run(path, model, readings=n).probability for n in (1, 2, 4))
@@ -146,7 +148,7 @@ def test_every_reading_is_turned_back(
     def brightness(tiles: Array) -> Array:
         return tiles.mean(axis=3, dtype=np.float32) / 255
 
-    monkeypatch.setattr(predict_module, "_open", lambda *_: brightness)
+    monkeypatch.setattr(room, "open_forward", lambda *_, **__: brightness)
     path, _ = make_picture(150, 200)
     model = make_model()
     once, four = (run(path, model, readings=n).probability for n in (1, 4))
@@ -158,7 +160,7 @@ def test_progress_rises_to_one(make_model: MakeModel, make_picture: MakePicture)
     shares: list[float] = []
     path, _ = make_picture(300, 300)
     with open_image(path) as image:
-        predict(image, make_model(), PredictOptions(threads=1), shares.append)
+        Predictor(make_model(), PredictOptions(threads=1)).predict(image, shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1)
     assert len(shares) > 4
@@ -187,22 +189,22 @@ def test_wrong_options_are_named(
         run(path, make_model(), **options)
 
 
-def spy(monkeypatch: pytest.MonkeyPatch, room: Callable[[str, Array], bool] | None = None) -> list:
-    """Record the batch sizes that reach the runtime; ``room`` says whether a batch fits."""
-    real, seen = predict_module.open_forward, []
+def spy(monkeypatch: pytest.MonkeyPatch, fits: Callable[[str, Array], bool] | None = None) -> list:
+    """Record the batch sizes that reach the runtime; ``fits`` says whether one has room there."""
+    real, seen = room.open_forward, []
 
     def opened(model: Model, *, runtime: str, device: str, threads: int | None) -> Forward:
         forward = real(model, runtime=runtime, device="cpu", threads=threads)
 
         def limited(tiles: Array) -> Array:
-            if room and not room(device, tiles):
+            if fits and not fits(device, tiles):
                 raise MemoryError("injected")
             seen.append(len(tiles))
             return forward(tiles)
 
         return limited
 
-    monkeypatch.setattr(predict_module, "open_forward", opened)
+    monkeypatch.setattr(room, "open_forward", opened)
     return seen
 
 
@@ -245,6 +247,29 @@ def test_a_device_without_room_hands_over_to_the_cpu_and_is_flagged(
     assert np.array_equal(found.probability, base)
 
 
+def test_a_device_is_released_before_the_next_one_is_opened(
+    make_model: MakeModel, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: list[str] = []
+
+    class Session:
+        def __init__(self, device: str) -> None:
+            assert not alive
+            alive.append(device)
+
+        def __del__(self) -> None:
+            alive.clear()
+
+        def __call__(self, tiles: Array) -> Array:
+            if alive == ["cuda"]:
+                raise MemoryError("injected")
+            return np.zeros(tiles.shape[:3], np.float32)
+
+    monkeypatch.setattr(room, "open_forward", lambda *_, device, **__: Session(device))
+    found = run(make_picture(200, 200)[0], make_model(), device="cuda")
+    assert found.device == "cpu"
+
+
 def test_no_room_at_all_is_an_error(
     make_model: MakeModel, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,24 +285,7 @@ def test_an_answer_that_is_not_finite_is_an_error(
     def broken(*_: object, **__: object) -> Forward:
         return lambda tiles: np.full(tiles.shape[:3], np.nan, np.float32)
 
-    monkeypatch.setattr(predict_module, "open_forward", broken)
+    monkeypatch.setattr(room, "open_forward", broken)
     path, _ = make_picture(200, 200)
     with pytest.raises(ModelError, match="not finite"):
         run(path, make_model())
-
-
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_a_jpeg_that_lost_its_end_but_has_an_end_mark_is_flagged(
-    make_model: MakeModel, tmp_path: Path, orientation: int
-) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
-    path, exif = tmp_path / "p.jpg", Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(pixels).save(path, exif=exif)
-    model = make_model()
-    assert run(path, model).notices == ()
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2] + b"\xff\xd9")
-    assert [n.code for n in run(path, model).notices] == ["flat_end"]
-    Image.fromarray(np.full_like(pixels, 99)).save(path)
-    assert run(path, model).notices == ()

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -18,73 +19,109 @@ from crackseg.errors import ModelError
 from crackseg.imagery.blank import BlankCounter
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.tiles import Axis, Band, allocate, fill_invalid, pad_tile, plan_axis
-from crackseg.inference.models import Model
-from crackseg.inference.runtimes import RUNTIMES, Forward, open_forward
-from crackseg.inference.screening import Screened
+from crackseg.inference.models import Model, load_model
+from crackseg.inference.runtimes import Forward, open_forward
 from crackseg.records import Array, ModelCard, Notice, Prediction, Window
-
-__all__ = ["RUNTIMES", "predict"]
 
 Progress = Callable[[float], None]
 
-_FLAT_PX = 32  # no photograph ends in two block rows without any noise
 _LEAST_TILE_PX = 128  # smaller tiles see too little to tell a crack from a joint
 
 
-def predict(
-    image: OpenImage,
-    model: Model,
-    options: PredictOptions,
-    progress: Progress | None = None,
-    inside: Array | None = None,
-) -> Prediction:
-    """Return the crack probability of every pixel; 0 where a pixel does not count.
+class Predictor:
+    """A model, its options and its runtime, opened once for many pictures, one after the other.
+
+    The runtime is opened at the first picture and stays open.
 
     Args:
-        image: an open image.
         model: a loaded model.
-        options: runtime, device, tile, overlap, batch, threads, readings, screen.
-        progress: called with the share done, 0 to 1, after every batch.
-        inside: (H, W) bool, where to look; None: everywhere.
-
-    Raises:
-        ConfigError: the tile does not fit the model, the device is not there, or what should
-            screen is no classifier.
-        ImageError: the picture is damaged.
-        ModelError: not even one small tile fits into memory, or the network gives nan.
+        options: runtime, device, tile, overlap, batch, threads, readings.
+        name: what the options in a report call the model; None: what its card says.
     """
-    notices: list[Notice] = []
-    for attempt in _attempts(model.card, options):
-        if notice := _fallback(options, model.card, attempt):
-            notices = [notice]
-        forward = _open(model, attempt)
-        forward = _read_often(forward, attempt.readings)
-        screened = Screened(forward, attempt.screen, attempt) if attempt.screen else None
-        batcher = _Batcher(screened or forward, attempt.batch)
-        try:
-            blank = BlankCounter(image.info.height_px, image.info.width_px)
-            sinks = (blank, progress)
-            outside = 0.0 if inside is None else float(inside.size - np.count_nonzero(inside))
-            answer = _all_tiles(image, model.card, attempt, batcher, sinks, inside)
-            probability, other, valid = answer
-        except MemoryError:
-            continue
+
+    def __init__(
+        self, model: Model, options: PredictOptions | None = None, *, name: str | None = None
+    ) -> None:
+        self.model = model
+        self.options = options or PredictOptions()
+        self.name = name or model.card.name
+        self._opened: tuple[str, Forward] | None = None  # a device, and what runs there
+
+    @classmethod
+    def open(cls, name_or_folder: str | Path, options: PredictOptions | None = None) -> Predictor:
+        """Return the predictor of a shipped model or of a model folder.
+
+        Raises:
+            UnknownName: neither a shipped name nor an existing folder.
+            ModelError: the folder is incomplete, or a file does not match the card.
+        """
+        return cls(load_model(name_or_folder), options, name=str(name_or_folder))
+
+    @property
+    def card(self) -> ModelCard:
+        """What the model says of itself."""
+        return self.model.card
+
+    def predict(
+        self, image: OpenImage, progress: Progress | None = None, inside: Array | None = None
+    ) -> Prediction:
+        """Return the crack probability of every pixel; 0 where a pixel does not count.
+
+        Args:
+            image: an open image.
+            progress: called with the share done, 0 to 1, after every batch.
+            inside: (H, W) bool, where to look; None: everywhere.
+
+        Raises:
+            UnknownName, MissingExtra: the runtime is not known or not installed.
+            ConfigError: the tile does not fit the model, or the device is not there.
+            ImageError: the picture is damaged.
+            ModelError: not even one small tile fits into memory, or the network gives nan.
+        """
+        for attempt in _attempts(self.card, self.options):
+            try:
+                return self._predict(image, attempt, progress, inside)
+            except MemoryError:
+                continue
+        raise ModelError(
+            f"`{image.info.path.name}` cannot be analyzed on `{self.options.device}`: not even a "
+            "small tile fits into memory; close other programs, or take a lighter model."
+        )
+
+    def _predict(
+        self,
+        image: OpenImage,
+        attempt: PredictOptions,
+        progress: Progress | None,
+        inside: Array | None,
+    ) -> Prediction:
+        forward = _read_often(self._forward_on(attempt.device), attempt.readings)
+        batcher = _Batcher(forward, attempt.batch)
+        blank = BlankCounter(image.info.height_px, image.info.width_px)
+        probability, other, valid = _all_tiles(
+            image, self.card, attempt, batcher, (blank, progress), inside
+        )
         return Prediction(
             probability=probability,
             other=other,
             valid=valid,
-            tile_px=_tile_px(model.card, attempt),
+            tile_px=_tile_px(self.card, attempt),
             overlap_px=attempt.overlap_px,
             forward_s=batcher.seconds,
-            outside_px2=outside,
+            outside_px2=0.0 if inside is None else float(np.count_nonzero(~inside)),
             blank_px2=blank.areas_px2(),
             device=attempt.device,
-            notices=(*notices, *([screened.notice()] if screened else []), *_flat_end(image)),
+            notices=_fallback(self.options, self.card, attempt),
         )
-    raise ModelError(
-        f"`{image.info.path.name}` cannot be analyzed on `{options.device}`: not even a small tile "
-        "fits into memory; close other programs, or take a lighter model."
-    )
+
+    def _forward_on(self, device: str) -> Forward:
+        """Return what runs on a device; what another one holds is released first."""
+        if self._opened is None or self._opened[0] != device:
+            self._opened = None
+            runtime, threads = self.options.runtime, self.options.threads
+            forward = open_forward(self.model, runtime=runtime, device=device, threads=threads)
+            self._opened = device, forward
+        return self._opened[1]
 
 
 class _Batcher:
@@ -210,30 +247,6 @@ def _cut(
         yield j, pad_tile(tile, rows.size_px, cols.size_px)
 
 
-def _flat_end(image: OpenImage) -> list[Notice]:
-    """Return a notice when a JPEG has a border strip of one colour: what is made of lost data."""
-    height, width = image.info.height_px, image.info.width_px
-    if image.info.format not in ("JPEG", "MPO") or min(height, width) < 4 * _FLAT_PX:
-        return []
-    strips = [  # the stored end is at any side once the picture is upright
-        Window(row=height - _FLAT_PX, col=0, height=_FLAT_PX, width=width),
-        Window(row=0, col=0, height=_FLAT_PX, width=width),
-        Window(row=0, col=width - _FLAT_PX, height=height, width=_FLAT_PX),
-        Window(row=0, col=0, height=height, width=_FLAT_PX),
-    ]
-    flat = [not np.ptp(image.read(strip), axis=(0, 1)).any() for strip in strips]
-    if not any(flat) or all(flat):
-        return []
-    text = f"{_FLAT_PX} px along a side are of one colour: the file may have lost its end."
-    return [Notice(code="flat_end", message=text)]
-
-
-def _open(model: Model, options: PredictOptions) -> Forward:
-    return open_forward(
-        model, runtime=options.runtime, device=options.device, threads=options.threads
-    )
-
-
 def _tile_px(card: ModelCard, options: PredictOptions) -> int:
     return options.tile_px or card.tile_px
 
@@ -248,11 +261,13 @@ def _attempts(card: ModelCard, options: PredictOptions) -> Iterator[PredictOptio
             yield replace(options, device=device, tile_px=tile, overlap_px=overlap, batch=1)
 
 
-def _fallback(options: PredictOptions, card: ModelCard, attempt: PredictOptions) -> Notice | None:
+def _fallback(
+    options: PredictOptions, card: ModelCard, attempt: PredictOptions
+) -> tuple[Notice, ...]:
     if attempt.device != options.device:
         text = f"`{options.device}` ran out of memory: the analysis ran on the CPU."
-        return Notice(code="device_fallback", message=text)
+        return (Notice(code="device_fallback", message=text),)
     if _tile_px(card, attempt) != _tile_px(card, options):
         text = f"memory ran out: tiles of {attempt.tile_px} px were used."
-        return Notice(code="smaller_tiles", message=text)
-    return None
+        return (Notice(code="smaller_tiles", message=text),)
+    return ()
