@@ -23,6 +23,7 @@ from service import ledger
 from service.database import FINAL, Record, State, jobs, new_id, surveys
 from service.errors import Problem
 from service.files import ImageFile, JobFile, media_type
+from service.paths import href
 from service.state import Service, service_of
 from service.storage import Storage
 from service.verdicts import verdict_rows, verdicts_csv
@@ -196,7 +197,15 @@ def _work_folder(storage: Storage) -> Iterator[Path]:
 
 
 def survey_geojson(service: Service, job: Record) -> Iterator[str]:
-    """Yield one feature collection of all images' cracks, image by image, each with its verdict."""
+    """Yield one feature collection of all images' cracks, image by image, each with its verdict.
+
+    Each crack names its image by id too, and the address of the image's page.
+    """
+    base = href(f"/v1/jobs/{job.id}/images")  # now: the prefix is that of this request
+    return _survey_features(service, job, base)
+
+
+def _survey_features(service: Service, job: Record, base: str) -> Iterator[str]:
     with service.engine.connect() as db:
         done = [t for t in ledger.task_rows(db, job.id) if t.state == State.SUCCEEDED]
         judged = {(v["image"], v["crack"]): v["verdict"] for v in verdict_rows(db, job.id)}
@@ -209,7 +218,13 @@ def survey_geojson(service: Service, job: Record) -> Iterator[str]:
         for feature in json.loads(path.read_text(encoding="utf-8"))["features"]:
             about = feature.get("properties") or {}
             verdict = judged.get((task.image_id, about.get("id")), "open")
-            feature["properties"] = {**about, "image": task.name, "verdict": verdict}
+            feature["properties"] = {
+                **about,
+                "image": task.name,
+                "image_id": task.image_id,
+                "link": f"{base}/{task.image_id}/{ImageFile.PAGE}",
+                "verdict": verdict,
+            }
             yield between + json.dumps(feature, ensure_ascii=False, allow_nan=False)
             between = ",\n"
     yield "]}\n"

@@ -2,8 +2,9 @@
 
 RFC 7946 knows WGS84 alone. A georeferenced image is written in WGS84 when pyproj is installed
 (extra ``geo``), else in map coordinates with the older ``crs`` member that GIS programs still
-read. Any other image is written in pixels, x = column and y = row downwards, and says so in
-``coordinate_system``.
+read. Any other image is written in pixels as GIS programs lay out a picture that has no place on
+Earth, y upwards and negative, and says so in ``coordinate_system``: the lines then lie on the
+photograph.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from crackseg.exports.tables import crack_to_dict, documents_of, flat_crack, oth
 from crackseg.imagery.files import OpenImage
 from crackseg.records import Array, ImageInfo, Report
 
-PIXELS = "image pixels: x = column, y = row downwards, pixel centres at whole numbers; not WGS84"
+PIXELS = (
+    "image pixels, y upwards: x = column + 0.5, y = -(row + 0.5), the picture's top left corner at "
+    "0, 0; not WGS84"
+)
 
 
 def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
@@ -93,7 +97,7 @@ def _coordinates(info: ImageInfo) -> tuple[Callable[[Array], list[list[float]]],
 
 
 def _pixels(points: Array) -> list[list[float]]:
-    return [[round(float(col), 2), round(float(row), 2)] for row, col in points]
+    return [[round(float(col) + 0.5, 2), -round(float(row) + 0.5, 2)] for row, col in points]
 
 
 def _to_wgs84(

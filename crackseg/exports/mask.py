@@ -6,16 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
+from crackseg.exports.worldfile import write_world_file
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.masks import encode_mask
 from crackseg.records import Array, Report
 
 
 def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
-    """Write ``mask.png``."""
+    """Write ``mask.png`` and its world file."""
     path = folder / "mask.png"
     path.write_bytes(encode_mask(paint(report) > 0))
-    return [path]
+    return [path, write_world_file(path, report.image)]
 
 
 def paint(report: Report) -> Array:

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from crackseg.errors import MissingExtra
 from crackseg.exports import wording
+from crackseg.exports.worldfile import write_world_file
 from crackseg.imagery.files import OpenImage
 from crackseg.records import Array, Crack, Report, Scale, Window
 
@@ -38,11 +39,11 @@ NUMBERED = 40  # of the worst cracks; the others are found by the place that the
 
 
 def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
-    """Write ``overlay.jpg``."""
+    """Write ``overlay.jpg`` and its world file."""
     path = folder / "overlay.jpg"
     picture, factor = read_reduced(report, image, LARGEST_PX)
     path.write_bytes(to_jpeg(draw(report, picture, factor)))
-    return [path]
+    return [path, write_world_file(path, report.image, picture.shape[1] / report.image.width_px)]
 
 
 def to_jpeg(picture: Array, quality: int = JPEG_QUALITY) -> bytes:

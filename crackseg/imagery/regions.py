@@ -273,8 +273,9 @@ def _declared(data: Any, name: str) -> str:
 
 def _placing(data: Any, points: Array, info: ImageInfo, name: str) -> Place:
     """Return what turns a file's x, y into col, row of the picture."""
-    if "image pixels" in str(data.get("coordinate_system", "")).lower():
-        return lambda xy: xy
+    stated = str(data.get("coordinate_system", "")).lower()
+    if "image pixels" in stated:
+        return (lambda xy: xy * [1, -1] - 0.5) if "y upwards" in stated else (lambda xy: xy)
     declared = _declared(data, name)
     if info.transform is None:
         if declared and "CRS84" not in declared:

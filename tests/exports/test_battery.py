@@ -285,14 +285,44 @@ def test_geojson_in_pixels_says_so(report: Report, tmp_path: Path) -> None:
     find_exports(["geojson"])["geojson"](report, tmp_path, None)
     written = json.loads((tmp_path / "cracks.geojson").read_text(encoding="utf-8"))
     assert "not WGS84" in written["coordinate_system"]
+    assert "y upwards" in written["coordinate_system"]  # as a GIS lays out a plain picture
     assert len(written["features"]) == len(report.cracks)
     for feature, crack in zip(written["features"], report.cracks, strict=True):
         lines = shape(feature["geometry"])
         assert lines.is_valid
-        points = np.vstack([branch.centre_line for branch in crack.branches])
-        expected = (points[:, 1].min(), points[:, 0].min(), points[:, 1].max(), points[:, 0].max())
+        points = np.vstack([branch.centre_line for branch in crack.branches]) + 0.5
+        top, left, bottom, right = (*points.min(axis=0), *points.max(axis=0))
+        expected = (left, -bottom, right, -top)
         assert lines.bounds == pytest.approx(expected, abs=0.02)
         assert feature["properties"]["length_px"] == pytest.approx(crack.length.px)
+
+
+@pytest.mark.parametrize("transform", [None, (0.01, 0.0, 500.0, 0.0, -0.01, 90.0)])
+@pytest.mark.parametrize("largest_px", [None, 19_200])
+def test_world_files_lay_the_pictures_under_the_lines(
+    transform: tuple[float, ...] | None,
+    largest_px: int | None,
+    make_report: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from crackseg.exports.geojson import to_geojson
+
+    if largest_px:
+        monkeypatch.setattr(overlay, "LARGEST_PX", largest_px)
+    report = make_report(cracks=1, transform=transform)
+    for name in ("mask", "overlay"):
+        find_exports([name])[name](report, tmp_path, None)
+    drawn = to_geojson(report)["features"][0]["geometry"]["coordinates"][0][0]
+    for picture, world in (("mask.png", "mask.pgw"), ("overlay.jpg", "overlay.jgw")):
+        text = (tmp_path / world).read_text(encoding="ascii").split()
+        a, d, b, e, c, f = map(float, text)
+        with open_image(tmp_path / picture, is_mask=True) as image:
+            factor = image.info.width_px / 320
+        row, col = (np.array([41.0, 0.0]) + 0.5) * factor - 0.5  # where the line begins
+        placed = (a * col + b * row + c, d * col + e * row + f)
+        assert placed == pytest.approx(tuple(drawn), abs=1e-6)
+    assert factor == (0.5 if largest_px else 1.0)
 
 
 def test_geojson_of_a_raster_without_crs_is_in_map_units(make_report: Make) -> None:

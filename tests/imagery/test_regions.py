@@ -17,6 +17,7 @@ from crackseg import batch, pipeline
 from crackseg.config import AnalyzeOptions, RegionOptions, read_options
 from crackseg.errors import ConfigError, CracksegError, DataError
 from crackseg.exports import overlay
+from crackseg.exports.geojson import PIXELS
 from crackseg.imagery.files import open_image
 from crackseg.imagery.regions import Region, outline, read_region, share_on_joints
 from crackseg.inference.predictor import Predictor
@@ -117,6 +118,12 @@ def test_map_coordinates_of_the_raster_of_another_crs_and_of_pixels(tmp_path: Pa
         coordinate_system="image pixels: x = column, y = row downwards; not WGS84",
     )
     assert near(inside(info(**UTM), region=pixels), square())
+    upwards = write(
+        tmp_path / "up.geojson",
+        feature("Polygon", [[[x + 0.5, -(y + 0.5)] for x, y in SQUARE]]),
+        coordinate_system=PIXELS,
+    )
+    assert near(inside(info(**UTM), region=upwards), square())
     pyproj = pytest.importorskip("pyproj", reason="needs the extra geo")
     for code, declared in (("EPSG:4326", None), ("EPSG:3035", "urn:ogc:def:crs:EPSG::3035")):
         change = pyproj.Transformer.from_crs("EPSG:32632", code, always_xy=True).transform

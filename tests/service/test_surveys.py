@@ -112,6 +112,12 @@ def test_survey_tables_hold_every_image(client: Any, job: dict[str, Any]) -> Non
     assert "a.png" in page.text
     features = client.get(f"{job['path']}/report.geojson").json()["features"]
     assert {feature["properties"]["image"] for feature in features} == {"a.png", "c.png"}
+    images = {row["image"] for row in client.get(f"{job['path']}/images").json()["images"]}
+    assert {feature["properties"]["image_id"] for feature in features} <= images
+    for feature in features:  # from the map back to the photograph
+        page = client.get(feature["properties"]["link"])
+        assert page.status_code == 200
+        assert feature["properties"]["image"] in page.text
 
 
 def test_the_bundle_holds_everything(client: Any, job: dict[str, Any]) -> None:
