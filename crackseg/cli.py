@@ -242,6 +242,25 @@ def report_command(
         typer.echo(f"wrote {path}")
 
 
+@app.command("correct", rich_help_panel=ANALYSIS)
+def correct_command(
+    result: Annotated[Path, typer.Argument(help="Folder of one photograph's result.")],
+    corrections: Annotated[
+        Path | None,
+        typer.Argument(help="JSON file of edits; default: corrections.json in RESULT."),
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="The photograph, if it is not where the report says.")
+    ] = None,
+) -> None:
+    """Apply a list of edits to a result: cracks drawn, erased, split, joined, taken off."""
+    from crackseg.corrections.results import correct_folder
+
+    report = correct_folder(result, corrections, image)
+    said = [notice.message for notice in report.notices if notice.code == "corrected"]
+    typer.echo(said[0] if said else "No edit: the result is as it was measured.")
+
+
 @app.command("models", rich_help_panel=ANALYSIS)
 def models_command() -> None:
     """List the shipped models with their intended use and limits."""

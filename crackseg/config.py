@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from crackseg.errors import ConfigError
 from crackseg.locales import find_locale
 from crackseg.names import nearest
-from crackseg.records import MM_PER_PX_LIMITS, SIGMA_REL_MAX
+from crackseg.scales import MM_PER_PX_LIMITS, SIGMA_REL_MAX
 
 T = TypeVar("T")
 

@@ -131,7 +131,7 @@ def analyze(
         thresholds=(threshold, threshold_low),
         options=to_plain(options),
         cracks=cracks,
-        totals=_totals(cracks, mask.shape, _judged_px2(mask.size, unjudged), scale),
+        totals=sum_up(cracks, mask.shape, _judged_px2(mask.size, unjudged), scale),
         notices=_distinct(
             image.info.notices,
             decoded,
@@ -199,7 +199,7 @@ def measure_mask(
         thresholds=None,
         options=to_plain(options),
         cracks=cracks,
-        totals=_totals(cracks, mask.shape, seen_px2, scale),
+        totals=sum_up(cracks, mask.shape, seen_px2, scale),
         notices=_distinct(source.info.notices, mask_notices, scale_notices, notices),
         timing_s=clock.seconds,
     )
@@ -301,9 +301,17 @@ def _valid(image: OpenImage) -> Array | None:
     return valid
 
 
-def _totals(
+def sum_up(
     cracks: tuple[Crack, ...], shape: tuple[int, ...], seen_px2: float, scale: Scale | None
 ) -> Totals:
+    """Return the totals of a list of cracks.
+
+    Args:
+        cracks: main list and what is also marked.
+        shape: (H, W) of the picture.
+        seen_px2: area of it that was judged.
+        scale: makes mm.
+    """
     besides = [crack for crack in cracks if crack.section != "main"]
     cracks = tuple(crack for crack in cracks if crack.section == "main")
     length_px = sum(crack.length.px or 0.0 for crack in cracks)

@@ -16,20 +16,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
-from crackseg.errors import AbsurdScale, ConfigError, DataError, ModelError
+from crackseg.errors import ConfigError, DataError, ModelError
+from crackseg.scales import Scale as Scale  # one of the records
 
 Array = NDArray[Any]
-Matrix3 = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
-ScaleSource = Literal["given", "geotiff", "lrf", "exif", "reference", "marker", "plane"]
 WidthStatus = Literal["measured", "below_detection", "not_resolvable"]
 Section = Literal["main", "also_marked"]  # of the list: figures and headlines are of the main one
-# What a scale can mean: 1 µm per px is the limit of light microscopes; at 100 mm per px a line of
-# one pixel is as wide as a joint between blocks.
-MM_PER_PX_LIMITS = (0.001, 100.0)
-SIGMA_REL_MAX = 0.25  # +-50 % with k = 2: beyond it a width may as well be half or double
 SPLITS = ("train", "val", "test", "test_leaky")  # test_leaky: test pictures that are also in train
 
 
@@ -67,47 +61,6 @@ class Window:
         bottom = min(self.row + self.height + margin_px, height_px)
         right = min(self.col + self.width + margin_px, width_px)
         return Window(row=top, col=left, height=bottom - top, width=right - left)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
-    """How pixel points become mm on the structure.
-
-    ``mm_per_px`` is the ground sampling distance at the image centre. With a ``homography`` the
-    scale varies over the frame: the matrix maps (col, row, 1) to (x_mm, y_mm, w) on the face.
-    Points are converted, never lengths, so an oblique plane and a uniform scale are one code.
-    """
-
-    mm_per_px: float
-    sigma_rel: float
-    source: ScaleSource
-    homography: Matrix3 | None = None
-    detail: str = ""
-
-    def __post_init__(self) -> None:
-        low, high = MM_PER_PX_LIMITS
-        named = f"{self.detail}: " if self.detail else ""
-        if not (math.isfinite(self.mm_per_px) and low <= self.mm_per_px <= high):
-            raise AbsurdScale(
-                f"{named}`mm_per_px` must lie between {low:g} and {high:g}, got "
-                f"{self.mm_per_px:.6g}; it is the size of one pixel on the structure in "
-                "millimetres, and no crack can be measured with such a pixel."
-            )
-        if not (math.isfinite(self.sigma_rel) and 0 <= self.sigma_rel <= SIGMA_REL_MAX):
-            raise AbsurdScale(
-                f"{named}`sigma_rel` must be a relative standard deviation from 0 to "
-                f"{SIGMA_REL_MAX:g}, got {self.sigma_rel:.3g}; a scale known to "
-                f"+-{200 * self.sigma_rel:.0f} % measures nothing."
-            )
-
-    def to_mm(self, points: Array) -> Array:
-        """Return (N, 2) mm positions (y, x) on the face of (N, 2) pixel positions (row, col)."""
-        points = np.asarray(points, dtype=np.float64)
-        if self.homography is None:
-            return points * self.mm_per_px
-        matrix = np.asarray(self.homography, dtype=np.float64)
-        xyw = np.column_stack([points[:, 1], points[:, 0], np.ones(len(points))]) @ matrix.T
-        return np.column_stack([xyw[:, 1] / xyw[:, 2], xyw[:, 0] / xyw[:, 2]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +179,7 @@ class Measure:
             low, high = max(value - u, 0.0), value + u
         if value is None and high is not None and low is None:
             low = 0.0
-        if value is not None and low is not None and high is not None:
+        if value is not None and low is not None and high is not None and u is None:
             u = max(value - low, high - value)
         ordered = [part for part in (low, value, high) if part is not None]
         finite = all(math.isfinite(part) and part >= 0 for part in (*ordered, u or 0.0))
@@ -299,11 +252,38 @@ class Crack:
     section: Section = "main"
     width_classes: tuple[WidthClass, ...] = ()
     flags: tuple[str, ...] = ()
+    correction: Correction | None = None  # None: as it was measured
 
     @property
     def widths(self) -> tuple[Measure, Measure, Measure, Measure]:
         """Mean, median, 95 % and largest width."""
         return self.width_mean, self.width_median, self.width_p95, self.width_max
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """Who made a crack what it is, after the network."""
+
+    change: Literal["drawn", "corrected"]
+    by: str
+    at: str  # ISO 8601, UTC
+    edits: tuple[str, ...]  # in their order; the last is that of ``by`` and ``at``
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaced:
+    """A crack as it was measured at first, and the edit that took it off the list or changed it."""
+
+    crack: Crack
+    edit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corrections:
+    """What inspectors changed of a report."""
+
+    edits: tuple[Mapping[str, Any], ...]  # as in ``corrections.json``, in their order
+    replaced: tuple[Replaced, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -432,10 +412,13 @@ class Report:
     notices: tuple[Notice, ...]
     timing_s: Mapping[str, float]
     unjudged: tuple[Unjudged, ...] = ()  # the largest first
-    joints: tuple[Crack, ...] = ()  # lines that a region file names as joints: in no total
+    joints: tuple[Crack, ...] = ()  # that a region file or an inspector names: in no total
     left_out: tuple[Array, ...] = ()  # (N, 2) rows, cols of the polygons that a region leaves out
     region_files: tuple[Mapping[str, str], ...] = ()  # role, path and sha256 of each
     other_lines: tuple[Crack, ...] | None = None  # joints, cables, edges, ...; None: not looked for
+    corrections: Corrections | None = None  # None: all is as it was measured
+    # Of a report read again: `model` as it stands in its file; the card may be gone.
+    recorded: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def judged(self) -> bool:

@@ -17,7 +17,8 @@ from crackseg.inference.models import shipped_models
 GOLDEN = Path(__file__).parent / "golden"
 SAMPLES = sorted((Path(__file__).parent.parent / "data" / "samples").glob("*.[jp][pn]g"))
 LEFT_OUT = {"timing_s", "options", "path", "sha256", "card_sha256", "package_version"}
-LINES = {"centre_line", "width_profile_px"}  # thousands of numbers; their sums stand beside them
+# Thousands of numbers; their sums stand beside them.
+LINES = {"centre_line", "width_profile_px", "branch_kinds", "branch_nodes"}
 REL, ABS = 0.005, 0.05  # a kernel that sums in another order moves a mask's edge by a pixel or two
 
 pytestmark = pytest.mark.skipif(not shipped_models(), reason="the package holds no model")

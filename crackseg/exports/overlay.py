@@ -28,6 +28,7 @@ BAND_ROWS = 1024
 OUTLINE = (255, 70, 40)
 OTHER_LINE = (40, 170, 90)  # centre line of what is taken for no crack
 DOUBTFUL = (60, 150, 235)  # outline of what is also marked, thin and without a number
+BY_HAND = (225, 60, 200)  # outline of what an inspector drew or changed
 JOINT = (90, 200, 120)
 LEFT_OUT = (150, 160, 180)
 LEADER = (255, 210, 60)
@@ -179,7 +180,8 @@ def draw_outline(
     scaled = [
         np.rint(((line + shift + 0.5) * factor - 0.5) * fixed).astype(np.int32) for line in lines
     ]
-    colour = colour or (OUTLINE if main else DOUBTFUL)
+    plain = OUTLINE if crack.correction is None else BY_HAND
+    colour = colour or (plain if main else DOUBTFUL)
     cv2.polylines(picture, scaled, True, colour, thickness, cv2.LINE_AA, 4)
     courses = [branch.centre_line for branch in crack.branches if branch.kind == "joined"]
     lines = [

@@ -181,7 +181,8 @@ def facts(report: Report) -> list[tuple[str, str]]:
     if report.joints:
         count = len(report.joints)
         lines = "one line runs" if count == 1 else f"{count} lines run"
-        rows.append(("Joints", f"{lines} along joints that the region names; in no figure here"))
+        named = "a region or an inspector names" if report.corrections else "the region names"
+        rows.append(("Joints", f"{lines} along joints that {named}; in no figure here"))
     if report.unjudged:
         rows.append(("Not judged", unjudged_sentence(report)))
     if report.model is None or report.thresholds is None:
@@ -318,7 +319,10 @@ def _crack(report: Report, crack: Crack, image: OpenImage | None) -> dict[str, A
         "pattern": crack.pattern,
         "direction": direction_in_words(angle),
         "class": next((e.label or BETWEEN_CLASSES for e in crack.width_classes), "–"),
-        "flags": [FLAGS.get(flag, flag.replace("_", " ")) for flag in crack.flags],
+        "flags": [
+            *wording.made_by(crack),
+            *(FLAGS.get(flag, flag.replace("_", " ")) for flag in crack.flags),
+        ],
         "plain": None,
         "outlined": None,
     }

@@ -45,6 +45,7 @@ def report_to_dict(report: Report) -> dict[str, Any]:
         "package_version": report.package_version,
         "image": _image(report.image),
         "model": model_to_dict(report.model, report.thresholds),
+        **report.recorded,
         "scale": to_plain(report.scale),
         "options": to_plain(report.options),
         "cracks": [crack_to_dict(crack) for crack in report.cracks],
@@ -61,7 +62,19 @@ def report_to_dict(report: Report) -> dict[str, Any]:
         "unjudged": [{"code": p.code, "share": _round(p.share, 4)} for p in report.unjudged],
         "warnings": [to_plain(notice) for notice in report.notices],
         "timing_s": {step: _round(seconds, 4) for step, seconds in report.timing_s.items()},
+        **corrections_to_dict(report),
     }
+
+
+def corrections_to_dict(report: Report) -> dict[str, Any]:
+    """Return what ``report.json`` says of corrections: nothing where there are none."""
+    if report.corrections is None:
+        return {}
+    replaced = [
+        {"edit": old.edit, **crack_to_dict(old.crack)} for old in report.corrections.replaced
+    ]
+    edits = [dict(edit) for edit in report.corrections.edits]
+    return {"corrections": {"edits": edits, "replaced": replaced}}
 
 
 def _rounded(polygon: Array) -> list[list[float | None]]:
@@ -94,6 +107,8 @@ def crack_to_dict(crack: Crack) -> dict[str, Any]:
         "orientation_deg": _round(crack.orientation_deg, 1),
         "tortuosity": _round(crack.tortuosity, 4),
         "branches": len(crack.branches),
+        "branch_kinds": [branch.kind for branch in crack.branches],
+        "branch_nodes": [list(branch.nodes) for branch in crack.branches],
         "tips": crack.tips,
         "junctions": crack.junctions,
         "loops": crack.loops,
@@ -111,7 +126,17 @@ def crack_to_dict(crack: Crack) -> dict[str, Any]:
         "width_profile_px": [
             [_round(float(w), 2) for w in branch.width_px] for branch in crack.branches
         ],
+        **_correction(crack),
     }
+
+
+def _correction(crack: Crack) -> dict[str, Any]:
+    """Return who drew or changed a crack; nothing of one that is as it was measured."""
+    if crack.correction is None:
+        return {}
+    made = crack.correction
+    about = {"correction": made.change, "corrected_by": made.by, "corrected_at": made.at}
+    return {**about, "edits": list(made.edits)}
 
 
 def other_line_to_dict(line: Crack) -> dict[str, Any]:
@@ -189,6 +214,7 @@ def flat_crack(crack: Mapping[str, Any], documents: Iterable[str] = ()) -> dict[
         "width_max_row": at["row"],
         "width_max_col": at["col"],
         "flags": " ".join(crack["flags"]),
+        **{key: crack.get(key) for key in ("correction", "corrected_by", "corrected_at")},
         **{class_column(document): labels.get(document) for document in documents},
     }
 
@@ -343,4 +369,5 @@ CRACK_COLUMNS = [
     "area_px2", "area_mm2", "paper_length_px", "paper_width_px",
     "orientation_deg", "tortuosity", "branches", "tips", "junctions", "loops", "pattern",
     "touches_border", "probability_mean", "contrast", "step", "flags",
+    "correction", "corrected_by", "corrected_at",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 
 from crackseg.records import Crack, Measure
 
@@ -92,6 +93,15 @@ def openings(crack: Crack) -> str:
 def label(crack: Crack) -> str:
     """Return the short label of a crack in a picture: number and largest width."""
     return f"{crack.id}: {measured(crack.width_max)}"
+
+
+def made_by(crack: Crack) -> tuple[str, ...]:
+    """Return ``drawn by A. Meier, 4 May 2026``; nothing of a crack that is as it was measured."""
+    made = crack.correction
+    if made is None:
+        return ()
+    day = datetime.fromisoformat(made.at)
+    return (f"{made.change} by {made.by}, {day.day} {day:%B %Y}",)
 
 
 def certainty(share: float | None) -> str:

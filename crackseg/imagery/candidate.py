@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from crackseg.imagery import planes
-from crackseg.records import Array, ImageInfo, Scale, ScaleSource
+from crackseg.records import Array, ImageInfo, Scale
+from crackseg.scales import ScaleSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

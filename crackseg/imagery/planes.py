@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from crackseg.errors import ScaleError
-from crackseg.records import Array, Matrix3
+from crackseg.records import Array
+from crackseg.scales import Matrix3
 
 _STEEPEST_DEG = 80.0  # beyond it one pixel covers six times more than it seems to
 

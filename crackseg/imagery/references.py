@@ -14,7 +14,8 @@ from crackseg.errors import ConfigError, ScaleError
 from crackseg.imagery import planes
 from crackseg.imagery.candidate import Candidate, oblique, uniform
 from crackseg.names import nearest
-from crackseg.records import SIGMA_REL_MAX, Array, ImageInfo, Notice, Window
+from crackseg.records import Array, ImageInfo, Notice, Window
+from crackseg.scales import SIGMA_REL_MAX
 
 Read = Callable[[Window], Array]
 

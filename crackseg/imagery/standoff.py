@@ -10,7 +10,8 @@ from crackseg.errors import AbsurdScale
 from crackseg.imagery import planes
 from crackseg.imagery.camera import Focal, focal_px, gimbal_deg, laser_distance_m, upright_to_stored
 from crackseg.imagery.candidate import Candidate, oblique, uniform
-from crackseg.records import SIGMA_REL_MAX, ImageInfo, Notice, ScaleSource
+from crackseg.records import ImageInfo, Notice
+from crackseg.scales import SIGMA_REL_MAX, ScaleSource
 
 _ANGLE_SIGMA = math.radians(2.0)  # gimbal against true directions, and the face's own
 _FRONTAL_SIGMA = 0.02  # a view thought to be square is 10 to 15 deg off

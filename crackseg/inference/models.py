@@ -77,7 +77,7 @@ def load_model(name_or_folder: str | Path) -> Model:
         UnknownName: neither a shipped name nor an existing folder.
         ModelError: the folder is incomplete, or a file does not match the card.
     """
-    folder = _find_folder(name_or_folder)
+    folder = find_folder(name_or_folder)
     card = read_card(folder)
     missing = [name for name in REQUIRED if name not in card.sha256]
     if missing:
@@ -164,7 +164,13 @@ def read_probe(folder: Path) -> tuple[Array, Array]:
     return image, probability
 
 
-def _find_folder(name_or_folder: str | Path) -> Path:
+def find_folder(name_or_folder: str | Path) -> Path:
+    """Return the folder of a model by the name of a shipped one, or its path.
+
+    Raises:
+        UnknownName: neither a shipped name nor an existing folder.
+        ModelError: the default is asked for, and there is none.
+    """
     shipped = shipped_models()
     name = default_model() if name_or_folder == "default" else name_or_folder
     if isinstance(name, str) and name in shipped:

@@ -112,7 +112,7 @@ def _finish(
     sigma = max(smooth_px, float(np.median(radius)))
     path = resample(path)
     if closed:
-        return resample(_smooth(path, sigma, (False, False), closed=True))
+        return resample(smooth(path, sigma, (False, False), closed=True))
     # Both ends are made from the same path, so that its direction does not matter.
     heads, tails = np.zeros((0, 2)), np.zeros((0, 2))
     first, last = 0, len(path)
@@ -122,7 +122,7 @@ def _finish(
     if free[1]:
         last, tails = _carry_end(path, radius[::-1], mask)
     path = np.concatenate([heads, path[first:last], tails])
-    return resample(_smooth(path, sigma, free, closed=False))
+    return resample(smooth(path, sigma, free, closed=False))
 
 
 def _carry_end(path: Array, radii: Array, mask: Array) -> tuple[int, Array]:
@@ -216,7 +216,7 @@ def _kernel(sigma: float) -> Array:
     return kernel
 
 
-def _smooth(path: Array, sigma: float, free: tuple[bool, bool], *, closed: bool) -> Array:
+def smooth(path: Array, sigma: float, free: tuple[bool, bool], *, closed: bool) -> Array:
     """Return the (N, 2) path smoothed; junction ends stay, free ends follow their line."""
     kernel = _kernel(round(max(0.5, min(sigma, len(path) / 6)), 1))
     pad = len(kernel) // 2

@@ -7,7 +7,7 @@ Nothing is said in mm without a scale, and nothing is said of depth: a picture d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -82,28 +82,12 @@ def measure(
     cuts = [cut_by(line, mask.shape, valid) for line in lines]
     if image is not None:
         lines = refine_ends(lines, mask.shape, image)
-    stations = measure_stations(lines, group, filled, image)
     home = _home(lines, group, count)
-    cracks = []
-    for name in np.unique(group):
-        members = np.flatnonzero(group == name)
-        cracks.append(
-            summarize(
-                [lines[k] for k in members],
-                [stations[k] for k in members],
-                _place(pixels, home[component] == name, mask, probability),
-                frozenset[Cut]().union(*(cuts[k] for k in members)),
-                scale,
-                photograph=image is not None,
-            )
-        )
-    if image is not None:
-        cracks = [
-            replace(crack, contrast=contrast, step=step)
-            for crack, (contrast, step) in zip(
-                cracks, darkness(cracks, mask.shape, image), strict=True
-            )
-        ]
+    places = {
+        int(name): _place(pixels, home[component] == name, mask, probability)
+        for name in np.unique(group)
+    }
+    cracks = measure_lines(lines, group, filled, cuts, places, image=image, scale=scale)
     cracks.sort(key=lambda crack: -(crack.length.px or 0.0))
     if dropped := len(set(all_groups.tolist())) - len(cracks):
         notices.append(
@@ -121,6 +105,54 @@ def measure(
         ),
         tuple(notices),
     )
+
+
+def measure_lines(
+    lines: list[Line],
+    group: Array,
+    mask: Array,
+    cuts: Sequence[frozenset[Cut]],
+    places: Mapping[int, Place],
+    *,
+    image: Callable[[Window], Array] | None,
+    scale: Scale | None,
+) -> list[Crack]:
+    """Return the cracks of centre lines whose ends are where they shall be.
+
+    Args:
+        lines: centre lines.
+        group: (L,) crack of each line.
+        mask: (H, W) bool.
+        cuts: of each line, what its free ends run into.
+        places: of each crack, where its pixels are.
+        image: reads a window of the photograph; None: widths from the mask.
+        scale: makes mm.
+
+    Returns:
+        One crack for each name in ``group``, in rising order; numbers and width classes are set by
+        the caller.
+    """
+    stations = measure_stations(lines, group, mask, image)
+    cracks = []
+    for name in np.unique(group):
+        members = np.flatnonzero(group == name)
+        cracks.append(
+            summarize(
+                [lines[k] for k in members],
+                [stations[k] for k in members],
+                places[int(name)],
+                frozenset[Cut]().union(*(cuts[k] for k in members.tolist())),
+                scale,
+                photograph=image is not None,
+            )
+        )
+    if image is None:
+        return cracks
+    shares = darkness(cracks, mask.shape, image)
+    return [
+        replace(crack, contrast=contrast, step=step)
+        for crack, (contrast, step) in zip(cracks, shares, strict=True)
+    ]
 
 
 def _long_enough(lines: list[Line], group: Array, min_length_px: float) -> Array:

@@ -15,7 +15,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-from crackseg.records import Array, Matrix3
+from crackseg.records import Array
+from crackseg.scales import Matrix3
 
 _COURSE_STEP_PX = 0.5  # spacing of the points a drawn course is looked up by
 

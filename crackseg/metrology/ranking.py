@@ -89,6 +89,11 @@ def rank(cracks: Iterable[Crack], card: Certainty | None) -> tuple[Crack, ...]:
     return tuple(replace(crack, id=number) for number, crack in enumerate(rated, start=1))
 
 
+def in_order(cracks: Iterable[Crack]) -> tuple[Crack, ...]:
+    """Return rated cracks in the order of ``rank``, each with the number that it has."""
+    return tuple(sorted(cracks, key=_place))
+
+
 def _place(crack: Crack) -> tuple[bool, float, float]:
     area = severity(crack.length.px, crack.width_mean.px)
     sure = 1.0 if crack.certainty is None else crack.certainty

@@ -1,0 +1,290 @@
+"""A folder of results becomes a report again: ``report.json`` with ``mask.png``.
+
+What a file holds rounded stays rounded, so that written again it says the same. Widths along the
+lines come back, the uncertainty of each station does not: no export holds it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from crackseg.errors import DataError, ImageError
+from crackseg.exports.tables import WIDTHS, read_measure
+from crackseg.imagery.files import open_image
+from crackseg.metrology.pixels import label_pixels, list_pixels
+from crackseg.metrology.sampling import normals
+from crackseg.records import (
+    Array,
+    Branch,
+    Crack,
+    Gps,
+    ImageInfo,
+    Measure,
+    ModelCard,
+    Notice,
+    Opening,
+    Report,
+    Scale,
+    Totals,
+    Unjudged,
+    WidthClass,
+    Window,
+)
+
+_UNKNOWN = Measure(px=None, status="not_resolvable")
+
+
+def read_report(folder: Path, card: ModelCard | None = None) -> Report:
+    """Return the report of a folder of results that no edit has changed.
+
+    Args:
+        folder: holds ``report.json`` and ``mask.png``.
+        card: of the model, where it is there; else the report names it with what its file holds.
+
+    Raises:
+        DataError: a file is missing, damaged, of an earlier version or of another result.
+    """
+    path = folder / "report.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"`{path}` cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise DataError(f"`{path}` is not JSON: {error}.") from error
+    try:
+        return _report(values, folder, card)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"`{path}` is no report of this version: {type(error).__name__} {error}; analyze the "
+            "photograph again."
+        ) from error
+
+
+def _report(values: Mapping[str, Any], folder: Path, card: ModelCard | None) -> Report:
+    info = _image(values["image"])
+    masks = _masks(values["cracks"], folder / "mask.png", (info.height_px, info.width_px))
+    lines = values["other_lines"]
+    model = values["model"]
+    return Report(
+        schema_version=values["schema_version"],
+        package_version=values["package_version"],
+        image=info,
+        scale=None if values["scale"] is None else _scale(values["scale"]),
+        model=None if model is None else card or _card(model),
+        thresholds=None if model is None else (model["threshold"], model["threshold_low"]),
+        options=values["options"],
+        cracks=tuple(_crack(c, m) for c, m in zip(values["cracks"], masks, strict=True)),
+        totals=Totals(**values["totals"]),
+        notices=tuple(Notice(**notice) for notice in values["warnings"]),
+        timing_s=values["timing_s"],
+        unjudged=tuple(Unjudged(**part) for part in values["unjudged"]),
+        joints=tuple(_crack(joint, _painted(joint)) for joint in values["joints"]),
+        left_out=tuple(np.array(p, float) for p in values["region"]["left_out"]),
+        region_files=tuple(values["region"]["files"]),
+        other_lines=None if lines is None else tuple(_other_line(line) for line in lines),
+        recorded={"model": model},
+    )
+
+
+def _image(values: Mapping[str, Any]) -> ImageInfo:
+    taken, gps, transform = values["taken_at"], values["gps"], values["transform"]
+    return ImageInfo(
+        path=Path(values["path"]),
+        sha256=values["sha256"],
+        height_px=values["height_px"],
+        width_px=values["width_px"],
+        format=values["format"],
+        taken_at=datetime.fromisoformat(taken) if taken else None,
+        camera=values["camera"],
+        gps=None if gps is None else Gps(**gps),
+        crs=values["crs"],
+        transform=None if transform is None else tuple(transform),
+    )
+
+
+def _scale(values: Mapping[str, Any]) -> Scale:
+    matrix = values["homography"]
+    rows = None if matrix is None else tuple(tuple(row) for row in matrix)
+    return Scale(**{**values, "homography": rows})
+
+
+def _card(values: Mapping[str, Any]) -> ModelCard:
+    """Return what a report says of a model whose card is not there."""
+    return ModelCard(
+        name=values["name"],
+        version=values["version"],
+        network=values["network"],
+        network_arguments={},
+        input_multiple=1,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        threshold=values["threshold"],
+        threshold_low=values["threshold_low"],
+        tile_px=1,
+        sha256={"model.onnx": values["sha256"]},
+        intended_use="",
+        limits="",
+    )
+
+
+def _crack(values: Mapping[str, Any], mask: Array) -> Crack:
+    at = values["width_max_at"]
+    named = ("length", "bridged_length", "joined_length", *(f"width_{name}" for name in WIDTHS))
+    plain = (
+        "id", "section", "certainty", "width_left_out_px", "area_px2", "area_mm2",
+        "paper_length_px", "paper_width_px", "orientation_deg", "tortuosity", "tips", "junctions",
+        "loops", "pattern", "touches_border", "probability_mean", "contrast", "step",
+    )  # fmt: skip
+    measures: dict[str, Any] = {name: read_measure(values, name) for name in named}
+    return Crack(
+        **{name: values[name] for name in plain},
+        **measures,
+        window=Window(**values["bbox"]),
+        mask=mask,
+        branches=_branches(values),
+        width_max_at=None if at is None else (at["row"], at["col"]),
+        openings=tuple(_opening(opening) for opening in values["openings"]),
+        width_classes=tuple(WidthClass(**entry) for entry in values["width_classes"]),
+        flags=tuple(values["flags"]),
+    )
+
+
+def _branches(values: Mapping[str, Any]) -> tuple[Branch, ...]:
+    named = ("centre_line", "width_profile_px", "branch_kinds", "branch_nodes")
+    made = []
+    for line, profile, kind, nodes in zip(*(values[name] for name in named), strict=True):
+        points = np.array(line, dtype=np.float64)
+        width = np.array([np.nan if w is None else w for w in profile], dtype=np.float64)
+        side = 0.5 * width[:, None] * normals(points)
+        made.append(
+            Branch(
+                centre_line=points,
+                width_px=width,
+                width_u_px=np.full(len(width), np.nan),
+                edges=np.stack([points - side, points + side], axis=1),
+                kind=kind,
+                nodes=(nodes[0], nodes[1]),
+                length_px=float(np.hypot(*np.diff(points, axis=0).T).sum()),
+                length_mm=None,
+            )
+        )
+    return tuple(made)
+
+
+def _opening(values: Mapping[str, Any]) -> Opening:
+    width, length = read_measure(values, "width"), read_measure(values, "length")
+    return Opening(row=values["row"], col=values["col"], width=width, length=length)
+
+
+def _other_line(values: Mapping[str, Any]) -> Crack:
+    """Return a line that is taken for no crack, with the little that a report says of one."""
+    lines = [np.array(line, dtype=np.float64) for line in values["centre_line"]]
+    branches = tuple(
+        Branch(
+            centre_line=points,
+            width_px=np.full(len(points), np.nan),
+            width_u_px=np.full(len(points), np.nan),
+            edges=np.repeat(points[:, None], 2, axis=1),
+            kind="tip-tip",
+            nodes=(2 * k, 2 * k + 1),
+            length_px=float(np.hypot(*np.diff(points, axis=0).T).sum()),
+            length_mm=None,
+        )
+        for k, points in enumerate(lines)
+    )
+    zero = Measure(px=0.0)
+    return Crack(
+        id=values["id"],
+        window=Window(**values["bbox"]),
+        mask=np.zeros((values["bbox"]["height"], values["bbox"]["width"]), bool),
+        branches=branches,
+        length=read_measure(values, "length"),
+        bridged_length=zero,
+        joined_length=zero,
+        width_mean=read_measure(values, "width_mean"),
+        width_median=_UNKNOWN,
+        width_p95=_UNKNOWN,
+        width_max=read_measure(values, "width_max"),
+        width_max_at=None,
+        area_px2=0.0,
+        area_mm2=None,
+        paper_length_px=0.0,
+        paper_width_px=0.0,
+        orientation_deg=None,
+        tortuosity=None,
+        tips=0,
+        junctions=0,
+        loops=0,
+        pattern="single",
+        touches_border=False,
+        probability_mean=values["probability_mean"],
+    )
+
+
+def _painted(values: Mapping[str, Any]) -> Array:
+    """Return the mask of a line that ``mask.png`` does not hold, drawn along its course."""
+    box = values["bbox"]
+    canvas = np.zeros((box["height"], box["width"]), np.uint8)
+    width = max(1, round(values["area_px2"] / max(values["paper_length_px"], 1.0)))
+    for line in values["centre_line"]:
+        points = np.rint(np.array(line) - [box["row"], box["col"]])[:, ::-1].astype(np.int32)
+        cv2.polylines(canvas, [points], False, 1, width)
+    return canvas.view(bool)
+
+
+def _masks(cracks: list[Mapping[str, Any]], path: Path, shape: tuple[int, int]) -> list[Array]:
+    """Return the mask of each crack in its window, from the picture of all of them.
+
+    Raises:
+        DataError: the picture is missing, or does not belong to the report.
+    """
+    if not cracks:
+        return []
+    pixels = list_pixels(_read_mask(path, shape))
+    count, component = label_pixels(pixels) if len(pixels) else (0, np.zeros(0, np.int64))
+    owner = np.full(count, -1)
+    number = np.full(shape, -1, np.int32)
+    number[pixels.rows, pixels.cols] = component
+    for k, crack in enumerate(cracks):
+        points = np.concatenate([np.array(line) for line in crack["centre_line"]])
+        rows, cols = (np.clip(np.rint(points[:, n]).astype(int), 0, shape[n] - 1) for n in (0, 1))
+        on = number[rows, cols]
+        owner[np.unique(on[on >= 0])] = k
+    masks = []
+    of = owner[component]
+    for k, crack in enumerate(cracks):
+        box, mine = Window(**crack["bbox"]), of == k
+        mask = np.zeros((box.height, box.width), bool)
+        rows, cols = pixels.rows[mine] - box.row, pixels.cols[mine] - box.col
+        inside = (rows >= 0) & (cols >= 0) & (rows < box.height) & (cols < box.width)
+        mask[rows[inside], cols[inside]] = True
+        if not inside.all() or mask.sum() != crack["area_px2"]:
+            raise DataError(
+                f"`{path}` does not belong to the report beside it: crack {crack['id']} has "
+                f"{mine.sum()} px there, expected {crack['area_px2']:g}."
+            )
+        masks.append(mask)
+    return masks
+
+
+def _read_mask(path: Path, shape: tuple[int, int]) -> Array:
+    try:
+        with open_image(path, is_mask=True) as picture:
+            mask = picture.read()[..., 0] > 127
+    except ImageError as error:
+        raise DataError(
+            f"{error} A result can be corrected where it was written with the export `mask`."
+        ) from error
+    if mask.shape != shape:
+        raise DataError(
+            f"`{path}` must be {shape[0]} x {shape[1]} px as the photograph, got {mask.shape[0]} x "
+            f"{mask.shape[1]}."
+        )
+    return np.asarray(mask)

@@ -1,0 +1,112 @@
+"""A crack that was missed, drawn with a few rough clicks, is measured as it truly is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from walls import rough
+
+from crackseg.corrections.measuring import measure_shape
+from crackseg.corrections.shapes import along_line
+from crackseg.metrology.phantoms import Look, Stroke, draw, wandering
+from crackseg.metrology.tracing import as_drawn, edge_reach, trace
+from crackseg.records import Crack, Window
+
+SHAPE = (640, 640)
+
+
+class Picture:
+    """An array in the place of an open image."""
+
+    def __init__(self, pixels: Any) -> None:
+        self.pixels = pixels
+        self.info = type("Info", (), {"height_px": SHAPE[0], "width_px": SHAPE[1]})
+
+    def read(self, window: Window) -> Any:
+        return self.pixels[window.slices]
+
+
+def drawn(picture: Picture, places: Any, *, snap: bool = True) -> Crack:
+    points = np.array(places, dtype=float)
+    if snap:
+        line, reach = trace(points, SHAPE, picture.read, 4.0)
+    else:
+        line, reach = as_drawn(points, SHAPE, picture.read)
+    return measure_shape(along_line(line, reach, SHAPE), picture, None, ())  # type: ignore[arg-type]
+
+
+def stroke_of(seed: int, width_px: float, bend_deg: float) -> Stroke:
+    rng = np.random.default_rng(seed)
+    angle, length = rng.uniform(0, 180), rng.uniform(280, 460)
+    made = wandering((0, 0), angle, length, width_px, rng, bend_deg=bend_deg)
+    return Stroke(
+        points=made.points - made.points.mean(axis=0) + SHAPE[0] / 2, width_px=made.width_px
+    )
+
+
+@pytest.mark.parametrize("width_px", [2.0, 3.0, 5.0, 8.0, 14.0, 24.0])
+@pytest.mark.parametrize("clicks", [3, 4])
+def test_rough_clicks_find_the_crack(width_px: float, clicks: int) -> None:
+    for seed in range(4):
+        stroke = stroke_of(100 * clicks + seed, width_px, bend_deg=10)
+        rng = np.random.default_rng(seed)
+        picture = Picture(draw(SHAPE, [stroke], Look(), rng).picture)
+        crack = drawn(picture, rough(stroke, clicks, rng))
+        assert crack.length.px == pytest.approx(stroke.length_px, rel=0.02), seed
+        for measure in (crack.width_mean, crack.width_median):
+            assert measure.px == pytest.approx(width_px, abs=0.3), seed
+        for measure in (crack.width_mean, crack.width_p95):
+            assert measure.low_px is not None
+            assert measure.high_px is not None
+            assert measure.low_px <= width_px <= measure.high_px, seed
+        assert crack.flags == ()
+
+
+def test_a_faint_crack_beside_a_dark_one_is_followed(rng: np.random.Generator) -> None:
+    faint, dark = stroke_of(3, 3.0, 6), stroke_of(3, 6.0, 6)
+    beside = Stroke(points=dark.points + 30.0, width_px=dark.width_px)
+    one = draw(SHAPE, [faint], Look(contrast=0.35), rng).picture.astype(float)
+    two = draw(SHAPE, [beside], Look(noise=0), rng).picture.astype(float)
+    picture = Picture(np.minimum(one, two).astype(np.uint8))
+    crack = drawn(picture, rough(faint, 4, rng, off_px=4.0))
+    assert crack.length.px == pytest.approx(faint.length_px, rel=0.02)
+    off = [
+        np.hypot(*(faint.points - place).T).min()
+        for branch in crack.branches
+        for place in branch.centre_line
+    ]
+    assert max(off) < 2.0
+
+
+def test_where_there_is_no_line_no_width_is_given(rng: np.random.Generator) -> None:
+    picture = Picture(draw(SHAPE, [], Look(noise=0.05), rng).picture)
+    crack = drawn(picture, [[100, 100], [200, 300], [260, 500]])
+    assert crack.width_mean.px is None
+    assert "not_dark" in crack.flags
+
+
+def test_a_soft_stain_is_no_crack(rng: np.random.Generator) -> None:
+    away = np.abs(np.arange(SHAPE[0], dtype=float) - 320)[:, None]
+    grey = 150 - 60 * np.exp(-0.5 * (away / 14) ** 2) + rng.normal(0, 3, SHAPE)
+    pixels = np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    reach = edge_reach(
+        np.column_stack([np.full(200, 320.0), np.arange(200, 400.0)]), SHAPE, Picture(pixels).read
+    )
+    assert np.isnan(reach).all()
+
+
+def test_unsnapped_is_as_drawn(rng: np.random.Generator) -> None:
+    stroke = stroke_of(5, 4.0, 0)
+    beside = [[row + 40, col + 40] for row, col in (stroke.points[0], stroke.points[-1])]
+    picture = Picture(draw(SHAPE, [stroke], Look(), rng).picture)
+    crack = drawn(picture, beside, snap=False)
+    (branch,) = crack.branches
+    assert np.hypot(*(branch.centre_line[0] - beside[0])) < 1.0
+    assert crack.width_mean.px is None
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(11)

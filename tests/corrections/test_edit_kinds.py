@@ -1,0 +1,246 @@
+"""Each kind of edit does what it says, keeps the totals true and loses nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from walls import AT, BY, Wall, edit, rough
+
+from crackseg.corrections.apply import apply
+from crackseg.corrections.edits import parse_edits
+from crackseg.errors import DataError
+from crackseg.exports.reading import read_report
+from crackseg.exports.tables import report_to_dict
+from crackseg.imagery.files import open_image
+from crackseg.records import Crack, Report
+
+
+def corrected(wall: Wall, edits: Sequence[Any]) -> Report:
+    with open_image(wall.photo) as image:
+        return apply(read_report(wall.folder), image, parse_edits(edits, "test"))
+
+
+def crack_near(report: Report, place: Any) -> Crack:
+    return min(
+        report.cracks,
+        key=lambda crack: min(
+            np.hypot(*(branch.centre_line - place).T).min() for branch in crack.branches
+        ),
+    )
+
+
+def require_true_totals(report: Report) -> None:
+    totals, main = report.totals, [c for c in report.cracks if c.section == "main"]
+    assert totals.cracks == len(main)
+    assert totals.length_px == pytest.approx(sum(c.length.px or 0 for c in main))
+    assert totals.area_px2 == pytest.approx(sum(c.mask.sum() for c in main))
+    assert totals.length_mm == pytest.approx(sum(c.length.mm or 0 for c in main))
+    ids = [crack.id for crack in report.cracks]
+    assert len(set(ids)) == len(ids)
+
+
+def test_nothing_is_changed_without_edits(wall: Wall) -> None:
+    read = read_report(wall.folder)
+    assert report_to_dict(corrected(wall, [])) == report_to_dict(read)
+    assert report_to_dict(read) == json.loads((wall.folder / "report.json").read_text())
+
+
+def test_a_missed_crack_is_drawn(wall: Wall) -> None:
+    missed = wall.strokes[-1]
+    before = read_report(wall.folder)
+    report = corrected(wall, [edit(1, "draw", line=rough(missed, 4, np.random.default_rng(2)))])
+    (new,) = [crack for crack in report.cracks if crack.correction]
+    assert new.id == 3
+    assert new.correction is not None
+    assert (new.correction.change, new.correction.by, new.correction.at) == ("drawn", BY, AT)
+    assert new.length.px == pytest.approx(missed.length_px, rel=0.02)
+    assert new.length.mm == pytest.approx(0.5 * missed.length_px, rel=0.02)
+    assert new.width_mean.px == pytest.approx(5.0, abs=0.3)
+    assert {c.id: c.length for c in report.cracks if c.id < 3} == {
+        c.id: c.length for c in before.cracks
+    }
+    assert report.corrections is not None
+    assert report.corrections.replaced == ()
+    assert [n.message for n in report.notices if n.code == "corrected"] == [
+        "Corrected by hand by A. Meier: 1 drawn."
+    ]
+    require_true_totals(report)
+
+
+def test_a_part_is_erased(wall: Wall) -> None:
+    stroke = wall.strokes[0]
+    row, col = stroke.points[150]
+    area = [[row - 40, col - 30], [row - 40, col + 30], [row + 40, col + 30], [row + 40, col - 30]]
+    before = read_report(wall.folder)
+    report = corrected(wall, [edit(1, "erase", area=area)])
+    whole = crack_near(before, stroke.points[20])
+    pieces = [c for c in report.cracks if c.correction]
+    assert len(pieces) == 2
+    assert whole.id in {piece.id for piece in pieces}
+    gone = (whole.length.px or 0) - sum(piece.length.px or 0 for piece in pieces)
+    along = np.hypot(*np.diff(stroke.points[np.abs(stroke.points[:, 1] - col) <= 30], axis=0).T)
+    assert gone == pytest.approx(along.sum(), abs=4)
+    for piece in pieces:
+        assert piece.width_mean.px == pytest.approx(4.0, abs=0.3)
+        assert piece.certainty == whole.certainty
+    assert report.corrections is not None
+    (old,) = report.corrections.replaced
+    assert (old.edit, old.crack.id, old.crack.length) == ("1", whole.id, whole.length)
+    require_true_totals(report)
+
+
+def test_all_of_a_crack_is_erased(wall: Wall) -> None:
+    area = [[0, 0], [0, 559], [200, 559], [200, 0]]
+    report = corrected(wall, [edit(1, "erase", area=area)])
+    assert len(report.cracks) == 1
+    assert report.corrections is not None
+    assert len(report.corrections.replaced) == 1
+    require_true_totals(report)
+
+
+def test_split_and_joined_again_it_is_as_long(wall: Wall) -> None:
+    stroke = wall.strokes[1]
+    before = crack_near(read_report(wall.folder), stroke.points[20])
+    cut = edit(1, "split", point=stroke.points[100].tolist())
+    halves = corrected(wall, [cut])
+    assert len(halves.cracks) == 3
+    parts = [c.length.px or 0 for c in halves.cracks if c.correction]
+    assert sum(parts) == pytest.approx(before.length.px, abs=1)
+    assert min(parts) == pytest.approx(100, abs=4)
+    require_true_totals(halves)
+    line = [stroke.points[92].tolist(), stroke.points[108].tolist()]
+    whole = corrected(wall, [cut, edit(2, "join", line=line)])
+    assert len(whole.cracks) == 2
+    joined = crack_near(whole, stroke.points[20])
+    assert joined.length.px == pytest.approx(before.length.px, abs=2)
+    assert joined.width_mean.px == pytest.approx(before.width_mean.px, abs=0.1)
+    assert joined.id == before.id
+    assert joined.correction is not None
+    assert joined.correction.edits == ("1", "2")
+    assert whole.corrections is not None
+    assert [old.crack.id for old in whole.corrections.replaced] == [before.id]
+    require_true_totals(whole)
+
+
+def test_two_cracks_are_joined_by_a_way_that_is_not_dark(wall: Wall) -> None:
+    first, second = wall.strokes[0], wall.strokes[1]
+    line = [first.points[-1].tolist(), second.points[-1].tolist()]
+    before = read_report(wall.folder)
+    report = corrected(wall, [edit(1, "join", line=line, snap=False)])
+    (crack,) = report.cracks
+    gap = float(np.hypot(*(first.points[-1] - second.points[-1])))
+    assert crack.joined_length.px == pytest.approx(gap, abs=6)
+    assert crack.length.px == pytest.approx(
+        sum(c.length.px or 0 for c in before.cracks) + gap, abs=8
+    )
+    assert crack.tips == 2
+    assert report.corrections is not None
+    assert [old.crack.id for old in report.corrections.replaced] == [1, 2]
+    require_true_totals(report)
+
+
+def test_a_branch_is_joined_to_a_side(wall: Wall) -> None:
+    first, second = wall.strokes[0], wall.strokes[1]
+    line = [first.points[-1].tolist(), second.points[150].tolist()]
+    report = corrected(wall, [edit(1, "join", line=line, snap=False)])
+    (crack,) = report.cracks
+    assert (crack.tips, crack.junctions, crack.pattern) == (3, 1, "branching")
+
+
+def test_a_joint_and_no_crack_leave_the_list(wall: Wall) -> None:
+    points = [stroke.points[100].tolist() for stroke in wall.strokes[:2]]
+    report = corrected(
+        wall, [edit(1, "joint", point=points[0]), edit(2, "not_a_crack", point=points[1])]
+    )
+    assert report.cracks == ()
+    (joint,) = report.joints
+    assert joint.correction is not None
+    assert joint.correction.change == "corrected"
+    assert report.totals.cracks == 0
+    assert report.totals.length_px == 0
+    assert report.corrections is not None
+    before = read_report(wall.folder)
+    ids = [crack_near(before, point).id for point in points]
+    gone = {old.edit: old.crack.id for old in report.corrections.replaced}
+    assert gone == {"1": ids[0], "2": ids[1]}
+
+
+@pytest.mark.parametrize("kind", ["ignore", "structure"])
+def test_a_region_takes_area_and_cracks_out(wall: Wall, kind: str) -> None:
+    upper = [[-0.5, -0.5], [-0.5, 559.5], [199.5, 559.5], [199.5, -0.5]]
+    lower = [[200, -0.5], [200, 559.5], [519.5, 559.5], [519.5, -0.5]]
+    report = corrected(wall, [edit(1, kind, area=upper if kind == "ignore" else lower)])
+    assert len(report.cracks) == 1
+    assert report.totals.analyzed_px2 == pytest.approx(320 * 560, abs=2 * 560)
+    assert report.totals.left_out_px2 == pytest.approx(200 * 560, abs=2 * 560)
+    assert report.totals.density_m_per_m2 == pytest.approx(
+        1000 * (report.totals.length_mm or 0) / (report.totals.analyzed_mm2 or 1)
+    )
+    assert len(report.left_out) == 1
+    (share,) = [part.share for part in report.unjudged if part.code == "left_out"]
+    assert share == pytest.approx(200 / 520, abs=0.01)
+    require_true_totals(report)
+
+
+def test_dropping_the_last_edit_undoes_it(wall: Wall) -> None:
+    cut = edit(1, "split", point=wall.strokes[0].points[90].tolist())
+    more = edit(2, "not_a_crack", point=wall.strokes[0].points[200].tolist())
+    assert len(corrected(wall, [cut, more]).cracks) == 2
+    assert len(corrected(wall, [cut]).cracks) == 3
+
+
+def test_a_drawn_crack_is_erased_in_part_and_stays_drawn(wall: Wall) -> None:
+    missed = wall.strokes[-1]
+    line = rough(missed, 4, np.random.default_rng(2))
+    row, col = missed.points[-1]
+    area = [[row - 60, col - 80], [row - 60, col + 40], [row + 60, col + 40], [row + 60, col - 80]]
+    report = corrected(wall, [edit(1, "draw", line=line), edit(2, "erase", area=area)])
+    (crack,) = [c for c in report.cracks if c.correction]
+    assert crack.correction is not None
+    assert crack.correction.change == "drawn"
+    assert crack.correction.edits == ("1", "2")
+    kept = missed.points[missed.points[:, 1] < col - 80]
+    length = np.hypot(*np.diff(kept, axis=0).T).sum()
+    assert crack.length.px == pytest.approx(length, rel=0.03)
+    assert report.corrections is not None
+    assert report.corrections.replaced == ()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (edit(1, "split", point=[260, 300]), "no crack lies within 12 px of row 260, column 300"),
+        (edit(1, "draw", line=[[10, 10], [10, 900]]), "leaves the picture of 520 x 560 px"),
+        (edit(1, "erase", area=[[5, 5], [5, 9], [9, 9]]), "no crack lies in the area"),
+        (edit(1, "structure", area=[[-9, -9], [-9, -5], [-5, -5]]), "covers nothing"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_by_name(wall: Wall, wrong: Any, why: str) -> None:
+    with pytest.raises(DataError, match="edit 1 ") as error:
+        corrected(wall, [wrong])
+    assert why in str(error.value)
+
+
+def test_a_join_needs_two_cracks(wall: Wall) -> None:
+    line = [wall.strokes[0].points[20].tolist(), wall.strokes[0].points[200].tolist()]
+    with pytest.raises(DataError, match="both ends lie on crack"):
+        corrected(wall, [edit(1, "join", line=line)])
+
+
+def test_an_oblique_scale_measures_a_drawn_crack_where_it_lies(
+    make_wall: Callable[..., Wall],
+) -> None:
+    corners = ((0.0, 0.0, 0.0, 0.0), (0.0, 559.0, 0.0, 300.0), (519.0, 0.0, 260.0, 0.0))
+    points = (*corners, (519.0, 559.0, 260.0, 420.0))
+    wall = make_wall(mm_per_px=None, reference_points=points)
+    missed = wall.strokes[-1]
+    report = corrected(wall, [edit(1, "draw", line=rough(missed, 4, np.random.default_rng(2)))])
+    (crack,) = [c for c in report.cracks if c.correction]
+    assert report.scale is not None
+    assert report.scale.homography is not None
+    true = np.hypot(*np.diff(report.scale.to_mm(missed.points), axis=0).T).sum()
+    assert crack.length.mm == pytest.approx(true, rel=0.02)
