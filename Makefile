@@ -47,7 +47,7 @@ $(VENV)/service: pyproject.toml | $(BIN)/python
 
 $(VENV)/test: pyproject.toml | $(BIN)/python
 	$(PIP) $(TORCH)
-	$(PIP) --editable '.[train,test,service,docs]'
+	$(PIP) --editable '.[train,test,service,docs,gis]'
 	@touch $@ $(VENV)/base $(VENV)/service
 
 clean:

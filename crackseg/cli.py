@@ -97,7 +97,10 @@ def analyze_command(
     ] = False,
     exports: Annotated[
         str | None,
-        typer.Option(help="By comma: csv, mask, overlay, geojson, page, coco; json always."),
+        typer.Option(
+            help="By comma: csv, xlsx, mask, overlay, geojson, page, coco, svg, dxf, gpkg, shp, "
+            "yolo, cvat, labelstudio; json always."
+        ),
     ] = None,
     region: Annotated[
         Path | None,

@@ -22,7 +22,15 @@ EXPORTS: dict[str, str] = {
     "overlay": "crackseg.exports.overlay:write",
     "geojson": "crackseg.exports.geojson:write",
     "page": "crackseg.exports.page:write",
+    "xlsx": "crackseg.exports.tables:write_xlsx",
     "coco": "crackseg.exports.coco:write",
+    "yolo": "crackseg.exports.annotations:write_yolo",
+    "cvat": "crackseg.exports.annotations:write_cvat",
+    "labelstudio": "crackseg.exports.annotations:write_labelstudio",
+    "svg": "crackseg.exports.svg:write",
+    "dxf": "crackseg.exports.dxf:write",
+    "gpkg": "crackseg.exports.vector_files:write_report_gpkg",
+    "shp": "crackseg.exports.vector_files:write_report_shp",
 }
 
 
@@ -33,4 +41,4 @@ def find_exports(names: Iterable[str]) -> dict[str, Export]:
         UnknownName: a name is not in ``EXPORTS``.
         MissingExtra: an export needs a package that is not installed.
     """
-    return {name: look_up(EXPORTS, name, what="export") for name in names}
+    return {name: look_up(EXPORTS, name, what="export", extra="gis") for name in names}

@@ -178,6 +178,26 @@ def write_csv(report: Report, folder: Path, image: OpenImage | None) -> list[Pat
     return [path]
 
 
+def write_xlsx(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
+    """Write ``cracks.xlsx``: the rows of ``cracks.csv`` with numbers as numbers."""
+    import xlsxwriter
+
+    name = plain_path(report.image.path.name)
+    documents = documents_of(report.cracks)
+    header = ["image", *CRACK_COLUMNS, *map(class_column, documents)]
+    path = folder / "cracks.xlsx"
+    options = {"strings_to_formulas": False, "strings_to_urls": False}
+    with xlsxwriter.Workbook(str(path), options) as book:
+        sheet, bold = book.add_worksheet("cracks"), book.add_format({"bold": True})
+        sheet.write_row(0, 0, header, bold)
+        for number, crack in enumerate(report.cracks, start=1):
+            row = {"image": name, **flat_crack(crack_to_dict(crack), documents)}
+            sheet.write_row(number, 0, [row[column] for column in header])
+        sheet.freeze_panes(1, 1)
+        sheet.autofilter(0, 0, max(len(report.cracks), 1), len(header) - 1)
+    return [path]
+
+
 def documents_of(cracks: Iterable[Crack]) -> list[str]:
     """Return the names of the documents that class the widths of cracks, in their order."""
     return list(dict.fromkeys(entry.document for crack in cracks for entry in crack.width_classes))

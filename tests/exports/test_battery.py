@@ -31,6 +31,7 @@ OBLIQUE = Scale(
     homography=((0.25, 0.01, 0.0), (0.0, 0.25, 0.0), (0.0, 1e-5, 1.0)),
 )
 Make = Callable[..., Report]
+NEEDS_GIS = ("yolo", "cvat", "labelstudio", "dxf", "gpkg", "shp")
 
 
 def with_loop(report: Report) -> Report:
@@ -99,9 +100,15 @@ def test_each_export_writes_what_it_says(
         noise = np.random.default_rng(1).integers(90, 200, (240, 320, 3), np.uint8)
         Image.fromarray(noise).save(tmp_path / "photo.png")
         image = open_image(tmp_path / "photo.png")
+    if name in NEEDS_GIS:
+        pytest.importorskip("pyogrio", reason="extra gis is not installed")
     paths = find_exports([name])[name](report, folder, image)
     assert sorted(paths) == sorted(folder.iterdir())
-    assert all(path.stat().st_size > 40 for path in paths)
+    # A .cpg names an encoding alone; the labels of a picture without cracks are an empty file.
+    small = {path for path in paths if path.suffix == ".cpg"}
+    if not report.cracks and name == "yolo":
+        small |= set(paths)
+    assert all(path.stat().st_size > 40 for path in paths if path not in small)
 
 
 def test_json_holds_to_its_schema(report: Report, tmp_path: Path) -> None:
