@@ -605,7 +605,8 @@ def evaluate_command(
         str, typer.Option(help="Name of a shipped model, or model folder.")
     ] = "default",
     split: Annotated[
-        str | None, typer.Option(help="train, val or test; default: test (val when choosing).")
+        str | None,
+        typer.Option(help="train, val or test; default: test (val to choose and for --pod)."),
     ] = None,
     sets: Annotated[str, typer.Option(help="Names of sets, by comma; default: all.")] = "",
     root: Annotated[
@@ -630,16 +631,28 @@ def evaluate_command(
     plots: Annotated[
         Path | None, typer.Option(help="Folder for precision-recall plot and worst pictures.")
     ] = None,
+    pod: Annotated[
+        bool, typer.Option("--pod", help="Probability of detection by width, in place of scores.")
+    ] = False,
+    hair: Annotated[
+        Path | None, typer.Option(help="With --pod: sets made by `crackseg data hair`, too.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="With --pod: folder for detection.md and detection.png.")
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="With --pod: write it into the model's card.")
+    ] = False,
 ) -> None:
     """Score a model on labelled pictures, through the same chain that analyzes photographs."""
     from crackseg.config import MaskOptions, PredictOptions
     from crackseg.training.evaluate import EvaluateOptions, load_samples
-    from crackseg.training.evaluate_command import run_choice, run_scores
+    from crackseg.training.evaluate_command import run_choice, run_detection, run_scores
 
     names = tuple(name for name in sets.split(",") if name)
     options = EvaluateOptions(
         model=model,
-        split=split or ("val" if choose else "test"),
+        split=split or ("val" if choose or pod else "test"),
         sets=names,
         line_tolerance_px=line_tolerance_px,
         predict=PredictOptions(
@@ -648,7 +661,10 @@ def evaluate_command(
         mask=MaskOptions(threshold=threshold, threshold_low=threshold_low),
     )
     samples = load_samples(data, root=root, split=options.split, sets=names)
-    if choose:
+    if pod:
+        drawn = load_samples(hair, split=options.split) if hair else ()
+        run_detection([*samples, *drawn], options, report, write)
+    elif choose:
         run_choice(samples, options, json_file)
     else:
         run_scores(samples, options, json_file, plots)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from crackseg.detection import Detection
 from crackseg.errors import ConfigError, DataError, ModelError
 from crackseg.scales import Scale as Scale  # one of the records
 
@@ -336,6 +337,7 @@ class ModelCard:
     data: tuple[Mapping[str, Any], ...] = ()
     scores: Mapping[str, Any] = field(default_factory=dict)
     certainty: Certainty | None = None  # None: certainties are not known
+    detection: Detection | None = None  # None: how thin cracks it finds was not tested
 
     def __post_init__(self) -> None:
         if not 1 <= self.input_multiple <= 1024:

@@ -26,7 +26,13 @@ from rich.table import Table
 from rich.text import Text
 
 from crackseg.batch import Listener, Outcome, outcome_of
-from crackseg.exports.survey import length_text, main_list, short_names, width_text
+from crackseg.exports.survey import (
+    length_text,
+    main_list,
+    short_names,
+    survey_detection,
+    width_text,
+)
 from crackseg.exports.tables import read_measure, report_to_dict
 from crackseg.exports.wording import certainty, count, length, measured
 from crackseg.inputs import Passed
@@ -166,6 +172,8 @@ def show_outcomes(
     show_warnings(outcomes, quiet=quiet)
     if quiet:
         return
+    if text := survey_detection([outcome.row for outcome in outcomes]):
+        print(text)
     _show_passed(passed)
     done = [outcome for outcome in outcomes if outcome.folder is not None]
     if len(done) <= MOST_ROWS:

@@ -26,7 +26,7 @@ COLUMNS = (
     "width_max_low_mm", "width_max_high_mm", "width_max_status", "severity_px2", "severity_mm2",
     "area_px2", "area_mm2", "density_m_per_m2", "also_marked", "also_marked_length_px",
     "also_marked_length_mm", "mm_per_px", "scale_source", "taken_at", "camera", "warnings",
-    "judged",
+    "judged", "width_90_px", "width_90_mm",
 )  # fmt: skip
 FILES = ("survey.json", "summary.csv", "index.html")
 NO_RESULT: dict[str, Any] = dict.fromkeys(COLUMNS)
@@ -44,6 +44,7 @@ def report_row(report: Mapping[str, Any], folder: str, status: str) -> dict[str,
         "cracks", "length_px", "length_mm", "area_px2", "area_mm2", "density_m_per_m2",
         "also_marked", "also_marked_length_px", "also_marked_length_mm",
     )  # fmt: skip
+    detection = report.get("detection") or dict.fromkeys(("width_90_px", "width_90_mm", "text"))
     return {
         **NO_RESULT,
         "image": report["image"]["path"],
@@ -59,6 +60,9 @@ def report_row(report: Mapping[str, Any], folder: str, status: str) -> dict[str,
         "camera": report["image"]["camera"],
         "warnings": [notice["code"] for notice in report["warnings"]],
         "judged": report.get("judged", True),
+        "width_90_px": detection["width_90_px"],
+        "width_90_mm": detection["width_90_mm"],
+        "detection": detection["text"],
     }
 
 
@@ -112,6 +116,7 @@ def write_survey(
     totals = survey_totals(rows) | {"passed_over": len(aside)}
     survey = {"schema_version": "1", **about, "totals": totals, "images": list(rows)}
     survey["passed_over"] = aside
+    survey["detection"] = detection = survey_detection(rows)
     text = json.dumps(survey, ensure_ascii=False, allow_nan=False, indent=1)
     paths = [out / "survey.json", out / "summary.csv"]
     paths[0].write_text(text + "\n", encoding="utf-8", errors="replace")
@@ -128,7 +133,9 @@ def write_survey(
         names = dict(zip(map(id, rows), short_names([row["image"] for row in rows]), strict=True))
         tiles = [_tile(row, names[id(row)]) for row in ranked]
         paths.append(out / "index.html")
-        html = template.render(totals=totals, images=tiles, about=about, passed=aside)
+        html = template.render(
+            totals=totals, images=tiles, about=about, passed=aside, detection=detection
+        )
         paths[2].write_text(html, encoding="utf-8", errors="replace")
     return paths
 
@@ -156,6 +163,23 @@ def survey_totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         ),
         "length_mm": sum(row["length_mm"] for row in scaled) if scaled else None,
     }
+
+
+def survey_detection(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return from which width on cracks are found, at the coarsest scale of the images.
+
+    None where no image says it: a given mask, reports of earlier releases.
+    """
+    telling = [row for row in rows if row.get("detection")]
+    if not telling:
+        return None
+    coarsest = max(telling, key=lambda row: row["mm_per_px"] or 0.0)
+    text: str = coarsest["detection"]
+    if len({row["mm_per_px"] for row in telling}) == 1:
+        return text
+    missing = any(row["mm_per_px"] is None for row in telling)
+    besides = " Images without a scale: the same in px." if missing else ""
+    return f"At the coarsest scale here, {coarsest['mm_per_px']:.3g} mm per px: {text}{besides}"
 
 
 def row_place(row: Mapping[str, Any]) -> tuple[int, float]:

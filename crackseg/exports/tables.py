@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from crackseg.config import to_plain
+from crackseg.detection import UNTESTED
+from crackseg.exports import wording
 from crackseg.folders import plain_path
 from crackseg.imagery.files import OpenImage
 from crackseg.locales import decimal_sign
@@ -59,6 +61,7 @@ def report_to_dict(report: Report) -> dict[str, Any]:
             "left_out": [_rounded(polygon) for polygon in report.left_out],
         },
         "judged": report.judged,
+        "detection": _detection(report),
         "unjudged": [{"code": p.code, "share": _round(p.share, 4)} for p in report.unjudged],
         "warnings": [to_plain(notice) for notice in report.notices],
         "timing_s": {step: _round(seconds, 4) for step, seconds in report.timing_s.items()},
@@ -75,6 +78,18 @@ def corrections_to_dict(report: Report) -> dict[str, Any]:
     ]
     edits = [dict(edit) for edit in report.corrections.edits]
     return {"corrections": {"edits": edits, "replaced": replaced}}
+
+
+def _detection(report: Report) -> dict[str, Any] | None:
+    """Return from which width on cracks are found, in words and numbers; None for a given mask."""
+    text = wording.detection(report)
+    if text is None or report.model is None:
+        return None
+    tested = report.model.detection
+    px = None if tested is None or text == UNTESTED else tested.width_90_95_px
+    mm_per_px = None if report.scale is None else report.scale.mm_per_px
+    mm = None if px is None or mm_per_px is None else px * mm_per_px
+    return {"width_90_px": _round(px, 3), "width_90_mm": _round(mm, 4), "text": text}
 
 
 def _rounded(polygon: Array) -> list[list[float | None]]:

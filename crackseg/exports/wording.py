@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
-from crackseg.records import Crack, Measure
+from crackseg.detection import detection_text
+from crackseg.records import Crack, Measure, Report
 
 _ONE_SIDED = 1.25  # from this ratio of its sides on an interval is written with both ends
 _STATUS = {"below_detection": "below detection", "not_resolvable": "not resolvable"}
@@ -79,6 +80,20 @@ def length(measure: Measure) -> str:
     if measure.mm is not None:
         return quantity(measure.mm, measure.u_mm, "mm")
     return quantity(measure.px, measure.u_px, "px")
+
+
+def detection(report: Report) -> str | None:
+    """Return from which width on cracks are found in this picture; None for a given mask.
+
+    This is the one place that says it: page, ``report.json`` and survey have it from here.
+    """
+    if report.model is None:
+        return None
+    mm_per_px = None if report.scale is None else report.scale.mm_per_px
+    used, card = report.thresholds, report.model
+    if used is not None and used != (card.threshold, card.threshold_low):
+        return detection_text(None, mm_per_px)
+    return detection_text(card.detection, mm_per_px)
 
 
 def openings(crack: Crack) -> str:

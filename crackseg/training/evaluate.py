@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from skimage.morphology import skeletonize
 
 from crackseg.config import MaskOptions, MeasureOptions, PredictOptions, to_plain
 from crackseg.errors import ConfigError, DataError
@@ -50,6 +51,7 @@ from crackseg.training.judge import (
     read_truth,
 )
 from crackseg.training.manifest import index_folder, read_manifest, read_pair
+from crackseg.training.pod import Piece, find_pieces
 
 Progress = Callable[[int, int], None]  # pictures done, pictures in all
 LOWS = (2, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 80)  # % tried for the lower one
@@ -261,6 +263,31 @@ def mark_picture(picture: Path, predictor: Predictor, options: MaskOptions) -> A
     """Return the (H, W) bool crack mask that the model makes of a picture."""
     with open_image(picture) as image:
         return _mark(predictor.predict(image), predictor.card, options)
+
+
+def find_all_pieces(
+    samples: Sequence[Sample], options: EvaluateOptions, progress: Progress | None = None
+) -> list[Piece]:
+    """Return every piece of labelled crack of ``samples``, hit or missed; see ``pod``.
+
+    Raises:
+        DataError: a pair is broken.
+        ImageError: a picture is unreadable.
+        ModelError: the model is incomplete.
+    """
+    predictor = Predictor.open(options.model, options.predict)
+    pieces: list[Piece] = []
+    for done, sample in enumerate(samples, start=1):
+        picture, label = read_pair(sample)
+        if label.any():
+            with open_image(sample.image) as image:
+                mask = _mark(predictor.predict(image), predictor.card, options.mask)
+            line = skeletonize(mask) if mask.any() else mask
+            near = dilate(line, options.line_tolerance_px)
+            pieces += find_pieces(sample, picture, label, near)
+        if progress:
+            progress(done, len(samples))
+    return pieces
 
 
 def _score_picture(sample: Sample, predictor: Predictor, options: EvaluateOptions) -> PictureScore:

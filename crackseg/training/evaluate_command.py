@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from crackseg.config import to_plain
+from crackseg.detection import Detection
 from crackseg.folders import is_json_object, refuse_unless
-from crackseg.inference.models import load_model, thresholds
+from crackseg.inference.models import CARD, load_model, thresholds, write_card
+from crackseg.names import require
 from crackseg.records import Sample
 from crackseg.training.evaluate import (
     EvaluateOptions,
     PictureScore,
     choose_threshold,
+    find_all_pieces,
     group,
     score_pictures,
     summarize,
 )
+from crackseg.training.pod import detection
+from crackseg.training.pod_text import as_markdown, plot
 from crackseg.training.score_text import as_text, without_nan
 
 
@@ -72,6 +78,35 @@ def run_choice(samples: Sequence[Sample], options: EvaluateOptions, json_file: P
         _write_json(json_file, to_plain(choice))
 
 
+def run_detection(
+    samples: Sequence[Sample], options: EvaluateOptions, report: Path | None, write: bool
+) -> Detection:
+    """Measure the probability of detection, print it and write what was asked for.
+
+    Raises:
+        MissingExtra: a report was asked for and matplotlib is not installed.
+    """
+    if report is not None:
+        require("matplotlib", extra="train")
+    model = load_model(options.model)
+    with progress_bar() as bar:
+        task = bar.add_task("", total=len(samples))
+        pieces = find_all_pieces(samples, options, lambda done, _: bar.update(task, completed=done))
+    names = ", ".join(dict.fromkeys(sample.source for sample in samples))
+    about = f"{len(pieces)} pieces of labelled crack in the {options.split} lists of {names}"
+    tested = detection(pieces, about)
+    text = as_markdown(model.card, tested, pieces, thresholds(options.mask, model.card))
+    print(text)
+    if report is not None:
+        report.mkdir(parents=True, exist_ok=True)
+        (report / "detection.md").write_text(text, encoding="utf-8")
+        plot(tested, pieces, report / "detection.png")
+    if write:
+        write_card(model.folder, replace(model.card, detection=tested))
+        print(f"written to {model.folder / CARD}")
+    return tested
+
+
 def _write_json(file: Path, values: object) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(without_nan(values), indent=2, ensure_ascii=False, allow_nan=False)
@@ -84,8 +119,6 @@ def _write_plots(
     options: EvaluateOptions,
     folder: Path,
 ) -> None:
-    from crackseg.names import require
-
     require("matplotlib", extra="train")
     from crackseg.training.score_plots import draw_worst, plot_precision_recall
 

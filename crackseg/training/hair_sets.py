@@ -54,7 +54,7 @@ def make_hair_sets(samples: Sequence[Sample], folder: Path, seed: int = 0) -> di
         rng = np.random.default_rng([seed, number])
         for copy in range(_DRAWN_EACH):
             drawn = draw(picture, rng)
-            written[DRAWN] += _write(folder / DRAWN, f"{stem}_{copy}", *drawn)
+            written[DRAWN] += _write(folder / DRAWN, f"{stem}-{copy}", *drawn)  # one photograph
     return written
 
 

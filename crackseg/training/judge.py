@@ -38,7 +38,7 @@ CLASSES = ("<1.5", "1.5-2.5", "2.5-4", "4-8", ">8", "unread")
 LEAST_LINE_PX = 50  # a class with less labelled line says nothing of its own
 _REACH_PX = 6.0  # a labelled pixel has the width of the next station within it
 _STATIONS = 15  # widths are the middle one of so many along the line
-_UNREAD = {"width_from_mask", "not_dark"}  # flags of cracks whose width is not the photograph's
+UNREAD = {"width_from_mask", "not_dark"}  # flags of cracks whose width is not the photograph's
 
 Levels = Sequence[tuple[int, int]]  # lower and upper threshold, in %
 
@@ -261,7 +261,7 @@ def _width_classes(line: Array, label: Array, picture: Array) -> Array:
         mask_options=MaskOptions(),
         options=MeasureOptions(),
     )
-    branches = [b for c in cracks if not _UNREAD & set(c.flags) for b in c.branches]
+    branches = [b for c in cracks if not UNREAD & set(c.flags) for b in c.branches]
     if not branches:
         return classes
     points = np.concatenate([branch.centre_line for branch in branches])
