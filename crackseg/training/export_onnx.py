@@ -20,6 +20,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from onnx import TensorProto, helper
 from safetensors.torch import load_file, save_file
 
 from crackseg.errors import ModelError
@@ -94,6 +95,7 @@ def write_graph(
                 onnx.save(scan_pictures(module, _example(multiple), OPSET), str(file))
             else:
                 _export_free(module, multiple).save(str(file))
+                store_halved(file, network)
     except torch.onnx.errors.OnnxExporterError as error:
         raise ModelError(f"this network has no ONNX graph: {str(error)[:200]}") from error
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
@@ -123,6 +125,56 @@ def _export_free(module: torch.nn.Module, multiple: int) -> Any:
         opset_version=OPSET,
         verbose=False,
     )
+
+
+def store_halved(file: Path, network: torch.nn.Module) -> None:
+    """Rewrite a graph so that it holds the float16 weights of a network in half the bytes.
+
+    The exporter has multiplied each convolution's weights by its normalisation, channel by channel.
+    Here they become float16 x float32 channel factor again, which is the same network: a runtime
+    multiplies them out once, when it opens the graph. Weights that are not float16 stay.
+    """
+    model = onnx.load(str(file))
+    state = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    nodes = []
+    for stored in list(model.graph.initializer):
+        trained = state.get(stored.name)
+        folded = onnx.numpy_helper.to_array(stored)
+        if trained is None or trained.shape != folded.shape or trained.dim() != 4:
+            continue
+        halves = trained.numpy().astype(np.float16)
+        factor = _channel_factor(folded, halves.astype(np.float32))
+        if factor is None:
+            continue
+        names = [f"{stored.name}{end}" for end in (":half", ":float", ":factor")]
+        parts = (halves, None, factor)
+        model.graph.initializer.extend(
+            onnx.numpy_helper.from_array(part, name)
+            for part, name in zip(parts, names, strict=True)
+            if part is not None
+        )
+        nodes += [
+            helper.make_node("Cast", [names[0]], [names[1]], to=TensorProto.FLOAT),
+            helper.make_node("Mul", [names[1], names[2]], [stored.name]),
+        ]
+        model.graph.initializer.remove(stored)
+    after = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes, *after])
+    onnx.save(model, str(file))
+
+
+def _channel_factor(folded: Array, trained: Array) -> Array | None:
+    """Return (C, 1, 1, 1) float32 that ``trained`` was multiplied by; None where it was not."""
+    flat = trained.reshape(len(trained), -1)
+    place = np.arange(len(flat)), np.abs(flat).argmax(axis=1)
+    largest = flat[place]
+    factor = np.where(
+        largest == 0, 1, folded.reshape(len(flat), -1)[place] / np.where(largest == 0, 1, largest)
+    )
+    shaped: Array = factor.astype(np.float32).reshape(-1, 1, 1, 1)
+    same = np.allclose(trained * shaped, folded, rtol=1e-5, atol=1e-9)
+    return shaped if same else None
 
 
 def _example(multiple: int) -> Any:

@@ -152,3 +152,11 @@ def test_two_outputs_are_exported_and_every_runtime_answers_alike(tmp_path: Path
         assert check_probe(model, runtime=runtime) < PARITY
     with np.load(tmp_path / "model/probe.npz") as probe:
         assert probe["probability"].shape == (*probe["image"].shape[:3], 2)
+
+
+def test_the_graph_holds_halved_weights_in_half_the_bytes(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", 1, width=0.125)
+    export_run(run, tmp_path / "model", OPTIONS)
+    graph, weights = (tmp_path / "model" / n for n in ("model.onnx", "weights.safetensors"))
+    assert graph.stat().st_size < 1.2 * weights.stat().st_size + 100_000
+    assert check_probe(load_model(tmp_path / "model")) < PARITY
