@@ -388,25 +388,6 @@ def data_check(
     raise typer.Exit(1 if findings else 0)
 
 
-@data_app.command("bias")
-def data_bias(
-    data: Annotated[Path, typer.Argument(help="Manifest CSV, or a folder of sets.")],
-    root: Annotated[
-        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
-    ] = None,
-) -> None:
-    """Tell how much wider than the dark line the labels of each list are drawn."""
-    from crackseg.training.label_bias import label_bias
-    from crackseg.training.manifest import index_folder, read_manifest
-
-    samples = read_manifest(data, root=root) if data.is_file() else index_folder(data, hashes=False)
-    typer.echo("set             split       places  cracks  label px  line px  bias px")
-    for row in label_bias(samples):
-        name = f"{row.source:15} {row.split:11} {row.places:6} {row.cracks:7}"
-        widths = f"{row.label_px:9.2f} {row.line_px:8.2f}  {row.bias_px:+.2f} ± {row.u_px:.2f}"
-        typer.echo(f"{name} {widths if row.cracks else '   no width could be read'}")
-
-
 @data_app.command("import")
 def data_import(
     source: Annotated[Path, typer.Argument(help="File or folder of annotations.")],

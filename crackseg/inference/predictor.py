@@ -95,7 +95,8 @@ class Predictor:
         progress: Progress | None,
         inside: Array | None,
     ) -> Prediction:
-        forward = _read_often(self._forward_on(attempt.device), attempt.readings)
+        forward = self._forward_on(attempt.device)
+        forward = _read_often(forward, attempt.readings, attempt.reread_from)
         batcher = _Batcher(forward, attempt.batch)
         blank = BlankCounter(image.info.height_px, image.info.width_px)
         probability, other, valid = _all_tiles(
@@ -156,17 +157,22 @@ class _Batcher:
             done += len(stacked)
 
 
-def _read_often(forward: Forward, readings: int) -> Forward:
-    """Return the mean of what is found in tiles as they are, mirrored, upside down and both."""
-    ways = [(1, 1), (1, -1), (-1, 1), (-1, -1)][:readings]
+def _read_often(forward: Forward, readings: int, reread_from: float) -> Forward:
+    """Return the mean of what is found in tiles as they are, mirrored, upside down and both.
+
+    A tile in which the first reading nowhere reaches ``reread_from`` is read once.
+    """
 
     def mean(tiles: Array) -> Array:
-        answers = []
-        for down, right in ways:
-            turned = np.ascontiguousarray(tiles[:, ::down, ::right])
-            answers.append(forward(turned)[:, ::down, ::right])
-        average: Array = np.asarray(np.mean(answers, axis=0, dtype=np.float32))
-        return average
+        answer = np.array(forward(tiles))
+        again = answer.reshape(len(tiles), -1).max(axis=1) >= reread_from
+        if again.any():
+            answers = [answer[again]]
+            for down, right in [(1, -1), (-1, 1), (-1, -1)][: readings - 1]:
+                turned = np.ascontiguousarray(tiles[again, ::down, ::right])
+                answers.append(forward(turned)[:, ::down, ::right])
+            answer[again] = np.mean(answers, axis=0, dtype=np.float32)
+        return answer
 
     return mean if readings > 1 else forward
 

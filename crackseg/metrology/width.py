@@ -42,7 +42,7 @@ _ROUNDS = 3  # background and extent depend on each other and settle in three ro
 _PLATEAU_RATIO, _PLATEAU_PX = (4.0, 5.0), (4.0, 6.0)
 _HALF_LEVEL_PX = (3.0, 6.0)  # the integral below, the half-level width above, blended between
 # What field measurements scatter beyond noise and interior: px, and per px of width.
-# Fitted and checked by site (data/make_accuracy.py, docs/accuracy.md).
+# Fitted and checked by site (data/studies/accuracy.py, docs/accuracy.md).
 MODEL_U_PX, MODEL_U_REL = 0.17, 0.10
 _MODEL_WIDEST_PX = 6.0  # few field cracks are wider: from here the edges alone make the error
 

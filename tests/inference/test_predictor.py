@@ -156,6 +156,32 @@ def test_every_reading_is_turned_back(
     assert np.abs(once.astype(int) - four).max() <= 1
 
 
+@pytest.mark.parametrize(("reread_from", "read"), [(0.0, 16), (0.2, 7), (0.9, 4)])
+def test_only_tiles_in_which_something_is_seen_are_read_again(
+    make_model: MakeModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reread_from: float,
+    read: int,
+) -> None:
+    """Of four tiles one holds a spot of 0.8, which the other readings see as well."""
+    tiles_read: list[int] = []
+
+    def brightness(tiles: Array) -> Array:
+        tiles_read.append(len(tiles))
+        return tiles[..., 0].astype(np.float32) / 255
+
+    monkeypatch.setattr(room, "open_forward", lambda *_, **__: brightness)
+    pixels = np.zeros((256, 256, 3), np.uint8)
+    pixels[30:40, 200:210] = 204
+    path = tmp_path / "spot.png"
+    Image.fromarray(pixels).save(path)
+    model, plan = make_model(), {"overlap_px": 0, "batch": 4}
+    found = run(path, model, readings=4, reread_from=reread_from, **plan)
+    assert sum(tiles_read) == read
+    assert np.array_equal(found.probability, pixels[..., 0])
+
+
 def test_progress_rises_to_one(make_model: MakeModel, make_picture: MakePicture) -> None:
     shares: list[float] = []
     path, _ = make_picture(300, 300)

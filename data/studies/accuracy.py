@@ -1,4 +1,4 @@
-"""Measure the accuracy of lengths and widths: ``python data/make_accuracy.py [FIELD_CSV]``.
+"""Measure the accuracy of lengths and widths: ``python data/studies/accuracy.py [FIELD_CSV]``.
 
 Writes ``docs/accuracy.md`` and ``docs/accuracy.png``. Needs the extra ``train`` (matplotlib).
 Without the field measurements their section says so.
@@ -33,7 +33,7 @@ from crackseg.metrology.width import widths_from_profiles
 from crackseg.records import Crack, ImageInfo, Measure, Scale, Window
 
 Array = NDArray[Any]
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 WIDTHS_PX = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 30.0, 40.0)
 ANGLES_DEG = tuple(np.arange(0, 90.1, 7.5))
 OFFSETS = ((0.0, 0.0), (0.3, 0.1), (0.5, 0.5), (0.1, 0.7), (0.8, 0.4))
@@ -290,7 +290,7 @@ def plot(results: dict[float, tuple[Array, Array]], path: Path) -> None:
 
 TEXT = """# Accuracy of lengths and widths
 
-Written by `python data/make_accuracy.py`; the tests in `tests/metrology` assert the bounds.
+Written by `python data/studies/accuracy.py`; the tests in `tests/metrology` assert the bounds.
 
 How certain a mark is a crack at all is told in [](certainty.md).
 
@@ -413,7 +413,7 @@ def main(field: Path | None) -> None:
         oblique=oblique_rows(),
         field=field_section(field),
     )
-    joins = (Path(__file__).parent / "studies" / "joins.md").read_text(encoding="utf-8")
+    joins = (Path(__file__).parent / "joins.md").read_text(encoding="utf-8")
     text += JOINS.format(table=joins)
     (DOCS / "accuracy.md").write_text(text, encoding="utf-8")
 

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.ndimage import binary_dilation
-from typer.testing import CliRunner
+from studies import load_study
 
-from crackseg.cli import app
 from crackseg.errors import DataError
 from crackseg.metrology.phantoms import Look, draw, straight
-from crackseg.training.label_bias import label_bias
 from crackseg.training.manifest import index_folder
 
+study = load_study("label_bias")
 WIDTH_PX = 6.0
 
 
@@ -46,7 +45,7 @@ def root(tmp_path):
 
 
 def test_a_list_labelled_too_wide_is_told_from_an_exact_one(root):
-    told = {(row.source, row.split): row for row in label_bias(index_folder(root))}
+    told = {(row.source, row.split): row for row in study.label_bias(index_folder(root))}
     exact, fat, none = told["wall", "train"], told["wall", "val"], told["clean", "train"]
     assert exact.line_px == pytest.approx(WIDTH_PX, abs=0.3)
     assert fat.line_px == pytest.approx(WIDTH_PX, abs=0.3)  # the photograph's, whatever the label
@@ -65,20 +64,19 @@ def test_the_standard_error_is_that_of_the_mean_over_places(root):
     of_each = []
     for stem in ("exact0", "exact1", "exact2"):
         samples = [s for s in index_folder(root) if s.image.stem == stem]
-        (row,) = label_bias(samples)
+        (row,) = study.label_bias(samples)
         of_each.append(row.bias_px)
     row = next(
-        r for r in label_bias(index_folder(root)) if (r.source, r.split) == ("wall", "train")
+        r for r in study.label_bias(index_folder(root)) if (r.source, r.split) == ("wall", "train")
     )
     # lengths are alike, so the weighted mean is close to the plain one
     assert row.bias_px == pytest.approx(np.mean(of_each), abs=0.05)
     assert row.u_px == pytest.approx(np.std(of_each, ddof=1) / np.sqrt(3), rel=0.15)
 
 
-def test_the_command_prints_a_line_per_list(root):
-    told = CliRunner().invoke(app, ["data", "bias", str(root)])
-    assert told.exit_code == 0, told.output
-    head, *rows = (line.split() for line in told.output.splitlines())
+def test_the_script_prints_a_line_per_list(root, capsys):
+    study.main(root, None)
+    head, *rows = (line.split() for line in capsys.readouterr().out.splitlines())
     assert head[:3] == ["set", "split", "places"]
     assert [row[:4] for row in rows] == [
         ["clean", "train", "0", "0"],
@@ -92,4 +90,4 @@ def test_the_command_prints_a_line_per_list(root):
 def test_a_pair_that_is_none_is_refused(root):
     Image.fromarray(np.zeros((20, 20), np.uint8)).save(root / "wall" / "masks" / "fat-0.png")
     with pytest.raises(DataError, match="fat-0"):
-        label_bias(index_folder(root, hashes=False))
+        study.label_bias(index_folder(root, hashes=False))

@@ -1,4 +1,4 @@
-"""Labelled pairs -> how much wider than the dark line each list's labels are, in px.
+"""How much wider than the dark line are labels drawn? ``label_bias.py FOLDER_OR_MANIFEST [ROOT]``.
 
 Annotators draw some lists fat and some exact. A network learns the outline of its train labels; a
 list that is labelled otherwise scores it lower, and thresholds chosen there are bent: labels that
@@ -8,16 +8,18 @@ are narrower than those learned from ask for higher ones. The width of the line 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from crackseg.config import MaskOptions, MeasureOptions
 from crackseg.metrology.cracks import measure
 from crackseg.records import SPLITS, Array, Crack, Sample, Window
-from crackseg.training.manifest import photograph_of, read_pair
+from crackseg.training.manifest import index_folder, photograph_of, read_manifest, read_pair
 
 SHORTEST_PX = 20.0  # a shorter label is mostly ends, and its area over length tells no width
 UNREAD = {"width_from_mask", "not_dark"}  # flags of cracks whose width is not the photograph's
@@ -35,6 +37,16 @@ class LabelBias:
     line_px: float  # width of the dark line in the photograph
     bias_px: float  # label less line
     u_px: float  # standard error of the bias over places; nan for a single one
+
+
+def main(data: Path, root: Path | None) -> None:
+    """Print a line for each list of a manifest or of a folder of sets."""
+    samples = read_manifest(data, root=root) if data.is_file() else index_folder(data, hashes=False)
+    print("set             split       places  cracks  label px  line px  bias px")
+    for row in label_bias(samples):
+        name = f"{row.source:15} {row.split:11} {row.places:6} {row.cracks:7}"
+        widths = f"{row.label_px:9.2f} {row.line_px:8.2f}  {row.bias_px:+.2f} ± {row.u_px:.2f}"
+        print(f"{name} {widths if row.cracks else '   no width could be read'}")
 
 
 def label_bias(samples: Sequence[Sample]) -> tuple[LabelBias, ...]:
@@ -101,3 +113,7 @@ def _standard_error(names: Array, shares: Array) -> float:
     if len(groups) < 2:
         return float("nan")
     return float(np.sqrt(np.square(groups).sum() * len(groups) / (len(groups) - 1)))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)
