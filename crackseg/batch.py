@@ -181,10 +181,10 @@ class _Survey:
 
 def _earlier_rows(out: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows of results and failures of earlier runs that this run says nothing of."""
-    told = {row["folder"] for row in rows}
+    folders = {row["folder"] for row in rows}
     found: list[dict[str, Any]] = []
     for folder in sorted(path for path in out.iterdir() if path.is_dir()):
-        report = None if folder.name in told else _read_report(folder)
+        report = None if folder.name in folders else _read_report(folder)
         if report:
             found.append(report_row(report, folder.name, "earlier"))
     named = {Path(row["image"]).absolute() for row in [*rows, *found]}

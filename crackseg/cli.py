@@ -260,8 +260,8 @@ def correct_command(
     from crackseg.corrections.results import correct_folder
 
     report = correct_folder(result, corrections, image)
-    said = [notice.message for notice in report.notices if notice.code == "corrected"]
-    typer.echo(said[0] if said else "No edit: the result is as it was measured.")
+    sentences = [notice.message for notice in report.notices if notice.code == "corrected"]
+    typer.echo(sentences[0] if sentences else "No edit: the result is as it was measured.")
 
 
 @app.command("models", rich_help_panel=ANALYSIS)

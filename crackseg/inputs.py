@@ -54,8 +54,8 @@ def find_inputs(inputs: Iterable[str | Path], out: Path | None = None) -> Inputs
     """
     found: dict[Path, Path] = {}
     passed: dict[Path, Passed] = {}
-    for given in inputs:
-        here = _expand(str(given), out)
+    for each in inputs:
+        here = _expand(str(each), out)
         for path in here.paths:
             found.setdefault(_real(path), path)
         passed |= {_real(item.path): item for item in here.passed}
@@ -70,25 +70,25 @@ def _real(path: Path) -> Path:
         return path.absolute()
 
 
-def _expand(given: str, out: Path | None) -> Inputs:
-    if not given.strip():
+def _expand(name: str, out: Path | None) -> Inputs:
+    if not name.strip():
         raise ConfigError(
             "an input is an empty text; expected a photograph, a folder or a pattern."
         )
-    path = Path(given)
+    path = Path(name)
     if os.path.isdir(path):  # noqa: PTH112  # a name that no disk takes is no error here
         return _search(path, out)
-    if os.path.lexists(path) or not glob.has_magic(given):
+    if os.path.lexists(path) or not glob.has_magic(name):
         return Inputs((path,))  # one that does not exist is a failed image: the others go on
-    matches = [Path(match) for match in sorted(glob.glob(given, recursive=True))]  # noqa: PTH207
+    matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207
     if not matches:
-        raise ConfigError(f"pattern `{given}` matches no file.")
+        raise ConfigError(f"pattern `{name}` matches no file.")
     sorted_out = _sort_out([match for match in matches if not match.is_dir()], keep=True)
-    folders = [] if "**" in given else [match for match in matches if match.is_dir()]
+    folders = [] if "**" in name else [match for match in matches if match.is_dir()]
     below = [_search(folder, out, may_be_empty=True) for folder in folders]
     paths = (*sorted_out.paths, *(path for inputs in below for path in inputs.paths))
     if not paths:
-        raise ConfigError(f"pattern `{given}` matches no image.")
+        raise ConfigError(f"pattern `{name}` matches no image.")
     return Inputs(paths, (*sorted_out.passed, *(i for inputs in below for i in inputs.passed)))
 
 

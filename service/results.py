@@ -1,4 +1,4 @@
-"""Results leave the service: files with their digest, survey tables, and the bundle as a stream."""
+"""Results leave the service: files that caches can ask after, tables, the bundle as a stream."""
 
 from __future__ import annotations
 

@@ -245,9 +245,9 @@ def _length(mm: float | None, px: float) -> str:
 def unmeasured(report: Report) -> list[str]:
     """Return sentences on what the report cannot say."""
     main = [crack for crack in report.cracks if crack.section == "main"]
-    said = []
+    sentences = []
     if report.scale is None:
-        said.append(
+        sentences.append(
             "The scale of the picture is not known, so no length or width is given in millimetres."
         )
     for status, one, many in (
@@ -256,7 +256,7 @@ def unmeasured(report: Report) -> list[str]:
     ):
         ids = [crack.id for crack in main if crack.width_max.status == status]
         if ids:
-            said.append(
+            sentences.append(
                 f"{_named(ids)} {one if len(ids) == 1 else many} for this picture to give a "
                 f"width; {'its' if len(ids) == 1 else 'their'} length is given."
             )
@@ -266,20 +266,20 @@ def unmeasured(report: Report) -> list[str]:
     ):
         ids = [crack.id for crack in main if flag in crack.flags]
         if ids:
-            said.append(
+            sentences.append(
                 f"{_named(ids)} {one if len(ids) == 1 else many}: the length is that of the "
                 "visible part."
             )
     ids = [crack.id for crack in main if crack.width_left_out_px > _MUCH * (crack.length.px or 0)]
     if ids:
-        said.append(
+        sentences.append(
             f"{_named(ids)}: along more than a fifth of the length nothing tells the width, since "
             "the line is too faint or runs into a stain. The widths are those of the rest."
         )
-    said.append(
+    sentences.append(
         "The depth of a crack, and whether water passes through it, cannot be seen in a photograph."
     )
-    return said
+    return sentences
 
 
 def _named(ids: list[int]) -> str:

@@ -198,13 +198,13 @@ def _all_tiles(
     valid: Array | None = None
     for i, row in enumerate(rows.starts):
         window = Window(row=row, col=0, height=min(rows.size_px, height - row), width=width)
-        pixels, seen = image.load(window)
-        looked = seen if inside is None else _both(seen, inside[window.slices])
-        blank.add(row, pixels, looked)
-        if looked is not None:
+        pixels, has_data = image.load(window)
+        counts = has_data if inside is None else _both(has_data, inside[window.slices])
+        blank.add(row, pixels, counts)
+        if counts is not None:
             valid = allocate((height, width), bool, 1) if valid is None else valid
-            valid[window.slices] = looked
-        tiles = dict(_cut(pixels, (seen, looked), rows, cols))
+            valid[window.slices] = counts
+        tiles = dict(_cut(pixels, (has_data, counts), rows, cols))
         for k, (j, answer) in enumerate(zip(tiles, batcher([*tiles.values()]), strict=True)):
             if answer.ndim == 3 and len(maps) == 1:
                 maps.append(_Map(rows, cols, height, width))
@@ -231,25 +231,25 @@ class _Map:
         self.pixels[row : row + len(finished)] = finished
 
 
-def _both(seen: Array | None, inside: Array) -> Array:
-    return inside if seen is None else np.asarray(seen & inside)
+def _both(has_data: Array | None, inside: Array) -> Array:
+    return inside if has_data is None else np.asarray(has_data & inside)
 
 
 def _cut(
-    pixels: Array, counts: tuple[Array | None, Array | None], rows: Axis, cols: Axis
+    pixels: Array, valid: tuple[Array | None, Array | None], rows: Axis, cols: Axis
 ) -> Iterator[tuple[int, Array]]:
     """Yield number and pixels of the tiles of a band that hold a pixel that counts.
 
     What has no data is filled; what is only not looked at stays, for the network to see around.
     """
-    seen, looked = counts
+    has_data, counts = valid
     for j, start in enumerate(cols.starts):
         part = slice(start, start + cols.size_px)
         tile = pixels[:, part]
-        if looked is not None and not looked[:, part].any():
+        if counts is not None and not counts[:, part].any():
             continue
-        if seen is not None:
-            tile = fill_invalid(tile, seen[:, part])
+        if has_data is not None:
+            tile = fill_invalid(tile, has_data[:, part])
         yield j, pad_tile(tile, rows.size_px, cols.size_px)
 
 

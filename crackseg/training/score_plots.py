@@ -84,8 +84,8 @@ def _draw_cell(score: PictureScore, mask: Array) -> Array:
         both, size, interpolation=cv2.INTER_AREA
     )
     name = f"{score.sample.source}/{score.sample.image.stem}"[:44]
-    told = f"F1 {score.strict.f1:.2f}" if score.strict.labelled else "crack-free"
-    share = f"{told}, marked {score.strict.marked / score.strict.pixels:.2%}"
+    merit = f"F1 {score.strict.f1:.2f}" if score.strict.labelled else "crack-free"
+    share = f"{merit}, marked {score.strict.marked / score.strict.pixels:.2%}"
     for row, text in ((15, name), (33, share)):
         cv2.putText(cell, text, (3, row), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
     return cell
