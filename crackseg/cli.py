@@ -223,7 +223,11 @@ def report_command(
         Path | None, typer.Option("--out", "-o", help="Default: report in the folder of results.")
     ] = None,
     formats: Annotated[
-        str, typer.Option(help="By comma: html, pdf, xlsx, csv.")
+        str,
+        typer.Option(
+            help="By comma: html, pdf, xlsx, csv; geojson, gpkg, shp, dxf, svg; coco, yolo, cvat, "
+            "labelstudio."
+        ),
     ] = "html,pdf,xlsx,csv",
     locale: Locale = "en",
     survey: Annotated[
@@ -234,7 +238,7 @@ def report_command(
         Path | None, typer.Option(help="Where photographs lie that were moved since.")
     ] = None,
 ) -> None:
-    """Write one report of a survey: page, PDF, workbook, tables."""
+    """Write one report of a survey: page, PDF, workbook, tables, files for GIS, CAD, labels."""
     from crackseg.reporting.command import write_report
 
     paths = write_report(

@@ -82,18 +82,19 @@ def write_yolo(report: Report, folder: Path, image: OpenImage | None) -> list[Pa
 
 
 def write_cvat_file(path: Path, pictures: Iterable[Picture]) -> list[Path]:
-    """Write the pictures of a task, their masks as run lengths along the rows."""
-    root = ElementTree.Element("annotations")
-    add = ElementTree.SubElement
-    add(root, "version").text = "1.1"
-    label = add(add(add(add(root, "meta"), "job"), "labels"), "label")
-    add(label, "name").text = LABEL
-    for number, picture in enumerate(pictures):
-        size = {"width": str(picture.width_px), "height": str(picture.height_px)}
-        image = add(root, "image", {"id": str(number), "name": picture.name, **size})
-        for marked in picture.cracks:
-            add(image, "mask", _cvat_mask(marked))
-    ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+    """Write the pictures of a task one by one, their masks as run lengths along the rows."""
+    label = f"<label><name>{LABEL}</name></label>"
+    head = f"<version>1.1</version><meta><job><labels>{label}</labels></job></meta>"
+    with path.open("w", encoding="utf-8") as file:
+        file.write(f"<?xml version='1.0' encoding='utf-8'?>\n<annotations>{head}\n")
+        for number, picture in enumerate(pictures):
+            size = {"width": str(picture.width_px), "height": str(picture.height_px)}
+            about = {"id": str(number), "name": picture.name, **size}
+            image = ElementTree.Element("image", about)
+            for marked in picture.cracks:
+                ElementTree.SubElement(image, "mask", _cvat_mask(marked))
+            file.write(ElementTree.tostring(image, encoding="unicode") + "\n")
+        file.write("</annotations>\n")
     return [path]
 
 
@@ -123,14 +124,14 @@ def row_runs(mask: Array) -> list[int]:
 
 def write_labelstudio_file(path: Path, pictures: Iterable[Picture]) -> list[Path]:
     """Write one task per picture, its cracks as polygons of a prediction, in per cent."""
-    tasks = [
-        {
-            "data": {"image": picture.name},
-            "predictions": [{"model_version": "crackseg", "result": list(_results(picture))}],
-        }
-        for picture in pictures
-    ]
-    path.write_text(json.dumps(tasks, ensure_ascii=False) + "\n", encoding="utf-8")
+    with path.open("w", encoding="utf-8") as file:
+        between = "["
+        for picture in pictures:
+            made = {"model_version": "crackseg", "result": list(_results(picture))}
+            task = {"data": {"image": picture.name}, "predictions": [made]}
+            file.write(between + json.dumps(task, ensure_ascii=False))
+            between = ",\n"
+        file.write("]\n" if between != "[" else "[]\n")
     return [path]
 
 

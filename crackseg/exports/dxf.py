@@ -20,6 +20,7 @@ from crackseg.records import Array, Report
 require("ezdxf", extra="gis")
 
 FRAMES, WIDTHS, NAMES = "PHOTOGRAPHS", "WIDTHS", "PHOTOGRAPH_NAMES"
+DOUBTFUL = "ALSO MARKED"
 _COLOURS = (8, 8, 9, 3, 2, 30, 1, 6)  # of AutoCAD's table, by bin: grey, green, yellow ... red
 _TEXT_SHARE = 0.012  # height of a text against the width of a frame
 
@@ -42,14 +43,17 @@ def write_dxf(path: Path, sheet: Sheet, limits_mm: Sequence[float] = LIMITS_MM) 
     for number, label in enumerate(labels):
         colour = _COLOURS[round(number * (len(_COLOURS) - 1) / (len(labels) - 1))]
         drawing.layers.add(layer_name(label), color=colour)
-    for layer, colour in ((FRAMES, 8), (WIDTHS, 7), (NAMES, 8)):
+    for layer, colour in ((FRAMES, 8), (WIDTHS, 7), (NAMES, 8), (DOUBTFUL, 5)):
         drawing.layers.add(layer, color=colour)
     space = drawing.modelspace()
     height = _text_height(sheet.frames)
     for parts, row in zip(sheet.cracks.shapes, sheet.cracks.rows, strict=True):
-        on = {"layer": layer_name(row["width_bin"])}
+        main = row["section"] == "main"
+        on = {"layer": layer_name(row["width_bin"]) if main else DOUBTFUL}
         for line in parts:
             space.add_lwpolyline(line[:, :2].tolist(), dxfattribs=on)
+        if not main:
+            continue
         text = space.add_text(_text(row), height=height, dxfattribs={"layer": WIDTHS})
         text.set_placement(_middle(parts), align=TextEntityAlignment.BOTTOM_LEFT)
     for parts, row in zip(sheet.frames.shapes, sheet.frames.rows, strict=True):

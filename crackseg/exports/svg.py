@@ -46,10 +46,11 @@ def write_svg(path: Path, sheet: Sheet, limits_mm: Sequence[float] = LIMITS_MM) 
     for parts, row in zip(sheet.cracks.shapes, sheet.cracks.rows, strict=True):
         label = str(row["width_bin"])
         title = html.escape(f"{row['image']}, {row['crack']}: {label}")
+        wide = 2 if row["section"] == "main" else 0.7
         drawn = "".join(f'<polyline points="{course(part)}"/>' for part in parts)
         lines.append(
             f'<g data-bin="{html.escape(label)}" stroke="{colours.get(label, COLOURS[0])}" '
-            f'stroke-width="2"><title>{title}</title>{drawn}</g>'
+            f'stroke-width="{wide}"><title>{title}</title>{drawn}</g>'
         )
     path.write_text("\n".join([*lines, "</svg>", ""]), encoding="utf-8", errors="replace")
     return [path]

@@ -135,7 +135,12 @@ def place(found: SurveyCrack, words: Words) -> str:
 
 def flags(found: SurveyCrack, words: Words) -> str:
     """Return what is to be minded of a crack."""
-    return ", ".join(words.code("flag", flag) for flag in found.facts["flags"].split())
+    remarks = [words.code("flag", flag) for flag in found.facts["flags"].split()]
+    change = found.facts.get("correction")
+    if change:
+        by = found.facts.get("corrected_by") or words("general.not_known")
+        remarks.append(words(f"correction.{change}", by=by))
+    return ", ".join(remarks)
 
 
 def verdict(found: SurveyCrack, words: Words) -> str:

@@ -23,6 +23,15 @@ FORMATS: dict[str, str] = {
     "pdf": "crackseg.reporting.pdf:write",
     "xlsx": "crackseg.reporting.workbook:write",
     "csv": "crackseg.reporting.workbook:write_tables",
+    "geojson": "crackseg.reporting.layers:as_geojson",
+    "gpkg": "crackseg.reporting.layers:as_gpkg",
+    "shp": "crackseg.reporting.layers:as_shp",
+    "dxf": "crackseg.reporting.layers:as_dxf",
+    "svg": "crackseg.reporting.layers:as_svg",
+    "coco": "crackseg.reporting.labels:as_coco",
+    "yolo": "crackseg.reporting.labels:as_yolo",
+    "cvat": "crackseg.reporting.labels:as_cvat",
+    "labelstudio": "crackseg.reporting.labels:as_labelstudio",
 }
 
 

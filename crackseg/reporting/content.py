@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from crackseg.detection import UNTESTED
+from crackseg.exports import wording
 from crackseg.reporting import cells, sums
 from crackseg.reporting.about import head_facts, missing_facts, record_rows
 from crackseg.reporting.gather import FAILED, NOT_JUDGED, Gathered, Photograph, SurveyCrack
@@ -222,23 +224,32 @@ def _detection(gathered: Gathered, figures: sums.Sums, words: Words) -> Iterable
     """Yield what one pixel covers and from which width on cracks are found, where it is known."""
     if figures.mm_per_px is None:
         yield words("detection.no_scale")
-        return
-    low, middle, high = (words.figures(value) for value in figures.mm_per_px)
-    key = "detection.one_scale" if low == high else "detection.scales"
-    yield words(key, low=low, median=middle, high=high)
-    statements = [p.detection for p in gathered.photographs if p.detection]
-    yield from _statement(statements, words)
+    else:
+        low, middle, high = (words.figures(value) for value in figures.mm_per_px)
+        key = "detection.one_scale" if low == high else "detection.scales"
+        yield words(key, low=low, median=middle, high=high)
+    stated = [p.detection for p in gathered.photographs if p.detection]
+    yield from _found_from(stated, words)
 
 
-def _statement(statements: Sequence[Mapping[str, Any]], words: Words) -> Iterable[str]:
-    """Yield the range of the detection limits that the reports state."""
-    limits = [s["width_mm"] for s in statements if s.get("width_mm") is not None]
-    if not limits:
+def _found_from(stated: Sequence[Mapping[str, Any]], words: Words) -> Iterable[str]:
+    """Yield from which width on cracks are found, none of the widths rounded down.
+
+    Where the reports know shares by width alone, their own sentence is quoted.
+    """
+    mm = [said["width_90_mm"] for said in stated if said.get("width_90_mm") is not None]
+    px = [said["width_90_px"] for said in stated if said.get("width_90_px") is not None]
+    if mm:
+        low, high = (wording.upper_bound(v).replace(".", words.decimal) for v in (min(mm), max(mm)))
+        yield words("detection.one" if low == high else "detection.known", low=low, high=high)
+    if len(mm) < len(px):
+        width = wording.upper_bound(max(px)).replace(".", words.decimal)
+        yield words("detection.pixels", px=width)
+    texts = {said["text"] for said in stated} - {UNTESTED}
+    if texts and not px:
+        yield from sorted(texts)[:1]
+    elif not px:
         yield words("detection.unknown")
-        return
-    share = next((s["probability"] for s in statements if s.get("probability")), None)
-    low, high = words.figures(min(limits), 2), words.figures(max(limits), 2)
-    yield words("detection.known", share=words.number(100 * (share or 0.9)), low=low, high=high)
 
 
 def _figures(gathered: Gathered, figures: sums.Sums, words: Words) -> Iterable[tuple[str, str]]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from crackseg.errors import CracksegError
 from crackseg.exports import overlay
+from crackseg.exports.places import scale_of
 from crackseg.imagery.files import OpenImage, open_image
 from crackseg.records import Array, Scale, Window
 from crackseg.reporting.gather import Photograph, SurveyCrack, read_report
@@ -60,15 +61,6 @@ def find_photograph(photograph: Photograph, folder: Path | None = None) -> Path 
     path = Path(str(photograph.image.get("path", "")))
     places = [path] if folder is None else [path, folder / photograph.name, folder / path.name]
     return next((place for place in places if place.is_file()), None)
-
-
-def scale_of(values: Mapping[str, Any] | None) -> Scale | None:
-    """Return the scale that a ``report.json`` holds."""
-    if values is None:
-        return None
-    rows = values.get("homography")
-    matrix: Any = None if rows is None else tuple(tuple(row) for row in rows)
-    return Scale(**{**values, "homography": matrix})
 
 
 def widest_place(crack: Mapping[str, Any]) -> tuple[float, float]:

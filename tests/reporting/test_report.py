@@ -14,6 +14,7 @@ import pytest
 from pypdf import PdfReader
 from survey_results import speak
 
+from crackseg.detection import UNTESTED
 from crackseg.errors import ConfigError, OutputError, UnknownName
 from crackseg.reporting import sums
 from crackseg.reporting.command import write_report
@@ -122,18 +123,33 @@ def test_what_could_not_be_judged_comes_first_with_its_reason(results: Path) -> 
     html = text_of(page)
     assert html.index("is cut off") < html.index('class="totals"') < html.index("All cracks")
     assert "a video; take stills" in html
-    assert any("not known" in sentence for sentence in shown.detection)
+
+
+def state(results: Path, name: str, **said: Any) -> None:
+    """Let a report state from which width on cracks are found."""
+    path = results / name / "report.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    report["detection"] = {"width_90_px": None, "width_90_mm": None, "text": UNTESTED, **said}
+    path.write_text(json.dumps(report), encoding="utf-8")
 
 
 def test_a_detection_limit_is_given_where_the_reports_state_it(results: Path) -> None:
-    for name, width in (("a", 0.25), ("b =1+1", 0.4)):
-        path = results / name / "report.json"
-        report = json.loads(path.read_text(encoding="utf-8"))
-        report["detection"] = {"width_mm": width, "probability": 0.9}
-        path.write_text(json.dumps(report), encoding="utf-8")
+    state(results, "a", width_90_px=1.0, width_90_mm=0.2501)
+    state(results, "b =1+1", width_90_px=1.0, width_90_mm=0.4)
     assert content(results).detection[-1] == (
-        "Cracks are found with a probability of 90 % from a width of 0.25 to 0.40 mm on."
+        "Cracks like those tested are found with 90 % probability from a width of 0.26 to 0.40 mm "
+        "on, by the scale of the photograph; thinner ones may be missed."
     )
+    state(results, "c", width_90_px=1.03)
+    assert "ab einer Breite von 1,1 px" in content(results, "de").detection[-1]
+
+
+def test_a_detection_that_is_not_known_is_said(results: Path) -> None:
+    assert "is not known" in content(results).detection[-1]
+    state(results, "a")
+    assert "is not known" in content(results).detection[-1]
+    state(results, "a", text="40 % of those under 1 px were found.")
+    assert content(results).detection[-1] == "40 % of those under 1 px were found."
 
 
 def test_the_page_is_one_file_that_is_safe_and_names_the_worst_crack(results: Path) -> None:
