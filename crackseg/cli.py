@@ -702,7 +702,7 @@ def _settings(data: Path, db: str, config: Path | None = None, **given: object) 
     from crackseg.errors import MissingExtra
     from service.settings import Settings
 
-    needed = ("fastapi", "uvicorn", "dbos", "sqlalchemy")
+    needed = ("fastapi", "uvicorn", "sqlalchemy")
     missing = [name for name in needed if not find_spec(name)]
     if missing:
         raise MissingExtra(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -9,7 +11,7 @@ from service import ledger
 from service.database import FINAL, Record, State, images, jobs
 from service.files import ImageFile, JobFile
 from service.paths import href
-from service.schemas import Analysis, Counts, ErrorInfo, Image, Job, Survey, Task
+from service.schemas import Analysis, Change, Counts, ErrorInfo, Image, Job, Survey, Task
 
 
 def survey_answer(db: Connection, row: Record) -> Survey:
@@ -98,6 +100,22 @@ def analysis_answer(db: Connection, tenant: str, analysis_id: str) -> Analysis:
         cracks=task.summary["cracks"] if task.summary else None,
         judged=task.summary.get("judged", True) if task.summary else None,
         links={"self": base, "page": page, **_files(base, task)},
+    )
+
+
+def change_answer(row: Record, names: Mapping[str, str]) -> Change:
+    """Return a change; ``names`` are those of the keys."""
+    return Change(
+        id=row.id,
+        at=row.at,
+        by=row.by,
+        by_name=names.get(row.by, ""),
+        kind=row.kind,
+        job=row.job_id,
+        image=row.image_id,
+        crack=row.crack_id,
+        before=row.before,
+        after=row.after,
     )
 
 

@@ -23,7 +23,7 @@ from crackseg.errors import CracksegError, DataError
 from service.private import DATABASES, make_private, private_file
 from service.settings import Settings
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 Record = Row[Any]  # columns by name
 
 
@@ -89,7 +89,6 @@ jobs = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False, index=True),
     sa.Column("options", sa.JSON, nullable=False),
-    sa.Column("round", sa.Integer, nullable=False, default=1),  # grows with every retry
     sa.Column("created_at", sa.Text, nullable=False),
     sa.Column("started_at", sa.Text),
     sa.Column("finished_at", sa.Text),
@@ -102,6 +101,7 @@ tasks = sa.Table(
     sa.Column("job_id", sa.Text, sa.ForeignKey("jobs.id"), primary_key=True),
     sa.Column("image_id", sa.Text, sa.ForeignKey("images.id"), primary_key=True),
     sa.Column("state", sa.Text, nullable=False),
+    sa.Column("slot", sa.Text),  # of the worker that has it
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("progress", sa.Float, nullable=False, default=0.0),
     sa.Column("error_code", sa.Text),
@@ -121,6 +121,21 @@ verdicts = sa.Table(
     sa.Column("note", sa.Text, nullable=False),
     sa.Column("by", sa.Text, nullable=False),
     sa.Column("updated_at", sa.Text, nullable=False),
+)
+
+changes = sa.Table(  # what people changed, never written over
+    "changes",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("survey_id", sa.Text, sa.ForeignKey("surveys.id"), nullable=False, index=True),
+    sa.Column("job_id", sa.Text),
+    sa.Column("image_id", sa.Text),
+    sa.Column("crack_id", sa.Integer),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("before", sa.JSON),
+    sa.Column("after", sa.JSON, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),
 )
 
 drafts = sa.Table(  # options that were typed for a survey, to be found again before it is analyzed
@@ -182,6 +197,8 @@ def open_database(settings: Settings) -> Engine:
             version = db.scalar(sa.select(about.c.schema_version))
             if version is None:
                 db.execute(about.insert().values(schema_version=SCHEMA_VERSION))
+            elif version in _UPGRADES:
+                version = _upgrade(db, version)
     except sa.exc.SQLAlchemyError as error:
         engine.dispose()
         raise DatabaseError(
@@ -195,6 +212,26 @@ def open_database(settings: Settings) -> Engine:
             "run the release that wrote it, or restore a backup."
         )
     return engine
+
+
+# Version 1 had another ledger of the images beside the rows, which knew who worked on them.
+_UPGRADES = {
+    1: (
+        "ALTER TABLE tasks ADD COLUMN slot TEXT",
+        "ALTER TABLE jobs DROP COLUMN round",
+        "UPDATE tasks SET state = 'queued' WHERE state = 'running'",
+    )
+}
+
+
+def _upgrade(db: Connection, version: int) -> int:
+    """Bring tables of an earlier release up to date and return their version."""
+    ours = about.c.schema_version == version
+    # Who changes this row first does the rest: others wait for it, and find it done.
+    if db.execute(about.update().where(ours).values(schema_version=version + 1)).rowcount:
+        for statement in _UPGRADES[version]:
+            db.execute(sa.text(statement))
+    return version + 1
 
 
 def _postgres(url: str) -> Engine:
@@ -270,7 +307,7 @@ def check(settings: Settings) -> list[str]:
 
 def _check_sqlite(path: Path) -> list[str]:
     if not path.is_file():
-        return [] if path.name == "jobs.sqlite" else [f"`{path}` does not exist."]
+        return [f"`{path}` does not exist."]
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
             answer = [row[0] for row in db.execute("PRAGMA integrity_check")]

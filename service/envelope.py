@@ -188,7 +188,7 @@ class _Exchange:
 
     def finish(self) -> None:
         """Count and log the request: its route, never its query or its names."""
-        route = getattr(self.scope.get("route"), "path", "unknown")
+        route = getattr(self.scope.get("route"), "path_format", "unknown")
         seconds = time.perf_counter() - self._started
         self._service.metrics.answered(self.method, route, self._status, seconds, self._received)
         quiet = route in ("/healthz", "/readyz", "/metrics") and self._status < 400

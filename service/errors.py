@@ -113,7 +113,7 @@ def install(app: FastAPI, page: Callable[[Request, Problem], Response]) -> None:
 
 def _allowed(request: Request) -> str:
     """Return all methods of a path; the router itself knows those of one route only."""
-    template = getattr(request.scope.get("route"), "path", "")
+    template = getattr(request.scope.get("route"), "path_format", "")
     methods = {method.upper() for method in request.app.openapi()["paths"].get(template, {})}
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 

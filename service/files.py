@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from starlette.convertors import Convertor, register_url_convertor
+
 
 class ImageFile(StrEnum):
     """A file of an image's results."""
@@ -26,9 +28,25 @@ class JobFile(StrEnum):
     REPORT_HTML = "report.html"
     REPORT_GEOJSON = "report.geojson"
     VERDICTS_CSV = "verdicts.csv"
+    CHANGES_CSV = "changes.csv"
     BUNDLE = "bundle.zip"
 
 
+class FileName(Convertor[str]):
+    """What in an address can be a file's name: it has a dot, which no other word of a route has."""
+
+    regex = r"[a-z]+\.[a-z]+"
+
+    def convert(self, value: str) -> str:
+        """Return the name."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Return the name."""
+        return value
+
+
+register_url_convertor("filename", FileName())
 _MEDIA = {
     "json": "application/json",
     "geojson": "application/geo+json",

@@ -45,7 +45,10 @@ _SENDING = (411, 412, 415)
 _OF_FILES = (409, 416)
 _BINARY: Json = {"type": "string", "format": "binary"}
 _REPORT = json.loads(
-    files("crackseg.exports").joinpath("report.schema.json").read_text(encoding="utf-8")
+    files("crackseg.exports")
+    .joinpath("report.schema.json")
+    .read_text(encoding="utf-8")
+    .replace('"#/', '"#/components/schemas/Report/')  # it stands among the others here
 )
 _FEATURES: Json = {
     "type": "object",
@@ -100,6 +103,7 @@ _TASK = {
     "finished_at": _TIME,
     "links": {"self": f"/v1/jobs/{_ID}/images/{_ID}"},
 }
+_WHO = {"by": "4f3a2b1c0d9e", "by_name": "A. Meier"}
 _VERDICT = {"verdict": "reject", "note": "formwork joint"}
 _EXAMPLES: dict[str, Json] = {  # of the schemas that clients meet first
     "Options": _OPTIONS,
@@ -112,7 +116,7 @@ _EXAMPLES: dict[str, Json] = {  # of the schemas that clients meet first
     "Task": _TASK,
     "TaskPage": {"images": [_TASK], "next": None},
     "NewVerdict": _VERDICT,
-    "Verdict": {**_VERDICT, "image": _ID, "crack": 3, "by": "4f3a2b1c0d9e", "updated_at": _TIME},
+    "Verdict": {**_VERDICT, "image": _ID, "crack": 3, **_WHO, "updated_at": _TIME},
     "Analysis": {
         "id": _ID,
         "status": "running",
@@ -147,6 +151,7 @@ def describe(app: FastAPI) -> Json:
         document = FastAPI.openapi(app)
         schemas = document["components"]["schemas"]
         schemas["ProblemBody"] = ProblemBody.model_json_schema()
+        schemas["Report"] = {key: v for key, v in _REPORT.items() if not key.startswith("$")}
         for name, example in _EXAMPLES.items():
             schemas[name]["examples"] = [example]
         for path, methods in document["paths"].items():
@@ -164,7 +169,7 @@ def _complete(path: str, method: str, operation: Json) -> None:
     if "file" in names:
         answers |= _file_answers(JobFile if path == "/v1/jobs/{job_id}/{file}" else ImageFile)
     if path.endswith("/events"):
-        answers["200"]["content"] = {"text/event-stream": {"schema": _TEXT}}
+        answers["200"]["content"] = {"text/event-stream": {"schema": {"type": "object"}}}
     if path.endswith("/page"):
         answers["303"] = {"description": "The page of the analysis."}
     for status in ("201", "202"):
@@ -205,7 +210,7 @@ def _problem(status: int, bare: bool) -> Json:
 
 def _file_answers(names: type[ImageFile] | type[JobFile]) -> Json:
     """Return the answers of a route that gives one of several files, in the media type it has."""
-    report = {k: v for k, v in _REPORT.items() if not k.startswith("$")}
+    report: Json = {"$ref": "#/components/schemas/Report"}
     known = {
         "application/json": report if names is ImageFile else _SURVEY,
         "application/geo+json": _FEATURES,

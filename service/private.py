@@ -14,7 +14,7 @@ from pathlib import Path
 from crackseg.errors import ConfigError
 
 FOLDERS = ("uploads", "results", "parts", "work", "slots")
-DATABASES = ("service.sqlite", "jobs.sqlite")
+DATABASES = ("service.sqlite",)
 RESERVE = "reserve"
 _BESIDE = ("", "-wal", "-shm", "-journal")  # what SQLite writes beside a database
 _OTHERS = 0o077

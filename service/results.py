@@ -23,6 +23,7 @@ from service import ledger
 from service.database import FINAL, Record, State, jobs, new_id, surveys
 from service.errors import Problem
 from service.files import ImageFile, JobFile, media_type
+from service.history import changes_csv, find_changes, people
 from service.paths import href
 from service.state import Service, service_of
 from service.storage import Storage
@@ -39,6 +40,7 @@ _WRITTEN = {  # file of a job -> the name that the survey's writer gives it
     JobFile.REPORT_CSV: "summary.csv",
     JobFile.REPORT_HTML: "index.html",
     JobFile.VERDICTS_CSV: "verdicts.csv",
+    JobFile.CHANGES_CSV: "changes.csv",
 }
 
 
@@ -124,6 +126,12 @@ def write_verdicts(rows: list[dict[str, Any]], folder: Path) -> None:
     (folder / "verdicts.csv").write_text(verdicts_csv(rows), encoding="utf-8-sig")
 
 
+def write_changes(db: Connection, survey_id: str, folder: Path) -> None:
+    """Write who changed what in a survey as a table."""
+    text = changes_csv(find_changes(db, survey_id), people(db))
+    (folder / "changes.csv").write_text(text, encoding="utf-8-sig")
+
+
 def write_survey_files(
     db: Connection,
     job: Record,
@@ -151,6 +159,7 @@ def write_survey_files(
     }
     write_survey(rows, about, folder, gallery=True)
     write_verdicts(said, folder)
+    write_changes(db, job.survey_id, folder)
 
 
 def _model_of(db: Connection, job: Record, storage: Storage) -> dict[str, Any]:
@@ -177,6 +186,8 @@ def job_file_response(service: Service, job: Record, name: JobFile) -> Response:
         with service.engine.connect() as db:
             if name is JobFile.VERDICTS_CSV:
                 write_verdicts(verdict_rows(db, job.id), work)
+            elif name is JobFile.CHANGES_CSV:
+                write_changes(db, job.survey_id, work)
             else:
                 write_survey_files(db, job, service.storage, work)
         content = (work / written).read_bytes()

@@ -238,6 +238,7 @@ class Verdict(BaseModel):
     image: str
     crack: int
     by: str = Field(description="Id of the key that said so.")
+    by_name: str = Field(description="The key's name.")
     updated_at: str
 
 
@@ -245,6 +246,28 @@ class Verdicts(BaseModel):
     """All verdicts of a job."""
 
     verdicts: list[Verdict]
+
+
+class Change(BaseModel):
+    """Something that somebody changed, with what it was before."""
+
+    id: str
+    at: str
+    by: str
+    by_name: str
+    kind: str = Field(description="`verdict`, `name` or `options`.")
+    job: str | None
+    image: str | None
+    crack: int | None
+    before: dict[str, Any] | None
+    after: dict[str, Any]
+
+
+class ChangePage(BaseModel):
+    """Some changes of a survey, the latest first."""
+
+    changes: list[Change]
+    next: str | None
 
 
 class Health(BaseModel):

@@ -24,7 +24,8 @@ from crackseg.config import to_plain
 from crackseg.exports.survey import report_row
 from service import ledger, slot
 from service.carry import carry_verdicts
-from service.database import FINAL, Record, State, images, jobs, new_id, now, tasks
+from service.database import Record, State, images, jobs, new_id, now, tasks
+from service.ledger import Claim
 from service.sandbox import Died, Sandbox, Stopped
 from service.schemas import Options
 from service.settings import Settings
@@ -54,21 +55,19 @@ class TaskRunner:
         self._sandbox = sandbox
         self._stop = stop
 
-    def work_on(self, job_id: str, image_id: str) -> None:
+    def work_on(self, claim: Claim) -> None:
         """Bring an image to its end, whatever that is; called again after a crash."""
-        while self.disk_low():
+        task = self._retrying(lambda db: _read(db, claim))
+        if task is None:  # cancelled or deleted meanwhile
+            return
+        started = time.monotonic()
+        answer = self._answer(task)
+        while answer.get("code") == "disk_full":
             self._wait_for_disk()
-        task = self._retrying(lambda db: _begin(db, job_id, image_id))
-        if task is not None:
-            started = time.monotonic()
             answer = self._answer(task)
-            while answer.get("code") == "disk_full":
-                self._wait_for_disk()
-                answer = self._answer(task)
-            if answer.get("code") == "crashed":
-                answer = self._answer(task)  # it may have been killed from outside: once more
-            self._end(task, answer, time.monotonic() - started)
-        self._retrying(lambda db: ledger.close_if_done(db, job_id))
+        if answer.get("code") == "crashed":
+            answer = self._answer(task)  # it may have been killed from outside: once more
+        self._end(task, answer, time.monotonic() - started)
 
     def disk_low(self) -> bool:
         """Return whether work must wait for room on the disk."""
@@ -157,9 +156,13 @@ class TaskRunner:
         )
 
     def _write_end(self, db: Connection, query: sa.Update, task: Record) -> None:
-        """Write an image's end; what inspectors said of an earlier analysis comes with it."""
+        """Write an image's end, with the job's if it was the last.
+
+        What inspectors said of an earlier analysis comes with it.
+        """
         if db.execute(query).rowcount and task.kind == "survey":
             carry_verdicts(db, self._storage, task.job_id, task.image_id)
+        ledger.close_if_done(db, task.job_id)
 
     def _retrying(self, action: Callable[[Connection], T]) -> T:
         """Run a transaction until the database takes it: a full disk or a restart passes."""
@@ -186,21 +189,13 @@ def wait_for_the_end() -> None:
         time.sleep(60)
 
 
-def _begin(db: Connection, job_id: str, image_id: str) -> Record | None:
-    """Mark an image as running and return it with its job, or None when it is done."""
-    alive = ledger.this_task(job_id, image_id) & ~tasks.c.state.in_(FINAL)
-    values = {"state": State.RUNNING, "attempts": tasks.c.attempts + 1}
-    db.execute(tasks.update().where(alive).values(values))
-    columns = (
-        tasks,
-        images.c.name,
-        images.c.sha256,
-        images.c.survey_id,
-        jobs.c.options,
-        jobs.c.kind,
-    )
+def _read(db: Connection, claim: Claim) -> Record | None:
+    """Return a claimed image with its job, or None when it is wanted no more."""
+    this = ledger.this_task(claim.job_id, claim.image_id) & (tasks.c.state == State.RUNNING)
+    columns = (tasks, images.c.name, images.c.sha256, images.c.survey_id, jobs.c.options)
     join = tasks.join(images, images.c.id == tasks.c.image_id).join(jobs)
-    return db.execute(sa.select(*columns).select_from(join).where(alive)).one_or_none()
+    query = sa.select(*columns, jobs.c.kind).select_from(join).where(this)
+    return db.execute(query).one_or_none()
 
 
 class _Watch:
@@ -208,7 +203,7 @@ class _Watch:
 
     def __init__(self, engine: Engine, task: Record) -> None:
         self._engine = engine
-        self._this = ledger.this_task(task.job_id, task.image_id)
+        self._this = ledger.this_task(task.job_id, task.image_id) & (tasks.c.slot == task.slot)
         self._share = self._written = 0.0
         self._looked = time.monotonic()
 

@@ -17,14 +17,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from crackseg.exports.survey import report_row
-from crackseg.metrology.ranking import place
+from crackseg.metrology import ranking
 from service import ledger
 from service.database import Record, State, now, tasks, verdicts
 from service.errors import Problem
+from service.history import Place, note_change, people
+from service.names import text_cell
 from service.schemas import NewVerdict, Verdict
 from service.storage import Storage
 
-COLUMNS = ("image", "image_name", "crack", "verdict", "note", "by", "updated_at")
+COLUMNS = ("image", "image_name", "crack", "verdict", "note", "by", "by_name", "updated_at")
 AS_MEASURED = ("cracks", "also_marked", "severity_mm2", "severity_px2", "judged")  # its place
 _SUMS = ("length_px", "length_mm", "area_px2", "area_mm2")
 
@@ -48,13 +50,26 @@ def put_verdict(
     row = {"job_id": task.job_id, "image_id": task.image_id, "crack_id": crack_id, "by": by}
     row |= {"verdict": new.verdict, "note": new.note, "updated_at": now()}
     same = [verdicts.c[name] == row[name] for name in ("job_id", "image_id", "crack_id")]
+    before = db.execute(sa.select(verdicts.c.verdict, verdicts.c.note).where(*same)).one_or_none()
+    place = Place(
+        survey_id=task.survey_id, job_id=task.job_id, image_id=task.image_id, crack_id=crack_id
+    )
+    note_change(
+        db,
+        place,
+        "verdict",
+        by,
+        before=before._asdict() if before else {"verdict": "open", "note": ""},
+        after={"verdict": new.verdict, "note": new.note},
+    )
     db.execute(verdicts.delete().where(*same))
     db.execute(verdicts.insert().values(row))
     mine = (verdicts.c.job_id == task.job_id) & (verdicts.c.image_id == task.image_id)
     said = dict(db.execute(sa.select(verdicts.c.crack_id, verdicts.c.verdict).where(mine)).all())
     summary = judged_row(report, task.summary, said)
     db.execute(tasks.update().where(this).values(summary=summary))
-    return Verdict.model_validate({**row, "image": task.image_id, "crack": crack_id})
+    about = {"image": task.image_id, "crack": crack_id, "by_name": people(db).get(by, "")}
+    return Verdict.model_validate(row | about)
 
 
 def judged_row(
@@ -82,7 +97,7 @@ def judged_row(
         totals[f"also_marked_length_{unit}"] = sum(lengths) if known else None
     if totals["analyzed_mm2"]:
         totals["density_m_per_m2"] = 1000 * totals["length_mm"] / totals["analyzed_mm2"]
-    judged = {**report, "cracks": sorted(kept, key=place), "totals": totals}
+    judged = {**report, "cracks": sorted(kept, key=ranking.place), "totals": totals}
     fresh = report_row(judged, row["folder"], row["status"])
     measured = report_row(report, row["folder"], row["status"])
     first = {name: measured[name] for name in AS_MEASURED}
@@ -99,6 +114,7 @@ def _judged(crack: Mapping[str, Any], said: Mapping[int, str]) -> dict[str, Any]
 def verdict_rows(db: Connection, job_id: str) -> list[dict[str, Any]]:
     """Return what inspectors said of the cracks of a job."""
     names = {task.image_id: task.name for task in ledger.task_rows(db, job_id)}
+    inspectors = people(db)
     query = sa.select(verdicts).where(verdicts.c.job_id == job_id)
     found = db.execute(query.order_by(verdicts.c.image_id, verdicts.c.crack_id)).mappings()
     return [
@@ -109,6 +125,7 @@ def verdict_rows(db: Connection, job_id: str) -> list[dict[str, Any]]:
             "verdict": row["verdict"],
             "note": row["note"],
             "by": row["by"],
+            "by_name": inspectors.get(row["by"], ""),
             "updated_at": row["updated_at"],
         }
         for row in found
@@ -121,11 +138,5 @@ def verdicts_csv(rows: list[dict[str, Any]]) -> str:
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     for row in rows:
-        writer.writerow([_cell(row[column]) for column in COLUMNS])
+        writer.writerow([text_cell(row[column]) for column in COLUMNS])
     return text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
-        return f"'{value}"
-    return value

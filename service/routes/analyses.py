@@ -117,7 +117,7 @@ def get_analysis_page(analysis_id: str, service: Here, caller: Reader) -> Redire
     return RedirectResponse(href(f"/surveys/{analysis_id}/images/{analysis_id}"), 303)
 
 
-@router.get("/{analysis_id}/{file}", response_class=FileResponse)
+@router.get("/{analysis_id}/{file:filename}", response_class=FileResponse)
 def get_analysis_file(
     analysis_id: str, file: ImageFile, request: Request, service: Here, caller: Reader
 ) -> Response:

@@ -197,7 +197,7 @@ def list_verdicts(job_id: str, service: Here, caller: Reader) -> Verdicts:
     return Verdicts(verdicts=[Verdict.model_validate(row) for row in rows])
 
 
-@router.get("/{job_id}/images/{image_id}/{file}", response_class=FileResponse)
+@router.get("/{job_id}/images/{image_id}/{file:filename}", response_class=FileResponse)
 def get_image_file(
     job_id: str, image_id: str, file: ImageFile, request: Request, service: Here, caller: Reader
 ) -> Response:
@@ -208,14 +208,14 @@ def get_image_file(
     return results.file_response(request, task, file)
 
 
-@router.get("/{job_id}/{file}", response_class=Response)
+@router.get("/{job_id}/{file:filename}", response_class=Response)
 def get_job_file(job_id: str, file: JobFile, service: Here, caller: Reader) -> Response:
     """Return a file of a finished job, made anew: verdicts may have changed.
 
-    The verdicts can be had before the job is finished.
+    The verdicts and the history can be had before the job is finished.
     """
     with service.engine.connect() as db:
         job = ledger.find_job(db, caller.tenant, job_id)
-    if job.state not in FINAL and file is not JobFile.VERDICTS_CSV:
+    if job.state not in FINAL and file not in (JobFile.VERDICTS_CSV, JobFile.CHANGES_CSV):
         raise results.not_ready(job.state)
     return results.job_file_response(service, job, file)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
 from crackseg.inference.models import default_model, read_card, shipped_models
 from crackseg.records import ModelCard
 from service.asking import Here, Reader, Watcher
-from service.database import now, workers
 from service.errors import Problem, not_found
 from service.metrics import CONTENT_TYPE
+from service.overview import living_workers
 from service.quota import stored_bytes, waiting_images
 from service.schemas import Health, ModelInfo, ModelList, Quota, Readiness
 from service.settings import MB
 from service.state import Service
 
 router = APIRouter(tags=["service"])
-_WORKER_SILENCE = timedelta(seconds=60)
 _LIMITS = (
     "max_image_mb",
     "max_image_megapixels",
@@ -46,8 +43,7 @@ def is_ready(service: Here) -> Readiness:
         raise Problem(503, "not-ready", "The disk is nearly full.")
     model_card(service)
     with service.engine.connect() as db:
-        fresh = workers.c.seen_at > now(ago=_WORKER_SILENCE)
-        count = db.scalar(sa.select(sa.func.count()).select_from(workers).where(fresh))
+        count = living_workers(db)
     if not count:
         raise Problem(503, "not-ready", "No worker was seen for 60 s.")
     return Readiness(status="ready", workers=count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy.engine import Connection
 from starlette.concurrency import run_in_threadpool
 
+from crackseg import __version__
 from crackseg.exports import wording
 from crackseg.exports.survey import length_text, row_place, survey_totals, width_text
 from crackseg.exports.tables import BETWEEN_CLASSES, read_measure
@@ -22,7 +24,9 @@ from service import ledger, results
 from service.answers import job_answer, survey_answer, task_answer
 from service.database import FINAL, Record, State
 from service.errors import Problem, not_found
+from service.history import find_changes, people, sentence
 from service.keys import COOKIE, Caller, identify, verify
+from service.overview import look
 from service.paths import href
 from service.schemas import Options
 from service.state import service_of
@@ -31,12 +35,14 @@ from service.verdicts import verdict_rows
 router = APIRouter(include_in_schema=False)
 PAGES = Path(__file__).parent.parent / "pages"
 _PAGE = 100
+_PAST = 50  # changes of an image that its page shows
 DOWNLOADS = (
     ("report.csv", "table (CSV)"),
     ("report.json", "JSON"),
     ("report.geojson", "map (GeoJSON)"),
     ("report.html", "report (HTML)"),
     ("verdicts.csv", "verdicts (CSV)"),
+    ("changes.csv", "history (CSV)"),
     ("bundle.zip", "everything (ZIP)"),
 )
 
@@ -63,16 +69,16 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
     return HTMLResponse(text, status, headers={"Cache-Control": "no-store"})
 
 
-def _caller(request: Request) -> Caller | RedirectResponse:
-    """Return the caller, or the way to the page where a key is given."""
+def _caller(request: Request, scope: str = "read") -> Caller | RedirectResponse:
+    """Return the caller, who must have a scope, or the way to the page where a key is given."""
     try:
         caller = identify(request)
     except Problem as problem:
         if problem.status != 401:
             raise
         return RedirectResponse(href(f"/login?next={quote(request.url.path)}"), 303)
-    if "read" not in caller.scopes:
-        raise Problem(403, "forbidden", "This key lacks the scope `read`.")
+    if scope not in caller.scopes:
+        raise Problem(403, "forbidden", f"This key lacks the scope `{scope}`.")
     return caller
 
 
@@ -126,6 +132,7 @@ def show_index(request: Request, cursor: str = "", q: str = "") -> Response:
         following=following,
         max_image_mb=limit,
         search=q,
+        is_operator="metrics" in caller.scopes,
         typed=_typed({}),
     )
 
@@ -261,6 +268,8 @@ def show_image(survey_id: str, image_id: str, request: Request, job: str = "") -
             raise not_found("image")
         task = ledger.find_task(db, chosen.id, image_id)
         rows = [t for t in ledger.task_rows(db, chosen.id) if t.state in FINAL]
+        past = find_changes(db, survey_id, image_id=image_id, limit=_PAST)
+        names = people(db)
         order = [t.image_id for t in sorted(rows, key=task_place)]
         said = {v["crack"]: v for v in verdict_rows(db, chosen.id) if v["image"] == image_id}
     place = order.index(image_id) if image_id in order else 0
@@ -269,6 +278,7 @@ def show_image(survey_id: str, image_id: str, request: Request, job: str = "") -
         "of_job": _of_job(chosen, every),
         "image": task_answer(task),
         "reason": plain_words(task.error or task.state),
+        "history": [_past(row, names) for row in past],
         "previous": order[place - 1] if place else None,
         "following": order[place + 1] if place + 1 < len(order) else None,
     }
@@ -278,6 +288,16 @@ def show_image(survey_id: str, image_id: str, request: Request, job: str = "") -
     elif task.state not in FINAL:
         return RedirectResponse(href(f"/surveys/{survey_id}"), 303)
     return render(request, "image.html.j2", **values)
+
+
+def _past(row: Record, names: Mapping[str, str]) -> dict[str, Any]:
+    """Return a change as the page shows it."""
+    return {
+        "at": row.at[:16].replace("T", " "),
+        "by": names.get(row.by, row.by),
+        "crack": row.crack_id,
+        "text": sentence(row),
+    }
 
 
 def _report_values(report: dict[str, Any], said: dict[int, dict[str, Any]]) -> dict[str, Any]:
@@ -336,6 +356,22 @@ def _crack(
         "verdict": said.get("verdict", "open"),
         "note": said.get("note", ""),
     }
+
+
+@router.get("/status")
+def show_status(request: Request) -> Response:
+    """Show an operator who works, what waits, how full the disk is and what failed of late."""
+    caller = _caller(request, scope="metrics")
+    if isinstance(caller, Response):
+        return caller
+    service = service_of(request)
+    limits = {
+        "model": service.settings.model,
+        "slots": service.settings.slot_count,
+        "min_free_mb": service.settings.min_free_mb,
+        "keep_days": service.settings.keep_days,
+    }
+    return render(request, "status.html.j2", now=look(service), limits=limits, version=__version__)
 
 
 def show_problem(request: Request, problem: Problem) -> Response:

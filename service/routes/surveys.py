@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from service import ledger, submit, uploads
-from service.answers import image_answer, job_answer, survey_answer
+from service.answers import change_answer, image_answer, job_answer, survey_answer
 from service.asking import (
     Cursor,
     Here,
@@ -21,11 +21,13 @@ from service.asking import (
 )
 from service.bodies import content_length, receive_body
 from service.errors import Problem
+from service.history import Place, find_changes, note_change, people
 from service.names import clean_name
 from service.openapi import RAW_IMAGE
 from service.paths import href
 from service.schemas import (
     NO_NUL,
+    ChangePage,
     Image,
     ImagePage,
     Job,
@@ -85,9 +87,35 @@ def change_survey(survey_id: str, change: SurveyChange, service: Here, caller: W
     """Rename a survey, or keep other options for it; what is left out stays."""
     options = change.options.checked(service.settings.analyze) if change.options else None
     with service.engine.begin() as db:
-        ledger.find_survey(db, caller.tenant, survey_id)
+        row = ledger.find_survey(db, caller.tenant, survey_id)
+        place, by = Place(survey_id=survey_id), caller.key_id
+        if change.name is not None:
+            old = {"name": row.name}
+            note_change(db, place, "name", by, before=old, after={"name": change.name})
+        if options is not None:
+            old = ledger.draft_options(db, survey_id)
+            note_change(db, place, "options", by, before=old, after=options)
         ledger.change_survey(db, survey_id, name=change.name, options=options)
         return survey_answer(db, ledger.find_survey(db, caller.tenant, survey_id))
+
+
+@router.get("/{survey_id}/changes")
+def list_changes(
+    survey_id: str,
+    request: Request,
+    response: Response,
+    service: Here,
+    caller: Reader,
+    limit: Limit = 100,
+    cursor: Cursor = "",
+) -> ChangePage:
+    """List who changed what in a survey, the latest first."""
+    with service.engine.connect() as db:
+        ledger.find_survey(db, caller.tenant, survey_id)
+        rows = find_changes(db, survey_id, before=cursor, limit=limit + 1)
+        names = people(db)
+    page = [change_answer(row, names) for row in rows[:limit]]
+    return ChangePage(changes=page, next=next_cursor(request, response, rows, limit))
 
 
 @router.delete("/{survey_id}", status_code=204)

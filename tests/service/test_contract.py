@@ -105,7 +105,9 @@ def test_a_file_of_each_kind_is_described(client: Any) -> None:
         names = document["components"]["schemas"][named["$ref"].rpartition("/")[2]]["enum"]
         kinds = {media_type(name).partition(";")[0] for name in names}
         assert set(operation["responses"]["200"]["content"]) == kinds
-    assert client.get("/v1/jobs/x/elsewhere").status_code == 422
+    assert client.get("/v1/jobs/x/else.where").status_code == 422
+    assert client.get("/v1/jobs/x/retry").status_code == 405
+    assert client.get("/v1/jobs/x/elsewhere").status_code == 404
 
 
 def test_a_mapping_can_be_deleted_without_touching_another_file(tmp_path: Path) -> None:

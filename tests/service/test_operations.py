@@ -95,7 +95,7 @@ def test_a_low_disk_pauses_intake_and_work_and_old_surveys_go(
         ):
             assert (answer.status_code, answer.json()["title"]) == (507, "Disk low")
             assert "retry-after" in answer.headers
-        wait_for(lambda: "1 jobs wait" in service.log.read_text(), why="work waits")
+        wait_for(lambda: "work waits" in service.log.read_text(), why="work waits")
         assert client.get(f"/v1/jobs/{queued}").json()["status"] == "queued"
         wait_for(lambda: client.get(old).status_code == 404, why="the old survey is deleted")
         ids = (old_id, done.rpartition("/")[2])

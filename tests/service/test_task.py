@@ -47,7 +47,9 @@ class Scene:
     def work(self, *steps: Step) -> Any:
         """Work on the image and return its row."""
         self.steps = list(steps)
-        self.runner.work_on(self.job, self.image)
+        claim = ledger.claim(self.engine, "slot-0")
+        assert claim == ledger.Claim(self.job, self.image)
+        self.runner.work_on(claim)
         assert self.steps == []
         with self.engine.connect() as db:
             return db.execute(sa.select(tasks)).one()
