@@ -211,7 +211,9 @@ class Branch:
     width_px: Array  # (N,) float; nan where no width could be measured
     width_u_px: Array  # (N,) float, standard uncertainty (k = 1) of each width
     edges: Array  # (N, 2, 2) float: the two edge points (row, col) of each station
-    kind: Literal["tip-tip", "tip-junction", "junction-junction", "loop", "bridge", "joined"]
+    kind: Literal[
+        "tip-tip", "tip-junction", "junction-junction", "loop", "bridge", "joined", "hidden"
+    ]
     nodes: tuple[int, int]  # node numbers within the crack
     length_px: float
     length_mm: float | None
@@ -228,6 +230,7 @@ class Crack:
     length: Measure
     bridged_length: Measure  # part of length that crosses short gaps in the mask, seen or not
     joined_length: Measure  # part of length not in the mask that the photograph shows
+    hidden_length: Measure = Measure(px=0.0, u_px=0.0)  # part that something hides: not seen
     width_mean: Measure
     width_median: Measure
     width_p95: Measure

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from crackseg.metrology.bridges import Groups
-from crackseg.metrology.centreline import Line, kind_of, resample
+from crackseg.metrology.centreline import UNMARKED, Line, kind_of, resample
 from crackseg.metrology.tracing import paint, pixel_length
 from crackseg.records import Array, Crack, Window
 
@@ -51,7 +51,7 @@ def shape_of(crack: Crack) -> Shape:
         at = np.rint(branch.centre_line).astype(int) - [crack.window.row - 1, crack.window.col - 1]
         rows, cols = (np.clip(at[:, k], 0, padded.shape[k] - 1) for k in (0, 1))
         radius = np.maximum(inside[rows, cols], 0.5)
-        marked = branch.kind not in ("bridge", "joined")
+        marked = branch.kind not in UNMARKED
         first, last = (marked and branch.kind != "loop" and degree[n] == 1 for n in branch.nodes)
         lines.append(
             Line(
@@ -207,7 +207,7 @@ def _part(line: Line, start: int, stop: int, node: int) -> Line:
     nodes = (node if cut[0] else line.nodes[0], node + cut[0] if cut[1] else line.nodes[1])
     free = (line.free[0] and not cut[0], line.free[1] and not cut[1])
     changes: dict[str, Any] = {"points": points, "nodes": nodes, "free": free}
-    if any(cut) and line.kind not in ("bridge", "joined"):
+    if any(cut) and line.kind not in UNMARKED:
         changes |= {"kind": kind_of(free), "pixel_length_px": pixel_length(points)}
     return replace(line, **changes)
 
@@ -229,7 +229,7 @@ def _pieces(lines: Sequence[Line], shape: Shape) -> list[Shape]:
     pieces = []
     for k, name in enumerate(names):
         own = [line for line, r in zip(lines, root, strict=True) if r == name]
-        marked = any(line.kind not in ("bridge", "joined") for line in own)
+        marked = any(line.kind not in UNMARKED for line in own)
         mine = at[of == k]
         if marked and len(mine) and sum(line.length_px for line in own) >= _LEAST_PX:
             pieces.append(_cropped(tuple(own), mine, shape.window))

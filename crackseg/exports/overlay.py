@@ -21,7 +21,7 @@ from crackseg.errors import MissingExtra
 from crackseg.exports import wording
 from crackseg.exports.worldfile import write_world_file
 from crackseg.imagery.files import OpenImage
-from crackseg.records import Array, Crack, Report, Scale, Window
+from crackseg.records import Array, Branch, Crack, Report, Scale, Window
 
 LARGEST_PX = 60_000_000  # a JPEG that every viewer opens
 BAND_ROWS = 1024
@@ -35,6 +35,7 @@ LEADER = (255, 210, 60)
 PAPER = (20, 22, 26)
 INK = (255, 255, 255)
 JPEG_QUALITY = 88
+_DASH_PX = 6  # of the line where a crack is hidden
 WITH_WIDTH = 12  # of the worst cracks and of the widest each; more labels hide the picture
 NUMBERED = 40  # of the worst cracks; the others are found by the place that the table names
 
@@ -166,7 +167,7 @@ def draw_outline(
     """Draw a thin line round a crack, just outside it; ``origin`` is the picture's (row, col).
 
     What is also marked gets the thinnest line, in another colour. Where pieces were joined there
-    is no mask to go round: there it is the centre line.
+    is no mask to go round: there it is the centre line, broken where something hides the crack.
     """
     main = crack.section == "main"
     thickness = thickness if main else 1
@@ -184,11 +185,18 @@ def draw_outline(
     colour = colour or (plain if main else DOUBTFUL)
     cv2.polylines(picture, scaled, True, colour, thickness, cv2.LINE_AA, 4)
     courses = [branch.centre_line for branch in crack.branches if branch.kind == "joined"]
+    courses += [dash for b in crack.branches if b.kind == "hidden" for dash in _dashes(b)]
     lines = [
         np.rint(((course - origin + 0.5) * factor - 0.5)[:, ::-1] * fixed).astype(np.int32)
         for course in courses
     ]
     cv2.polylines(picture, lines, False, colour, thickness, cv2.LINE_AA, 4)
+
+
+def _dashes(branch: Branch) -> list[Array]:
+    """Return every second stretch of a branch's centre line."""
+    line = branch.centre_line
+    return [line[k : k + _DASH_PX + 1] for k in range(0, len(line) - 1, 2 * _DASH_PX)]
 
 
 @dataclass(frozen=True)

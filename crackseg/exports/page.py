@@ -43,6 +43,7 @@ FLAGS = {
     "not_dark": "no dark line in the photograph",
     "bridged": "crosses gaps",
     "joined": "joined by the photograph",
+    "hidden": "not seen in part: something hides it",
 }
 
 
@@ -313,6 +314,7 @@ def _crack(report: Report, crack: Crack, image: OpenImage | None) -> dict[str, A
         "length": wording.length(crack.length),
         "bridged": wording.length(crack.bridged_length) if crack.bridged_length.px else None,
         "joined": wording.length(crack.joined_length) if crack.joined_length.px else None,
+        "hidden": wording.length(crack.hidden_length) if crack.hidden_length.px else None,
         "mean": wording.measured(crack.width_mean),
         "p95": wording.measured(crack.width_p95),
         "max": wording.measured(crack.width_max),

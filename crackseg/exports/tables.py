@@ -107,6 +107,7 @@ def crack_to_dict(crack: Crack) -> dict[str, Any]:
         **_measure("length", crack.length),
         **_measure("bridged_length", crack.bridged_length),
         **_measure("joined_length", crack.joined_length),
+        **_measure("hidden_length", crack.hidden_length),
         **{
             key: value
             for name in WIDTHS
@@ -393,7 +394,7 @@ _INTERVAL = ("low_px", "high_px", "low_mm", "high_mm", "status")
 _MEASURED = [
     *(
         f"{name}_{unit}"
-        for name in ("length", "bridged_length", "joined_length")
+        for name in ("length", "bridged_length", "joined_length", "hidden_length")
         for unit in _UNITS
     ),
     *(f"width_{name}_{part}" for name in WIDTHS for part in (*_UNITS, *_INTERVAL)),

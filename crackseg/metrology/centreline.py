@@ -16,7 +16,10 @@ from scipy.ndimage import map_coordinates
 from crackseg.metrology.skeleton import CLOSED, TIP, Skeleton
 from crackseg.records import Array
 
-LineKind = Literal["tip-tip", "tip-junction", "junction-junction", "loop", "bridge", "joined"]
+LineKind = Literal[
+    "tip-tip", "tip-junction", "junction-junction", "loop", "bridge", "joined", "hidden"
+]
+UNMARKED = ("bridge", "joined", "hidden")  # kinds of lines that are not in the mask
 _STEP_PX = 0.5  # of sampling across an end
 _HOOK_PX, _HOOK_SLOPE = 4, 0.3
 

@@ -4,18 +4,20 @@ The stretch between the tips is straightened to a strip of T steps along the way
 across it. A crack is darker than the concrete on both of its sides, so what is looked for is a
 valley; beside the edge of a shadow only one side is brighter. The course is the way through the
 strip that collects most of it. Any texture has a best way, so the course counts for as much as
-it beats the best ways beside it, and for how dark its weakest stretch is beside the pieces.
+it beats the best ways beside it, and for how dark its weakest stretch is beside the pieces. Where
+something hides the wall, nothing counts for or against.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from crackseg.metrology.obstacles import hidden_rows
 from crackseg.metrology.sampling import to_grey
 from crackseg.records import Array, Window
 
@@ -32,6 +34,8 @@ _WEAKEST = 0.1  # quantile of the running mean that stands for the weakest stret
 _PAST = (4, 16)  # steps past a tip in which a line that goes on is looked for
 _QUIET = 0.3  # grey values: less is no noise but a drawing
 _NEVER = -1e6
+_UNTOLD = float("inf")  # share and gain of a course that is hidden but for a few steps
+_FEW = 8  # steps that tell nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Course:
     gain: float  # standard deviations a step by which it beats the ways beside it
     match: float  # depth of the shallower piece over that of the deeper one
     past: float  # depth of what runs on past both tips in a straight line, over the course's
+    hidden: float = 0.0  # share of it where the wall is not to be seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +76,16 @@ class _Strip:
     grey: Array  # (T, W) float32
     probability: Array  # (T, W) float32, 0..1
     inside: Array  # (T, W) bool: within the picture
+    open: Array  # (T,) bool: nothing hides the wall
     tails: tuple[tuple[Array, Array], tuple[Array, Array]]  # rows and columns of the pieces
     stretch: slice  # rows from tip to tip
     axis: int  # column of the straight way
     step_px: float
 
 
-def find_course(one: Tip, two: Tip, photo: Photograph, least_share: float) -> Course | None:
+def find_course(
+    one: Tip, two: Tip, photo: Photograph, least_share: float, *, behind: bool = False
+) -> Course | None:
     """Return the best way from one tip to another, or None where the photograph shows none.
 
     Args:
@@ -85,6 +93,8 @@ def find_course(one: Tip, two: Tip, photo: Photograph, least_share: float) -> Co
         two: another tip.
         photo: the photograph, with the network's probability if there is one.
         least_share: a course whose ``share`` is less is not looked at any further.
+        behind: look for a course that something hides in part; None where nothing does. What is
+            seen of it must show the line.
     """
     radius = max(one.radius_px, two.radius_px)
     distance = float(np.hypot(*(two.place - one.place)))
@@ -92,30 +102,42 @@ def find_course(one: Tip, two: Tip, photo: Photograph, least_share: float) -> Co
     asides = np.rint(2 * radius + np.array(_ASIDE_PX)).astype(int)
     widths = [width for width in _VALLEYS_PX if width <= 2 * radius + 3]
     strip = _straighten(one, two, photo, sway + int(asides[-1]) + 2 + 2 * widths[-1] + 4)
+    if behind:
+        hidden = hidden_rows(strip.grey, strip.axis, strip.stretch)
+        strip = replace(strip, open=~hidden)
+        if not hidden.any():
+            return None
     if min(len(rows) for rows, _ in strip.tails) < 3:
         return None
     valley, depth, noise = _clearest(strip, widths)
     beyond = _beyond(strip, valley, 2 * radius + 3)
-    valley, probability, inside = (
-        part[strip.stretch] for part in (valley, strip.probability, strip.inside)
+    valley, probability, inside, seen = (
+        part[strip.stretch] for part in (valley, strip.probability, strip.inside, strip.open)
     )
     evidence = np.clip(valley / noise, _LEAST, _MOST)
     evidence += _PROBABLE * np.minimum(probability, _SURE)
-    evidence = np.where(inside, evidence, _NEVER)
+    evidence = np.where(inside, np.where(seen[:, None], evidence, 0.0), _NEVER)
     (course,) = _best_ways(evidence, np.array([strip.axis]), sway)
-    steps = np.arange(len(course))
-    share = _weakest(valley[steps, course]) / min(depth) + _weakest(probability[steps, course])
-    if share < least_share:
-        return None
-    beside = _beside(evidence, course, strip.axis, asides, sway, 2 * radius + 2)
-    if beside is None:
-        return None
+    steps = np.flatnonzero(seen)
+    columns = course[steps]
+    share = gain = _UNTOLD
+    if len(steps) > (_FEW if behind else 0):
+        dark, probable = valley[steps, columns], probability[steps, columns]
+        share = _weakest(dark) / min(depth) + _weakest(probable)
+        if share < least_share:
+            return None
+        beside = _beside(evidence, course, strip.axis, asides, sway, 2 * radius + 2)
+        if beside is None:
+            return None
+        gain = (float(evidence[np.arange(len(course)), course].mean()) - beside) / seen.mean()
+        beyond /= max(float(np.median(dark)), _QUIET)
     return Course(
         points=_unbend(course, strip, one, two),
         share=share,
-        gain=float(evidence[steps, course].mean()) - beside,
+        gain=gain,
         match=min(depth) / max(depth),
-        past=beyond / max(float(np.median(valley[steps, course])), _QUIET),
+        past=beyond,
+        hidden=1 - float(seen.mean()),
     )
 
 
@@ -139,6 +161,7 @@ def _straighten(one: Tip, two: Tip, photo: Photograph, half: int) -> _Strip:
         tails.append((row[seen], col[seen]))
     return _Strip(
         *_read(rows, cols, photo),
+        open=np.ones(len(along), dtype=bool),
         tails=(tails[0], tails[1]),
         stretch=slice(_TAIL_PX, _TAIL_PX + count),
         axis=half,
@@ -175,7 +198,7 @@ def _clearest(strip: _Strip, widths: list[int]) -> tuple[Array, tuple[float, flo
 def _pieces(strip: _Strip, width: int) -> tuple[Array, tuple[float, float], float]:
     """Return the valleys of one width over the typical one, the depth of the pieces, the noise."""
     valley = _valleys(strip.grey, width)
-    level = valley[:, 2 * width + 4 : -(2 * width + 4)]
+    level = valley[strip.open, 2 * width + 4 : -(2 * width + 4)]
     typical = float(np.median(level))
     noise = 1.4826 * float(np.median(np.abs(level - typical))) + _QUIET
     valley -= typical

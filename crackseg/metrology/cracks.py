@@ -22,11 +22,12 @@ from crackseg.metrology.cuts import Cut, cut_by
 from crackseg.metrology.ends import refine_ends
 from crackseg.metrology.evidence import darkness
 from crackseg.metrology.forks import join_sides
+from crackseg.metrology.hidden import join_hidden
 from crackseg.metrology.joins import join
 from crackseg.metrology.masks import fill_pinholes
 from crackseg.metrology.pixels import Pixels, label_pixels, list_pixels
 from crackseg.metrology.skeleton import skeletonize
-from crackseg.metrology.stations import measure_stations
+from crackseg.metrology.stations import Stations, measure_stations, no_stations
 from crackseg.metrology.summary import Place, summarize
 from crackseg.metrology.thinning import pose_table
 from crackseg.records import Array, Crack, Notice, Scale, Window
@@ -76,6 +77,7 @@ def measure(
         photo = Photograph(mask.shape, image, probability)
         lines, group = join(lines, group, filled, options.join_px, photo)
         lines, group = join_sides(lines, group, filled, options.join_px, photo)
+        lines, group = join_hidden(lines, group, filled, options.join_px, photo)
     all_groups = group
     kept = _long_enough(lines, group, options.min_length_px)
     lines, group = [lines[k] for k in kept], group[kept]
@@ -132,7 +134,7 @@ def measure_lines(
         One crack for each name in ``group``, in rising order; numbers and width classes are set by
         the caller.
     """
-    stations = measure_stations(lines, group, mask, image)
+    stations = _stations(lines, group, mask, image)
     cracks = []
     for name in np.unique(group):
         members = np.flatnonzero(group == name)
@@ -153,6 +155,18 @@ def measure_lines(
         replace(crack, contrast=contrast, step=step)
         for crack, (contrast, step) in zip(cracks, shares, strict=True)
     ]
+
+
+def _stations(
+    lines: list[Line], group: Array, mask: Array, image: Callable[[Window], Array] | None
+) -> list[Stations]:
+    """Return the stations of every line; what is hidden is not looked at."""
+    seen = [k for k, line in enumerate(lines) if line.kind != "hidden"]
+    measured = measure_stations([lines[k] for k in seen], group[seen], mask, image)
+    stations = [no_stations(line) for line in lines]
+    for k, of_line in zip(seen, measured, strict=True):
+        stations[k] = of_line
+    return stations
 
 
 def _long_enough(lines: list[Line], group: Array, min_length_px: float) -> Array:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from crackseg.metrology.centreline import UNMARKED
 from crackseg.metrology.sampling import by_size, normals, read_profiles
 from crackseg.records import Array, Branch, Crack, Window
 
@@ -55,7 +56,7 @@ def _medians(shares: Array) -> tuple[float | None, float | None]:
 
 def _stations(branches: Sequence[Branch]) -> tuple[Array, Array, Array]:
     """Return (N, 2) points, (N, 2) normals and (N,) half widths of at most ``STATIONS``."""
-    marked = [branch for branch in branches if branch.kind not in ("bridge", "joined")]
+    marked = [branch for branch in branches if branch.kind not in UNMARKED]
     lines = [branch for branch in marked if len(branch.width_px) > 2]
     if not lines:
         return np.empty((0, 2)), np.empty((0, 2)), np.empty(0)

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from crackseg.metrology.bridges import Groups, free_tips, without_tips
-from crackseg.metrology.centreline import Line, kind_of, resample
+from crackseg.metrology.centreline import UNMARKED, Line, kind_of, resample
 from crackseg.metrology.courses import Photograph, Tip, find_course
 from crackseg.metrology.joins import LEAST_SHARE, covered, shows_crack, tip, within
 from crackseg.records import Array
@@ -82,7 +82,7 @@ def join_sides(
 
 def _sides(lines: list[Line], group: Array, mask: Array, reach_px: float) -> Iterator[_Side]:
     """Yield the sides of other cracks that tips point at, the nearest first."""
-    targets = [k for k, line in enumerate(lines) if line.kind not in ("bridge", "joined")]
+    targets = [k for k, line in enumerate(lines) if line.kind not in UNMARKED]
     ends = [end for end in free_tips(lines) if within(lines[end[0]], end[1], mask.shape)]
     if not targets or not ends:
         return

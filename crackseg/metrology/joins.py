@@ -100,16 +100,16 @@ def shows_crack(course: Course, one: Tip, two: Tip, shorter_px: float) -> bool:
         shorter_px: length of the shorter of the two cracks.
     """
     far = distance(one, two)
-    ahead = _ahead(one, two)
+    cosine = ahead(one, two)
     needed = (_GAIN + min(_GAIN_SHORT_PX / far, _GAIN_SHORT)) * max(1.0, far / (_FAR * shorter_px))
-    needed *= 1 + _TURN * max(0.0, _TURN_COS - ahead)
-    if ahead < _AHEAD_COS or (ahead < _TURN_COS and course.share > _DARKER):
+    needed *= 1 + _TURN * max(0.0, _TURN_COS - cosine)
+    if cosine < _AHEAD_COS or (cosine < _TURN_COS and course.share > _DARKER):
         return False
     shown = course.share >= LEAST_SHARE and course.match >= _MATCH and course.gain >= needed
     return shown and course.past < _PAST
 
 
-def _ahead(one: Tip, two: Tip) -> float:
+def ahead(one: Tip, two: Tip) -> float:
     """Return the cosine of the larger of the turns from the tips to the way between them."""
     far = distance(one, two)
     way = (two.place - one.place) / far

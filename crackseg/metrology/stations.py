@@ -93,6 +93,19 @@ def measure_stations(
     return result
 
 
+def no_stations(line: Line) -> Stations:
+    """Return the stations of a line along which no width can be read."""
+    none = np.full(len(line.points), np.nan)
+    return Stations(
+        width_px=none,
+        noise_u_px=none,
+        model_u_px=none,
+        lighter_px=none,
+        reading=np.full(len(none), int(Reading.LEFT_OUT), dtype=np.int8),
+        edges=np.full((len(none), 2, 2), np.nan),
+    )
+
+
 def _judged(read: dict[int, _Read], group: Array) -> list[Stations]:
     """Return the stations of every line as the lines of its crack together say."""
     result: dict[int, Stations] = {}

@@ -66,8 +66,9 @@ def summarize(
     """Return the record of one crack; its number and width classes are set by the caller."""
     branches = _branches(lines, stations, scale)
     tips, junctions, loops = _count(branches)
-    bridges, joined = (
-        tuple(branch for branch in branches if branch.kind == kind) for kind in ("bridge", "joined")
+    bridges, joined, hidden = (
+        tuple(branch for branch in branches if branch.kind == kind)
+        for kind in ("bridge", "joined", "hidden")
     )
     sized = _sized(lines, stations, scale)
     widths, widest = _widths(sized, scale)
@@ -81,6 +82,7 @@ def summarize(
         length=_length(branches, tips, scale),
         bridged_length=_length(bridges, 0, scale),
         joined_length=_length(joined, 0, scale),
+        hidden_length=_length(hidden, 0, scale),
         width_mean=widths[0],
         width_median=widths[1],
         width_p95=widths[2],
@@ -102,7 +104,7 @@ def summarize(
         pattern=_pattern(junctions, loops),
         touches_border=bool(_ends(place, cuts)),
         probability_mean=place.probability_mean,
-        flags=_flags(sized, bridges, joined, _ends(place, cuts), photograph),
+        flags=_flags(sized, branches, _ends(place, cuts), photograph),
     )
 
 
@@ -358,8 +360,7 @@ def _running_median(values: Array) -> Array:
 
 def _flags(
     sized: _Sized,
-    bridges: tuple[Branch, ...],
-    joined: tuple[Branch, ...],
+    branches: tuple[Branch, ...],
     ends: tuple[str, ...],
     photograph: bool,
 ) -> tuple[str, ...]:
@@ -368,10 +369,9 @@ def _flags(
         flags.append("width_from_mask")
         if photograph:
             flags.append("not_dark")  # a bright line, a stain's rim, or nothing to be seen
-    if bridges:
-        flags.append("bridged")
-    if joined:
-        flags.append("joined")
+    kinds = {branch.kind for branch in branches}
+    between = {"bridge": "bridged", "joined": "joined", "hidden": "hidden"}
+    flags += [flag for kind, flag in between.items() if kind in kinds]
     return (*flags, *ends)
 
 

@@ -26,6 +26,7 @@ from crackseg.imagery.files import open_image
 from crackseg.metrology.bridges import bridge, free_tips, outward
 from crackseg.metrology.centreline import Line, centre_lines
 from crackseg.metrology.courses import Photograph
+from crackseg.metrology.hidden import join_hidden
 from crackseg.metrology.joins import join
 from crackseg.metrology.masks import fill_pinholes
 from crackseg.metrology.phantoms import wandering
@@ -122,9 +123,11 @@ def is_joined(case: Case) -> bool:
     """Say whether the two ends of a case are joined, by the photograph alone."""
     lines, group, filled = lines_of(case.mask)
     photo = Photograph(case.mask.shape, lambda window: case.picture[window.slices])
-    joined = join(lines, group, filled, MeasureOptions().join_px, photo)[0]
+    reach_px = MeasureOptions().join_px
+    lines, group = join(lines, group, filled, reach_px, photo)
+    joined = join_hidden(lines, group, filled, reach_px, photo)[0]
     for line in joined:
-        if line.kind == "joined":
+        if line.kind in ("joined", "hidden"):
             tips = line.points[[0, -1]]
             far = [np.hypot(*(tips[order] - case.ends).T).max() for order in ([0, 1], [1, 0])]
             if min(far) <= NEAR_PX:
