@@ -36,7 +36,7 @@ FOLDS = 10
 RIDGE = 1.0  # on standardized features: a few dozen false marks carry no large weights
 LOST_SHARE = 0.02  # of the length of the real cracks, that may stand under "also marked"
 BINS = (0.0, 0.5, 0.75, 0.9, 0.95, 1.0)  # of the reliability table
-READINGS = (4, 1)  # as by default and as by --fast: a certainty must hold for both
+READINGS = (1, 4)  # by default and --thorough: a certainty must hold for both
 DRAWS = 1000  # of photographs, for the interval
 
 
@@ -374,7 +374,7 @@ def _fit_and_judge(
     card = fit(
         fitted,
         f"{len(fitted)} marks in the {len(pictures)} pictures of the val lists of {names}, each "
-        "picture read as by default and as by --fast",
+        "picture read as by default and as by --thorough",
     )
     groups: dict[str, tuple[Sequence[Mark], Array]] = {
         "cross-validated": (fitted, cross_validate(fitted))

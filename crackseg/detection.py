@@ -67,7 +67,7 @@ def detection_text(detection: Detection | None, mm_per_px: float | None) -> str:
         return _shares(detection, mm_per_px)
     faint = detection.width_90_faint_px
     besides = (
-        "; how wide faint ones must be is not known"
+        ", the faintest quarter of them less surely at any width"
         if faint is None
         else f", faint ones from {_width(faint, mm_per_px)} on"
     )

@@ -178,7 +178,6 @@ def test_the_command_writes_it_once_and_analyze_reads_it(
         str(picture.parent),
         "-o",
         str(tmp_path / "o"),
-        "--fast",
         "--exports",
         "",
     ]

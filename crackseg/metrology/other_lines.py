@@ -7,6 +7,7 @@ line, length and width like cracks, apart from them and out of every total.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from crackseg.metrology.masks import probability_to_mask
 from crackseg.records import Array, Crack, Prediction, Scale, Window
 
 THRESHOLD, THRESHOLD_LOW = 0.5, 0.25
+SHORTEST_PX = 50.0  # joints and cables run on; shorter pieces are texture and would hide them
 APART_PX = 3  # what lies so near to a crack is that crack
 
 
@@ -37,7 +39,7 @@ def find_other_lines(
         image: reads a window of the photograph as (h, w, 3) uint8 RGB.
         scale: makes mm; None leaves every mm field None.
         mask_options: speck size and gap length; its thresholds are the crack's, and not read.
-        options: smoothing and shortest line.
+        options: smoothing; no line shorter than ``SHORTEST_PX`` is listed.
     """
     if prediction.other is None:
         return None
@@ -56,6 +58,6 @@ def find_other_lines(
         probability=prediction.other,
         scale=scale,
         mask_options=mask_options,
-        options=options,
+        options=replace(options, min_length_px=max(options.min_length_px, SHORTEST_PX)),
     )
     return lines

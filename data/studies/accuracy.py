@@ -292,7 +292,8 @@ TEXT = """# Accuracy of lengths and widths
 
 Written by `python data/studies/accuracy.py`; the tests in `tests/metrology` assert the bounds.
 
-How certain a mark is a crack at all is told in [](certainty.md).
+How certain a mark is a crack at all is told in [](certainty.md), from which width on
+cracks are found in [](detection.md).
 
 ## Phantoms
 

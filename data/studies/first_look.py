@@ -39,7 +39,7 @@ SQUARES_PX = (512, 256, 128)
 
 def main(root: Path, every: int) -> None:
     """Print a table of what each first look loses and spares."""
-    four = Predictor.open("default", PredictOptions(reread_from=0))
+    four = Predictor.open("default", PredictOptions(readings=4, reread_from=0))
     once = Predictor(four.model, PredictOptions(readings=1))
     found: Array = np.zeros(len(CLASSES))
     left: defaultdict[tuple[str, int, float], Array] = defaultdict(lambda: np.zeros(len(CLASSES)))
