@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import crackseg
+from crackseg.exports import EXPORTS
+from crackseg.networks import FAMILIES, NETWORKS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -61,3 +63,21 @@ def test_the_page_on_scale_names_real_options() -> None:
     read_options(ScaleOptions, tomllib.loads(block)["scale"])
     for name in re.findall(r"`scale\.(\w+)", text):
         assert name in ScaleOptions.__dataclass_fields__, name
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_help_and_pages_name_every_export(name: str) -> None:
+    pages = [ROOT / "README.md", DOCS / "gis.md"]
+    files = re.findall(
+        r"^\| `([^`]+)` \|", "".join(page.read_text("utf-8") for page in pages), re.M
+    )
+    assert name in {word for file in files for word in file.split(".")}
+    text = (ROOT / "crackseg" / "cli.py").read_text(encoding="utf-8")
+    help_text = "".join(re.findall(r'"By comma: (.*?)\)', text, flags=re.S))
+    assert re.search(rf"\b{name}\b", help_text)
+
+
+def test_the_page_on_networks_names_every_network() -> None:
+    page = (DOCS / "networks.md").read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| `(\w+)", page, flags=re.M))
+    assert {*NETWORKS, *FAMILIES} <= rows

@@ -2,7 +2,8 @@
 
 Every entry is a function that returns a module (N, 3, H, W) float -> (N, 1, H, W) crack logits at
 full size, for any H and W. A module with skip branches returns a tuple in training mode, the
-final map first. A module whose targets are not pixels (classifiers, Mask R-CNN) brings a
+final map first. A class attribute ``multiple`` says what sides the graph takes; 32 without it. A
+module whose targets are not pixels (classifiers, Mask R-CNN) brings a
 ``loss(x, mask)`` of its own. ``smp:ARCHITECTURE:ENCODER`` names any pair of
 segmentation-models-pytorch, ``classifier:NAME`` a tile classifier of torchvision.
 """

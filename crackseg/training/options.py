@@ -73,6 +73,11 @@ class FitOptions:
                 f"`steps` and `steps_per_epoch` must be at least 1, got {self.steps} and "
                 f"{self.steps_per_epoch}."
             )
+        if self.steps_per_epoch > self.steps:
+            raise ConfigError(
+                f"`steps_per_epoch` must be at most `steps`, {self.steps}, got "
+                f"{self.steps_per_epoch}: weights are validated and kept once an epoch."
+            )
         if not 0 <= self.ema < 1:
             raise ConfigError(f"`ema` must lie in [0, 1), got {self.ema}; 0.998 is usual.")
         if self.keep not in ("best", "last"):

@@ -203,6 +203,8 @@ def test_a_run_ends_with_the_best_weights_or_with_the_last(tiny_set):
 def test_another_checkpoint_to_keep_is_refused():
     with pytest.raises(ConfigError, match="best or last"):
         FitOptions(keep="newest")
+    with pytest.raises(ConfigError, match=r"`steps_per_epoch` must be at most `steps`, 3, got 250"):
+        FitOptions(steps=3)
 
 
 def test_curves_of_a_resumed_run_join_their_logs(tmp_path):
@@ -367,7 +369,9 @@ def test_unknown_set_in_weights_is_refused(tiny_set):
 
 
 def test_schedules_reach_their_rates():
-    fit = FitOptions(steps=100, warmup_steps=10, schedule="wsd", decay_share=0.5)
+    fit = FitOptions(
+        steps=100, steps_per_epoch=50, warmup_steps=10, schedule="wsd", decay_share=0.5
+    )
     assert lr_factor(0, fit) == pytest.approx(0.1)
     assert lr_factor(30, fit) == 1
     assert lr_factor(75, fit) == pytest.approx(0.5)
