@@ -93,11 +93,12 @@ def analyze_command(
     runtime: Annotated[str | None, typer.Option(help="onnx, openvino or torch.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
     thorough: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--thorough", help="Read each tile four ways, for four times the time; see the README."
+            "--thorough/--fast",
+            help="Read each tile four ways, for up to four times the time, or once, the default.",
         ),
-    ] = False,
+    ] = None,
     exports: Annotated[
         str | None,
         typer.Option(
@@ -143,7 +144,7 @@ def analyze_command(
         "predict": {
             "runtime": runtime,
             "device": device,
-            "readings": 4 if thorough else None,
+            "readings": None if thorough is None else 4 if thorough else 1,
         },
         "mask": {"threshold": threshold},
         "scale": {"mm_per_px": mm_per_px, "distance_m": distance_m, "marker_mm": marker_mm},

@@ -122,6 +122,22 @@ def test_exports_and_a_configuration_file(
 
 
 @pytest.mark.parametrize(
+    ("flags", "readings"), [([], 2), (["--thorough"], 4), (["--fast"], 1)], ids=["file", "4", "1"]
+)
+def test_thorough_and_fast_say_how_often_a_tile_is_read(
+    crackseg: Run, photo: Photo, dark_model: Path, tmp_path: Path, flags: list[str], readings: int
+) -> None:
+    path = photo(tmp_path / "a.jpg")
+    config = tmp_path / "options.toml"
+    config.write_text("[predict]\nreadings = 2\n", encoding="utf-8")
+    out = tmp_path / "out"
+    common = ["--out", out, "--model", dark_model, "--config", config, "--exports", ""]
+    assert crackseg("analyze", path, *common, *flags) == 0
+    options = json.loads((out / "a" / "report.json").read_text(encoding="utf-8"))["options"]
+    assert options["predict"]["readings"] == readings
+
+
+@pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["analyze", "IN", "--out", "OUT", "--model", "nowhere"], "unknown model `nowhere`"),
