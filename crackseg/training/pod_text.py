@@ -60,7 +60,8 @@ The larger of real and drawn is stated in every report: real cracks tell the tru
 pictures, drawn ones reach fainter and thinner than people label.
 
 What it does not say: labels leave out cracks that people did not see; blur, stains, moss and shade
-unlike these pictures hide wider ones. A structure of your own is tested in an hour:
+unlike these pictures hide wider ones. A site that none of these sets resembles can be harder: take
+the figure for the better case until pictures of your own are tested. That takes an hour:
 label some photographs ([](own-model.md)) and run the command on them.
 """
 
