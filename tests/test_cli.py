@@ -114,7 +114,7 @@ def test_exports_and_a_configuration_file(
     )  # fmt: skip
     assert code == 0
     assert {p.name for p in (out / "a").iterdir()} == {
-        ".crackseg", "report.json", "cracks.csv", "mask.png",
+        ".crackseg", "report.json", "cracks.csv", "mask.png", "mask.pgw",
     }  # fmt: skip
     report = json.loads((out / "a" / "report.json").read_text(encoding="utf-8"))
     assert report["scale"]["mm_per_px"] == 0.5  # a flag beats the file
@@ -266,7 +266,8 @@ def test_photographs_of_one_name_are_told_apart_on_the_screen(
     assert "passed over: flight.mp4: a video" in shown.err
     rows = [line.split() for line in shown.out.splitlines()]
     assert {row[0] for row in rows} >= {"north/550.jpg", "south/550.jpg"}
-    assert len(rows) == 4  # head, two cracks, where the report lies: no line is broken
+    assert shown.out.startswith("From which width on")
+    assert len(rows) == 5  # that, head, two cracks, where the report lies: no line is broken
 
 
 def test_a_name_in_picture_scale_that_no_photograph_has(
