@@ -110,6 +110,7 @@ def run(
     predictor = Predictor.open(options.model, options.predict)
     chosen = [options_for(path, options) for path in paths]
     _make_folder(out)
+    identity = _identity(out)
     survey = _Survey(out, options, predictor.card, passed, facts)
     if len(paths) > 1 or facts:
         survey.check()
@@ -118,14 +119,19 @@ def run(
     taken = set(FILES)
     try:
         for path, own in zip(paths, chosen, strict=True):
-            outcome = _one(path, out, _Job(predictor, own, overwrite, taken, listener))
+            outcome = _one(path, out, _Job(predictor, own, overwrite, taken, listener, identity))
             outcomes.append(outcome)
             listener.end(outcome)
     except KeyboardInterrupt:
+        outcomes = _still_there(outcomes)
+        if _identity(out) != identity:
+            raise Interrupted(outcomes) from None
         rest = [failure_row(path, NOT_REACHED) for path in paths[len(outcomes) :]]
         survey.write([*(outcome.row for outcome in outcomes), *rest])
         raise Interrupted(outcomes) from None
-    survey.write([outcome.row for outcome in outcomes])
+    outcomes = _still_there(outcomes)
+    if _identity(out) == identity:  # else there is no place for it, and every image says so
+        survey.write([outcome.row for outcome in outcomes])
     return outcomes
 
 
@@ -233,10 +239,12 @@ class _Job:
     overwrite: bool
     taken: set[str]  # folder names given away in this run
     listener: Listener
+    identity: tuple[int, int] | None  # of the folder for the results
 
 
 def _one(path: Path, out: Path, job: _Job) -> Outcome:
     try:
+        _refuse_lost(out, job.identity)
         with open_image(path, max_megapixels=job.options.max_megapixels) as image:
             content = image.info.sha256
             folder = choose_folder(out, path, content, taken=job.taken)
@@ -248,15 +256,29 @@ def _one(path: Path, out: Path, job: _Job) -> Outcome:
             report = analyze(
                 image, job.predictor, job.options, lambda share: job.listener.step(path, share)
             )
+            _refuse_lost(out, job.identity)
             report = export(
                 report, folder, image, job.options.exports,
                 origin=origin_of(path), content=content,
             )  # fmt: skip
     except (ImageError, ScaleError, ModelError, DataError, OSError, MemoryError) as error:
-        reason = _reason(error, out)
-        row = failure_row(path, reason)
-        return Outcome(path=path, status="failed", folder=None, row=row, reason=reason)
+        return _failure(path, _reason(error, path, out))
     return outcome_of(path, folder, report_to_dict(report), "analyzed")
+
+
+def _failure(path: Path, reason: str) -> Outcome:
+    row = failure_row(path, reason)
+    return Outcome(path=path, status="failed", folder=None, row=row, reason=reason)
+
+
+def _still_there(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return the outcomes; one whose results have gone since is a failure."""
+    return [
+        outcome
+        if outcome.folder is None or read_mark(outcome.folder)
+        else _failure(outcome.path, f"Its results in `{outcome.folder}` are gone; run again.")
+        for outcome in outcomes
+    ]
 
 
 def outcome_of(
@@ -317,13 +339,36 @@ def _make_folder(out: Path) -> None:
         ) from error
 
 
-def _reason(error: BaseException, out: Path) -> str:
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from another that has come to its place; None: it is gone."""
+    try:
+        facts = folder.stat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
+
+
+def _refuse_lost(out: Path, identity: tuple[int, int] | None) -> None:
+    """Raise where the folder for the results is not the one that the run began with.
+
+    Below the place of a drive that has gone, a new folder would be filled on another disk.
+    """
+    if _identity(out) != identity:
+        raise OutputError(
+            f"`{out}` has gone or was replaced during the run; bring it back, then the same "
+            "command goes on."
+        )
+
+
+def _reason(error: BaseException, path: Path, out: Path) -> str:
     """Return why an image failed, as a sentence."""
     if isinstance(error, MemoryError):
         return "The picture needs more memory than there is."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"The disk is full: `{out}` has no room for the results; free some and run again."
     if isinstance(error, OSError) and not isinstance(error, ImageError | OutputError):
+        if error.filename is not None and Path(error.filename) == path:
+            return f"`{path}` cannot be read: {error.strerror}."
         return f"`{error.filename or out}` cannot be written: {error.strerror}."
     return str(error)
 

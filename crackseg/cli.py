@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args, get_type_hints
 
 import typer
 
@@ -21,6 +21,7 @@ from crackseg.errors import CracksegError
 
 if TYPE_CHECKING:
     from service.settings import Settings
+
 
 app = typer.Typer(
     name="crackseg",
@@ -806,6 +807,33 @@ def db_backup(
 
     backup(settings, out)
     typer.echo(f"written to {out}; copy the folders uploads and results as well")
+
+
+def path(text: str) -> Path:
+    """Return a path that was given; an empty text would name the current folder."""
+    if not text.strip():
+        raise typer.BadParameter(
+            "an empty text names no file or folder; `.` is the current folder."
+        )
+    return Path(text)
+
+
+def _check_paths(commands: typer.Typer) -> None:
+    """Let every command read its paths by ``path``."""
+    # A parser in an annotation that is text would be lost: the annotations are kept evaluated.
+    for group in commands.registered_groups:
+        if group.typer_instance is not None:
+            _check_paths(group.typer_instance)
+    for command in commands.registered_commands:
+        hints = get_type_hints(command.callback, include_extras=True)
+        for kind, *about in (get_args(hint) for hint in hints.values() if get_args(hint)):
+            if Path in (kind, *get_args(kind)):
+                for info in about:
+                    info.parser = path
+        command.callback.__annotations__ = hints
+
+
+_check_paths(app)
 
 
 def main() -> None:

@@ -181,9 +181,9 @@ def show_outcomes(
         show_cracks({n: o.folder for n, o in zip(names, done, strict=True) if o.folder})
     failed = len(outcomes) - len(done)
     if failed:
-        print(
-            f"{failed} of {len(outcomes)} images were not analyzed; reasons: {out / 'survey.json'}"
-        )
+        survey = out / "survey.json"
+        reasons = f"reasons: {survey}" if survey.is_file() else f"`{out}` has no survey of it"
+        print(f"{failed} of {len(outcomes)} images were not analyzed; {reasons}")
     if (out / "index.html").is_file() and len(outcomes) > 1:
         print(f"Report: {out / 'index.html'}")
     elif done:
@@ -223,7 +223,8 @@ def show_warnings(outcomes: Sequence[Outcome], *, quiet: bool) -> None:
         for notice in outcome.notices:
             if notice["code"] in REMARKS or (quiet and notice["code"] != MISSING_SCALE):
                 continue
-            kinds.setdefault(notice["code"], []).append((names[outcome.path], notice["message"]))
+            message = notice["message"].removeprefix(f"`{outcome.path.name}` ")
+            kinds.setdefault(notice["code"], []).append((names[outcome.path], message))
     unscaled = [
         outcome
         for outcome in outcomes
@@ -250,7 +251,7 @@ def _show_passed(passed: Sequence[Passed]) -> None:
     for item, name in zip(passed, short_names([item.path for item in passed]), strict=True):
         kinds.setdefault(item.reason, []).append(name)
     for reason, names in kinds.items():
-        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        more = f" and {len(names) - 10} more in survey.json" if len(names) > 10 else ""
         _say(console, f"passed over: {', '.join(names[:10])}{more}: {reason}")
 
 

@@ -136,7 +136,13 @@ def _card(values: Mapping[str, Any]) -> ModelCard:
 
 def _crack(values: Mapping[str, Any], mask: Array) -> Crack:
     at = values["width_max_at"]
-    named = ("length", "bridged_length", "joined_length", *(f"width_{name}" for name in WIDTHS))
+    named = (
+        "length",
+        "bridged_length",
+        "joined_length",
+        "hidden_length",
+        *(f"width_{name}" for name in WIDTHS),
+    )
     plain = (
         "id", "section", "certainty", "width_left_out_px", "area_px2", "area_mm2",
         "paper_length_px", "paper_width_px", "orientation_deg", "tortuosity", "tips", "junctions",
