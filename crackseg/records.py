@@ -257,11 +257,22 @@ class Crack:
     width_classes: tuple[WidthClass, ...] = ()
     flags: tuple[str, ...] = ()
     correction: Correction | None = None  # None: as it was measured
+    verdict: Verdict | None = None  # None: nobody has judged it
 
     @property
     def widths(self) -> tuple[Measure, Measure, Measure, Measure]:
         """Mean, median, 95 % and largest width."""
         return self.width_mean, self.width_median, self.width_p95, self.width_max
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What an inspector says of a crack."""
+
+    word: Literal["accepted", "rejected", "undecided"]
+    by: str
+    at: str  # ISO 8601, UTC
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

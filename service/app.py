@@ -93,9 +93,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         prepare=slot.get_ready_to_judge,
     )
     service.turns = Turns(_GATE_PLACES)
+    memory_mb, cpu_s = service.settings.image_memory_mb, service.settings.image_cpu_s
+    service.press = Sandbox(1, memory_mb=memory_mb, cpu_s=cpu_s)
     yield
     service.draining = True
     service.gate.close()
+    service.press.close()
     service.engine.dispose()
 
 

@@ -25,6 +25,8 @@ Cursor = Annotated[
     str, Query(pattern="^[0-9a-f-]{0,36}$", description="`next` of the page before.")
 ]
 ImageName = Annotated[str, Path(max_length=300, pattern=NO_NUL)]
+WithRejected = Annotated[bool, Query(description="Show the cracks that an inspector rejected too.")]
+AsMeasured = Annotated[bool, Query(description="Without verdicts, as the network left it.")]
 CrackId = Annotated[int, Path(ge=1, le=10**9)]
 
 

@@ -407,7 +407,14 @@ def this_task(job_id: str, image_id: str) -> sa.ColumnElement[bool]:
 def _named_tasks(job_id: str) -> sa.Select[Any]:
     """Return the query of a job's images with their names and sizes."""
     return (
-        sa.select(tasks, images.c.survey_id, images.c.name, images.c.width_px, images.c.height_px)
+        sa.select(
+            tasks,
+            images.c.survey_id,
+            images.c.sha256,
+            images.c.name,
+            images.c.width_px,
+            images.c.height_px,
+        )
         .join(images, images.c.id == tasks.c.image_id)
         .where(tasks.c.job_id == job_id)
     )

@@ -19,7 +19,7 @@ from zipstream import ZipStream
 
 from crackseg import __version__
 from crackseg.exports.survey import failure_row, write_survey
-from service import ledger
+from service import ledger, papers
 from service.database import FINAL, Record, State, jobs, new_id, surveys
 from service.errors import Problem
 from service.files import ImageFile, JobFile, media_type
@@ -44,16 +44,28 @@ _WRITTEN = {  # file of a job -> the name that the survey's writer gives it
 }
 
 
-def file_response(request: Request, task: Record, name: ImageFile) -> Response:
+def file_response(
+    request: Request, task: Record, name: ImageFile, *, rejected: bool, as_measured: bool
+) -> Response:
     """Return a file of an image's results, with its ETag; one range is answered.
+
+    Args:
+        request: for its headers.
+        task: the image.
+        name: of the file; papers have the verdicts on their cracks.
+        rejected: papers show rejected cracks too.
+        as_measured: without verdicts, as the network left it.
 
     Raises:
         Problem: 409, there are no results (yet); 416, the file has no such range.
     """
     if task.state != State.SUCCEEDED:
         raise not_ready(task.state)
-    path = service_of(request).storage.result(task.job_id, task.image_id) / name
-    etag = f'"{task.job_id}-{task.finished_at}"'
+    service = service_of(request)
+    with service.engine.connect() as db:
+        verdicts = {} if as_measured else papers.spoken(db, task)
+    path = papers.paper(service, task, name, verdicts, with_rejected=rejected)
+    etag = f'"{task.job_id}-{task.finished_at}-{path.parent.name[:16]}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if etag_matches(request, etag):
         return Response(status_code=304, headers=headers)
@@ -172,15 +184,20 @@ def _model_of(db: Connection, job: Record, storage: Storage) -> dict[str, Any]:
     return {"name": "none", "version": "", "sha256": ""}
 
 
-def job_file_response(service: Service, job: Record, name: JobFile) -> Response:
-    """Return a file of a job, fresh: verdicts may have changed."""
+def job_file_response(service: Service, job: Record, name: JobFile, *, rejected: bool) -> Response:
+    """Return a file of a job, fresh: verdicts may have changed.
+
+    ``rejected``: the map and the papers of the bundle hold rejected cracks too.
+    """
     media = media_type(name)
     if name is JobFile.BUNDLE:
         headers = {"Content-Disposition": f'attachment; filename="crackseg-{job.id[:13]}.zip"'}
-        return StreamingResponse(bundle(service, job), media_type=media, headers=headers)
+        archive = bundle(service, job, rejected=rejected)
+        return StreamingResponse(archive, media_type=media, headers=headers)
     if name is JobFile.REPORT_GEOJSON:
         headers = {"Content-Disposition": 'attachment; filename="cracks.geojson"'}
-        return StreamingResponse(survey_geojson(service, job), media_type=media, headers=headers)
+        features = survey_geojson(service, job, rejected=rejected)
+        return StreamingResponse(features, media_type=media, headers=headers)
     written = _WRITTEN[name]
     with _work_folder(service.storage) as work:
         with service.engine.connect() as db:
@@ -207,19 +224,20 @@ def _work_folder(storage: Storage) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def survey_geojson(service: Service, job: Record) -> Iterator[str]:
+def survey_geojson(service: Service, job: Record, *, rejected: bool) -> Iterator[str]:
     """Yield one feature collection of all images' cracks, image by image, each with its verdict.
 
-    Each crack names its image by id too, and the address of the image's page.
+    Each crack names its image by id too, and the address of the image's page. Rejected ones are
+    left out unless they are asked for.
     """
     base = href(f"/v1/jobs/{job.id}/images")  # now: the prefix is that of this request
-    return _survey_features(service, job, base)
+    return _survey_features(service, job, base, rejected)
 
 
-def _survey_features(service: Service, job: Record, base: str) -> Iterator[str]:
+def _survey_features(service: Service, job: Record, base: str, rejected: bool) -> Iterator[str]:
     with service.engine.connect() as db:
         done = [t for t in ledger.task_rows(db, job.id) if t.state == State.SUCCEEDED]
-        judged = {(v["image"], v["crack"]): v["verdict"] for v in verdict_rows(db, job.id)}
+        judged = {t.image_id: papers.spoken(db, t) for t in done}
     yield '{"type":"FeatureCollection","features":['
     between = ""
     for task in done:
@@ -228,21 +246,29 @@ def _survey_features(service: Service, job: Record, base: str) -> Iterator[str]:
             continue
         for feature in json.loads(path.read_text(encoding="utf-8"))["features"]:
             about = feature.get("properties") or {}
-            verdict = judged.get((task.image_id, about.get("id")), "open")
+            said = judged[task.image_id].get(int(about.get("id") or 0), {})
+            if said.get("word") == "rejected" and not rejected:
+                continue
             feature["properties"] = {
                 **about,
                 "image": task.name,
                 "image_id": task.image_id,
                 "link": f"{base}/{task.image_id}/{ImageFile.PAGE}",
-                "verdict": verdict,
+                "verdict": said.get("word"),
+                "verdict_by": said.get("by"),
+                "verdict_at": said.get("at"),
+                "note": said.get("note"),
             }
             yield between + json.dumps(feature, ensure_ascii=False, allow_nan=False)
             between = ",\n"
     yield "]}\n"
 
 
-def bundle(service: Service, job: Record) -> Iterator[bytes]:
-    """Yield a ZIP of everything: the survey's files and a folder per image."""
+def bundle(service: Service, job: Record, *, rejected: bool) -> Iterator[bytes]:
+    """Yield a ZIP of everything: the survey's files and a folder per image, made while it is sent.
+
+    Papers have the verdicts on their cracks; what the network measured is in ``report.json``.
+    """
     storage = service.storage
     with _work_folder(storage) as work:
         with service.engine.connect() as db:
@@ -257,7 +283,31 @@ def bundle(service: Service, job: Record) -> Iterator[bytes]:
         for path in sorted(work.iterdir()):
             archive.add_path(path, path.name)
         for task in tasks:
-            files = storage.result(job.id, task.image_id).glob("[!.]*")  # not the folder's mark
-            for path in sorted(files):
-                archive.add_path(path, f"{names[f'images/{task.image_id}']}/{path.name}")
-        yield from archive
+            folder = names[f"images/{task.image_id}"]
+            for name, content in _image_files(service, task, rejected):
+                if isinstance(content, Path):
+                    archive.add_path(content, f"{folder}/{name}")
+                else:
+                    archive.add(content, f"{folder}/{name}")
+            yield from archive.all_files()
+        yield from archive.finalize()
+
+
+def _image_files(
+    service: Service, task: Record, rejected: bool
+) -> Iterator[tuple[str, Path | str]]:
+    """Yield name and place of the files of an image; a text says why papers are missing."""
+    with service.engine.connect() as db:
+        verdicts = papers.spoken(db, task)
+    files = service.storage.result(task.job_id, task.image_id).glob("[!.]*")  # not the mark
+    for path in sorted(path for path in files if path.is_file()):
+        if path.name not in papers.PAPERS:
+            yield path.name, path
+            continue
+        try:
+            name = ImageFile(path.name)
+            yield path.name, papers.paper(service, task, name, verdicts, with_rejected=rejected)
+        except (
+            Problem
+        ) as problem:  # a paper with what was rejected must not pass for the judged one
+            yield f"{path.name}.missing.txt", f"{problem.detail}\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -23,9 +24,10 @@ from crackseg.errors import (
     ScaleError,
     UnsupportedImage,
 )
-from crackseg.records import ImageInfo
+from crackseg.records import ImageInfo, Report
 
 if TYPE_CHECKING:
+    from crackseg.imagery.files import OpenImage
     from crackseg.inference.predictor import Predictor
 
 EXPORTS = ("json", "csv", "mask", "overlay", "geojson", "page")
@@ -91,6 +93,57 @@ def analyze_file(request: dict[str, Any], tell: Callable[[float], None]) -> dict
         shutil.rmtree(request["work"], ignore_errors=True)
 
 
+def write_papers(request: dict[str, Any]) -> dict[str, Any]:
+    """Write the papers of an image with the verdicts on its cracks; answer nothing, or ``error``.
+
+    Args:
+        request: `path`, `name`, `sha256`, `max_megapixels` of the photograph, `folder` of its
+            results, `verdicts` (number of a crack -> fields of a verdict), `with_rejected`,
+            `work` (an empty folder), `target` (the folder that appears).
+    """
+    try:
+        _write_papers(request)
+    except (CracksegError, OSError) as error:
+        text = str(error).replace(f"{request['folder']}/", "")
+        return {"error": _renamed(text, request["path"], request["name"])}
+    return {}
+
+
+def _write_papers(request: dict[str, Any]) -> None:
+    from crackseg.corrections.judging import judge as judged
+    from crackseg.exports import find_exports
+    from crackseg.imagery.files import open_image
+    from crackseg.records import Verdict
+
+    verdicts = {int(number): Verdict(**said) for number, said in request["verdicts"].items()}
+    work, target, limit = Path(request["work"]), Path(request["target"]), request["max_megapixels"]
+    fresh = work / "papers"
+    fresh.mkdir()
+    with open_image(request["path"], max_megapixels=limit, sha256=request["sha256"]) as image:
+        image.info = _named(image.info, request["name"])
+        report = _report_of(Path(request["folder"]), image)
+        report = judged(report, verdicts, with_rejected=request["with_rejected"])
+        for write in find_exports(("csv", "geojson", "overlay", "page")).values():
+            write(report, fresh, image)
+    target.parent.mkdir(exist_ok=True)
+    _place(fresh, target)
+
+
+def _report_of(folder: Path, image: OpenImage) -> Report:
+    """Return the report of an image as it is now: with what inspectors drew and changed."""
+    from crackseg.corrections.apply import apply
+    from crackseg.corrections.edits import read_edits
+    from crackseg.corrections.results import FILE, find_card, network_folder
+    from crackseg.exports.reading import read_report
+
+    source = network_folder(folder)
+    values = json.loads((source / "report.json").read_text(encoding="utf-8"))
+    report = read_report(source, find_card(values))
+    if source == folder:
+        return report
+    return apply(report, image, read_edits(folder / FILE, image.info.sha256))
+
+
 def describe(error: OSError) -> dict[str, Any]:
     """Return the answer that an error of the disk stands for."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -149,7 +202,7 @@ def _named(info: ImageInfo, name: str) -> ImageInfo:
     return replace(info, path=Path(name))
 
 
-def _renamed(error: Exception, path: str, name: str) -> str:
+def _renamed(error: Exception | str, path: str, name: str) -> str:
     return str(error).replace(path, name).replace(Path(path).name, name)
 
 

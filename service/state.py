@@ -24,6 +24,7 @@ class Service:
             as it comes and may be long.
         gate: processes that look at headers; there while the application runs.
         turns: who may use them next.
+        press: the process that writes papers; there while the application runs.
         busy_uploads: resumable uploads that a request works on now.
     """
 
@@ -35,6 +36,7 @@ class Service:
     streams: re.Pattern[str]
     gate: Sandbox | None = None
     turns: Turns | None = None
+    press: Sandbox | None = None
     draining: bool = False
     busy_uploads: set[str] = field(default_factory=set)
 

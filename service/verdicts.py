@@ -27,6 +27,7 @@ from service.schemas import NewVerdict, Verdict
 from service.storage import Storage
 
 COLUMNS = ("image", "image_name", "crack", "verdict", "note", "by", "by_name", "updated_at")
+WORDS = {"accept": "accepted", "reject": "rejected", "open": "undecided"}  # on papers
 AS_MEASURED = ("cracks", "also_marked", "severity_mm2", "severity_px2", "judged")  # its place
 _SUMS = ("length_px", "length_mm", "area_px2", "area_mm2")
 
@@ -111,11 +112,13 @@ def _judged(crack: Mapping[str, Any], said: Mapping[int, str]) -> dict[str, Any]
     return {**crack, "section": crack.get("section", "main")}
 
 
-def verdict_rows(db: Connection, job_id: str) -> list[dict[str, Any]]:
-    """Return what inspectors said of the cracks of a job."""
+def verdict_rows(db: Connection, job_id: str, image_id: str | None = None) -> list[dict[str, Any]]:
+    """Return what inspectors said of the cracks of a job, or of one image of it."""
     names = {task.image_id: task.name for task in ledger.task_rows(db, job_id)}
     inspectors = people(db)
     query = sa.select(verdicts).where(verdicts.c.job_id == job_id)
+    if image_id:
+        query = query.where(verdicts.c.image_id == image_id)
     found = db.execute(query.order_by(verdicts.c.image_id, verdicts.c.crack_id)).mappings()
     return [
         {

@@ -29,6 +29,7 @@ OUTLINE = (255, 70, 40)
 OTHER_LINE = (40, 170, 90)  # centre line of what is taken for no crack
 DOUBTFUL = (60, 150, 235)  # outline of what is also marked, thin and without a number
 BY_HAND = (225, 60, 200)  # outline of what an inspector drew or changed
+REJECTED = (140, 146, 150)  # outline of what an inspector rejected, where it is drawn at all
 JOINT = (90, 200, 120)
 LEFT_OUT = (150, 160, 180)
 LEADER = (255, 210, 60)
@@ -182,7 +183,9 @@ def draw_outline(
         np.rint(((line + shift + 0.5) * factor - 0.5) * fixed).astype(np.int32) for line in lines
     ]
     plain = OUTLINE if crack.correction is None else BY_HAND
-    colour = colour or (plain if main else DOUBTFUL)
+    rejected = crack.verdict is not None and crack.verdict.word == "rejected"
+    doubtful = REJECTED if rejected else DOUBTFUL
+    colour = colour or (plain if main else doubtful)
     cv2.polylines(picture, scaled, True, colour, thickness, cv2.LINE_AA, 4)
     courses = [branch.centre_line for branch in crack.branches if branch.kind == "joined"]
     courses += [dash for b in crack.branches if b.kind == "hidden" for dash in _dashes(b)]

@@ -97,6 +97,7 @@ def _render(report: Report, picture: Array, image: OpenImage | None) -> str:
             has_scale=report.scale is not None,
             one_sided=any(wording.one_sided(width) for crack in main for width in crack.widths),
             crops=CROPS,
+            has_rejected=any(c.verdict and c.verdict.word == "rejected" for c in besides),
         )
     )
 
@@ -323,6 +324,7 @@ def _crack(report: Report, crack: Crack, image: OpenImage | None) -> dict[str, A
         "direction": direction_in_words(angle),
         "class": next((e.label or BETWEEN_CLASSES for e in crack.width_classes), "–"),
         "flags": [
+            *wording.judged_by(crack),
             *wording.made_by(crack),
             *(FLAGS.get(flag, flag.replace("_", " ")) for flag in crack.flags),
         ],

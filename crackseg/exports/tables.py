@@ -36,6 +36,9 @@ from crackseg.records import (
 SCHEMA = Path(__file__).parent / "report.schema.json"
 WIDTHS = ("mean", "median", "p95", "max")
 BETWEEN_CLASSES = "between two classes"  # the interval of the width crosses a limit
+_BY_HAND = (
+    "correction", "corrected_by", "corrected_at", "verdict", "verdict_by", "verdict_at", "note",
+)  # fmt: skip
 _PARTS = ("", "u_", "low_", "high_")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -143,6 +146,7 @@ def crack_to_dict(crack: Crack) -> dict[str, Any]:
             [_round(float(w), 2) for w in branch.width_px] for branch in crack.branches
         ],
         **_correction(crack),
+        **_verdict(crack),
     }
 
 
@@ -153,6 +157,16 @@ def _correction(crack: Crack) -> dict[str, Any]:
     made = crack.correction
     about = {"correction": made.change, "corrected_by": made.by, "corrected_at": made.at}
     return {**about, "edits": list(made.edits)}
+
+
+def _verdict(crack: Crack) -> dict[str, Any]:
+    """Return what an inspector says of a crack; nothing of one that nobody has judged."""
+    if crack.verdict is None:
+        return {}
+    said = crack.verdict
+    return {
+        "verdict": said.word, "verdict_by": said.by, "verdict_at": said.at, "note": said.note
+    }  # fmt: skip
 
 
 def other_line_to_dict(line: Crack) -> dict[str, Any]:
@@ -250,7 +264,7 @@ def flat_crack(crack: Mapping[str, Any], documents: Iterable[str] = ()) -> dict[
         "width_max_row": at["row"],
         "width_max_col": at["col"],
         "flags": " ".join(crack["flags"]),
-        **{key: crack.get(key) for key in ("correction", "corrected_by", "corrected_at")},
+        **{key: crack.get(key) for key in _BY_HAND},
         **{class_column(document): labels.get(document) for document in documents},
     }
 
@@ -405,5 +419,5 @@ CRACK_COLUMNS = [
     "area_px2", "area_mm2", "paper_length_px", "paper_width_px",
     "orientation_deg", "tortuosity", "branches", "tips", "junctions", "loops", "pattern",
     "touches_border", "probability_mean", "contrast", "step", "flags",
-    "correction", "corrected_by", "corrected_at",
+    *_BY_HAND,
 ]  # fmt: skip

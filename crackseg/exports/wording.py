@@ -119,6 +119,16 @@ def made_by(crack: Crack) -> tuple[str, ...]:
     return (f"{made.change} by {made.by}, {day.day} {day:%B %Y}",)
 
 
+def judged_by(crack: Crack) -> tuple[str, ...]:
+    """Return ``rejected by A. Meier, 4 May 2026: lift joint``; nothing where nobody judged."""
+    said = crack.verdict
+    if said is None:
+        return ()
+    day = datetime.fromisoformat(said.at)
+    note = f": {said.note}" if said.note else ""
+    return (f"{said.word} by {said.by}, {day.day} {day:%B %Y}{note}",)
+
+
 def certainty(share: float | None) -> str:
     """Return a certainty in whole per cent, never rounded up; a dash where it is not known."""
     return "–" if share is None else f"{math.floor(100 * share + 1e-9)} %"

@@ -32,7 +32,7 @@ _FIRST = [
     "verdict_by",
     "note",
 ]
-CRACK_HEADER = [*_FIRST, *(name for name in CRACK_COLUMNS if name != "id")]
+CRACK_HEADER = [*_FIRST, *(name for name in CRACK_COLUMNS if name not in ("id", *_FIRST))]
 _PHOTO = ["number", "photograph", "status", "lat_deg", "lon_deg", "alt_m", "height_px", "width_px",
           "mm_per_px_sigma_rel", "analyzed_m2", "judged_share", "unjudged", "sha256"]  # fmt: skip
 PHOTO_HEADER = [*_PHOTO, *(name for name in COLUMNS if name not in ("status", "judged"))]

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service import ledger, results, submit
 from service.answers import analysis_answer
-from service.asking import Here, IdempotencyKey, Reader, Writer
+from service.asking import AsMeasured, Here, IdempotencyKey, Reader, WithRejected, Writer
 from service.bodies import receive_submission
 from service.database import FINAL
 from service.files import ImageFile
@@ -119,10 +119,16 @@ def get_analysis_page(analysis_id: str, service: Here, caller: Reader) -> Redire
 
 @router.get("/{analysis_id}/{file:filename}", response_class=FileResponse)
 def get_analysis_file(
-    analysis_id: str, file: ImageFile, request: Request, service: Here, caller: Reader
+    analysis_id: str,
+    file: ImageFile,
+    request: Request,
+    service: Here,
+    caller: Reader,
+    rejected: WithRejected = False,
+    as_measured: AsMeasured = False,
 ) -> Response:
     """Return a file of an analysis that has succeeded."""
     with service.engine.connect() as db:
         ledger.find_job(db, caller.tenant, analysis_id, "analysis")
         task = ledger.find_task(db, analysis_id, analysis_id)
-    return results.file_response(request, task, file)
+    return results.file_response(request, task, file, rejected=rejected, as_measured=as_measured)

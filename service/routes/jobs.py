@@ -15,7 +15,17 @@ from starlette.concurrency import run_in_threadpool
 
 from service import ledger, results, verdicts
 from service.answers import job_answer, task_answer
-from service.asking import CrackId, Cursor, Here, Limit, Reader, Writer, next_cursor
+from service.asking import (
+    AsMeasured,
+    CrackId,
+    Cursor,
+    Here,
+    Limit,
+    Reader,
+    WithRejected,
+    Writer,
+    next_cursor,
+)
 from service.database import FINAL, State
 from service.errors import Problem
 from service.files import ImageFile, JobFile
@@ -180,7 +190,7 @@ def put_verdict(
 ) -> Verdict:
     """Keep what an inspector says of a crack: `accept`, `reject` or `open`, with a note.
 
-    Rejected cracks leave the figures of the survey; the image's own files stay as measured.
+    Rejected cracks leave the figures of the survey and the papers; `report.json` stays as measured.
     """
     with service.engine.begin() as db:
         ledger.find_job(db, caller.tenant, job_id)
@@ -199,17 +209,30 @@ def list_verdicts(job_id: str, service: Here, caller: Reader) -> Verdicts:
 
 @router.get("/{job_id}/images/{image_id}/{file:filename}", response_class=FileResponse)
 def get_image_file(
-    job_id: str, image_id: str, file: ImageFile, request: Request, service: Here, caller: Reader
+    job_id: str,
+    image_id: str,
+    file: ImageFile,
+    request: Request,
+    service: Here,
+    caller: Reader,
+    rejected: WithRejected = False,
+    as_measured: AsMeasured = False,
 ) -> Response:
-    """Return a file of an image that was analyzed."""
+    """Return a file of an image that was analyzed; page, overlay, table and map with verdicts."""
     with service.engine.connect() as db:
         ledger.find_job(db, caller.tenant, job_id)
         task = ledger.find_task(db, job_id, image_id)
-    return results.file_response(request, task, file)
+    return results.file_response(request, task, file, rejected=rejected, as_measured=as_measured)
 
 
 @router.get("/{job_id}/{file:filename}", response_class=Response)
-def get_job_file(job_id: str, file: JobFile, service: Here, caller: Reader) -> Response:
+def get_job_file(
+    job_id: str,
+    file: JobFile,
+    service: Here,
+    caller: Reader,
+    rejected: WithRejected = False,
+) -> Response:
     """Return a file of a finished job, made anew: verdicts may have changed.
 
     The verdicts and the history can be had before the job is finished.
@@ -218,4 +241,4 @@ def get_job_file(job_id: str, file: JobFile, service: Here, caller: Reader) -> R
         job = ledger.find_job(db, caller.tenant, job_id)
     if job.state not in FINAL and file not in (JobFile.VERDICTS_CSV, JobFile.CHANGES_CSV):
         raise results.not_ready(job.state)
-    return results.job_file_response(service, job, file)
+    return results.job_file_response(service, job, file, rejected=rejected)

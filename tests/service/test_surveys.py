@@ -179,7 +179,11 @@ def test_rejected_cracks_leave_the_figures(client: Any, job: dict[str, Any]) -> 
         assert "rejected by inspectors" in client.get(page).text
     features = client.get(f"{job['path']}/report.geojson").json()["features"]
     said = [f["properties"]["verdict"] for f in features if f["properties"]["image"] == "c.png"]
-    assert sorted(said) == ["open", "reject"]
+    assert said == [None]
+    asked = client.get(f"{job['path']}/report.geojson?rejected=true").json()["features"]
+    about = [f["properties"] for f in asked if f["properties"]["image"] == "c.png"]
+    assert sorted(str(a["verdict"]) for a in about) == ["None", "rejected"]
+    assert {a["verdict_by"] for a in about} == {None, "this machine"}
     assert client.get(image["links"]["report.json"]).json() == measured  # as measured
     client.put(path.replace("cracks/1/", "cracks/2/"), json={"verdict": "reject"})
     assert (row()["cracks"], row()["width_max_px"]) == (0, None)
