@@ -18,7 +18,13 @@ from starlette.concurrency import run_in_threadpool
 
 from crackseg import __version__
 from crackseg.exports import wording
-from crackseg.exports.survey import length_text, row_place, survey_totals, width_text
+from crackseg.exports.survey import (
+    length_text,
+    row_place,
+    survey_detection,
+    survey_totals,
+    width_text,
+)
 from crackseg.exports.tables import BETWEEN_CLASSES, read_measure
 from service import ledger, results
 from service.answers import job_answer, survey_answer, task_answer
@@ -187,6 +193,7 @@ def show_survey(survey_id: str, request: Request, job: str = "") -> Response:
             "job": job_answer(db, chosen),
             "state": chosen.state,
             "totals": survey_totals(rows),
+            "detection": survey_detection(rows),
             "rejected": sum(row.get("rejected", 0) for row in rows),
         }
     scaled = any((task.summary or {}).get("mm_per_px") for task in tasks)

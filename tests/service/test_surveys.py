@@ -406,3 +406,16 @@ def test_tables_open_in_a_spreadsheet_with_their_umlauts(client: Any) -> None:
     with zipfile.ZipFile(io.BytesIO(client.get(f"{job}/bundle.zip").content)) as bundle:
         assert bundle.read("verdicts.csv").startswith(b"\xef\xbb\xbf")
     assert "Prüfen 裂缝" in client.get(f"{job}/verdicts.csv").content.decode("utf-8-sig")
+
+
+def test_pages_say_first_from_which_width_cracks_are_found(client: Any) -> None:
+    survey = make_survey(client, {"a.png": picture(1)})
+    job = client.post(f"{survey}/execution", json={}).headers["location"]
+    finished(client, job)
+    image = client.get(f"{job}/images").json()["images"][0]
+    page = f"/surveys/{survey.rpartition('/')[2]}"
+    for address in (page, f"{page}/images/{image['image']}"):
+        text = client.get(address).text
+        assert text.index("may be missed") < text.index(
+            "<table" if "/images/" in address else "a.png"
+        )
