@@ -273,6 +273,50 @@ def correct_command(
     typer.echo(sentences[0] if sentences else "No edit: the result is as it was measured.")
 
 
+@app.command("face", rich_help_panel=ANALYSIS)
+def face_command(
+    results: Annotated[Path, typer.Argument(help="Folder of results: --out of an analysis.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Default: face in the folder of results.")
+    ] = None,
+    photographs: Annotated[
+        Path | None, typer.Option(help="Where photographs lie that were moved since.")
+    ] = None,
+    references: Annotated[
+        Path | None,
+        typer.Option(help="TOML file: known lengths and points, by image, row and col."),
+    ] = None,
+    survey: Annotated[
+        Path | None,
+        typer.Option(help="What is known of the survey; default: survey.toml of the analysis."),
+    ] = None,
+    locale: Locale = "en",
+    ignore_poses: Annotated[
+        bool, typer.Option("--ignore-poses", help="Place by what neighbours show alone.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings alone.")] = False,
+) -> None:
+    """Put all photographs of a face on one map; count what several show once."""
+    from crackseg import screen
+    from crackseg.face.mapping import make_map
+    from crackseg.face.scaling import read_references
+    from crackseg.face.writing import write_map
+    from crackseg.survey import read_survey
+
+    with screen.steps(quiet=quiet) as listen:
+        face = make_map(
+            results,
+            pictures=[photographs] if photographs else [],
+            references=read_references(references) if references else None,
+            survey=read_survey(survey) if survey else None,
+            use_poses=not ignore_poses,
+            listen=listen,
+        )
+        folder = out or results / "face"
+        write_map(face, results, folder, locale=locale, listen=listen)
+    screen.show_map(face, folder, quiet=quiet)
+
+
 @app.command("models", rich_help_panel=ANALYSIS)
 def models_command() -> None:
     """List the shipped models with their intended use and limits."""

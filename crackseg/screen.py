@@ -6,10 +6,10 @@ import json
 import sys
 import time
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -38,6 +38,9 @@ from crackseg.exports.wording import certainty, count, length, measured
 from crackseg.inputs import Passed
 from crackseg.metrology.ranking import place
 from crackseg.records import Report
+
+if TYPE_CHECKING:
+    from crackseg.face.mapping import FaceMap
 
 MOST_ROWS = 30  # of the table; everything is in the files
 MOST_LINES = 3  # of one kind of warning; more become one line
@@ -118,6 +121,54 @@ def _lines(console: Console, *, quiet: bool) -> Listener:
         _say(console, f"[{done}/{len(names)}] {text} ({seconds:.0f} s{tail})")
 
     return Listener(begin=lambda paths: names.update(_names(paths)), end=end)
+
+
+@contextmanager
+def steps(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
+    """Give a function that is told of a step and the share of it that is done, shown on stderr."""
+    console = _console(stderr=True)
+    shown: list[str] = []
+
+    def line(step: str, share: float) -> None:
+        if not quiet and step not in shown[-1:]:
+            shown.append(step)
+            _say(console, f"{step} ...")
+
+    if quiet or not console.is_terminal:
+        yield line
+        return
+    with Progress(TextColumn("{task.description}"), BarColumn(), console=console) as progress:
+        task = progress.add_task("reading", total=1.0)
+        yield lambda step, share: progress.update(task, description=step, completed=share)
+
+
+def show_map(face: FaceMap, folder: Path, *, quiet: bool) -> None:
+    """Print what the map of a face says, warnings on stderr."""
+    errors = _console(stderr=True)
+    for name, reason in face.aside:
+        _say(errors, f"not on the map: {name}: {reason}", "red")
+    for notice in face.notices:
+        _say(errors, f"warning: {notice.message}", "yellow")
+    if quiet:
+        return
+    from crackseg.face.mapping import summary_of
+
+    console = _console()
+    summary = summary_of(face)
+    _say(
+        console,
+        f"{count(summary['cracks'], 'crack')}, {summary['length_m']:.2f} m on "
+        f"{summary['area_m2']:.1f} m2 ({count(summary['marks'], 'mark')} of "
+        f"{summary['marks_length_m']:.2f} m in {count(summary['photographs'], 'photograph')}).",
+    )
+    if face.residuals:
+        _say(
+            console,
+            f"neighbours agree within {face.residuals.median_mm:.1f} mm (median), "
+            f"{face.residuals.p95_mm:.1f} mm (95 %); scale by {face.scale.detail}, "
+            f"±{200 * face.scale.sigma_rel:.2f} %.",
+        )
+    _say(console, f"map: {folder / 'face.html'}")
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:

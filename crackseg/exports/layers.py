@@ -39,7 +39,7 @@ PHOTO_COLUMNS = {
     "alt_m": "alt_m", "cracks": "cracks", "judged": "judged", "image_sha256": "img_sha256",
     "link": "link",
 }  # fmt: skip
-WHOLE = {"cracks", "crack", "branch"}
+WHOLE = {"cracks", "crack", "branch", "marked_in", "could_show"}
 _NUMBERS = {"certainty", "orientation_deg", "alt_m", "mm_per_px", *WHOLE}
 
 
@@ -62,7 +62,7 @@ class Layer:
 
 def is_number(column: str) -> bool:
     """Return whether a column holds numbers."""
-    return column in _NUMBERS or column.endswith(("_mm", "_px"))
+    return column in _NUMBERS or column.endswith(("_mm", "_px", "_m"))
 
 
 def bin_label(width: Mapping[str, Any], limits_mm: Sequence[float]) -> str:

@@ -63,6 +63,9 @@ _DJI_NUMBERS = {
     "RelativeAltitude": ("relative_altitude_m", -1000.0, 20000.0),
     "AbsoluteAltitude": ("absolute_altitude_m", -1000.0, 20000.0),
     "DewarpFlag": ("dewarp_flag", 0.0, 10.0),
+    "RtkStdLon": ("rtk_sigma_lon_m", 0.0, 1000.0),
+    "RtkStdLat": ("rtk_sigma_lat_m", 0.0, 1000.0),
+    "RtkStdHgt": ("rtk_sigma_height_m", 0.0, 1000.0),
     "GpsLatitude": ("gps_lat_deg", -90.0, 90.0),
     "GpsLongitude": ("gps_lon_deg", -180.0, 180.0),
     "GpsLongtitude": ("gps_lon_deg", -180.0, 180.0),  # so spelt by older aircraft

@@ -87,7 +87,7 @@ def from_face(
     Raises:
         ScaleError: the camera looks at the back of the face, or along it.
     """
-    axes = _camera_axes(*gimbal_deg)  # rows: right, down, forward
+    axes = camera_axes(*gimbal_deg)  # rows: right, down, forward
     elevation, azimuth = math.atan(batter), math.radians(azimuth_deg)
     outward = np.array([math.sin(azimuth), math.cos(azimuth), 0.0])
     normal = math.cos(elevation) * outward + np.array([0.0, 0.0, math.sin(elevation)])
@@ -151,7 +151,7 @@ def to_matrix3(matrix: Array) -> Matrix3:
     return (a, b, c)
 
 
-def _camera_axes(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Array:
+def camera_axes(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Array:
     """Return the rows right, down, forward of a camera in east, north, up."""
     yaw, pitch, roll = (math.radians(a) for a in (yaw_deg, pitch_deg, roll_deg))
     level = np.array([math.sin(yaw), math.cos(yaw), 0.0])

@@ -1,0 +1,226 @@
+"""A folder of results becomes the photographs of a face: reports, files, poses and lenses.
+
+A photograph's pose is what the drone wrote: place (GPS with height) and gimbal angles, both, or
+none is taken. Its file is looked for where the report says, then by name and content in a folder.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crackseg.errors import DataError, ImageError
+from crackseg.face.cameras import Lens
+from crackseg.folders import read_mark
+from crackseg.imagery.camera import focal_px, gimbal_deg, laser_distance_m, upright_to_stored
+from crackseg.imagery.files import open_image
+from crackseg.imagery.planes import camera_axes
+from crackseg.records import Array, ImageInfo, Notice
+
+EARTH_M, FLATTENED = 6378137.0, 0.00669437999  # WGS84: half axis, squared eccentricity
+_FOCAL_GUESS, _FOCAL_GUESS_SIGMA = 0.62, 0.3  # of the diagonal: 27 mm, from wide to short tele
+_SCHEMAS = ("2",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pose:
+    """Where a camera was and how it looked, by the drone's own instruments."""
+
+    lat_deg: float
+    lon_deg: float
+    height_m: float
+    axes: Array  # (3, 3) rows right, down, forward of the upright picture in east, north, up
+    yaw_deg: float
+    pitch_deg: float
+    sigma_m: float | None = None  # of the place, where the drone states it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Photograph:
+    """One photograph with its report and what its file says of the camera."""
+
+    name: str
+    folder: Path  # of its results
+    report: Mapping[str, Any]
+    path: Path | None  # of the file, None where it is not at hand
+    lens: Lens
+    focal_sigma_rel: float
+    focal_known: bool
+    camera: str
+    pose: Pose | None = None
+    distance_m: float | None = None  # by the laser
+    notices: tuple[Notice, ...] = ()
+    raster_m: Array | None = field(default=None, repr=False)  # of an orthomosaic
+
+    @property
+    def mm_per_px(self) -> tuple[float, float] | None:
+        """The scale of its report and its relative sigma, or None."""
+        scale = self.report["scale"]
+        return None if scale is None else (scale["mm_per_px"], scale["sigma_rel"])
+
+    @property
+    def judged(self) -> bool:
+        """Whether its report says anything of cracks."""
+        return bool(self.report.get("judged", True))
+
+
+def read_photographs(results: Path, pictures: Sequence[Path] = ()) -> list[Photograph]:
+    """Return the photographs of a folder of results, in the order of their names.
+
+    Args:
+        results: as ``crackseg analyze`` wrote it.
+        pictures: folders or files to look for photographs that were moved.
+
+    Raises:
+        DataError: the folder holds no results, or one of an older release.
+    """
+    if not results.is_dir():
+        raise DataError(f"`{results}` must be a folder of results of `crackseg analyze`.")
+    by_name = _by_name(pictures)
+    found = []
+    for folder in sorted(path for path in results.iterdir() if path.is_dir()):
+        report = read_report(folder)
+        if report is not None:
+            found.append(_photograph(folder, report, by_name))
+    if not found:
+        raise DataError(
+            f"`{results}` holds no report of a photograph; give the folder that `crackseg analyze` "
+            "wrote with `--out`."
+        )
+    return found
+
+
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """Return the report in a folder of this program, or None where it is none.
+
+    Raises:
+        DataError: it is damaged or of another release.
+    """
+    mark = read_mark(folder)
+    if mark is None or "report.json" not in mark.files:
+        return None
+    path = folder / "report.json"
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"`{path}` cannot be read: {error}; analyze that photograph again.") from (
+            error
+        )
+    version = report.get("schema_version") if isinstance(report, dict) else None
+    if version not in _SCHEMAS:
+        raise DataError(
+            f"`{path}` is of schema {version}, expected {' or '.join(_SCHEMAS)}; analyze that "
+            "photograph again."
+        )
+    return dict(report)
+
+
+def _by_name(pictures: Sequence[Path]) -> dict[str, list[Path]]:
+    files: dict[str, list[Path]] = {}
+    for place in pictures:
+        for path in [place] if place.is_file() else sorted(place.rglob("*")):
+            if path.is_file():
+                files.setdefault(path.name, []).append(path)
+    return files
+
+
+def _photograph(
+    folder: Path, report: Mapping[str, Any], by_name: Mapping[str, list[Path]]
+) -> Photograph:
+    image = report["image"]
+    written = Path(image["path"])
+    notices: list[Notice] = []
+    info = _find_file([*by_name.get(written.name, ()), written], image["sha256"])
+    focal = None if info is None else focal_px(info, notices)
+    diagonal = math.hypot(image["height_px"], image["width_px"])
+    lens = Lens(
+        focal_px=focal[0] if focal else _FOCAL_GUESS * diagonal,
+        height_px=image["height_px"],
+        width_px=image["width_px"],
+    )
+    return Photograph(
+        name=written.name,
+        folder=folder,
+        report=report,
+        path=None if info is None else info.path,
+        lens=lens,
+        focal_sigma_rel=focal[1] if focal else _FOCAL_GUESS_SIGMA,
+        focal_known=focal is not None,
+        camera=f"{image['camera'] or 'unknown camera'}",
+        pose=None if info is None else read_pose(info),
+        distance_m=None if info is None else laser_distance_m(info, notices),
+        raster_m=_raster_m(report),
+        notices=tuple(notices),
+    )
+
+
+def _find_file(paths: Sequence[Path], sha256: str) -> ImageInfo | None:
+    """Return the first of some files whose content is what was analyzed."""
+    for path in paths:
+        try:
+            with open_image(path) as image:
+                if image.info.sha256 == sha256:
+                    return image.info
+        except ImageError:
+            continue
+    return None
+
+
+def read_pose(info: ImageInfo) -> Pose | None:
+    """Return the pose that a drone wrote into a photograph, or None where a part is missing."""
+    angles, gps = gimbal_deg(info), info.gps
+    if angles is None or gps is None:
+        return None
+    height = gps.alt_m
+    if height is None:
+        written = info.metadata.get("absolute_altitude_m")
+        height = written if isinstance(written, float) else None
+    if height is None:
+        return None
+    upright, _, _ = upright_to_stored(info)
+    axes = camera_axes(*angles)
+    axes[:2] = upright[:2, :2].T @ axes[:2]
+    stated = [info.metadata.get(f"rtk_sigma_{axis}_m") for axis in ("lon", "lat", "height")]
+    sigmas = [value for value in stated if isinstance(value, float) and value > 0]
+    return Pose(
+        lat_deg=gps.lat_deg,
+        lon_deg=gps.lon_deg,
+        height_m=height,
+        axes=axes,
+        yaw_deg=angles[0],
+        pitch_deg=angles[1],
+        sigma_m=max(sigmas) if len(sigmas) == 3 else None,
+    )
+
+
+def east_north_up(pose: Pose, origin: tuple[float, float, float]) -> Array:
+    """Return (3,) m from an origin (lat, lon in deg, height in m); flat over some km."""
+    lat, lon, height = origin
+    flat = 1 - FLATTENED * math.sin(math.radians(lat)) ** 2
+    radius_north = EARTH_M * (1 - FLATTENED) / flat**1.5
+    radius_east = EARTH_M / math.sqrt(flat) * math.cos(math.radians(lat))
+    return np.array(
+        [
+            math.radians(pose.lon_deg - lon) * radius_east,
+            math.radians(pose.lat_deg - lat) * radius_north,
+            pose.height_m - height,
+        ]
+    )
+
+
+def _raster_m(report: Mapping[str, Any]) -> Array | None:
+    """Return the (3, 3) matrix of an orthomosaic from (col, row, 1) to m, y up, or None."""
+    scale, transform = report["scale"], report["image"]["transform"]
+    if not transform or scale is None or scale["source"] != "geotiff":
+        return None
+    a, b, c, d, e, f = transform
+    unit = scale["mm_per_px"] / 1000 / math.sqrt(abs(a * e - b * d))  # m of a map unit
+    to_corner = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # pixel centres are whole here
+    whole: Array = np.array([[a, b, c], [d, e, f], [0, 0, 1 / unit]]) @ to_corner * unit
+    return whole

@@ -1,0 +1,224 @@
+"""What no map can be made of is said in a sentence; a wrong map is never made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from rendered_survey import Rendered
+
+from crackseg.errors import ConfigError, DataError, ScaleError
+from crackseg.face.block import place
+from crackseg.face.mapping import make_map
+from crackseg.face.photographs import Photograph, read_photographs, read_report
+from crackseg.face.plane import FacePlane, plane_of
+from crackseg.face.scaling import (
+    Length,
+    Point,
+    References,
+    Spot,
+    put_scale,
+    read_references,
+)
+from crackseg.folders import filling
+
+
+@pytest.fixture(scope="module")
+def photographs(first_date: Rendered) -> list[Photograph]:
+    return read_photographs(first_date.results)
+
+
+@pytest.fixture
+def plane(first_date: Rendered) -> FacePlane:
+    return plane_of(first_date.survey.face)
+
+
+def flat(folder: Path, name: str, like: Photograph) -> Photograph:
+    """Return a photograph without any texture."""
+    path = folder / name
+    shape = (like.lens.height_px, like.lens.width_px, 3)
+    Image.fromarray(np.full(shape, 120, np.uint8)).save(path)
+    return replace(like, name=name, path=path, pose=None)
+
+
+def other_wall(folder: Path, name: str, like: Photograph) -> Photograph:
+    """Return a photograph of something else, without a pose."""
+    rng = np.random.default_rng(99)
+    shape = (like.lens.height_px // 5, like.lens.width_px // 5)
+    noise = Image.fromarray(rng.integers(40, 220, shape, dtype=np.uint8))
+    path = folder / name
+    noise.resize((like.lens.width_px, like.lens.height_px)).convert("RGB").save(path)
+    return replace(like, name=name, path=path, pose=None)
+
+
+def outcome(photographs: list[Photograph]) -> str:
+    """Return what is said of a block: its error, or the codes of its notices."""
+    try:
+        return " ".join(notice.code for notice in place(photographs, FacePlane()).notices)
+    except DataError as error:
+        return str(error)
+
+
+def test_an_empty_folder_is_no_survey(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no report"):
+        make_map(tmp_path)
+    with pytest.raises(DataError, match="must be a folder"):
+        make_map(tmp_path / "nowhere")
+
+
+def test_a_report_of_an_older_release_is_refused(tmp_path: Path) -> None:
+    with filling(tmp_path / "a") as fresh:
+        (fresh / "report.json").write_text(json.dumps({"schema_version": "1"}))
+    with pytest.raises(DataError, match="schema 1"):
+        read_report(tmp_path / "a")
+
+
+def test_photographs_without_pose_and_texture_are_refused(
+    photographs: list[Photograph], tmp_path: Path
+) -> None:
+    bare = [flat(tmp_path, f"{n}.png", photographs[0]) for n in range(3)]
+    with pytest.raises(DataError, match="no texture"):
+        place(bare, FacePlane())
+
+
+def test_a_photograph_without_pose_and_match_is_set_aside(
+    photographs: list[Photograph], plane: FacePlane, tmp_path: Path
+) -> None:
+    stray = other_wall(tmp_path, "stray.png", photographs[0])
+    placed = place([*photographs[:4], stray], plane)
+    assert [name for name, _ in placed.aside] == ["stray.png"]
+    assert "shows nothing" in placed.aside[0][1]
+    assert len(placed.photographs) == 4
+
+
+def test_a_photograph_of_another_face_is_set_aside(
+    photographs: list[Photograph], plane: FacePlane
+) -> None:
+    pose = photographs[3].pose
+    assert pose is not None
+    turned = replace(photographs[3], name="side.JPG", pose=replace(pose, yaw_deg=pose.yaw_deg + 90))
+    placed = place([*photographs[:3], turned], plane)
+    assert [name for name, _ in placed.aside] == ["side.JPG"]
+    assert "another face" in placed.aside[0][1]
+
+
+def test_a_photograph_that_is_gone_is_set_aside(
+    photographs: list[Photograph], plane: FacePlane
+) -> None:
+    placed = place([*photographs[:3], replace(photographs[3], path=None)], plane)
+    assert "its file is not where" in placed.aside[0][1]
+
+
+def test_one_photograph_alone_is_a_map_with_its_own_scale(
+    photographs: list[Photograph], plane: FacePlane
+) -> None:
+    placed = place(photographs[:1], FacePlane())
+    report = {**photographs[0].report, "scale": {"mm_per_px": 2.0, "sigma_rel": 0.02}}
+    own = replace(placed, photographs=(replace(photographs[0], report=report),))
+    block, scale = put_scale(own, References(), FacePlane())
+    assert scale.source == "photographs"
+    assert scale.sigma_rel == pytest.approx(0.02, abs=1e-6)
+    del block
+    with pytest.raises(ScaleError, match="has no scale"):
+        put_scale(placed, References(), FacePlane())
+
+
+def test_a_photograph_held_by_its_pose_alone_is_named(
+    photographs: list[Photograph], plane: FacePlane, tmp_path: Path
+) -> None:
+    pose = photographs[3].pose
+    lone = replace(flat(tmp_path, "lone.png", photographs[3]), pose=pose)
+    placed = place([*photographs[:3], lone], plane)
+    assert placed.tied.tolist() == [True, True, True, False]
+    assert "lone.png" in next(n.message for n in placed.notices if n.code == "placed_by_pose_alone")
+
+
+def test_different_cameras_get_lenses_of_their_own(
+    photographs: list[Photograph], plane: FacePlane
+) -> None:
+    other = [replace(p, camera="other camera") for p in photographs[4:]]
+    placed = place([*photographs[:4], *other], plane)
+    assert len(placed.block.lenses) == 2
+    assert "several_cameras" in {notice.code for notice in placed.notices}
+    focal = [lens.focal_px for lens in placed.block.lenses]
+    assert focal[0] == pytest.approx(focal[1], rel=0.025)
+
+
+def test_a_block_that_does_not_hold_together_is_said(
+    photographs: list[Photograph], tmp_path: Path
+) -> None:
+    """Half of every photograph is bent, each otherwise: no plane shows that."""
+    folded = []
+    for number, photograph in enumerate(photographs):
+        assert photograph.path is not None
+        picture = Image.open(photograph.path)  # noqa: TID251
+        width, height = picture.size
+        bend = 40 * ((number % 3) - 1)
+        quad = (bend, 0, -bend, height + bend, width + 2 * bend, height - bend, width - bend, bend)
+        path = tmp_path / photograph.name
+        half = picture.transform(picture.size, Image.Transform.QUAD, quad)
+        picture.paste(half.crop((width // 2, 0, width, height)), (width // 2, 0))
+        picture.save(path, quality=95)
+        folded.append(replace(photograph, path=path, pose=None))
+    said = outcome(folded)
+    assert "hold together" in said or "not_flat" in said
+
+
+def test_a_reference_names_a_photograph_of_the_map(
+    photographs: list[Photograph], plane: FacePlane
+) -> None:
+    placed = place(photographs[:3], plane)
+    name = photographs[0].name
+    spot, far = Spot(image=name, row=10, col=10), Spot(image=name, row=10, col=600)
+
+    def scale(*lengths: Length, points: tuple[Point, ...] = ()) -> Any:
+        return put_scale(placed, References(length=lengths, point=points), plane)
+
+    with pytest.raises(ConfigError, match="not on the map"):
+        scale(Length(length_m=1.0, start=spot, end=Spot(image="x.jpg", row=1, col=1)))
+    with pytest.raises(ConfigError, match="lie outside"):
+        scale(Length(length_m=1.0, start=spot, end=Spot(image=name, row=10, col=6000)))
+    with pytest.raises(ConfigError, match="lie apart"):
+        scale(Length(length_m=1.0, start=spot, end=spot))
+    with pytest.raises(ScaleError, match="contradict each other"):
+        scale(
+            Length(length_m=2.4, start=spot, end=far),
+            Length(length_m=4.8, start=spot, end=far),
+        )
+    _, known = scale(Length(length_m=9.0, start=spot, end=far))
+    assert "scales_disagree" in {notice.code for notice in known.notices}  # the drone says 2.4 m
+
+
+def test_reference_points_put_the_map_where_they_say(
+    photographs: list[Photograph], plane: FacePlane
+) -> None:
+    placed = place(photographs[:4], plane)
+    views = placed.block
+    names = [p.name for p in placed.photographs]
+    pixels = np.array([[100.0, 100.0], [600.0, 800.0], [100.0, 800.0]])
+    numbers = np.array([0, 3, 1])
+    places = views.places(numbers, pixels)
+    marks = places @ np.array([[0.0, 1.1], [-1.1, 0.0]]) + [120.0, 410.0]  # turned and 10 % larger
+    points = [
+        Point(image=names[n], row=p[0], col=p[1], station_m=m[0], elevation_m=m[1])
+        for n, p, m in zip(numbers, pixels, marks, strict=True)
+    ]
+    block, scale = put_scale(placed, References(point=tuple(points)), FacePlane())
+    assert scale.source == "reference_points"
+    assert np.allclose(block.places(numbers, pixels), marks, atol=1e-6)
+    assert max(scale.misses_mm) < 0.01
+    wrong = (*points[:2], replace(points[2], station_m=points[2].station_m + 1))
+    with pytest.raises(DataError, match="do not fit the block"):
+        put_scale(placed, References(point=wrong), FacePlane())
+
+
+def test_unknown_keys_of_references_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "references.toml"
+    path.write_text("[[length]]\nlenght_m = 1.0\n")
+    with pytest.raises(ConfigError, match="length_m"):
+        read_references(path)

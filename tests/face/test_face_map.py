@@ -1,0 +1,164 @@
+"""The map of a rendered wall: each crack once, in its place, as long and as wide as drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rendered_survey import Rendered
+from scipy.spatial import cKDTree
+
+from crackseg.face.mapping import FaceMap, make_map
+from crackseg.face.scaling import References
+
+POSITION_MM = 10.0  # in the median, once the common shift is taken away
+LENGTH_REL = 0.03
+
+
+def matched(face: FaceMap, truth: dict[str, Any], *, turn: bool = False) -> tuple[list[int], Any]:
+    """Return for each crack of the map the true one it lies on, and its distances in mm.
+
+    The map's common shift is taken away first, with ``turn`` also its turn; by complex numbers.
+    """
+    courses = [np.array(crack["points_m"]) @ [1, 1j] for crack in truth["cracks"]]
+    own = [np.concatenate(crack.lines_m) @ [1, 1j] for crack in face.cracks]
+    pairs = _by_length(own, courses)
+    a = np.array([own[i].mean() for i, _ in pairs])
+    b = np.array([courses[j].mean() for _, j in pairs])
+    factor, shift = 1.0 + 0j, b.mean() - a.mean()
+    if turn:
+        factor = np.vdot(a - a.mean(), b - b.mean())
+        factor /= abs(factor)
+        shift = b.mean() - factor * a.mean()
+    points = np.concatenate(courses)
+    owner = np.repeat(np.arange(len(courses)), [len(c) for c in courses])
+    tree = cKDTree(np.column_stack([points.real, points.imag]))
+    for _ in range(20):  # to the nearest points of the true courses
+        moved = factor * np.concatenate(own) + shift
+        far, nearest = tree.query(np.column_stack([moved.real, moved.imag]))
+        shift += np.median((points[nearest] - moved).real) + 1j * np.median(
+            (points[nearest] - moved).imag
+        )
+    hits, start = [], 0
+    for course in own:
+        hits.append(int(np.bincount(owner[nearest[start : start + len(course)]]).argmax()))
+        start += len(course)
+    return hits, 1000 * far
+
+
+def _by_length(own: list[Any], courses: list[Any]) -> list[tuple[int, int]]:
+    def order(lines: list[Any]) -> list[int]:
+        return sorted(range(len(lines)), key=lambda n: -float(np.abs(np.diff(lines[n])).sum()))
+
+    return list(zip(order(own), order(courses), strict=False))
+
+
+def check(face: FaceMap, survey: Rendered, *, turn: bool = False) -> None:
+    """Assert that a map holds every true crack once, in place and at its length."""
+    hits, far_mm = matched(face, survey.truth, turn=turn)
+    assert sorted(hits) == list(range(len(survey.lines)))
+    assert np.median(far_mm) < POSITION_MM
+    for crack, number in zip(face.cracks, hits, strict=True):
+        true_m = survey.truth["cracks"][number]["length_m"]
+        assert crack.length.value_mm == pytest.approx(1000 * true_m, rel=LENGTH_REL)
+    total = sum(crack["length_m"] for crack in survey.truth["cracks"])
+    assert face.length_m == pytest.approx(total, rel=0.01)
+
+
+def test_each_crack_stands_once_in_its_place(first_date: Rendered, face_map: FaceMap) -> None:
+    check(face_map, first_date)
+    assert face_map.marks > 2 * len(face_map.cracks)  # photographs overlap
+    assert face_map.marks_length_m > 2 * face_map.length_m
+    assert all(face_map.tied)
+    assert face_map.aside == ()
+    assert face_map.scale.source == "reference_length"
+    assert face_map.scale.placed
+
+
+def test_the_block_says_how_well_it_holds_together(face_map: FaceMap) -> None:
+    residuals = face_map.residuals
+    assert residuals is not None
+    assert residuals.ties > 300
+    assert 0 < residuals.median_mm < 3
+    assert residuals.median_px < 0.5
+    assert face_map.pose_misses_m == pytest.approx(0.1, abs=0.06)  # what was drawn
+
+
+def test_the_lens_is_found_with_the_poses(first_date: Rendered, face_map: FaceMap) -> None:
+    lens = face_map.views[0].lens
+    plan = first_date.plan
+    assert lens.focal_px == pytest.approx(plan.focal_px, rel=0.01)
+    edge = 0.5  # of the picture's half width over the focal length
+    bend = plan.k1 * edge**2 + plan.k2 * edge**4
+    assert lens.k1 * edge**2 + lens.k2 * edge**4 == pytest.approx(bend, abs=0.003)
+
+
+def test_widths_hold_the_truth_within_their_interval(
+    first_date: Rendered, face_map: FaceMap
+) -> None:
+    hits, _ = matched(face_map, first_date.truth)
+    for crack, number in zip(face_map.cracks, hits, strict=True):
+        true_mm = float(np.mean(first_date.truth["cracks"][number]["width_mm"]))
+        mean = crack.widths["mean"]
+        assert mean.low_mm is not None
+        assert mean.high_mm is not None
+        assert mean.low_mm <= true_mm <= mean.high_mm
+        if len(crack.views) > 1:
+            assert crack.spread_mm is not None
+            assert crack.spread_mm < 0.5
+
+
+def test_places_are_stations_and_elevations(first_date: Rendered, face_map: FaceMap) -> None:
+    hits, _ = matched(face_map, first_date.truth)
+    for crack, number in zip(face_map.cracks, hits, strict=True):
+        true = np.array(first_date.truth["cracks"][number]["points_m"]).mean(axis=0)
+        there = face_map.plane.to_map(crack.points_m).mean(axis=0) - np.array([0, 400])
+        assert np.abs(there - true).max() < 0.25  # poses: 0.1 m, 1 deg
+
+
+def test_without_poses_one_length_is_enough(first_date: Rendered) -> None:
+    face = make_map(first_date.results, references=first_date.reference(0, 3), use_poses=False)
+    check(face, first_date, turn=True)  # how the map is turned no photograph says
+    assert not face.scale.placed
+    assert "place_not_known" in {notice.code for notice in face.notices}
+
+
+def test_poses_alone_give_the_scale_and_say_how_well(first_date: Rendered) -> None:
+    face = make_map(first_date.results, references=References(), survey=first_date.survey)
+    assert face.scale.source == "poses"
+    total = sum(crack["length_m"] for crack in first_date.truth["cracks"])
+    sigma = face.scale.sigma_rel
+    assert 0.002 < sigma < 0.04
+    assert abs(face.length_m / total - 1) < 2 * sigma + 0.01
+
+
+def test_a_crack_over_several_photographs_is_linked_to_them(
+    first_date: Rendered, face_map: FaceMap
+) -> None:
+    names = {path.name for path in first_date.photographs.glob("*.JPG")}
+    longest = max(face_map.cracks, key=lambda c: c.length.value_mm or 0)
+    assert len(longest.views) > 1
+    assert longest.could_show >= len(longest.views)
+    for number, ids in longest.views:
+        photograph = face_map.photographs[number]
+        assert photograph.name in names
+        assert set(ids) <= {crack["id"] for crack in photograph.report["cracks"]}
+
+
+def test_the_same_photographs_give_the_same_map(first_date: Rendered, face_map: FaceMap) -> None:
+    again = make_map(
+        first_date.results, references=first_date.reference(0, 3), survey=first_date.survey
+    )
+    assert again.length_m == face_map.length_m
+
+
+def test_photographs_that_were_moved_are_found_by_name_and_content(
+    first_date: Rendered, tmp_path: Path
+) -> None:
+    from crackseg.face.photographs import read_photographs
+
+    for photograph in read_photographs(first_date.results, [first_date.photographs]):
+        assert photograph.path is not None
+        assert photograph.path.parent == first_date.photographs
