@@ -11,11 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 
 from crackseg.records import Array, Scale
 
 STEP_PX = 10.0  # between two stations with a width
+IDLE_PX = 0.1  # a tenth of what a centre line is known to
 _FARTHEST_M = 1e4  # a corner beyond it is near the horizon: the frame is drawn round the cracks
 
 
@@ -89,9 +91,17 @@ def frame(report: Mapping[str, Any], place: Place) -> Array:
 
 
 def lines_of(crack: Mapping[str, Any], place: Place) -> list[Array]:
-    """Return the (N, 2) x, y of each branch of a crack of ``report.json``."""
+    """Return the (N, 2) x, y of each branch of a crack of ``report.json``, without idle points."""
     lines = (np.array(line, float) for line in crack["centre_line"] if len(line) > 1)
-    return [place.to_xy(line) for line in lines]
+    return [place.to_xy(_simplified(line)) for line in lines]
+
+
+def _simplified(line: Array) -> Array:
+    """Return a line without the points that lie within ``IDLE_PX`` of the rest."""
+    first = line[0]  # single precision holds what is near it
+    near = (line - first).astype(np.float32).reshape(-1, 1, 2)
+    fewer = cv2.approxPolyDP(near, IDLE_PX, False).reshape(-1, 2).astype(float) + first
+    return np.asarray(fewer if len(fewer) > 1 else line)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

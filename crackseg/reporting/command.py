@@ -16,22 +16,16 @@ FOLDER = "report"  # in the folder of results, where none is named
 DEFAULT = ("html", "pdf", "xlsx", "csv")
 WITH_PICTURES = ("html", "pdf")
 
-Writer = Callable[[Content, Path], list[Path]]
+Writer = Callable[[Content, Path, Sequence[str]], list[Path]]  # the names: which of its formats
 
+_LAYERS, _LABELS = "crackseg.reporting.layers:write", "crackseg.reporting.labels:write"
 FORMATS: dict[str, str] = {
     "html": "crackseg.reporting.page:write",
     "pdf": "crackseg.reporting.pdf:write",
     "xlsx": "crackseg.reporting.workbook:write",
     "csv": "crackseg.reporting.workbook:write_tables",
-    "geojson": "crackseg.reporting.layers:as_geojson",
-    "gpkg": "crackseg.reporting.layers:as_gpkg",
-    "shp": "crackseg.reporting.layers:as_shp",
-    "dxf": "crackseg.reporting.layers:as_dxf",
-    "svg": "crackseg.reporting.layers:as_svg",
-    "coco": "crackseg.reporting.labels:as_coco",
-    "yolo": "crackseg.reporting.labels:as_yolo",
-    "cvat": "crackseg.reporting.labels:as_cvat",
-    "labelstudio": "crackseg.reporting.labels:as_labelstudio",
+    **dict.fromkeys(("geojson", "gpkg", "shp", "dxf", "svg"), _LAYERS),
+    **dict.fromkeys(("coco", "yolo", "cvat", "labelstudio"), _LABELS),
 }
 
 
@@ -60,7 +54,10 @@ def write_report(
         ConfigError: there are no results, or the locale or ``facts`` do not fit.
         OutputError: a file in the way was not made by this program, or was changed since.
     """
-    writers = [look_up(FORMATS, name, what="format", extra="gis") for name in formats]
+    writers: dict[Writer, list[str]] = {}
+    for name in dict.fromkeys(formats):
+        found = look_up(FORMATS, name, what="format", extra="gis")
+        writers.setdefault(found, []).append(name)
     words = read_words(locale)
     out = out or results / FOLDER
     _refuse_others(out, results)
@@ -68,8 +65,8 @@ def write_report(
     content = compose(gather(results, facts), words, photographs, pictures=pictures)
     paths: list[Path] = []
     with filling(out, origin=_origin(results)) as fresh:
-        for write in writers:
-            paths += write(content, fresh)
+        for write, names in writers.items():
+            paths += write(content, fresh, names)
     return [out / path.name for path in paths]
 
 

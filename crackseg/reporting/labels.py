@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -26,6 +26,11 @@ from crackseg.exports.coco import to_coco
 from crackseg.exports.reading import read_report
 from crackseg.records import Report
 from crackseg.reporting.content import Content
+
+
+def write(content: Content, folder: Path, names: Sequence[str]) -> list[Path]:
+    """Write the formats of these names."""
+    return [path for name in names for path in _WRITERS[name](content, folder)]
 
 
 def as_cvat(content: Content, folder: Path) -> list[Path]:
@@ -94,3 +99,6 @@ def _reports(content: Content) -> Iterator[tuple[str, Report]]:
         report = read_report(photograph.folder)
         cracks = tuple(c for c in report.cracks if (photograph.number, c.id) in kept)
         yield photograph.name, replace(report, cracks=cracks)
+
+
+_WRITERS = {"coco": as_coco, "yolo": as_yolo, "cvat": as_cvat, "labelstudio": as_labelstudio}

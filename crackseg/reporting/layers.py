@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -41,55 +41,57 @@ _SIDE_BY_SIDE = {
 }
 
 
-def as_gpkg(content: Content, folder: Path) -> list[Path]:
-    """Write ``survey.gpkg``: centre lines, widths, frames and cameras."""
-    return write_gpkg(folder / "survey.gpkg", _layers(content, folder))
+def write(content: Content, folder: Path, names: Sequence[str]) -> list[Path]:
+    """Write the formats of these names; the results are read once for all of them."""
+    drawn = _draw(content.gathered, folder)
+    return [path for name in names for path in _WRITERS[name](drawn, folder)]
 
 
-def as_shp(content: Content, folder: Path) -> list[Path]:
-    """Write the same layers as Shapefiles."""
-    return write_shapefiles(folder, _layers(content, folder))
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """The sheets of a survey, one per reference system or unit, and the cameras."""
+
+    sheets: list[Sheet]
+    photographs: Layer
+    limits_mm: tuple[float, ...]
+
+    @property
+    def layers(self) -> list[Layer]:
+        """All layers, the cameras last."""
+        each = (layer for s in self.sheets for layer in (s.cracks, s.widths, s.frames))
+        return [*each, self.photographs]
 
 
-def as_geojson(content: Content, folder: Path) -> list[Path]:
+def _geojson(drawn: _Drawn, folder: Path) -> list[Path]:
     """Write centre lines and cameras, in WGS84 where there is a reference system."""
-    sheets, photographs = _sheets(content.gathered, folder)
     paths: list[Path] = []
-    for sheet in sheets:
+    for sheet in drawn.sheets:
         layer, system = _to_wgs84(sheet.cracks), _SIDE_BY_SIDE.get(sheet.kind)
         said = system or ("WGS84 (RFC 7946)" if layer.crs == "EPSG:4326" else _as_is(layer))
         paths += write_geojson(folder / f"{layer.name}.geojson", layer, said)
-    if photographs.shapes:
+    if drawn.photographs.shapes:
         path = folder / "photographs.geojson"
-        paths += write_geojson(path, photographs, "WGS84 (RFC 7946)")
+        paths += write_geojson(path, drawn.photographs, "WGS84 (RFC 7946)")
     return paths
 
 
-def as_dxf(content: Content, folder: Path) -> list[Path]:
-    """Write a drawing for each reference system or unit."""
-    limits = content.gathered.survey.widths.limits_mm
-    sheets, _ = _sheets(content.gathered, folder)
-    return [
-        path
-        for sheet in sheets
-        for path in write_dxf(folder / f"{sheet.cracks.name}.dxf", sheet, limits)
-    ]
+def _dxf(drawn: _Drawn, folder: Path) -> list[Path]:
+    named = [(folder / f"{sheet.cracks.name}.dxf", sheet) for sheet in drawn.sheets]
+    return [made for path, sheet in named for made in write_dxf(path, sheet, drawn.limits_mm)]
 
 
-def as_svg(content: Content, folder: Path) -> list[Path]:
-    """Write a drawing for each reference system or unit."""
-    limits = content.gathered.survey.widths.limits_mm
-    sheets, _ = _sheets(content.gathered, folder)
-    return [
-        path
-        for sheet in sheets
-        for path in write_svg(folder / f"{sheet.cracks.name}.svg", sheet, limits)
-    ]
+def _svg(drawn: _Drawn, folder: Path) -> list[Path]:
+    named = [(folder / f"{sheet.cracks.name}.svg", sheet) for sheet in drawn.sheets]
+    return [made for path, sheet in named for made in write_svg(path, sheet, drawn.limits_mm)]
 
 
-def _layers(content: Content, folder: Path) -> list[Layer]:
-    sheets, photographs = _sheets(content.gathered, folder)
-    return [*(layer for s in sheets for layer in (s.cracks, s.widths, s.frames)), photographs]
+_WRITERS: dict[str, Callable[[_Drawn, Path], list[Path]]] = {
+    "geojson": _geojson,
+    "gpkg": lambda drawn, folder: write_gpkg(folder / "survey.gpkg", drawn.layers),
+    "shp": lambda drawn, folder: write_shapefiles(folder, drawn.layers),
+    "dxf": _dxf,
+    "svg": _svg,
+}
 
 
 @dataclass(slots=True)
@@ -115,8 +117,8 @@ class _Table:
         return moved
 
 
-def _sheets(gathered: Gathered, folder: Path) -> tuple[list[Sheet], Layer]:
-    """Return the sheets of a survey, one per reference system or unit, and the cameras."""
+def _draw(gathered: Gathered, folder: Path) -> _Drawn:
+    limits = gathered.survey.widths.limits_mm
     judged = _by_photograph(gathered)
     seen = [photograph for photograph in gathered.photographs if photograph.folder]
     sheets: dict[tuple[str, str | None], Sheet] = {}
@@ -131,10 +133,9 @@ def _sheets(gathered: Gathered, folder: Path) -> tuple[list[Sheet], Layer]:
             place = tables[place.kind].lay(report, place)
         about = {"image": photograph.name, "link": _link(photograph, folder)}
         drawn = _drawn(report, judged.get(photograph.number, {}))
-        limits = gathered.survey.widths.limits_mm
         fill(sheet, report, place, about=about, limits_mm=limits, cracks=drawn)
         add_photograph(photographs, report, about)
-    return _named(sheets), photographs
+    return _Drawn(_named(sheets), photographs, limits)
 
 
 def _named(sheets: Mapping[tuple[str, str | None], Sheet]) -> list[Sheet]:

@@ -6,6 +6,7 @@ import base64
 import functools
 import html
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,7 +24,7 @@ MOST_CRACKS = 2000  # rows; more make a page that no telephone scrolls
 _MAP_PX = 1000
 
 
-def write(content: Content, folder: Path) -> list[Path]:
+def write(content: Content, folder: Path, names: Sequence[str] = ()) -> list[Path]:
     """Write ``report.html``."""
     path = folder / "report.html"
     bins = content.gathered.survey.widths

@@ -69,7 +69,7 @@ _BIG = ParagraphStyle("big", _TEXT, fontName=_BOLD, fontSize=12, leading=14)
 _WIDTH = ParagraphStyle("width", _BIG, fontSize=16, leading=20, textColor=_ACCENT)
 
 
-def write(content: Content, folder: Path) -> list[Path]:
+def write(content: Content, folder: Path, names: Sequence[str] = ()) -> list[Path]:
     """Write ``report.pdf``."""
     path = folder / "report.pdf"
     _fonts()

@@ -71,7 +71,7 @@ def photograph_rows(photographs: Iterable[Photograph], words: Words) -> Iterator
         yield [*first, *(row[name] for name in PHOTO_HEADER[len(_PHOTO) :])]
 
 
-def write_tables(content: Content, folder: Path) -> list[Path]:
+def write_tables(content: Content, folder: Path, names: Sequence[str] = ()) -> list[Path]:
     """Write ``cracks.csv`` and ``photographs.csv`` in the locale of the report."""
     gathered, words = content.gathered, content.words
     form = CsvForm.of_locale(str(words.locale))
@@ -82,7 +82,7 @@ def write_tables(content: Content, folder: Path) -> list[Path]:
     return paths
 
 
-def write(content: Content, folder: Path) -> list[Path]:
+def write(content: Content, folder: Path, names: Sequence[str] = ()) -> list[Path]:
     """Write ``report.xlsx``."""
     path = folder / "report.xlsx"
     options = {
