@@ -29,7 +29,9 @@ _WORDS = {
     "black": "is black",
     "white": "is burnt out",
     "flat": "shows no texture at all",
+    "too_small": "is smaller than any crack that could be told from texture",
 }
+LEAST_SIDE_PX = 16  # a crack of the shortest length that is reported fits into no less
 _WORTH_A_WORD = 0.01  # share of the picture; less is a shadow in a joint
 
 
@@ -75,6 +77,8 @@ class BlankCounter:
 
 def find_unjudged(prediction: Prediction) -> tuple[Unjudged, ...]:
     """Return the parts of a picture of which nothing can be said, the largest first."""
+    if min(prediction.probability.shape) < LEAST_SIDE_PX:
+        return (Unjudged(code="too_small", share=1.0),)
     size = prediction.probability.size
     missing = 0 if prediction.valid is None else size - int(np.count_nonzero(prediction.valid))
     areas = {"no_data": missing - prediction.outside_px2, "left_out": prediction.outside_px2}

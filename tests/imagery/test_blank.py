@@ -142,3 +142,17 @@ def test_concrete_without_a_crack_is_judged(tmp_path: Path, dark_model: Path) ->
     assert report.totals.left_out_px2 == 0
     page = (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
     assert "No crack was found" in page
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (1, 900), (900, 1), (15, 400), (12, 12)])
+def test_a_picture_smaller_than_a_crack_is_not_called_sound(
+    shape: tuple[int, int], dark_model: Path, tmp_path: Path
+) -> None:
+    report = analyzed(frame("concrete", shape), tmp_path, dark_model)
+    assert not report.judged
+    (notice,) = (n for n in report.notices if n.code == "cannot_be_judged")
+    assert "smaller than any crack" in notice.message
+
+
+def test_a_small_picture_that_can_show_a_crack_is_judged(dark_model: Path, tmp_path: Path) -> None:
+    assert analyzed(frame("concrete", (16, 40)), tmp_path, dark_model).judged
