@@ -25,7 +25,6 @@ NAMED = 40  # photographs that a sentence names; the others are in the tables
 REMARKS = {"short_pieces_dropped", "scaled_to_8_bit", "screened", "no_scale", "cannot_be_judged",
            "partly_judged"}  # fmt: skip  # said elsewhere, or of no weight
 MOST_THUMBS = 600  # of 5 kB each: more make a page that no mail carries
-FACE_MAP = "face.html"
 WEIGHTS = {"number": 3.5, "image": 14, "crack": 5.5, "length": 8, "certainty": 8, "place": 10,
            "count": 6, "taken": 9, "position": 10, "source": 9, "remarks": 11, "note": 9,
            "warnings": 11, "direction": 8.5, "scale": 6.5}  # fmt: skip
@@ -151,8 +150,10 @@ def _lead(gathered: Gathered, figures: sums.Sums, words: Words) -> Iterable[str]
             yield words(key, n=len(part))
     if len(seen) > 1:
         yield words("lead.overlap")
-    if (gathered.folder / FACE_MAP).is_file():
-        yield words("lead.face_map", path=FACE_MAP)
+    if gathered.face:
+        totals = gathered.face["totals"]
+        cracks = words("general.cracks", n=totals["cracks"])
+        yield words("lead.face_map", cracks=cracks, length=words.number(totals["length_m"], 2))
 
 
 def _thumbs(gathered: Gathered) -> dict[int, bytes]:

@@ -8,7 +8,7 @@ was accepted stands in the main list.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,7 @@ class Gathered:
     rejected: tuple[SurveyCrack, ...]
     passed_over: tuple[Mapping[str, str], ...]
     about: Mapping[str, Any]  # versions, times and options, as in ``survey.json``
+    face: Mapping[str, Any] | None = None  # the map of the face, where it is of these photographs
 
     def of_status(self, status: str) -> list[Photograph]:
         """Return the photographs of a status."""
@@ -125,6 +126,7 @@ def gather(folder: Path, facts: Path | None = None) -> Gathered:
         rejected=tuple(parts["rejected"]),
         passed_over=tuple(about.get("passed_over", ())),
         about={key: value for key, value in about.items() if key not in ("images", "verdicts")},
+        face=_face(folder, photographs),
     )
 
 
@@ -139,6 +141,18 @@ def _facts(folder: Path, facts: Path | None, about: Mapping[str, Any]) -> Survey
     if facts is None and (folder / NAME).is_file():
         facts = folder / NAME
     return read_survey(facts) if facts else survey_from(about.get("facts") or {})
+
+
+def _face(folder: Path, photographs: Sequence[Photograph]) -> dict[str, Any] | None:
+    """Return ``face/face.json``, None where it was made of other photographs than are here."""
+    face = _read_json(folder / "face" / "face.json")
+    if face is None or "totals" not in face:
+        return None
+    here = {photograph.image.get("sha256") for photograph in photographs}
+    laid = {photograph["sha256"] for photograph in face["photographs"]}
+    return (
+        face if laid <= here and len(laid) + len(face["set_aside"]) >= len(here - {None}) else None
+    )
 
 
 def _report_folders(folder: Path, rows: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:

@@ -271,6 +271,25 @@ def test_a_sound_wall_says_so_and_how_far_that_goes(results: Path) -> None:
     write_report(results)
 
 
+def test_a_map_of_the_face_counts_each_crack_once(results: Path) -> None:
+    def sha256(name: str) -> str:
+        report = json.loads((results / name / "report.json").read_text(encoding="utf-8"))
+        return str(report["image"]["sha256"])
+
+    laid = [{"sha256": sha256(name)} for name in ("a", "b =1+1")]
+    face = {
+        "totals": {"cracks": 1, "length_m": 0.03},
+        "photographs": laid,
+        "set_aside": [{"image": "c.png", "reason": "no neighbours"}],
+    }
+    (results / "face").mkdir()
+    (results / "face" / "face.json").write_text(json.dumps(face), encoding="utf-8")
+    assert any("1 crack, 0.03 m long together" in sentence for sentence in content(results).lead)
+    face["set_aside"] = []  # of fewer photographs than are here now
+    (results / "face" / "face.json").write_text(json.dumps(face), encoding="utf-8")
+    assert not any("map of the face" in sentence for sentence in content(results).lead)
+
+
 def test_the_map_shows_each_photograph_with_a_position(results: Path) -> None:
     plan = content(results).plan
     assert plan is not None
