@@ -23,7 +23,13 @@ from service.sandbox import Died
 from service.state import Service
 from service.verdicts import WORDS, verdict_rows
 
-PAPERS = (ImageFile.PAGE, ImageFile.OVERLAY, ImageFile.CRACKS_CSV, ImageFile.CRACKS_GEOJSON)
+PAPERS = (
+    ImageFile.PAGE,
+    ImageFile.THUMB,
+    ImageFile.OVERLAY,
+    ImageFile.CRACKS_CSV,
+    ImageFile.CRACKS_GEOJSON,
+)
 _FOLDER = ".papers"
 _TIMEOUT_S = 300.0
 _KEEP_S = 600.0  # somebody may be reading older ones
@@ -46,12 +52,27 @@ def spoken(db: Connection, task: Record) -> Spoken:
 
 
 def paper(
-    service: Service, task: Record, name: ImageFile, verdicts: Spoken, *, with_rejected: bool
+    service: Service,
+    task: Record,
+    name: ImageFile,
+    verdicts: Spoken,
+    *,
+    with_rejected: bool,
+    patient: bool = False,
 ) -> Path:
     """Return the file of a paper with what was said; without a word of it that is the measured one.
 
+    Args:
+        service: whose storage has the files.
+        task: the image.
+        name: of the file.
+        verdicts: from ``spoken``.
+        with_rejected: keep rejected cracks, in no figure.
+        patient: wait for as long as others come first.
+
     Raises:
-        Problem: 409, the result is of an earlier release; 503, the papers could not be made.
+        Problem: 409, the result is of an earlier release; 503, the papers could not be made, or
+            too many wait for theirs.
     """
     measured = service.storage.result(task.job_id, task.image_id)
     if name not in PAPERS or not verdicts:
@@ -60,8 +81,15 @@ def paper(
     what = [verdicts, with_rejected, report.st_mtime_ns, report.st_size]
     key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
     target = measured / _FOLDER / key
-    if not (target / name).is_file():
-        _write(service, task, target, verdicts, with_rejected=with_rejected)
+    if (target / name).is_file():
+        return target / name
+    if not service.press_turns.acquire(blocking=patient):  # each one that waits holds a thread
+        raise Problem(503, "busy", "Many papers are being made; try again.")
+    try:
+        if not (target / name).is_file():
+            _write(service, task, target, verdicts, with_rejected=with_rejected)
+    finally:
+        service.press_turns.release()
     return target / name
 
 

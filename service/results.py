@@ -306,7 +306,10 @@ def _image_files(
             continue
         try:
             name = ImageFile(path.name)
-            yield path.name, papers.paper(service, task, name, verdicts, with_rejected=rejected)
+            paper = papers.paper(
+                service, task, name, verdicts, with_rejected=rejected, patient=True
+            )
+            yield path.name, paper
         except (
             Problem
         ) as problem:  # a paper with what was rejected must not pass for the judged one

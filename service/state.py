@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import BoundedSemaphore
 
 from fastapi import Request
 from sqlalchemy.engine import Engine
@@ -13,6 +14,8 @@ from service.metrics import Metrics
 from service.sandbox import Sandbox, Turns
 from service.settings import Settings
 from service.storage import Storage
+
+_PRESS_QUEUE = 8  # requests at once that papers are made for; the server has 40 threads in all
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,6 +28,7 @@ class Service:
         gate: processes that look at headers; there while the application runs.
         turns: who may use them next.
         press: the process that writes papers; there while the application runs.
+        press_turns: who may wait for it.
         busy_uploads: resumable uploads that a request works on now.
     """
 
@@ -37,6 +41,7 @@ class Service:
     gate: Sandbox | None = None
     turns: Turns | None = None
     press: Sandbox | None = None
+    press_turns: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(_PRESS_QUEUE))
     draining: bool = False
     busy_uploads: set[str] = field(default_factory=set)
 

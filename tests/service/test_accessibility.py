@@ -49,6 +49,19 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield started
 
 
+def test_what_is_hard_to_read_is_found(browser: Any, service: Service, axe: str) -> None:
+    browser.get(f"{service.url}/login")
+    browser.execute_script(
+        "const pale = document.createElement('p'); pale.textContent = 'hardly to be read';"
+        "pale.style.setProperty('color', '#888'); pale.style.setProperty('background', '#777');"
+        "document.querySelector('main').append(pale)"
+    )
+    browser.execute_script(axe)
+    browser.set_script_timeout(300)
+    found = browser.execute_async_script(_RUN)["violations"]
+    assert [rule["id"] for rule in found] == ["color-contrast"]
+
+
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_no_page_is_hard_to_use(
     browser: Any, service: Service, pages: dict[str, str], axe: str, colours: str

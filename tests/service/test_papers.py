@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import zipfile
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,13 @@ from service_process import Service, finished
 from test_surveys import make_survey
 from tiny_model import picture
 
-NAMES = ("page.html", "overlay.jpg", "cracks.csv", "cracks.geojson")
+from service import papers
+from service.app import create_app
+from service.errors import Problem
+from service.files import ImageFile
+from service.settings import Settings
+
+NAMES = ("page.html", "thumb.jpg", "overlay.jpg", "cracks.csv", "cracks.geojson")
 
 
 @pytest.fixture
@@ -77,6 +85,34 @@ def test_who_asks_gets_the_rejected_and_the_measured(client: Any, judged: dict[s
     report = client.get(links["report.json"]).json()
     assert [crack["id"] for crack in report["cracks"]] == [1, 2]
     assert "verdict" not in json.dumps(report["cracks"])
+
+
+def test_who_would_wait_long_is_told_to_come_again(tmp_path: Path) -> None:
+    app = create_app(Settings(data=tmp_path, min_free_mb=0))
+    service: Any = app.state
+    image = SimpleNamespace(job_id="j", image_id="i", survey_id="s", name="a.png", sha256="0")
+    folder = service.storage.result("j", "i")
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text("{}")
+    said = {1: {"word": "rejected", "by": "A", "at": "2026-05-04T09:30:00Z", "note": ""}}
+
+    def ask(name: ImageFile) -> Path:
+        return papers.paper(service, image, name, said, with_rejected=False)  # type: ignore[arg-type]
+
+    turns = 0
+    while service.press_turns.acquire(blocking=False):
+        turns += 1
+    with pytest.raises(Problem) as busy:
+        ask(ImageFile.PAGE)
+    assert (busy.value.status, busy.value.kind, turns) == (503, "busy", 8)
+    assert ask(ImageFile.REPORT) == folder / "report.json"  # no paper
+    for _ in range(turns):
+        service.press_turns.release()
+    with pytest.raises(Problem, match="starting"):
+        ask(ImageFile.PAGE)  # and its turn is free again
+    for _ in range(turns):
+        assert service.press_turns.acquire(blocking=False)
+    service.engine.dispose()
 
 
 def test_a_verdict_taken_back_gives_the_measured_papers_again(
