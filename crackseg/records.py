@@ -433,7 +433,7 @@ class Report:
     region_files: tuple[Mapping[str, str], ...] = ()  # role, path and sha256 of each
     other_lines: tuple[Crack, ...] | None = None  # joints, cables, edges, ...; None: not looked for
     corrections: Corrections | None = None  # None: all is as it was measured
-    # Of a report read again: `model` as it stands in its file; the card may be gone.
+    # Of a report read again: what its file says of the model, whose card may be gone.
     recorded: Mapping[str, Any] = field(default_factory=dict)
 
     @property

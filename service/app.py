@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from crackseg import __version__
 from service import errors, routes, slot
+from service.corrections import Corrector
 from service.database import open_database
 from service.envelope import Envelope
 from service.metrics import Metrics
@@ -95,10 +96,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service.turns = Turns(_GATE_PLACES)
     memory_mb, cpu_s = service.settings.image_memory_mb, service.settings.image_cpu_s
     service.press = Sandbox(1, memory_mb=memory_mb, cpu_s=cpu_s)
+    service.corrector, service.correcting = Corrector(service.settings), Turns(1)
     yield
     service.draining = True
     service.gate.close()
     service.press.close()
+    service.corrector.close()
     service.engine.dispose()
 
 

@@ -27,6 +27,7 @@ Cursor = Annotated[
 ImageName = Annotated[str, Path(max_length=300, pattern=NO_NUL)]
 WithRejected = Annotated[bool, Query(description="Show the cracks that an inspector rejected too.")]
 AsMeasured = Annotated[bool, Query(description="Without verdicts, as the network left it.")]
+TileNumber = Annotated[int, Path(ge=0, le=10**6)]
 CrackId = Annotated[int, Path(ge=1, le=10**9)]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from service.database import tasks, verdicts
+from service.database import State, tasks, verdicts
 from service.storage import Storage
 from service.verdicts import judged_row
 
@@ -46,6 +46,18 @@ def carry_verdicts(db: Connection, storage: Storage, job_id: str, image_id: str)
     summary = db.execute(sa.select(tasks.c.summary).where(this)).scalar_one()
     by_crack = {crack: str(row["verdict"]) for crack, row in found.items()}
     db.execute(tasks.update().where(this).values(summary=judged_row(new, summary, by_crack)))
+
+
+def earlier_edits(
+    db: Connection, storage: Storage, job_id: str, image_id: str
+) -> list[dict[str, Any]]:
+    """Return what inspectors had corrected in the analysis of an image before this one."""
+    mine = (tasks.c.image_id == image_id) & (tasks.c.job_id < job_id)
+    done = sa.select(tasks.c.job_id).where(mine, tasks.c.state == State.SUCCEEDED)
+    old_job = db.scalar(done.order_by(tasks.c.job_id.desc()).limit(1))
+    old = None if old_job is None else _report(storage, old_job, image_id)
+    edits: list[dict[str, Any]] = ((old or {}).get("corrections") or {"edits": []})["edits"]
+    return edits
 
 
 def matches(

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from starlette.convertors import Convertor, register_url_convertor
 
+NETWORK = "network"  # folder of a result with its files as they were before the first edit
+
 
 class ImageFile(StrEnum):
     """A file of an image's results."""

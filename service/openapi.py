@@ -117,6 +117,11 @@ _EXAMPLES: dict[str, Json] = {  # of the schemas that clients meet first
     "TaskPage": {"images": [_TASK], "next": None},
     "NewVerdict": _VERDICT,
     "Verdict": {**_VERDICT, "image": _ID, "crack": 3, **_WHO, "updated_at": _TIME},
+    "NewEdit": {"kind": "draw", "line": [[812, 340], [835, 610], [828, 905]]},
+    "Edits": {
+        "edits": [{"id": _ID, "kind": "split", "point": [812, 340], "by": "A. Meier", "at": _TIME}],
+        "cracks": 4,
+    },
     "Analysis": {
         "id": _ID,
         "status": "running",

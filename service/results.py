@@ -21,12 +21,14 @@ from crackseg import __version__
 from crackseg.exports.survey import failure_row, write_survey
 from service import ledger, papers
 from service.database import FINAL, Record, State, jobs, new_id, surveys
-from service.errors import Problem
-from service.files import ImageFile, JobFile, media_type
+from service.errors import Problem, not_found
+from service.files import NETWORK, ImageFile, JobFile, media_type
 from service.history import changes_csv, find_changes, people
 from service.paths import href
 from service.state import Service, service_of
 from service.storage import Storage
+from service.tiles import FILE as TILES
+from service.tiles import read_tile
 from service.verdicts import verdict_rows, verdicts_csv
 
 # The exported pages hold their style and pictures inside and need no script at all.
@@ -65,7 +67,10 @@ def file_response(
     with service.engine.connect() as db:
         verdicts = {} if as_measured else papers.spoken(db, task)
     path = papers.paper(service, task, name, verdicts, with_rejected=rejected)
-    etag = f'"{task.job_id}-{task.finished_at}-{path.parent.name[:16]}"'
+    if not path.is_file():  # a result of an earlier version
+        raise not_found("file")
+    changed = path.stat().st_mtime_ns
+    etag = f'"{task.job_id}-{task.finished_at}-{path.parent.name[:16]}-{changed:x}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if etag_matches(request, etag):
         return Response(status_code=304, headers=headers)
@@ -74,6 +79,22 @@ def file_response(
     if name.endswith(".html"):
         headers["Content-Security-Policy"] = PAGE_POLICY
     return FileResponse(path, media_type=media_type(name), headers=headers)
+
+
+def tile_response(service: Service, task: Record, level: int, col: int, row: int) -> Response:
+    """Return a tile of an image's photograph; it never changes.
+
+    Raises:
+        Problem: 409, there are no results (yet); 404, there is no such tile.
+    """
+    if task.state != State.SUCCEEDED:
+        raise not_ready(task.state)
+    path = service.storage.result(task.job_id, task.image_id) / TILES
+    tile = read_tile(path, level, col, row) if path.is_file() else None
+    if tile is None:
+        raise not_found("tile")
+    headers = {"Cache-Control": "private, max-age=86400"}
+    return Response(tile, media_type="image/jpeg", headers=headers)
 
 
 def etag_matches(request: Request, etag: str) -> bool:
@@ -299,8 +320,11 @@ def _image_files(
     """Yield name and place of the files of an image; a text says why papers are missing."""
     with service.engine.connect() as db:
         verdicts = papers.spoken(db, task)
-    files = service.storage.result(task.job_id, task.image_id).glob("[!.]*")  # not the mark
-    for path in sorted(path for path in files if path.is_file()):
+    folder = service.storage.result(task.job_id, task.image_id)
+    for path in sorted((folder / NETWORK).glob("[!.]*")):  # as it was before the first edit
+        yield f"{NETWORK}/{path.name}", path
+    files = folder.glob("[!.]*")  # not the mark
+    for path in sorted(path for path in files if path.is_file() and path.name != TILES):
         if path.name not in papers.PAPERS:
             yield path.name, path
             continue

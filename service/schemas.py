@@ -255,7 +255,7 @@ class Change(BaseModel):
     at: str
     by: str
     by_name: str
-    kind: str = Field(description="`verdict`, `name` or `options`.")
+    kind: str = Field(description="`verdict`, `correction`, `name` or `options`.")
     job: str | None
     image: str | None
     crack: int | None
@@ -268,6 +268,33 @@ class ChangePage(BaseModel):
 
     changes: list[Change]
     next: str | None
+
+
+Place = Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]],
+                  Field(min_length=2, max_length=2, description="Row and column, px.")]  # fmt: skip
+
+
+class NewEdit(BaseModel):
+    """One edit of an image's list of cracks; which place it needs depends on its kind."""
+
+    model_config = STRICT
+
+    kind: Literal["draw", "erase", "split", "join", "joint", "not_a_crack", "structure", "ignore"]
+    line: list[Place] | None = Field(
+        default=None, max_length=2000, description="Of `draw`, and of `join` from crack to crack."
+    )
+    area: list[Place] | None = Field(
+        default=None, max_length=2000, description="Of `erase`, `structure` and `ignore`."
+    )
+    point: Place | None = Field(default=None, description="Of `split`, `joint`, `not_a_crack`.")
+    snap: bool | None = Field(default=None, description="False: a line stays as it is drawn.")
+
+
+class Edits(BaseModel):
+    """What inspectors changed of an image's list of cracks, in their order."""
+
+    edits: list[dict[str, Any]] = Field(description="As in `corrections.json`.")
+    cracks: int = Field(description="On the list after them, with what is also marked.")
 
 
 class Health(BaseModel):

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import functools
-import json
+import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from crackseg.config import AnalyzeOptions, PredictOptions, read_options
 from crackseg.errors import (
     ConfigError,
     CracksegError,
+    DataError,
     ImageError,
     ScaleError,
     UnsupportedImage,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from crackseg.inference.predictor import Predictor
 
 EXPORTS = ("json", "csv", "mask", "overlay", "geojson", "page")
+_HELD_PX = 64_000_000  # a larger photograph is opened anew for each edit
 PHOTO_PX = 60_000_000  # as the overlay: a JPEG that every browser opens
 
 
@@ -72,7 +75,7 @@ def analyze_file(request: dict[str, Any], tell: Callable[[float], None]) -> dict
     Args:
         request: `path`, `name`, `sha256` of the file, `options` (all of them), `model`, `threads`
             (where the options name none), `work` (a folder to work in), `target` (the folder that
-            appears when all is done).
+            appears when all is done), `edits` (of the analysis before, to be done again).
         tell: called with the share done.
     """
     try:
@@ -132,16 +135,14 @@ def _write_papers(request: dict[str, Any]) -> None:
 def _report_of(folder: Path, image: OpenImage) -> Report:
     """Return the report of an image as it is now: with what inspectors drew and changed."""
     from crackseg.corrections.apply import apply
-    from crackseg.corrections.edits import read_edits
-    from crackseg.corrections.results import FILE, find_card, network_folder
+    from crackseg.corrections.edits import parse_edits
+    from crackseg.corrections.results import find_card, network_folder, read_result
     from crackseg.exports.reading import read_report
 
     source = network_folder(folder)
-    values = json.loads((source / "report.json").read_text(encoding="utf-8"))
-    report = read_report(source, find_card(values))
-    if source == folder:
-        return report
-    return apply(report, image, read_edits(folder / FILE, image.info.sha256))
+    report = read_report(source, find_card(read_result(source)))
+    made = read_result(folder).get("corrections")
+    return report if made is None else apply(report, image, parse_edits(made["edits"], "edits"))
 
 
 def describe(error: OSError) -> dict[str, Any]:
@@ -158,6 +159,8 @@ def _analyze(request: dict[str, Any], tell: Callable[[float], None]) -> dict[str
     from crackseg.imagery.files import open_image
     from crackseg.pipeline import analyze, export
     from service.storage import sync_tree
+    from service.tiles import FILE as TILES
+    from service.tiles import write_tiles
 
     options = read_options(AnalyzeOptions, request["options"])
     options = replace(options, exports=EXPORTS)
@@ -171,10 +174,122 @@ def _analyze(request: dict[str, Any], tell: Callable[[float], None]) -> dict[str
         picture, _ = overlay.read_reduced(report, image, PHOTO_PX)
         (work / "result" / MARK).unlink(missing_ok=True)  # all files there are the service's
         (work / "result" / "photo.jpg").write_bytes(overlay.to_jpeg(picture))
+        write_tiles(image, work / "result" / TILES)
+        if request["edits"]:
+            report = _with_edits(report, image, request["edits"], work / "result")
     sync_tree(work / "result")
     target.parent.mkdir(parents=True, exist_ok=True)
     _place(work / "result", target)
     return report_row(report_to_dict(report), f"images/{target.name}", "analyzed")
+
+
+def get_ready_to_correct() -> None:
+    """Import what ``correct_file`` needs."""
+    import crackseg.corrections.results  # noqa: F401
+
+
+def correct_file(request: dict[str, Any]) -> dict[str, Any]:
+    """Do one edit on an image's results, or undo the last; answer ``code`` and ``error`` or {}.
+
+    Args:
+        request: `path`, `name`, `sha256` of the image, `max_megapixels`, `model`, `folder` (of its
+            results), `work` (to work in), `add` (an edit or None), `drop` (the id of the edit to
+            undo, "" for none).
+    """
+    try:
+        return _correct(request)
+    except (DataError, ImageError) as error:
+        return {"code": "edit", "error": _renamed(error, request["path"], request["name"])}
+    except OSError as error:
+        return describe(error)
+    finally:
+        shutil.rmtree(request["work"], ignore_errors=True)
+
+
+def _correct(request: dict[str, Any]) -> dict[str, Any]:
+    from crackseg.corrections import results
+    from crackseg.corrections.apply import apply
+    from crackseg.corrections.edits import parse_edits
+    from crackseg.exports.reading import read_report
+    from service.tiles import FILE as TILES
+
+    folder, work = Path(request["folder"]), Path(request["work"])
+    with _locked(folder):
+        listed = (results.read_result(folder).get("corrections") or {"edits": []})["edits"]
+        if request["drop"]:
+            if not listed or listed[-1]["id"] != request["drop"]:
+                return {"code": "not_last", "error": "Only the last edit can be undone."}
+            listed = listed[:-1]
+        edits = parse_edits([*listed, *([request["add"]] if request["add"] else [])], "edits")
+        source = results.network_folder(folder)
+        values = results.read_result(source)
+        image = _photo(request["path"], request["sha256"], request["max_megapixels"])
+        image.info = _named(image.info, request["name"])
+        read = read_report(source, results.find_card(values, request["model"]))
+        report = apply(read, image, edits)
+        (work / "fresh").mkdir(parents=True)
+        if source == folder:
+            (work / "own").mkdir()
+            results.copy_missing(folder, work / "own", but=(TILES,))
+            shutil.rmtree(folder / results.NETWORK, ignore_errors=True)
+            (work / "own").rename(folder / results.NETWORK)
+        if edits:
+            results.write_files(report, work / "fresh", image, EXPORTS)
+        results.copy_missing(folder / results.NETWORK, work / "fresh")
+        _replace_files(work / "fresh", folder)
+        if not edits:
+            shutil.rmtree(folder / results.NETWORK)
+    if image.info.height_px * image.info.width_px > _HELD_PX:
+        _photo.cache_clear()
+    return {}
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other servers on the same disk from correcting an image at the same time."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@functools.lru_cache(maxsize=1)
+def _photo(path: str, sha256: str, max_megapixels: float) -> OpenImage:
+    """Return the photograph that was corrected last: edit follows edit on one."""
+    from crackseg.imagery.files import open_image
+
+    return open_image(path, max_megapixels=max_megapixels, sha256=sha256)
+
+
+def _replace_files(fresh: Path, folder: Path) -> None:
+    """Put corrected files in the place of others: the report last, for it says what was done."""
+    from service.storage import sync, sync_tree
+
+    sync_tree(fresh)
+    for path in sorted(fresh.iterdir(), key=lambda path: path.name == "report.json"):
+        path.replace(folder / path.name)
+    sync(folder)
+
+
+def _with_edits(
+    report: Report, image: OpenImage, edits: list[dict[str, Any]], folder: Path
+) -> Report:
+    """Correct fresh results by the edits of an earlier analysis, as far as they mean something."""
+    from crackseg.corrections import results
+    from crackseg.corrections.apply import apply
+    from crackseg.corrections.edits import parse_edits
+    from service.storage import sync_tree
+    from service.tiles import FILE as TILES
+
+    after = apply(report, image, parse_edits(edits, "edits"), skip=True)
+    if after.corrections is not None:
+        (folder / results.NETWORK).mkdir()
+        results.copy_missing(folder, folder / results.NETWORK, but=(TILES,))
+        sync_tree(folder / results.NETWORK)
+    results.write_files(after, folder, image, EXPORTS)
+    return after
 
 
 def _place(fresh: Path, target: Path) -> None:

@@ -10,6 +10,7 @@ from threading import BoundedSemaphore
 from fastapi import Request
 from sqlalchemy.engine import Engine
 
+from service.corrections import Corrector
 from service.metrics import Metrics
 from service.sandbox import Sandbox, Turns
 from service.settings import Settings
@@ -29,6 +30,8 @@ class Service:
         turns: who may use them next.
         press: the process that writes papers; there while the application runs.
         press_turns: who may wait for it.
+        corrector: what measures edits; there while the application runs.
+        correcting: who may use it next.
         busy_uploads: resumable uploads that a request works on now.
     """
 
@@ -42,6 +45,8 @@ class Service:
     turns: Turns | None = None
     press: Sandbox | None = None
     press_turns: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(_PRESS_QUEUE))
+    corrector: Corrector | None = None
+    correcting: Turns | None = None
     draining: bool = False
     busy_uploads: set[str] = field(default_factory=set)
 

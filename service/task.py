@@ -23,7 +23,7 @@ from sqlalchemy.engine import Connection, Engine
 from crackseg.config import to_plain
 from crackseg.exports.survey import report_row
 from service import ledger, slot
-from service.carry import carry_verdicts
+from service.carry import carry_verdicts, earlier_edits
 from service.database import Record, State, images, jobs, new_id, now, tasks
 from service.ledger import Claim
 from service.sandbox import Died, Sandbox, Stopped
@@ -120,6 +120,9 @@ class TaskRunner:
             "threads": threads,
             "work": str(work),
             "target": str(target),
+            "edits": self._retrying(
+                lambda db: earlier_edits(db, self._storage, task.job_id, task.image_id)
+            ),
         }
 
     def _end(self, task: Record, answer: dict[str, Any], seconds: float) -> None:

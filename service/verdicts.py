@@ -101,7 +101,7 @@ def judged_row(
     judged = {**report, "cracks": sorted(kept, key=ranking.place), "totals": totals}
     fresh = report_row(judged, row["folder"], row["status"])
     measured = report_row(report, row["folder"], row["status"])
-    first = {name: measured[name] for name in AS_MEASURED}
+    first = row.get("as_measured") or {name: measured[name] for name in AS_MEASURED}
     return {**fresh, "rejected": len(report["cracks"]) - len(kept), "as_measured": first}
 
 

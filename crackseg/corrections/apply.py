@@ -83,13 +83,15 @@ class _Work:
         return self.report.image.height_px, self.report.image.width_px
 
 
-def apply(report: Report, image: OpenImage, edits: Sequence[Edit]) -> Report:
+def apply(report: Report, image: OpenImage, edits: Sequence[Edit], *, skip: bool = False) -> Report:
     """Return the report after the edits; without any, the report itself.
 
     Args:
         report: as the network and the measuring left it, without corrections.
         image: its photograph, open.
         edits: in their order.
+        skip: leave out, with a notice, what cannot be done: edits that were made on another
+            analysis of the photograph may mean a crack that is not there.
 
     Raises:
         DataError: the photograph is another one, or an edit cannot be done; names the edit.
@@ -99,12 +101,23 @@ def apply(report: Report, image: OpenImage, edits: Sequence[Edit]) -> Report:
         return report
     _require_same(report, image)
     work = _begin(report, image)
+    done = []
     for edit in edits:
         try:
             _EDITS[edit.kind](work, edit)
+            done.append(edit)
         except DataError as error:
-            raise DataError(f"edit {edit.id} ({edit.kind}): {error}") from error
-    return _finished(work, edits)
+            if not skip:
+                raise DataError(f"edit {edit.id} ({edit.kind}): {error}") from error
+    after = _finished(work, done) if done else report
+    return after if len(done) == len(edits) else _with_skipped(after, len(edits) - len(done))
+
+
+def _with_skipped(report: Report, count: int) -> Report:
+    what = "edit of an earlier analysis was" if count == 1 else "edits of an earlier analysis were"
+    message = f"{count} {what} left out: nothing lies at that place in this one."
+    notice = Notice(code="corrections_left_out", message=message)
+    return replace(report, notices=(*report.notices, notice))
 
 
 def _begin(report: Report, image: OpenImage) -> _Work:
@@ -324,11 +337,11 @@ def _leave_out(work: _Work, edit: Edit, area: Array) -> None:
         if rings:
             cv2.fillPoly(canvas, rings, 1)
         work.left_out = canvas
+    if (work.left_out.view(bool) | area).all():
+        raise DataError("nothing of the picture would be left to look at.")
     fresh = area & (work.left_out == 0)
     work.left_out_px2 += float(np.count_nonzero(fresh))
     work.left_out |= area.view(np.uint8)
-    if work.left_out.all():
-        raise DataError("nothing of the picture would be left to look at.")
 
     def covers(points: Array) -> Array:
         rows, cols = np.rint(points).astype(int).T

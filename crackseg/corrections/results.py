@@ -46,7 +46,7 @@ def correct_folder(folder: Path, file: Path | None = None, image: Path | None = 
         OutputError: a file of the result was changed since it was written.
     """
     source = network_folder(folder)
-    values = _read_json(source / "report.json")
+    values = read_result(source)
     edits = read_edits(file or folder / FILE, values["image"]["sha256"])
     refuse_foreign(folder)
     clear_leftovers(folder)
@@ -73,9 +73,12 @@ def network_folder(folder: Path) -> Path:
         DataError: the result was corrected, but the network's own files are gone.
     """
     own, mark = folder / NETWORK, read_mark(folder)
-    unfinished = mark is not None and not mark.complete and (own / "report.json").is_file()
-    if not unfinished and "corrections" not in _read_json(folder / "report.json"):
-        return folder
+    kept = own / "report.json"
+    unfinished = mark is not None and not mark.complete and kept.is_file()
+    if not unfinished and "corrections" not in read_result(folder):
+        # A run that was stopped before it replaced the report may have replaced other files.
+        same = kept.is_file() and kept.read_bytes() == (folder / "report.json").read_bytes()
+        return own if same else folder
     if not (own / "report.json").is_file():
         raise DataError(
             f"`{folder}` holds a corrected result, but `{own}` with the files before it is gone; "
@@ -98,19 +101,26 @@ def write_files(report: Report, fresh: Path, image: OpenImage, names: Iterable[s
         write(report, fresh, image)
 
 
-def copy_missing(source: Path, fresh: Path) -> None:
-    """Copy the files of a result that were not written anew."""
+def copy_missing(source: Path, fresh: Path, but: tuple[str, ...] = ()) -> None:
+    """Copy the files of a result that were not written anew, ``but`` for some."""
     for path in sorted(source.iterdir()):
-        if path.is_file() and path.name != MARK and not (fresh / path.name).exists():
+        if path.name in (MARK, *but) or (fresh / path.name).exists():
+            continue
+        if path.is_file():
             shutil.copy2(path, fresh / path.name)
 
 
-def find_card(values: dict[str, Any]) -> ModelCard | None:
-    """Return the card of the model that a report names, or None where it is not here any more."""
+def find_card(values: dict[str, Any], model: str | None = None) -> ModelCard | None:
+    """Return the card of the model that a report names, or None where it is not here any more.
+
+    Args:
+        values: of ``report.json``.
+        model: name of a shipped model or a model folder; None: as the report's options name it.
+    """
     if values["model"] is None:
         return None
     try:
-        card = read_card(find_folder(values["options"]["model"]))
+        card = read_card(find_folder(model or values["options"]["model"]))
     except (ModelError, UnknownName):
         return None
     facts = model_to_dict(card, None) or {}
@@ -156,7 +166,13 @@ def _keep_edits(edits: Sequence[Edit], image_sha256: str, path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_result(folder: Path) -> dict[str, Any]:
+    """Return what ``report.json`` in a folder holds.
+
+    Raises:
+        DataError: there is none of a photograph.
+    """
+    path = folder / "report.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -89,7 +89,7 @@ def _report(values: Mapping[str, Any], folder: Path, card: ModelCard | None) -> 
         left_out=tuple(np.array(p, float) for p in values["region"]["left_out"]),
         region_files=tuple(values["region"]["files"]),
         other_lines=None if lines is None else tuple(_other_line(line) for line in lines),
-        recorded={"model": model},
+        recorded={name: values[name] for name in ("model", "detection") if name in values},
     )
 
 
@@ -136,13 +136,9 @@ def _card(values: Mapping[str, Any]) -> ModelCard:
 
 def _crack(values: Mapping[str, Any], mask: Array) -> Crack:
     at = values["width_max_at"]
-    named = (
-        "length",
-        "bridged_length",
-        "joined_length",
-        "hidden_length",
-        *(f"width_{name}" for name in WIDTHS),
-    )
+    named = ("length", "bridged_length", "joined_length", *(f"width_{name}" for name in WIDTHS))
+    if "hidden_length_px" in values:  # reports of earlier releases have none
+        named = (*named, "hidden_length")
     plain = (
         "id", "section", "certainty", "width_left_out_px", "area_px2", "area_mm2",
         "paper_length_px", "paper_width_px", "orientation_deg", "tortuosity", "tips", "junctions",

@@ -50,7 +50,6 @@ def report_to_dict(report: Report) -> dict[str, Any]:
         "package_version": report.package_version,
         "image": _image(report.image),
         "model": model_to_dict(report.model, report.thresholds),
-        **report.recorded,
         "scale": to_plain(report.scale),
         "options": to_plain(report.options),
         "cracks": [crack_to_dict(crack) for crack in report.cracks],
@@ -68,6 +67,7 @@ def report_to_dict(report: Report) -> dict[str, Any]:
         "unjudged": [{"code": p.code, "share": _round(p.share, 4)} for p in report.unjudged],
         "warnings": [to_plain(notice) for notice in report.notices],
         "timing_s": {step: _round(seconds, 4) for step, seconds in report.timing_s.items()},
+        **report.recorded,
         **corrections_to_dict(report),
     }
 

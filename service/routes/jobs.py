@@ -22,6 +22,7 @@ from service.asking import (
     Here,
     Limit,
     Reader,
+    TileNumber,
     WithRejected,
     Writer,
     next_cursor,
@@ -205,6 +206,32 @@ def list_verdicts(job_id: str, service: Here, caller: Reader) -> Verdicts:
         ledger.find_job(db, caller.tenant, job_id)
         rows = verdicts.verdict_rows(db, job_id)
     return Verdicts(verdicts=[Verdict.model_validate(row) for row in rows])
+
+
+@router.get(
+    "/{job_id}/images/{image_id}/tiles/{level}/{col}/{row}",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
+    },
+)
+def get_image_tile(
+    job_id: str,
+    image_id: str,
+    level: TileNumber,
+    col: TileNumber,
+    row: TileNumber,
+    service: Here,
+    caller: Reader,
+) -> Response:
+    """Return a part of the photograph of at most 512 x 512 px, JPEG.
+
+    Level 0 is the whole picture in one tile; each level doubles the size, up to its own pixels.
+    """
+    with service.engine.connect() as db:
+        ledger.find_job(db, caller.tenant, job_id)
+        task = ledger.find_task(db, job_id, image_id)
+    return results.tile_response(service, task, level, col, row)
 
 
 @router.get("/{job_id}/images/{image_id}/{file:filename}", response_class=FileResponse)

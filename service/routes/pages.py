@@ -36,6 +36,7 @@ from service.overview import look
 from service.paths import href
 from service.schemas import Options
 from service.state import service_of
+from service.tiles import FILE as TILES
 from service.verdicts import verdict_rows
 
 router = APIRouter(include_in_schema=False)
@@ -292,6 +293,7 @@ def show_image(survey_id: str, image_id: str, request: Request, job: str = "") -
     if task.state == State.SUCCEEDED:
         path = service_of(request).storage.result(chosen.id, image_id) / "report.json"
         values |= _report_values(json.loads(path.read_text(encoding="utf-8")), said)
+        values["tiled"] = path.with_name(TILES).is_file()
     elif task.state not in FINAL:
         return RedirectResponse(href(f"/surveys/{survey_id}"), 303)
     return render(request, "image.html.j2", **values)
@@ -362,6 +364,7 @@ def _crack(
         "class_value": crack[f"width_p95_{unit}"] or 0,  # classes sort by the width they are of
         "verdict": said.get("verdict", "open"),
         "note": said.get("note", ""),
+        "made": _made(crack),
     }
 
 
@@ -379,6 +382,13 @@ def show_status(request: Request) -> Response:
         "keep_days": service.settings.keep_days,
     }
     return render(request, "status.html.j2", now=look(service), limits=limits, version=__version__)
+
+
+def _made(crack: dict[str, Any]) -> str:
+    """Return who drew or changed a crack, "" for one that is as it was measured."""
+    if "correction" not in crack:
+        return ""
+    return f"{crack['correction']} by {crack['corrected_by']}, {crack['corrected_at'][:10]}"
 
 
 def show_problem(request: Request, problem: Problem) -> Response:

@@ -244,3 +244,15 @@ def test_an_oblique_scale_measures_a_drawn_crack_where_it_lies(
     assert report.scale.homography is not None
     true = np.hypot(*np.diff(report.scale.to_mm(missed.points), axis=0).T).sum()
     assert crack.length.mm == pytest.approx(true, rel=0.02)
+
+
+def test_edits_of_another_analysis_are_done_as_far_as_they_mean_something(wall: Wall) -> None:
+    lost = edit(1, "split", point=[260, 300])
+    meant = edit(2, "split", point=wall.strokes[0].points[90].tolist())
+    with open_image(wall.photo) as image:
+        edits = parse_edits([lost, meant], "test")
+        report = apply(read_report(wall.folder), image, edits, skip=True)
+    assert len(report.cracks) == 3
+    assert report.corrections is not None
+    assert [kept["id"] for kept in report.corrections.edits] == ["2"]
+    assert "corrections_left_out" in {notice.code for notice in report.notices}

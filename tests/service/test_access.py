@@ -29,6 +29,7 @@ OPEN = {  # what anybody may know
 TUS = {"Tus-Resumable": "1.0.0"}
 NOTHING_TO_DO = {  # requests of the right key that are understood and have no object
     ("POST", "/v1/jobs/{job_id}/retry"), ("DELETE", "/v1/surveys/{survey_id}/images/{name}"),
+    ("DELETE", "/v1/jobs/{job_id}/images/{image_id}/corrections/{edit_id}"),
 }  # fmt: skip
 
 
@@ -94,6 +95,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Ite
             "crack_id": "1",
             "name": "a.png",
             "process_id": "crack-segmentation",
+            "edit_id": "00000000-0000-7000-8000-000000000000",
+            **dict.fromkeys(("level", "col", "row"), "0"),
         }
         upload = owner.post("/v1/uploads", headers=tus_headers(values)).headers["location"]
         yield started, keys, {**values, "upload_id": upload.rpartition("/")[2]}, routes
@@ -129,6 +132,8 @@ def call(client: Any, method: str, template: str, values: dict[str, str], key: s
         body = {"name": "mine"}
     elif template.endswith("verdict"):
         body = {"verdict": "accept"}
+    elif template.endswith("corrections"):
+        body = {"kind": "split", "point": [54, 100]}
     elif "processes" in template:
         body = {"inputs": {"survey": values["survey_id"]}}
     return client.request(method, path, headers=headers, json=body)

@@ -64,9 +64,10 @@ def download(browser: Any) -> str:
 
 def go_to(browser: Any, crack: int) -> None:
     """Choose a crack in the table; the picture follows."""
-    before = find(browser, "#stage").get_dom_attribute("viewBox")
+    stage = find(browser, "#stage")
+    before = wait_for(lambda: stage.get_attribute("data-view"), why="the picture")
     find(browser, f"#cracks tbody tr[data-id='{crack}']").click()
-    assert find(browser, "#stage").get_dom_attribute("viewBox") != before
+    wait_for(lambda: stage.get_attribute("data-view") != before, why="the picture follows")
     assert "mm" in find(browser, "#details").text
 
 

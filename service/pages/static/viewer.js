@@ -1,107 +1,65 @@
-"use strict";
-// The photograph with its cracks as one SVG: zoom and pan move its viewBox, so lines stay sharp.
+// The page of an image: its picture, the table of its cracks, and what an inspector says of them.
+import { Corrections } from "./corrections.js";
+import { Picture } from "./picture.js";
+
 const byId = (id) => document.getElementById(id);
 const viewer = byId("viewer");
-const NS = "http://www.w3.org/2000/svg";
-
-function element(name, values, parent) {
-  const made = document.createElementNS(NS, name);
-  for (const [key, value] of Object.entries(values)) made.setAttribute(key, value);
-  if (parent) parent.append(made);
-  return made;
-}
 
 function start() {
   const { base } = viewer.dataset;
-  const width = Number(viewer.dataset.width);
-  const height = Number(viewer.dataset.height);
-  const svg = byId("stage");
-  const photo = element("image", { href: `${base}/photo.jpg`, x: 0, y: 0, width, height, preserveAspectRatio: "none" }, svg);
-  const layer = element("g", {}, svg);
-  const rows = new Map([...document.querySelectorAll("#cracks tbody tr[data-id]")].map((row) => [Number(row.dataset.id), row]));
-  const drawn = new Map();
+  const stage = byId("stage");
   const boxes = new Map();
-  let view = { x: 0, y: 0, w: width, h: height };
+  let rows = new Map();
   let chosen = null;
+  let lit = null;
+  let crackOf = new Map();
+
+  const picture = new Picture(stage, {
+    base, width: Number(viewer.dataset.width), height: Number(viewer.dataset.height),
+    tiled: viewer.dataset.tiled === "yes", describe,
+  });
+
+  function describe(id) {
+    const row = rows.get(id);
+    if (!row) return null;
+    const said = row.dataset.verdict;
+    return {
+      verdict: said, hidden: row.hidden, chosen: id === chosen, lit: id === chosen || id === lit,
+      besides: row.dataset.section !== "main" && said !== "accept", width: row.querySelector(".width").textContent,
+    };
+  }
 
   // The view -----------------------------------------------------------------------------------
-  function show(next) {
-    const shape = svg.clientWidth / Math.max(svg.clientHeight, 1);
-    const w = Math.min(Math.max(next.w, 20), 1.5 * Math.max(width, height * shape));
-    const scale = w / next.w;
-    const h = next.h * scale;
-    const x = Math.min(Math.max(next.x + (next.w - w) / 2, -w / 2), width - w / 2);
-    const y = Math.min(Math.max(next.y + (next.h - h) / 2, -h / 2), height - h / 2);
-    view = { x, y, w, h };
-    svg.setAttribute("viewBox", `${x} ${y} ${w} ${h}`);
-    photo.setAttribute("image-rendering", svg.clientWidth / w > 3 ? "pixelated" : "auto");
-  }
-  function fit() {
-    const shape = svg.clientWidth / Math.max(svg.clientHeight, 1);
-    const w = Math.max(width, height * shape);
-    show({ x: (width - w) / 2, y: (height - w / shape) / 2, w, h: w / shape });
-  }
-  function at(event) {
-    const frame = svg.getBoundingClientRect();
-    return { x: view.x + ((event.clientX - frame.left) / frame.width) * view.w, y: view.y + ((event.clientY - frame.top) / frame.height) * view.h };
-  }
-  function zoom(factor, centre) {
-    const c = centre || { x: view.x + view.w / 2, y: view.y + view.h / 2 };
-    show({ x: c.x - (c.x - view.x) * factor, y: c.y - (c.y - view.y) * factor, w: view.w * factor, h: view.h * factor });
-  }
-  function goTo(id) {
-    const box = boxes.get(id);
-    if (!box) return;
-    const shape = svg.clientWidth / Math.max(svg.clientHeight, 1);
-    const w = Math.max(1.3 * box.width, 1.3 * box.height * shape, 80);
-    show({ x: box.col + box.width / 2 - w / 2, y: box.row + box.height / 2 - w / shape / 2, w, h: w / shape });
-  }
-
-  svg.addEventListener("wheel", (event) => { event.preventDefault(); zoom(event.deltaY > 0 ? 1.25 : 0.8, at(event)); }, { passive: false });
-  const fingers = new Map();
-  let moved = false;
-  svg.addEventListener("pointerdown", (event) => {
-    fingers.set(event.pointerId, event);
-    moved = false;
-    svg.classList.add("held");
-  });
-  svg.addEventListener("pointermove", (event) => {
-    const last = fingers.get(event.pointerId);
-    if (!last) return;
-    const others = [...fingers.values()].filter((finger) => finger.pointerId !== event.pointerId);
-    if (Math.hypot(event.clientX - last.clientX, event.clientY - last.clientY) < 3 && !moved) return;
-    if (!moved) svg.setPointerCapture(event.pointerId);
-    moved = true;
-    if (others.length) {
-      const other = others[0];
-      const before = Math.hypot(last.clientX - other.clientX, last.clientY - other.clientY);
-      const after = Math.hypot(event.clientX - other.clientX, event.clientY - other.clientY);
-      zoom(before / Math.max(after, 1), at(other));
-    } else {
-      const from = at(last);
-      const to = at(event);
-      show({ ...view, x: view.x + from.x - to.x, y: view.y + from.y - to.y });
-    }
-    fingers.set(event.pointerId, event);
-  });
-  for (const name of ["pointerup", "pointercancel"]) svg.addEventListener(name, (event) => {
-    fingers.delete(event.pointerId);
-    if (!fingers.size) svg.classList.remove("held");
-  });
-  svg.addEventListener("keydown", (event) => {
+  stage.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    if (step) show({ ...view, x: view.x + 0.15 * view.w * step[0], y: view.y + 0.15 * view.h * step[1] });
-    else if (event.key === "+" || event.key === "=") zoom(0.7);
-    else if (event.key === "-") zoom(1 / 0.7);
-    else if (event.key === "0") fit();
+    if (step) picture.pan(...step);
+    else if (event.key === "+" || event.key === "=") picture.zoom(0.7);
+    else if (event.key === "-") picture.zoom(1 / 0.7);
+    else if (event.key === "0") picture.fit();
     else return;
     event.preventDefault();
   });
-  byId("in").addEventListener("click", () => zoom(0.7));
-  byId("out").addEventListener("click", () => zoom(1 / 0.7));
-  byId("fit").addEventListener("click", fit);
-  byId("lines").addEventListener("change", (event) => svg.classList.toggle("nolines", !event.target.checked));
-  new ResizeObserver(() => { const shape = svg.clientWidth / Math.max(svg.clientHeight, 1); show({ ...view, h: view.w / shape }); }).observe(svg);
+  byId("in").addEventListener("click", () => picture.zoom(0.7));
+  byId("out").addEventListener("click", () => picture.zoom(1 / 0.7));
+  byId("fit").addEventListener("click", () => picture.fit());
+  byId("lines").addEventListener("change", (event) => picture.showLines(event.target.checked));
+  for (const name of ["brightness", "contrast"]) byId(name).addEventListener("input", () => picture.adjust(Number(byId("brightness").value), Number(byId("contrast").value)));
+  picture.map.on("pointermove", (event) => {
+    if (event.dragging || corrections.tool) return;
+    const id = picture.crackAt(event.pixel);
+    stage.classList.toggle("over", id !== null);
+    if (id !== lit) light(id);
+    if (id === null) byId("tip").hidden = true;
+    else tip(event.pixel, told(id));
+  });
+  stage.addEventListener("pointerleave", () => { light(null); byId("tip").hidden = true; });
+  picture.map.on("singleclick", (event) => {
+    const id = corrections.tool ? null : picture.crackAt(event.pixel);
+    if (id === null) return;
+    choose(id, false);
+    // On a phone the verdict stands below the picture, out of sight.
+    if (window.matchMedia("(max-width: 1000px)").matches) byId("judge").scrollIntoView({ block: "nearest" });
+  });
 
   // The cracks ---------------------------------------------------------------------------------
   function told(id) {
@@ -109,53 +67,30 @@ function start() {
     const text = (name) => row.querySelector(`.${name}`).textContent;
     const column = document.querySelector('.sort[data-key="class"]');
     return `${row.dataset.section === "main" ? "Crack" : "Doubtful mark"} ${id}\nlength ${text("length")}\nwidest ${text("width")}` +
-      (column ? `\n${column.textContent}: ${text("class")}` : "");
+      (column ? `\n${column.textContent}: ${text("class")}` : "") + (row.dataset.made ? `\n${row.dataset.made}` : "");
   }
-  function draw(crack) {
-    boxes.set(crack.id, crack.bbox);
-    const d = crack.centre_line.filter((line) => line.length)
-      .map((line) => "M" + line.map(([row, col]) => `${col + 0.5} ${row + 0.5}`).join("L")).join("");
-    element("path", { d, class: "crack halo" }, layer);
-    const line = element("path", { d, class: "crack line" }, layer);
-    const hit = element("path", { d, class: "crack hit" }, layer);
-    drawn.set(crack.id, [line, hit]);
-    hit.addEventListener("pointerenter", (event) => { mark(crack.id, true); tip(event, told(crack.id)); });
-    hit.addEventListener("pointermove", (event) => tip(event, told(crack.id)));
-    hit.addEventListener("pointerleave", () => { mark(crack.id, false); byId("tip").hidden = true; });
-    hit.addEventListener("click", () => {
-      if (moved) return;
-      choose(crack.id, false);
-      // On a phone the verdict stands below the picture, out of sight.
-      if (window.matchMedia("(max-width: 1000px)").matches) byId("judge").scrollIntoView({ block: "nearest" });
-    });
-    dress(crack.id);
+  function light(id) {
+    if (lit !== null && lit !== chosen && rows.has(lit)) rows.get(lit).classList.remove("lit");
+    lit = id;
+    if (rows.has(id)) rows.get(id).classList.add("lit");
+    picture.redraw();
   }
-  function dress(id) {
-    const said = rows.get(id).dataset.verdict;
-    const besides = rows.get(id).dataset.section === "main" || said === "accept" ? "" : " besides";
-    drawn.get(id)[0].setAttribute("class", `crack line ${said}${besides}${id === chosen ? " lit" : ""}`);
-  }
-  function mark(id, on) {
-    drawn.get(id)[0].classList.toggle("lit", on || id === chosen);
-    rows.get(id).classList.toggle("lit", on || id === chosen);
-  }
-  function tip(event, text) {
+  function tip([x, y], text) {
     const box = byId("tip");
-    const frame = svg.getBoundingClientRect();
     box.textContent = text;
     box.hidden = false;
-    const left = event.clientX - frame.left + 14;
-    box.style.left = `${Math.min(left, frame.width - box.offsetWidth - 4)}px`;
-    box.style.top = `${Math.min(event.clientY - frame.top + 14, frame.height - box.offsetHeight - 4)}px`;
+    box.style.left = `${Math.min(x + 14, stage.clientWidth - box.offsetWidth - 4)}px`;
+    box.style.top = `${Math.min(y + 14, stage.clientHeight - box.offsetHeight - 4)}px`;
   }
   function choose(id, jump) {
     const old = chosen;
     if (old !== null && old !== id) keepNote();
     chosen = id;
-    if (old !== null && drawn.has(old)) mark(old, false);
-    if (drawn.has(id)) mark(id, true);
-    if (jump) goTo(id);
+    if (old !== null && old !== id && rows.has(old)) rows.get(old).classList.remove("lit");
     const row = rows.get(id);
+    row.classList.add("lit");
+    if (jump && boxes.has(id)) picture.goTo(boxes.get(id));
+    picture.redraw();
     row.scrollIntoView({ block: "nearest", inline: "start" });
     byId("judge").hidden = false;
     byId("which").textContent = id;
@@ -164,25 +99,31 @@ function start() {
     if (old !== id) byId("note").value = row.dataset.note; // else it may be just being typed
     if (!unsent.size) byId("say").textContent = "";
   }
+  function step(forward) {
+    const visible = [...body().children].filter((row) => row.dataset.id && !row.hidden);
+    const place = visible.findIndex((row) => Number(row.dataset.id) === chosen);
+    const row = visible[place < 0 ? 0 : place + forward];
+    if (row) choose(Number(row.dataset.id), true);
+    return row;
+  }
 
   // The table ----------------------------------------------------------------------------------
-  const body = document.querySelector("#cracks tbody");
-  for (const row of rows.values()) {
-    row.addEventListener("click", () => choose(Number(row.dataset.id), true));
-    row.addEventListener("focus", () => choose(Number(row.dataset.id), true));
-    row.addEventListener("pointerenter", () => drawn.has(Number(row.dataset.id)) && mark(Number(row.dataset.id), true));
-    row.addEventListener("pointerleave", () => drawn.has(Number(row.dataset.id)) && mark(Number(row.dataset.id), false));
-    row.addEventListener("keydown", (event) => {
-      const visible = [...body.children].filter((other) => !other.hidden);
-      const place = visible.indexOf(row);
-      if (event.key === "ArrowDown" && visible[place + 1]) visible[place + 1].focus();
-      else if (event.key === "ArrowUp" && visible[place - 1]) visible[place - 1].focus();
-      else if (event.key === "a") judge("accept");
-      else if (event.key === "r") judge("reject");
-      else if (event.key === "o") judge("open");
-      else return;
-      event.preventDefault();
-    });
+  const body = () => document.querySelector("#cracks tbody");
+  function takeRows() {
+    rows = new Map([...document.querySelectorAll("#cracks tbody tr[data-id]")].map((row) => [Number(row.dataset.id), row]));
+    for (const [id, row] of rows) {
+      row.addEventListener("click", () => choose(id, true));
+      row.addEventListener("focus", () => choose(id, true));
+      row.addEventListener("pointerenter", () => light(id));
+      row.addEventListener("pointerleave", () => light(null));
+      row.addEventListener("keydown", (event) => {
+        const forward = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+        if (!forward) return;
+        const next = step(forward);
+        if (next) next.focus();
+        event.preventDefault();
+      });
+    }
   }
   for (const button of document.querySelectorAll(".sort")) button.addEventListener("click", () => {
     const head = button.closest("th");
@@ -192,17 +133,17 @@ function start() {
     const key = button.dataset.key;
     const value = (row) => (key === "verdict" ? row.dataset[key] : Number(row.dataset[key]));
     const sorted = [...rows.values()].sort((a, b) => (value(a) < value(b) ? -1 : value(a) > value(b) ? 1 : 0) * (down ? -1 : 1));
-    body.append(...sorted);
+    body().append(...sorted);
   });
   function filter() {
     const least = Number(byId("least").value) || 0;
     const said = byId("verdicts").value;
     const besides = byId("besides");
-    for (const [id, row] of rows) {
-      row.hidden = (row.dataset.section !== "main" && !besides.checked && row.dataset.verdict !== "accept") || (least && Number(row.dataset.width) < least) || (said && row.dataset.verdict !== said);
-      for (const path of drawn.get(id) || []) path.toggleAttribute("hidden", row.hidden);
-      if (drawn.has(id)) drawn.get(id)[0].previousSibling.toggleAttribute("hidden", row.hidden);
+    for (const row of rows.values()) {
+      const doubtful = row.dataset.section !== "main" && row.dataset.verdict !== "accept";
+      row.hidden = (doubtful && !(besides && besides.checked)) || (least && Number(row.dataset.width) < least) || (said && row.dataset.verdict !== said);
     }
+    picture.redraw();
   }
   for (const name of ["input", "change"]) byId("crackfilters").addEventListener(name, filter);
   byId("crackfilters").addEventListener("submit", (event) => event.preventDefault());
@@ -229,7 +170,6 @@ function start() {
     if (row.dataset.verdict === said.verdict && row.dataset.note === said.note && !unsent.has(id)) return;
     Object.assign(row.dataset, said);
     row.querySelector(".said").textContent = said.verdict === "open" ? "" : said.verdict;
-    if (drawn.has(id)) dress(id);
     count();
     filter();
     unsent.set(id, said);
@@ -237,7 +177,7 @@ function start() {
   }
   function keepNote() {
     clearTimeout(typing);
-    if (chosen === null) return;
+    if (chosen === null || !rows.has(chosen)) return;
     const verdict = byId("judge").verdict.value || "open";
     const row = rows.get(chosen);
     if (row.dataset.note !== byId("note").value) keep(chosen, { verdict, note: byId("note").value });
@@ -297,18 +237,56 @@ function start() {
   });
   window.addEventListener("online", sendUnsent);
 
+  // Corrections ---------------------------------------------------------------------------------
+  const corrections = new Corrections(picture, {
+    base, box: byId("correct"), chosen: () => chosen,
+    before: async () => { keepNote(); for (let tries = 0; sending && tries < 50; tries++) await new Promise((done) => { setTimeout(done, 100); }); },
+    after: refresh,
+  });
+  async function read() {
+    const report = await (await fetch(`${base}/report.json`, { cache: "no-cache" })).json();
+    crackOf = new Map(report.cracks.map((crack) => [crack.id, crack]));
+    boxes.clear();
+    for (const crack of report.cracks) boxes.set(crack.id, crack.bbox);
+    picture.draw(report.cracks);
+  }
+  async function refresh(edit) {
+    const text = await (await fetch(window.location.href, { cache: "no-store" })).text();
+    const fresh = new DOMParser().parseFromString(text, "text/html");
+    for (const part of ["#cracks tbody", ".notices"]) document.querySelector(part).replaceWith(document.importNode(fresh.querySelector(part), true));
+    const history = fresh.getElementById("history");
+    if (history && byId("history")) byId("history").replaceWith(document.importNode(history, true));
+    else if (history) byId("judge").after(document.importNode(history, true));
+    takeRows();
+    for (const [id, said] of unsent) if (rows.has(id)) Object.assign(rows.get(id).dataset, said);
+    await read();
+    count();
+    filter();
+    const made = [...crackOf.values()].find((crack) => edit && (crack.edits || []).includes(edit));
+    if (made) choose(made.id, false);
+    else if (chosen !== null && rows.has(chosen)) choose(chosen, false);
+    else { chosen = null; byId("judge").hidden = true; }
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.target.matches("textarea, select, input:not([type=radio]):not([type=checkbox])")) return;
+    const said = { a: "accept", r: "reject", o: "open" }[event.key];
+    const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
+    if (said && plain && chosen !== null) judge(said);
+    else if (plain && (event.key === "." || event.key === ",")) step(event.key === "." ? 1 : -1);
+    else if (!corrections.key(event)) return;
+    event.preventDefault();
+  });
+
+  takeRows();
   count();
   filter();
-  fit();
-  fetch(`${base}/report.json`).then((answer) => answer.json()).then((report) => {
-    for (const crack of report.cracks) draw(crack);
-    filter();
-    viewer.dataset.ready = "yes";
-  });
+  picture.fit();
+  read().then(() => { filter(); viewer.dataset.ready = "yes"; });
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("input, textarea, select")) return;
+  if (event.target.matches("input, textarea, select") || event.ctrlKey || event.metaKey) return;
   const link = { n: byId("next"), p: byId("previous") }[event.key];
   if (link) link.click();
 });

@@ -1,0 +1,163 @@
+"""What inspectors change of an image's list of cracks: kept with its results, measured at once.
+
+The edits are in the image's ``report.json`` itself; the files as the network left them lie in
+``network/`` beside it. One process measures, one edit after the other, with the limits of a slot.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from service import slot
+from service.database import Record, State, images, new_id, now, tasks, verdicts
+from service.errors import Problem
+from service.files import NETWORK
+from service.history import Place, note_change, people
+from service.sandbox import Died, Sandbox
+from service.schemas import Edits, NewEdit
+from service.settings import Settings
+from service.storage import Storage
+from service.verdicts import AS_MEASURED, judged_row
+
+_KINDS = {  # code of a slot's answer -> status and kind of the problem
+    "edit": (422, "edit"),
+    "not_last": (409, "not-the-last-edit"),
+    "disk_full": (507, "disk-low"),
+}
+
+
+class Corrector:
+    """The process that measures edits; it starts with the first one."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._sandbox: Sandbox | None = None
+        self._lock = threading.Lock()
+
+    def run(self, request: dict[str, Any]) -> None:
+        """Do one edit, see ``slot.correct_file``.
+
+        Raises:
+            Problem: it could not be done; nothing has changed.
+        """
+        with self._lock:
+            if self._sandbox is None:
+                self._sandbox = Sandbox(
+                    1,
+                    memory_mb=self._settings.image_memory_mb,
+                    cpu_s=self._settings.image_cpu_s,
+                    prepare=slot.get_ready_to_correct,
+                )
+        try:
+            answer = self._sandbox.run(
+                slot.correct_file, request, timeout_s=self._settings.image_timeout_s
+            )
+        except Died as error:
+            raise Problem(503, "not-measured", str(error)) from error
+        if "code" in answer:
+            status, kind = _KINDS.get(answer["code"], (500, "internal"))
+            raise Problem(status, kind, answer["error"])
+
+    def close(self) -> None:
+        """End the process."""
+        if self._sandbox is not None:
+            self._sandbox.close()
+
+
+def edits_of(storage: Storage, task: Record) -> Edits:
+    """Return the edits of an image.
+
+    Raises:
+        Problem: 409, it has no results.
+    """
+    report = _report(storage, task)
+    made = report.get("corrections") or {"edits": []}
+    return Edits(edits=made["edits"], cracks=len(report["cracks"]))
+
+
+def new_edit(db: Connection, new: NewEdit, key_id: str) -> dict[str, Any]:
+    """Return an edit as ``corrections.json`` holds it, with who made it and when."""
+    by = {"by": people(db).get(key_id, key_id)[:200], "at": now().replace("Z", "+00:00")}
+    return {"id": new_id(), **new.model_dump(exclude_none=True), **by}
+
+
+def request_for(
+    db: Connection, settings: Settings, storage: Storage, task: Record
+) -> dict[str, Any]:
+    """Return what a slot must know to correct an image, without the edit.
+
+    Raises:
+        Problem: 409, it has no results.
+    """
+    _report(storage, task)
+    image = db.execute(sa.select(images).where(images.c.id == task.image_id)).one()
+    return {
+        "path": str(storage.upload(image.survey_id, image.id)),
+        "name": image.name,
+        "sha256": image.sha256,
+        "max_megapixels": settings.max_image_megapixels,
+        "model": settings.model,
+        "folder": str(storage.result(task.job_id, task.image_id)),
+        "work": str(storage.data / "work" / new_id()),
+    }
+
+
+def take_over(db: Connection, storage: Storage, task: Record, before: Edits, key_id: str) -> Edits:
+    """Bring an image's row of the survey up to date with its corrected files; return its edits.
+
+    A verdict on a crack that an undone edit had made goes: the next edit gives its number anew.
+    """
+    this = (tasks.c.job_id == task.job_id) & (tasks.c.image_id == task.image_id)
+    mine = (verdicts.c.job_id == task.job_id) & (verdicts.c.image_id == task.image_id)
+    query = sa.select(tasks.c.summary).where(this).with_for_update()
+    summary: dict[str, Any] = db.execute(query).scalar_one()
+    report = _report(storage, task)
+    own = _report(storage, task, NETWORK) or report
+    ids = {crack["id"] for crack in (*report["cracks"], *own["cracks"])}
+    db.execute(verdicts.delete().where(mine, ~verdicts.c.crack_id.in_(ids)))
+    said = dict(db.execute(sa.select(verdicts.c.crack_id, verdicts.c.verdict).where(mine)).all())
+    first = summary.get("as_measured") or {name: summary[name] for name in AS_MEASURED}
+    row = judged_row(report, {**summary, "as_measured": first}, said)
+    db.execute(tasks.update().where(this).values(summary=row))
+    after = edits_of(storage, task)
+    _note(db, task, before.edits, after.edits, key_id)
+    return after
+
+
+def _note(db: Connection, task: Record, before: list[Any], after: list[Any], key_id: str) -> None:
+    """Keep in the survey's history which edit was made or undone."""
+    survey_id = db.execute(sa.select(images.c.survey_id).where(images.c.id == task.image_id))
+    place = Place(survey_id=survey_id.scalar_one(), job_id=task.job_id, image_id=task.image_id)
+    added, gone = (
+        [e["kind"] for e in a if e not in b] for a, b in ((after, before), (before, after))
+    )
+    note_change(
+        db,
+        place,
+        "correction",
+        key_id,
+        before={"correction": ", ".join(gone) or None},
+        after={"correction": ", ".join(added) or None},
+    )
+
+
+def remove_work(request: dict[str, Any]) -> None:
+    """Remove what a process that died left behind."""
+    shutil.rmtree(request["work"], ignore_errors=True)
+
+
+def _report(storage: Storage, task: Record, below: str = "") -> dict[str, Any]:
+    if task.state != State.SUCCEEDED:
+        raise Problem(409, "result-not-ready", "The image has no results to correct.")
+    path: Path = storage.result(task.job_id, task.image_id) / below / "report.json"
+    if below and not path.is_file():
+        return {}
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return report

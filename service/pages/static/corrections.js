@@ -1,0 +1,148 @@
+// The inspector's tools: what is drawn goes to the service, which measures it; undo and redo.
+import { Draw, Snap } from "./vendor/ol/ol.js";
+import { toPlace } from "./picture.js";
+
+const TOOLS = { // kind of edit -> what is drawn for it, and what the hint says
+  draw: { type: "LineString", places: "line", hint: "Click along the missed crack; double-click or Enter ends it." },
+  erase: { type: "Polygon", places: "area", hint: "Click around what is to go; double-click or Enter ends it." },
+  split: { type: "Point", places: "point", snap: true, hint: "Click the crack where it is to be cut." },
+  join: { type: "LineString", places: "line", snap: true, most: 2, hint: "Click the end of one crack, then the other crack." },
+  structure: { type: "Polygon", places: "area", hint: "Click around the structure: nothing outside it counts." },
+  ignore: { type: "Polygon", places: "area", hint: "Click around what is not to be looked at." },
+};
+const KEYS = { d: "draw", e: "erase", s: "split", j: "join" };
+
+export class Corrections {
+  constructor(picture, { base, box, chosen, before, after }) {
+    Object.assign(this, { picture, base, box, chosen, before, after });
+    this.undone = [];
+    this.edits = [];
+    this.tool = null;
+    this.busy = false;
+    for (const button of box.querySelectorAll("[data-tool]")) button.addEventListener("click", () => this.choose(button.dataset.tool === this.tool ? null : button.dataset.tool));
+    for (const button of document.querySelectorAll("[data-mark]")) button.addEventListener("click", () => this.mark(button.dataset.mark));
+    this.find("#undo").addEventListener("click", () => this.undo());
+    this.find("#redo").addEventListener("click", () => this.redo());
+    this.find("#done").addEventListener("click", () => this.end());
+    this.load();
+  }
+
+  find(selector) { return this.box.querySelector(selector); }
+
+  say(text) { this.find("#correctsay").textContent = text; }
+
+  async load() {
+    const answer = await fetch(`${this.base}/corrections`);
+    if (answer.ok) this.edits = (await answer.json()).edits;
+    this.show();
+  }
+
+  show() {
+    this.find("#undo").disabled = this.busy || !this.edits.length;
+    this.find("#redo").disabled = this.busy || !this.undone.length;
+    this.find("#done").hidden = !this.tool;
+    for (const button of this.box.querySelectorAll("[data-tool]")) button.setAttribute("aria-pressed", String(button.dataset.tool === this.tool));
+    const last = this.edits[this.edits.length - 1];
+    this.find("#editcount").textContent = last ? `${this.edits.length} ${this.edits.length === 1 ? "edit" : "edits"}, the last by ${last.by}` : "";
+    this.box.dataset.edits = String(this.edits.length);
+    this.box.dataset.busy = this.busy ? "yes" : "";
+  }
+
+  choose(tool) {
+    const { map } = this.picture;
+    for (const one of [this.drawing, this.snapping]) if (one) map.removeInteraction(one);
+    this.drawing = this.snapping = null;
+    this.tool = tool;
+    this.picture.map.getTargetElement().classList.toggle("drawing", Boolean(tool));
+    if (tool) {
+      const { type, most, snap, hint } = TOOLS[tool];
+      this.drawing = new Draw({ type, maxPoints: most, minPoints: type === "Polygon" ? 3 : 2, stopClick: true, snapTolerance: 12 });
+      this.drawing.on("drawend", (event) => this.drawn(event.feature.getGeometry()));
+      map.addInteraction(this.drawing);
+      if (snap) map.addInteraction(this.snapping = new Snap({ source: this.picture.cracks, pixelTolerance: 14 }));
+      this.say(hint);
+    } else this.say("");
+    this.show();
+  }
+
+  /** Finish what is being drawn, or put the tool away. */
+  end() {
+    if (this.drawing && this.tool !== "split") this.drawing.finishDrawing();
+    else this.choose(null);
+  }
+
+  drawn(geometry) {
+    const { type, places } = TOOLS[this.tool];
+    const xy = geometry.getCoordinates();
+    const found = type === "Point" ? toPlace(xy) : (type === "Polygon" ? xy[0].slice(0, -1) : xy).map(toPlace);
+    const inside = ([row, col]) => [Math.min(Math.max(row, 0), this.picture.size.height - 1), Math.min(Math.max(col, 0), this.picture.size.width - 1)];
+    this.send({ kind: this.tool, [places]: type === "LineString" ? found.map(inside) : found });
+  }
+
+  mark(kind) {
+    const id = this.chosen();
+    const point = id === null ? null : this.picture.onCrack(id);
+    if (point) this.send({ kind, point });
+    else this.say("Choose a crack first.");
+  }
+
+  undo() {
+    const last = this.edits[this.edits.length - 1];
+    if (!last || this.busy) return;
+    const { id, by, at, ...edit } = last;
+    this.request("DELETE", `/${id}`, null, () => this.undone.push(edit));
+  }
+
+  redo() {
+    const edit = this.undone[this.undone.length - 1];
+    if (edit && !this.busy) this.request("POST", "", edit, () => this.undone.pop());
+  }
+
+  send(edit) {
+    this.picture.sketch(edit.line || edit.area || null);
+    this.request("POST", "", edit, () => { this.undone = []; });
+  }
+
+  async request(method, below, edit, then) {
+    if (this.busy) return;
+    this.busy = true;
+    this.show();
+    this.say("measuring …");
+    let said = "Connection lost: nothing was changed.";
+    try {
+      await this.before();
+      const answer = await fetch(`${this.base}/corrections${below}`, {
+        method, headers: edit ? { "Content-Type": "application/json" } : {}, body: edit ? JSON.stringify(edit) : undefined,
+      });
+      const body = await answer.json();
+      said = answer.ok ? "" : `Not done: ${body.detail}`;
+      if (answer.ok) {
+        then();
+        const known = new Set(this.edits.map((one) => one.id));
+        const fresh = body.edits.find((one) => !known.has(one.id));
+        this.edits = body.edits;
+        await this.after(fresh ? fresh.id : null);
+        said = method === "DELETE" ? "undone" : "measured";
+      }
+    } catch { /* the line broke */ }
+    this.busy = false;
+    this.picture.sketch(null);
+    this.say(said);
+    this.show();
+  }
+
+  /** Whether a key was one of ours. */
+  key(event) {
+    const key = event.key.toLowerCase();
+    const ctrl = event.ctrlKey || event.metaKey;
+    if ((ctrl && key === "z" && event.shiftKey) || (ctrl && key === "y") || (!ctrl && key === "y")) this.redo();
+    else if ((ctrl && key === "z") || (!ctrl && key === "u")) this.undo();
+    else if (ctrl || event.altKey) return false;
+    else if (key === "escape") { if (this.drawing) this.drawing.abortDrawing(); this.choose(null); }
+    else if (key === "enter" && this.tool) this.end();
+    else if (key === "backspace" && this.drawing) this.drawing.removeLastPoint();
+    else if (KEYS[key]) this.choose(KEYS[key] === this.tool ? null : KEYS[key]);
+    else return false;
+    return true;
+  }
+}
