@@ -317,6 +317,28 @@ def face_command(
     screen.show_map(face, folder, quiet=quiet)
 
 
+@app.command("diff", rich_help_panel=ANALYSIS)
+def diff_command(
+    old: Annotated[Path, typer.Argument(help="Earlier survey: folder of results with a map.")],
+    new: Annotated[Path, typer.Argument(help="Later survey: folder of results with a map.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Default: changes beside the later map.")
+    ] = None,
+    locale: Locale = "en",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+) -> None:
+    """Compare two maps of one face: new, gone, longer by, wider by; make maps with `face`."""
+    from crackseg import screen
+    from crackseg.changes.command import compare_folders, map_folder
+    from crackseg.changes.writing import write_changes
+
+    with screen.steps(quiet=quiet) as listen:
+        comparison = compare_folders(old, new, listen)
+        folder = out or map_folder(new).parent / "changes"
+        write_changes(comparison, new, folder, locale=locale, listen=listen)
+    screen.show_changes(comparison, folder, quiet=quiet)
+
+
 @app.command("models", rich_help_panel=ANALYSIS)
 def models_command() -> None:
     """List the shipped models with their intended use and limits."""

@@ -40,6 +40,7 @@ from crackseg.metrology.ranking import place
 from crackseg.records import Report
 
 if TYPE_CHECKING:
+    from crackseg.changes.writing import Comparison
     from crackseg.face.mapping import FaceMap
 
 MOST_ROWS = 30  # of the table; everything is in the files
@@ -169,6 +170,27 @@ def show_map(face: FaceMap, folder: Path, *, quiet: bool) -> None:
             f"±{200 * face.scale.sigma_rel:.2f} %.",
         )
     _say(console, f"map: {folder / 'face.html'}")
+
+
+def show_changes(comparison: Comparison, folder: Path, *, quiet: bool) -> None:
+    """Print how many cracks changed, and how."""
+    if quiet:
+        return
+    from crackseg.changes.writing import comparison_to_dict
+
+    console = _console()
+    values = comparison_to_dict(comparison)
+    told = [f"{number} {name.replace('_', ' ')}" for name, number in values["totals"].items()
+            if number]  # fmt: skip
+    _say(console, f"{', '.join(told) or 'no crack at either date'}.")
+    registration = values["registration"]
+    how = (
+        f"{registration['points']} points of both dates"
+        if registration["source"] == "features"
+        else "station and elevation"
+    )
+    _say(console, f"laid on each other by {how}, ±{2 * registration['sigma_mm']:.1f} mm.")
+    _say(console, f"changes: {folder / 'changes.html'}")
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:

@@ -156,7 +156,7 @@ def second_date(
         if line.name == "c6":
             continue
         if line.name in grown_m:
-            line = _longer(line, grown_m[line.name])
+            line = _longer(line, grown_m[line.name], [x for x in lines if x is not line])
         if line.name in wider_mm:
             line = replace(line, width_mm=line.width_mm + wider_mm[line.name])
         later.append(line)
@@ -169,7 +169,16 @@ def second_date(
     return [*later, *new], facts | {"new": [line.name for line in new]}
 
 
-def _longer(line: Line, by_m: float) -> Line:
+def _longer(line: Line, by_m: float, others: Sequence[Line]) -> Line:
+    """Return a crack grown at its end, or at its start where it would meet another."""
+    grown = _grown(line, by_m)
+    if all(_apart(grown, other) for other in others):
+        return grown
+    turned = replace(line, points_m=line.points_m[::-1], width_mm=line.width_mm[::-1])
+    return _grown(turned, by_m)
+
+
+def _grown(line: Line, by_m: float) -> Line:
     step = (line.points_m[-1] - line.points_m[-30]) / 29
     step *= STEP_M / np.linalg.norm(step)
     count = round(by_m / STEP_M)

@@ -1,0 +1,190 @@
+"""Two maps are laid on each other: by what photographs of both dates show alike, or by coordinates.
+
+A map is exact in itself but for one shift, turn and size; those four are found from points that an
+old and a new photograph show. Where the photographs are not at hand or show nothing alike, the
+coordinates of both maps are taken, which are as sure as each map's place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crackseg.errors import DataError, ImageError
+from crackseg.face.cameras import View
+from crackseg.face.face_json import view_from
+from crackseg.face.matching import Features, find_features, match_pairs, vote_for_pairs
+from crackseg.records import Array
+
+_LEAST = 40  # points that agree, for a registration by features
+_AGREE_M = 0.05  # of one place by both maps, in the first guess of the robust fit
+_ROUNDS = 300
+_BY_COORDINATES_M = 0.15  # standard deviation of a map's place by a drone, without control points
+_BY_POINTS_M = 0.02  # the same with reference points
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """How places of the old map lie on the new one: x + iy -> factor (x + iy) + shift."""
+
+    factor: complex
+    shift: complex
+    source: str  # features | coordinates
+    points: int
+    sigma_m: float  # of a place of the old map on the new one
+    scale_sigma_rel: float  # of old lengths against new ones
+
+    def to_new(self, places_m: Array) -> Array:
+        """Return (N, 2) places on the new map of (N, 2) places of the old one."""
+        z = self.factor * (places_m[:, 0] + 1j * places_m[:, 1]) + self.shift
+        return np.column_stack([z.real, z.imag])
+
+
+def register(
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    listen: Callable[[str, float], None] = lambda step, share: None,
+) -> Registration:
+    """Return the registration of two maps.
+
+    Args:
+        old: a ``face.json``.
+        new: another one.
+        listen: is told of the step and the share of it that is done.
+
+    Raises:
+        DataError: nothing says how the maps lie on each other.
+    """
+    pairs = _places_alike(old, new, listen)
+    found = None if pairs is None else _fit(*pairs)
+    if found is not None:
+        return found
+    if not (old["scale"]["placed"] and new["scale"]["placed"]):
+        raise DataError(
+            "the two maps cannot be laid on each other: their photographs show nothing alike, or "
+            "are not at hand, and a map has no place of its own; give both maps reference points."
+        )
+    parts = [_place_sigma_m(values) for values in (old, new)]
+    lengths = [values["scale"]["sigma_rel"] for values in (old, new)]
+    return Registration(
+        factor=1 + 0j,
+        shift=_between_origins(old, new),
+        source="coordinates",
+        points=0,
+        sigma_m=math.hypot(*parts),
+        scale_sigma_rel=math.hypot(*lengths),
+    )
+
+
+def _place_sigma_m(values: Mapping[str, Any]) -> float:
+    points = values["scale"]["source"] in ("reference_points", "orthomosaic")
+    return _BY_POINTS_M if points else values["pose_misses_m"] or _BY_COORDINATES_M
+
+
+def _between_origins(old: Mapping[str, Any], new: Mapping[str, Any]) -> complex:
+    """Return the shift of two maps whose faces name different origins by station and elevation."""
+    one, other = old["face"], new["face"]
+    sign = 1 if other["rightwards"] else -1
+    rise = 1 / math.hypot(1, other["batter"])
+    station = sign * (one["station_m"] - other["station_m"])
+    return complex(station, (one["elevation_m"] - other["elevation_m"]) / rise)
+
+
+def photographs_of(values: Mapping[str, Any]) -> list[tuple[Path, View]]:
+    """Return the photographs of a map whose files are at hand, with their views."""
+    entries = values["photographs"]
+    return [(Path(p["path"]), view_from(p)) for p in entries if p["path"] and
+            Path(p["path"]).is_file()]  # fmt: skip
+
+
+def _places_alike(
+    old: Mapping[str, Any], new: Mapping[str, Any], listen: Callable[[str, float], None]
+) -> tuple[Array, Array] | None:
+    """Return (N,) places as x + iy of points on the old and on the new map, or None."""
+    sets = [photographs_of(values) for values in (old, new)]
+    if not all(sets):
+        return None
+    everyone = [*sets[0], *sets[1]]
+    features: list[Features] = []
+    for number, (path, _) in enumerate(everyone):
+        listen("features of both dates", number / len(everyone))
+        try:
+            features.append(find_features(path))
+        except ImageError:
+            empty = np.zeros((0, 128), np.uint8)
+            features.append(Features(points_px=np.zeros((0, 2)), looks=empty, factor=1.0, grey=0.0))
+    views = [view for _, view in everyone]
+    pairs = _pairs(features, views, len(sets[0]), old, new)
+    diagonals = [math.hypot(v.lens.height_px, v.lens.width_px) for v in views]
+    one, other = [], []
+    for number, pair in enumerate(sorted(pairs)):
+        listen("matching of both dates", number / len(pairs))
+        for match in match_pairs(features, [pair], diagonals):
+            a = views[match.first].to_face(match.first_px[match.agrees])
+            b = views[match.second].to_face(match.second_px[match.agrees])
+            good = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
+            one.append(a[good] @ [1, 1j])
+            other.append(b[good] @ [1, 1j])
+    return (np.concatenate(one), np.concatenate(other)) if one else None
+
+
+def _pairs(
+    features: Sequence[Features],
+    views: Sequence[View],
+    count: int,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+) -> set[tuple[int, int]]:
+    """Return pairs of an old and a new photograph: by place where both maps have one, or looks."""
+    if not (old["scale"]["placed"] and new["scale"]["placed"]):
+        voted = vote_for_pairs(features, range(len(features)))
+        return {(a, b) for a, b in voted if a < count <= b}
+    shift = _between_origins(old, new)
+    middles = np.array([view.centre_m @ [1, 1j] for view in views])
+    middles[:count] += shift
+    reach = np.array([np.ptp(view.outline_m(1), axis=0).max() / 2 for view in views])
+    return {
+        (a, b)
+        for a in range(count)
+        for b in range(count, len(views))
+        if abs(middles[a] - middles[b]) < 0.8 * max(reach[a], reach[b])
+    }
+
+
+def _fit(old: Array, new: Array) -> Registration | None:
+    """Return the similarity that most points agree with, or None where too few do."""
+    rng = np.random.default_rng(0)
+    best, most = np.zeros(len(old), bool), 0
+    for _ in range(_ROUNDS if len(old) >= _LEAST else 0):
+        i, j = rng.integers(0, len(old), 2)
+        if abs(old[i] - old[j]) < 0.5:
+            continue
+        factor = (new[i] - new[j]) / (old[i] - old[j])
+        if not 0.8 < abs(factor) < 1.25:
+            continue
+        close = np.abs(factor * old + new[i] - factor * old[i] - new) < _AGREE_M
+        if close.sum() > most:
+            best, most = close, int(close.sum())
+    if most < max(_LEAST, 0.3 * len(old)):
+        return None
+    for _ in range(5):
+        a, b = old[best], new[best]
+        factor = np.vdot(a - a.mean(), b - b.mean()) / np.vdot(a - a.mean(), a - a.mean())
+        shift = b.mean() - factor * a.mean()
+        miss = np.abs(factor * old + shift - new)
+        best = miss < max(4 * float(np.median(miss[best])), 1e-4)
+    sigma = float(np.sqrt((miss[best] ** 2).mean() / 2))
+    spread = float(np.abs(old[best] - old[best].mean()).mean())
+    return Registration(
+        factor=complex(factor),
+        shift=complex(shift),
+        source="features",
+        points=int(best.sum()),
+        sigma_m=sigma,
+        scale_sigma_rel=sigma / max(spread, 1e-9),
+    )
