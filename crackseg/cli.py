@@ -41,6 +41,14 @@ DistanceM = Annotated[
 MarkerMm = Annotated[
     float | None, typer.Option(help="Side of the ArUco marker in the picture, mm.")
 ]
+RegionPath = Annotated[
+    Path | None,
+    typer.Option(help="What is the structure: GeoJSON or mask picture, or a folder of them."),
+]
+IgnorePath = Annotated[
+    Path | None,
+    typer.Option(help="What is not looked at (joints, fittings): files as for --region."),
+]
 MaskValues = Annotated[
     str,
     typer.Option(
@@ -107,14 +115,8 @@ def analyze_command(
             "yolo, cvat, labelstudio; json always."
         ),
     ] = None,
-    region: Annotated[
-        Path | None,
-        typer.Option(help="What is the structure: GeoJSON or mask picture, or a folder of them."),
-    ] = None,
-    ignore: Annotated[
-        Path | None,
-        typer.Option(help="What is not looked at (joints, fittings): files as for --region."),
-    ] = None,
+    region: RegionPath = None,
+    ignore: IgnorePath = None,
     survey: Annotated[
         Path | None,
         typer.Option(help="What is known of the survey; default: survey.toml beside the pictures."),
@@ -185,6 +187,8 @@ def measure_command(
     mm_per_px: MmPerPx = None,
     distance_m: DistanceM = None,
     marker_mm: MarkerMm = None,
+    region: RegionPath = None,
+    ignore: IgnorePath = None,
     values: MaskValues = "",
     invert: Invert = False,
     locale: CsvLocale = None,
@@ -206,7 +210,8 @@ def measure_command(
 
     rule = MaskRule(values=tuple(v.strip() for v in values.split(",") if v), invert=invert)
     scale = {"mm_per_px": mm_per_px, "distance_m": distance_m, "marker_mm": marker_mm}
-    given = merge(read_toml(config) if config else {}, {"scale": scale, "locale": locale})
+    chosen = {"scale": scale, "region": {"region": region, "ignore": ignore}, "locale": locale}
+    given = merge(read_toml(config) if config else {}, chosen)
     options = read_options(AnalyzeOptions, given)
     with ExitStack() as stack:
         mask_image = stack.enter_context(open_image(mask, is_mask=True))

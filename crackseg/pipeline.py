@@ -27,6 +27,7 @@ from crackseg.imagery.regions import (
     Region,
     outline,
     read_region,
+    refuse_missing,
     region_facts,
     share_on_joints,
 )
@@ -160,18 +161,21 @@ def measure_mask(
     Args:
         mask_image: the mask, see ``imagery.masks``.
         image: the photograph of the same size, from which widths are read; None: from the mask.
-        options: `measure`, `mask` (specks and gaps) and `scale` are used.
+        options: `measure`, `mask` (specks and gaps), `region` and `scale` are used.
         rule: which values of the mask are crack, where it does not tell itself.
 
     Raises:
-        DataError: which pixels are crack would be a guess.
+        ConfigError: a region file that is named does not exist.
+        DataError: which pixels are crack would be a guess, or a region does not fit the picture.
         ImageError: a file is damaged, or the two differ in size.
         ScaleError: sources of the scale contradict each other.
     """
     clock = _Clock()
     source = mask_image if image is None else image
     _check_sizes(mask_image, source)
+    refuse_missing(options.region)
     with clock.step("decode"):
+        region = read_region(options.region, source.info)
         rule, path = rule or MaskRule(), mask_image.info.path
         read = read_mask(path, rule)
         refuse_missed({path.name: read}, rule)
@@ -180,6 +184,7 @@ def measure_mask(
         scale, scale_notices = find_scale(source.info, options.scale, source.read)
     with clock.step("measure"):
         valid = None if image is None else _valid(image)
+        mask, valid, unjudged = _within(mask, valid, region)
         seen_px2 = float(mask.size if valid is None else np.count_nonzero(valid))
         cracks, notices = measure(
             mask,
@@ -189,6 +194,7 @@ def measure_mask(
             mask_options=options.mask,
             options=options.measure,
         )
+        cracks, joints = _part_joints(cracks, region, options.region)
         cracks = rank(cracks, None)
     return Report(
         schema_version=SCHEMA_VERSION,
@@ -202,6 +208,10 @@ def measure_mask(
         totals=sum_up(cracks, mask.shape, seen_px2, scale),
         notices=_distinct(source.info.notices, mask_notices, scale_notices, notices),
         timing_s=clock.seconds,
+        unjudged=unjudged,
+        joints=joints,
+        left_out=outline(region),
+        region_files=() if region is None else region_facts(region.files),
     )
 
 
@@ -271,6 +281,18 @@ def _check_sizes(mask_image: OpenImage, image: OpenImage) -> None:
             f"`{mask_image.info.path.name}` must be as large as the image, {expected[1]} x "
             f"{expected[0]} px, got {size[1]} x {size[0]}; resize it without interpolation."
         )
+
+
+def _within(
+    mask: Array, valid: Array | None, region: Region | None
+) -> tuple[Array, Array | None, tuple[Unjudged, ...]]:
+    """Return mask and valid pixels within a region, and what the region leaves out."""
+    if region is None or region.inside is None:
+        return mask, valid, ()
+    inside = region.inside
+    share = 1 - float(np.count_nonzero(inside)) / inside.size
+    left_out = (Unjudged(code="left_out", share=share),) if share else ()
+    return mask & inside, inside if valid is None else valid & inside, left_out
 
 
 def _part_joints(

@@ -14,7 +14,10 @@ from crackseg.imagery.headers import MAX_PIECES
 _NO_LENGTH = {0x01, *range(0xD0, 0xD9)}  # TEM, restart marks, start of image
 _NOT_FRAMES = {0xC4, 0xC8, 0xCC}  # tables and a reserved code among the frame marks
 _HIERARCHICAL = {0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF}
-_JPEG_LS = 0xF7
+_RARE = dict.fromkeys(_HIERARCHICAL, "hierarchical JPEG") | {
+    0xCB: "lossless JPEG with arithmetic coding",
+    0xF7: "JPEG-LS",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,8 @@ def read_frame(data: bytes, path: Path) -> Frame | None:
     """Return the frame header, or None where there is none before the data ends.
 
     Raises:
-        UnsupportedImage: JPEG-LS, hierarchical, or a number of channels that is no picture.
+        UnsupportedImage: JPEG-LS, hierarchical, lossless with arithmetic coding, or a number of
+            channels that is no picture.
     """
     at, has_adobe = 2, False
     for _ in range(4 * MAX_PIECES):
@@ -48,7 +52,7 @@ def read_frame(data: bytes, path: Path) -> Frame | None:
             at += 1 if mark == 0xFF else 2
             continue
         has_adobe = has_adobe or (mark == 0xEE and data[at + 4 : at + 9] == b"Adobe")
-        if mark == _JPEG_LS or (0xC0 <= mark <= 0xCF and mark not in _NOT_FRAMES):
+        if mark in _RARE or (0xC0 <= mark <= 0xCF and mark not in _NOT_FRAMES):
             frame = Frame(
                 mark=mark,
                 at=at + 4,
@@ -70,10 +74,10 @@ def as_eight_bit(data: bytes, frame: Frame) -> bytes:
 
 
 def _refuse_rare(frame: Frame, path: Path) -> None:
-    if frame.mark == _JPEG_LS or frame.mark in _HIERARCHICAL:
-        kind = "JPEG-LS" if frame.mark == _JPEG_LS else "hierarchical JPEG"
+    if frame.mark in _RARE:
         raise UnsupportedImage(
-            f"`{path.name}` is a {kind}; expected a usual JPEG, PNG or TIFF: save it as one."
+            f"`{path.name}` is a {_RARE[frame.mark]}; expected a usual JPEG, PNG or TIFF: save it "
+            "as one."
         )
     if frame.channels not in (1, 3, 4):
         raise UnsupportedImage(
