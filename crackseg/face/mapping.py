@@ -254,7 +254,8 @@ def _map_of_rasters(
         posed=0,
         median_px=None,
     )
-    return _assemble(placed, views, scale, plane, survey, tolerance, none)
+    own = FacePlane(name=plane.name)  # a raster's coordinates are the map's, as they are
+    return _assemble(placed, views, scale, own, survey, tolerance, none)
 
 
 def _area_m2(view: View) -> float:

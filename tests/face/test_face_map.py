@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rendered_survey import Rendered
+import tifffile
+from PIL import Image
+from rendered_survey import Rendered, measure
 from scipy.spatial import cKDTree
 
 from crackseg.face.mapping import FaceMap, make_map
@@ -162,3 +164,33 @@ def test_photographs_that_were_moved_are_found_by_name_and_content(
     for photograph in read_photographs(first_date.results, [first_date.photographs]):
         assert photograph.path is not None
         assert photograph.path.parent == first_date.photographs
+
+
+def test_an_orthomosaic_lies_where_its_own_coordinates_say(
+    first_date: Rendered, tmp_path: Path
+) -> None:
+    rasters, masks, results = (tmp_path / name for name in ("rasters", "masks", "results"))
+    for folder in (rasters, masks):
+        folder.mkdir()
+    picture = np.asarray(Image.open(first_date.photographs / "DJI_0002.JPG"))  # noqa: TID251
+    mask = first_date.photographs.parent / "first_masks" / "DJI_0002.png"
+    (masks / "ortho.png").write_bytes(mask.read_bytes())
+    keys = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3076, 0, 1, 9001)  # local, in metres
+    tags = [
+        (33550, "d", 3, (0.004, 0.004, 0.0), True),
+        (33922, "d", 6, (0, 0, 0, 100.0, 410.0, 0), True),
+        (34735, "H", len(keys), keys, True),
+    ]
+    tifffile.imwrite(rasters / "ortho.JPG", picture, photometric="rgb", extratags=tags)
+    measure(rasters, masks, results)
+    face = make_map(results, survey=first_date.survey)
+    assert face.scale.source == "orthomosaic"
+    cracks = face.photographs[0].report["cracks"]
+    assert len(face.cracks) == len(cracks) > 0
+    assert face.length_m == pytest.approx(0.004 * sum(c["length_px"] for c in cracks), rel=0.005)
+    for crack in face.cracks:
+        there = face.plane.to_map(crack.points_m)
+        (own,) = (c for c in cracks if c["id"] == crack.views[0][1][0])
+        row, col = np.concatenate(own["centre_line"]).min(axis=0)
+        assert there[:, 0].min() == pytest.approx(100 + 0.004 * (col + 0.5), abs=1e-6)
+        assert there[:, 1].max() == pytest.approx(410 - 0.004 * (row + 0.5), abs=1e-6)
