@@ -194,7 +194,7 @@ def _notices(placed: Placed, scale: FaceScale) -> list[Notice]:
     if placed.aside:
         text = f"{len(placed.aside)} photographs are not on the map; what they show is not counted."
         found.append(Notice(code="photographs_set_aside", message=text))
-    if len(placed.photographs) == 1:
+    if len(placed.photographs) == 1 and scale.source != "orthomosaic":
         text = "one photograph alone: its place is by its pose and scale, nothing confirms it."
         found.append(Notice(code="one_photograph", message=text))
     if not scale.placed:
