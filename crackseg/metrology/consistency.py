@@ -44,6 +44,9 @@ class Evidence:
     deepest: Array  # (N,) 0..1, deepest darkness
     middle: Array  # (N,) median darkness of the middle half of the stretch
     blind: Array  # (N,) bool, one edge is not to be seen: the picture is black from the crack on
+    flank_px: Array  # (N,) between its own two flanks, whatever lies beyond them
+    two: Array  # (N,) bool, it has both flanks
+    even: Array  # (N,) 0..1, how alike its darkness is against both shoulders
 
 
 # Share of a crack's stations that must show it for the others to be left out; of a crack that is
@@ -69,7 +72,71 @@ _JUMP_REL, _JUMP_PX = 1.5, 1.5  # wider than its surroundings by this: a jump
 _JUMP_FROM_PX = 4.5  # surroundings up to here: a wide crack may change as it likes
 _PLACE_SHAPE = 3  # a place is at most so many times as long as wide; longer is the crack's width
 _SPANS = (15, 31, 61, 121)  # px along the line over which jumps are looked for
+_OFF_PX, _OFF_REL = 0.8, 0.2  # stretch and flanks disagree from here on
+_ALIKE = 0.6  # darkness against one shoulder by that against the other: two sides of one line
+_AGREES_PX = 2.0  # a width so near to what the mask says is the mask's
+_FITS_PX = 1.0  # a line that only its flanks show is not wider than the mask says by more
+_MASK_OFF_PX = 4.0  # a mask is at most so much too fat or too lean throughout
 _FEW = 5  # stations: fewer tell nothing of what is usual
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Which of two widths the stations of one line take: the stretch's or that of the flanks."""
+
+    flank: Array  # (N,) bool, the flanks tell it
+    blind: Array  # (N,) bool, neither does: one edge is not to be seen
+    narrower_px: Array  # (N,) by how much it is narrower if the other one is right
+    wider_px: Array  # (N,) by how much it is wider if the other one is right
+
+
+def settle(lines: list[Evidence]) -> list[Settled]:
+    """Return which width the stations of the lines of one crack take.
+
+    The dark stretch is held against the concrete ten pixels off. Where a shadow, a dark fitting or
+    a second crack begins beside the crack, that is not the crack's. The two agree on plain
+    concrete; where they do not, the flanks are believed if they are alike, else what is nearer to
+    the mask, and the interval holds both.
+
+    Args:
+        lines: at least one, in any order.
+    """
+    beyond = np.concatenate(
+        [(e.width_px - e.mask_px)[e.dark & e.two & ~_disputed(e)] for e in lines]
+    )
+    beyond = beyond[np.isfinite(beyond)]
+    usual = float(np.clip(np.median(beyond), -_MASK_OFF_PX, _MASK_OFF_PX)) if len(beyond) else 0.0
+    return [_settle(line, usual if len(beyond) >= _FEW else 0.0) for line in lines]
+
+
+def _disputed(line: Evidence) -> Array:
+    """Return where stretch and flanks disagree."""
+    off = np.abs(line.width_px - line.flank_px)
+    disputed: Array = line.two & (off > np.maximum(_OFF_PX, _OFF_REL * line.flank_px))
+    return disputed
+
+
+def _settle(line: Evidence, beyond: float) -> Settled:
+    expected = np.nan_to_num(line.mask_px + beyond, nan=np.inf)
+    off = line.width_px - expected
+    wide = (line.mask_px > _FAT_PX) & (np.abs(off) <= _AGREES_PX)
+    lighter = line.middle < _TWO_LEVELS * line.deepest
+    disputed = line.dark & _disputed(line) & ~(wide & ~lighter)
+    fits = line.flank_px <= expected + _FITS_PX
+    hidden = ~line.dark & line.two & (line.even >= _ALIKE) & fits
+    nearer = np.abs(line.flank_px - expected) < np.abs(off)
+    alike = line.even >= _ALIKE
+    flank = (disputed & nearer & ~wide) | hidden
+    beyond_mask = np.abs(off) > _BEYOND_PX
+    sure = flank & alike & (beyond_mask | (line.width_px < line.flank_px))
+    gap = np.where(disputed & ~sure, line.width_px - line.flank_px, 0)
+    gap = np.where(flank, gap, -gap)
+    return Settled(
+        flank=flank,
+        blind=line.dark & ~line.two & (off > _AGREES_PX),
+        narrower_px=np.maximum(-gap, 0),
+        wider_px=np.maximum(gap, 0),
+    )
 
 
 def judge(lines: list[Evidence]) -> list[Array]:
@@ -142,9 +209,13 @@ def _judge(line: Evidence, usual: _Usual) -> Array:
     reading = np.where(foreign, narrow, np.where(line.dark, Reading.WHOLE, unseen))
     width = np.where(reading == Reading.NARROW, line.narrow_px, line.width_px)
     known = line.dark | (reading == Reading.NARROW)
-    jump = _jumps(_filled(width, known)) & line.dark & ~foreign
+    # A spall or a cavity with light in it is as wide as the mask, and a place like a dark one.
+    lit = (reading == Reading.MASK) & (mask > _FAT_PX)
+    width = np.where(lit, mask, _filled(width, known))
+    jump = _jumps(width) & ((line.dark & ~foreign) | lit)
     beside = np.where(core, Reading.LEFT_OUT, narrow)
-    place = np.where(line.middle >= usual.open_dark, Reading.OPENING, beside)
+    opened = lit | (line.middle >= usual.open_dark)
+    place = np.where(opened, Reading.OPENING, beside)
     return np.where(line.blind, Reading.LEFT_OUT, np.where(jump, place, reading))
 
 

@@ -9,7 +9,17 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 from crackseg.metrology.centreline import Line
-from crackseg.metrology.consistency import THIN_PX, THIN_SHARE, Evidence, Reading, judge, no_line
+from crackseg.metrology.consistency import (
+    THIN_PX,
+    THIN_SHARE,
+    Evidence,
+    Reading,
+    Settled,
+    judge,
+    no_line,
+    settle,
+)
+from crackseg.metrology.flanks import Flanks, flanks
 from crackseg.metrology.interior import fit_interior
 from crackseg.metrology.narrow import Narrow, narrow_widths
 from crackseg.metrology.sampling import mask_edges, normals, read_profiles
@@ -38,6 +48,7 @@ class Stations:
     noise_u_px: Array  # (N,) standard uncertainty that falls when stations are averaged
     model_u_px: Array  # (N,) standard uncertainty that neighbouring stations share
     lighter_px: Array  # (N,) by how much it is wider where the interior is as light as can be
+    narrower_px: Array  # (N,) by how much it is narrower where it is not what it was taken for
     reading: Array  # (N,) `Reading`
     edges: Array  # (N, 2, 2) edge points (row, col)
 
@@ -62,6 +73,7 @@ class _Read:
     across: Stations  # the mask
     whole: Stations  # the dark stretch
     narrow: Stations  # its narrow core
+    flank: Stations  # between its own two flanks
     evidence: Evidence
     interior: tuple[float, float]  # darkness of the interior, nan if unknown; how far it is known
 
@@ -101,6 +113,7 @@ def no_stations(line: Line) -> Stations:
         noise_u_px=none,
         model_u_px=none,
         lighter_px=none,
+        narrower_px=none,
         reading=np.full(len(none), int(Reading.LEFT_OUT), dtype=np.int8),
         edges=np.full((len(none), 2, 2), np.nan),
     )
@@ -111,20 +124,55 @@ def _judged(read: dict[int, _Read], group: Array) -> list[Stations]:
     result: dict[int, Stations] = {}
     for name in np.unique(group):
         members = np.flatnonzero(group == name).tolist()
-        readings = judge([read[k].evidence for k in members])
-        for k, reading in zip(members, readings, strict=True):
-            result[k] = _chosen(read[k], reading)
+        choices = settle([read[k].evidence for k in members])
+        settled = [_settled(read[k], choice) for k, choice in zip(members, choices, strict=True)]
+        readings = judge([line.evidence for line in settled])
+        for k, line, reading in zip(members, settled, readings, strict=True):
+            result[k] = _chosen(line, reading)
     return [result[k] for k in range(len(group))]
+
+
+def _settled(read: _Read, choice: Settled) -> _Read:
+    """Return a line whose stretches are its flanks where these tell the width."""
+    whole = _select([(choice.flank, read.flank)], read.whole, read.whole.reading)
+    evidence = read.evidence
+    return replace(
+        read,
+        whole=replace(
+            whole,
+            lighter_px=np.hypot(whole.lighter_px, choice.wider_px),
+            narrower_px=choice.narrower_px,
+        ),
+        evidence=replace(
+            evidence,
+            width_px=whole.width_px,
+            core=np.where(choice.flank, 1, evidence.core),
+            middle=np.where(choice.flank, evidence.deepest, evidence.middle),
+            dark=(evidence.dark | choice.flank) & ~choice.blind,
+            clear=evidence.clear & ~choice.blind,
+            blind=evidence.blind | choice.blind,
+        ),
+    )
 
 
 def _chosen(read: _Read, reading: Array) -> Stations:
     """Return the stations of one line, each as it is to be read."""
-    kinds = [reading == Reading.NARROW, reading == Reading.MASK]
+    lit = (reading == Reading.OPENING) & ~read.evidence.dark
+    kinds = [
+        (reading == Reading.NARROW, read.narrow),
+        ((reading == Reading.MASK) | lit, read.across),
+    ]
+    return _select(kinds, read.whole, reading)
+
+
+def _select(kinds: list[tuple[Array, Stations]], other: Stations, reading: Array) -> Stations:
+    """Return the stations of each kind where it holds, and the other ones elsewhere."""
 
     def pick(name: str) -> Array:
-        narrow, mask, whole = (getattr(s, name) for s in (read.narrow, read.across, read.whole))
-        shape = (-1,) + (1,) * (whole.ndim - 1)
-        picked: Array = np.select([k.reshape(shape) for k in kinds], [narrow, mask], whole)
+        last = getattr(other, name)
+        shape = (-1,) + (1,) * (last.ndim - 1)
+        chosen = [where.reshape(shape) for where, _ in kinds]
+        picked: Array = np.select(chosen, [getattr(s, name) for _, s in kinds], last)
         return picked
 
     return Stations(
@@ -132,6 +180,7 @@ def _chosen(read: _Read, reading: Array) -> Stations:
         noise_u_px=pick("noise_u_px"),
         model_u_px=pick("model_u_px"),
         lighter_px=pick("lighter_px"),
+        narrower_px=pick("narrower_px"),
         reading=reading,
         edges=pick("edges"),
     )
@@ -193,6 +242,7 @@ def _from_mask(mask: Array, line: Line, normal: Array) -> Stations:
         noise_u_px=np.full(count, _MASK_NOISE_U_PX),
         model_u_px=np.full(count, _MASK_MODEL_U_PX),
         lighter_px=np.zeros(count),
+        narrower_px=np.zeros(count),
         reading=np.full(count, Reading.MASK),
         edges=line.points[:, None, :]
         + np.stack([-distance[:, :1] * normal, distance[:, 1:] * normal], axis=1),
@@ -210,12 +260,14 @@ def _from_image(
     guess = np.where(np.isnan(across.width_px), 2 * line.radius_px, across.width_px)
     found = widths_from_profiles(profiles, guess)
     if interior is None:
-        evidence = _evidence(found, narrow_widths(profiles, found.darkest), across)
+        core = narrow_widths(profiles, found.darkest)
+        evidence = _evidence(found, core, flanks(profiles, guess, core.width_px), across)
         interior = _known_interior(found, evidence, guess, profiles)
     told = np.full((2, len(guess)), np.array(interior)[:, None])
     if interior[1] > 0:
         found = widths_from_profiles(profiles, guess, *told)
     core = narrow_widths(profiles, found.darkest, *told)
+    own = flanks(profiles, guess, core.width_px)
     place = found.darkest - (profiles.shape[1] - 1) / 2
     thin = found.width_px < THIN_PX
     whole = Stations(
@@ -224,6 +276,7 @@ def _from_image(
         model_u_px=found.model_u_px,
         # Beside the edge of a tone the core may read more: the interval holds both.
         lighter_px=np.maximum(found.lighter_px, np.where(thin, core.width_px - found.width_px, 0)),
+        narrower_px=np.zeros(len(guess)),
         reading=np.full(len(guess), Reading.WHOLE),
         edges=_edges(line.points, normal, found.centre_px, found.width_px),
     )
@@ -235,11 +288,23 @@ def _from_image(
         lighter_px=core.lighter_px,
         edges=_edges(line.points, normal, place, core.width_px),
     )
-    evidence = _evidence(found, core, across)
-    return _Read(across=across, whole=whole, narrow=narrow, evidence=evidence, interior=interior)
+    between = replace(
+        whole,
+        width_px=own.width_px,
+        lighter_px=np.where(own.width_px < THIN_PX, core.lighter_px, 0),
+        edges=_edges(line.points, normal, own.centre_px, own.width_px),
+    )
+    return _Read(
+        across=across,
+        whole=whole,
+        narrow=narrow,
+        flank=between,
+        evidence=_evidence(found, core, own, across),
+        interior=interior,
+    )
 
 
-def _evidence(found: Widths, core: Narrow, across: Stations) -> Evidence:
+def _evidence(found: Widths, core: Narrow, own: Flanks, across: Stations) -> Evidence:
     # Beside such a station a profile has averaged some of the black in.
     blind = binary_dilation(found.blind, np.ones(2 * AVERAGE + 1))
     return Evidence(
@@ -252,6 +317,9 @@ def _evidence(found: Widths, core: Narrow, across: Stations) -> Evidence:
         deepest=found.interior,
         middle=found.middle,
         blind=blind,
+        flank_px=own.width_px,
+        two=own.clear,
+        even=own.even,
     )
 
 

@@ -51,6 +51,7 @@ class _Sized:
     noise: Array  # (N,)
     model: Array  # (N,)
     lighter: Array  # (N,) by how much it may be wider than it reads
+    narrower: Array  # (N,) by how much it may be narrower
     from_image: Array  # (N,) bool
 
 
@@ -242,6 +243,7 @@ def _some(
         station.noise_u_px[chosen],
         station.model_u_px[chosen],
         station.lighter_px[chosen],
+        station.narrower_px[chosen],
         station.from_image[chosen],
     )
 
@@ -331,9 +333,10 @@ def _measure(px: float, chosen: Array, sized: _Sized, scale: Scale | None) -> Me
         return Measure(px=None, status="not_resolvable")
     free = max(1.0, len(chosen) / AVERAGE)
     noise = float(np.sqrt(np.mean(sized.noise[chosen] ** 2) / free))
-    down = 2 * float(np.hypot(noise, np.mean(sized.model[chosen])))
-    up = float(np.hypot(down, np.mean(sized.lighter[chosen])))
-    seen = px > down  # else all that is known is what it may be as wide as
+    even = 2 * float(np.hypot(noise, np.mean(sized.model[chosen])))
+    up = float(np.hypot(even, np.mean(sized.lighter[chosen])))
+    down = float(np.hypot(even, np.mean(sized.narrower[chosen])))
+    seen = px > even  # else all that is known is what it may be as wide as
     interval: dict[str, Any] = {"low_px": max(px - down, 0.0) if seen else 0.0, "high_px": px + up}
     mm = None
     if scale is not None:

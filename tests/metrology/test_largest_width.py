@@ -176,6 +176,9 @@ def evidence(width: list[float], *, dark: float = 0.8, mask: float = 4.0) -> Evi
         deepest=np.where(thin, 0.4, dark),
         middle=np.where(thin, 0.4, dark),
         blind=np.zeros(len(px), dtype=bool),
+        flank_px=px,
+        two=px > 0,
+        even=np.ones(len(px)),
     )
 
 
