@@ -15,6 +15,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from crackseg.metrology import arc
 from service.database import State, tasks, verdicts
 from service.storage import Storage
 from service.verdicts import judged_row
@@ -105,10 +106,8 @@ def _cells(crack: Mapping[str, Any]) -> Cells:
         if not line:
             continue
         points = np.asarray(line, dtype=np.float64)
-        along = np.append(0.0, np.cumsum(np.hypot(*np.diff(points, axis=0).T)))
-        stations = np.arange(0.0, along[-1] + 1.0)
-        rows, cols = (np.interp(stations, along, points[:, axis]) for axis in (0, 1))
-        squares = np.floor(np.column_stack((rows, cols)) / _CELL_PX).astype(int)
+        stations = np.arange(0.0, arc.along(points)[-1] + 1.0)
+        squares = np.floor(arc.at(points, stations) / _CELL_PX).astype(int)
         cells |= set(map(tuple, squares.tolist()))
     return frozenset(cells)
 

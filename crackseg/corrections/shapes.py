@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
+from crackseg.metrology import arc
 from crackseg.metrology.bridges import Groups
-from crackseg.metrology.centreline import UNMARKED, Line, kind_of, resample
+from crackseg.metrology.centreline import UNMARKED, Line, kind_of
 from crackseg.metrology.tracing import paint, pixel_length
 from crackseg.records import Array, Crack, Window
 
@@ -150,7 +151,7 @@ def joined(one: Shape, two: Shape, way: Array) -> Shape:
         lines = [*first, *second]
     else:
         bridge = Line(
-            points=resample(np.concatenate([here[None], way[1:-1], there[None]])),
+            points=arc.resample(np.concatenate([here[None], way[1:-1], there[None]])),
             nodes=(node_first, node_second),
             free=(False, False),
             kind="joined",

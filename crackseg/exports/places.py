@@ -14,6 +14,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
+from crackseg.metrology import arc
 from crackseg.records import Array, Scale
 
 STEP_PX = 10.0  # between two stations with a width
@@ -136,7 +137,7 @@ def stations_of(
 
 def _thinned(points: Array, widths: Sequence[float | None], step_px: float) -> list[int]:
     """Return the indices of points with a width that lie ``step_px`` or more apart."""
-    along = np.r_[0.0, np.cumsum(np.hypot(*np.diff(points, axis=0).T))]
+    along = arc.along(points)
     taken: list[int] = []
     for index, width in enumerate(widths):
         if width is not None and (not taken or along[index] - along[taken[-1]] >= step_px):

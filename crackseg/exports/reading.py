@@ -18,6 +18,7 @@ import numpy as np
 from crackseg.errors import DataError, ImageError
 from crackseg.exports.tables import WIDTHS, read_measure
 from crackseg.imagery.files import open_image
+from crackseg.metrology import arc
 from crackseg.metrology.pixels import label_pixels, list_pixels
 from crackseg.metrology.sampling import normals
 from crackseg.records import (
@@ -173,7 +174,7 @@ def _branches(values: Mapping[str, Any]) -> tuple[Branch, ...]:
                 edges=np.stack([points - side, points + side], axis=1),
                 kind=kind,
                 nodes=(nodes[0], nodes[1]),
-                length_px=float(np.hypot(*np.diff(points, axis=0).T).sum()),
+                length_px=arc.length(points),
                 length_mm=None,
             )
         )
@@ -196,7 +197,7 @@ def _other_line(values: Mapping[str, Any]) -> Crack:
             edges=np.repeat(points[:, None], 2, axis=1),
             kind="tip-tip",
             nodes=(2 * k, 2 * k + 1),
-            length_px=float(np.hypot(*np.diff(points, axis=0).T).sum()),
+            length_px=arc.length(points),
             length_mm=None,
         )
         for k, points in enumerate(lines)

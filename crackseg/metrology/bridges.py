@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial import cKDTree
 
-from crackseg.metrology.centreline import Line, end_direction, resample
+from crackseg.metrology import arc
+from crackseg.metrology.centreline import Line, end_direction
 from crackseg.records import Array
 
 # Largest turn between a tip's direction and the way to the other tip.
@@ -50,7 +51,7 @@ def bridge(lines: list[Line], gap_px: float) -> tuple[list[Line], Array]:
             continue
         groups.unite(one.component, two.component)
         used |= {a, b}
-        path = resample(np.stack([one.points[-a[1]], two.points[-b[1]]]))
+        path = arc.resample(np.stack([one.points[-a[1]], two.points[-b[1]]]))
         joined.append(span(lines, a, b, path))
     return without_tips(joined, used), np.array(
         [groups.root(line.component) for line in joined], dtype=np.int64

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from scipy.ndimage import map_coordinates
 
+from crackseg.metrology import arc
 from crackseg.metrology.skeleton import CLOSED, TIP, Skeleton
 from crackseg.records import Array
 
@@ -42,7 +43,7 @@ class Line:
     @property
     def length_px(self) -> float:
         """Length in px."""
-        return float(np.hypot(*np.diff(self.points, axis=0).T).sum())
+        return arc.length(self.points)
 
 
 def centre_lines(skeleton: Skeleton, mask: Array, smooth_px: float) -> list[Line]:
@@ -113,9 +114,9 @@ def _finish(
 ) -> Array:
     """Return the smoothed path with free ends carried to the end of the mask."""
     sigma = max(smooth_px, float(np.median(radius)))
-    path = resample(path)
+    path = arc.resample(path)
     if closed:
-        return resample(smooth(path, sigma, (False, False), closed=True))
+        return arc.resample(smooth(path, sigma, (False, False), closed=True))
     # Both ends are made from the same path, so that its direction does not matter.
     heads, tails = np.zeros((0, 2)), np.zeros((0, 2))
     first, last = 0, len(path)
@@ -125,7 +126,7 @@ def _finish(
     if free[1]:
         last, tails = _carry_end(path, radius[::-1], mask)
     path = np.concatenate([heads, path[first:last], tails])
-    return resample(smooth(path, sigma, free, closed=False))
+    return arc.resample(smooth(path, sigma, free, closed=False))
 
 
 def _carry_end(path: Array, radii: Array, mask: Array) -> tuple[int, Array]:
@@ -195,13 +196,6 @@ def last_crossing(along: Array, profile: Array) -> float:
     if k == 0:
         return float(along[0])
     return float(along[k] - _STEP_PX * (level - profile[k]) / (profile[k - 1] - profile[k]))
-
-
-def resample(path: Array) -> Array:
-    """Return points evenly spaced by about 1 px along a (N, 2) path; its ends stay."""
-    at = np.append(0.0, np.cumsum(np.hypot(*np.diff(path, axis=0).T)))
-    new = np.linspace(0.0, at[-1], max(2, round(at[-1]) + 1))
-    return np.column_stack([np.interp(new, at, path[:, k]) for k in (0, 1)])
 
 
 @lru_cache(maxsize=64)

@@ -18,6 +18,7 @@ from enum import IntEnum
 import numpy as np
 from scipy.ndimage import grey_opening
 
+from crackseg.metrology.columns import concatenate
 from crackseg.records import Array
 
 
@@ -145,13 +146,7 @@ def judge(lines: list[Evidence]) -> list[Array]:
     Args:
         lines: at least one, in any order.
     """
-    whole = Evidence(
-        *(
-            np.concatenate([getattr(line, name) for line in lines])
-            for name in Evidence.__dataclass_fields__
-        )
-    )
-    usual = _usual(whole)
+    usual = _usual(concatenate(lines))
     return [_judge(line, usual) for line in lines]
 
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from crackseg.metrology.centreline import Line, end_direction, resample
+from crackseg.metrology import arc
+from crackseg.metrology.centreline import Line, end_direction
 from crackseg.metrology.sampling import to_grey
 from crackseg.records import Array, Window
 
@@ -50,13 +51,13 @@ def _refine(line: Line, shape: tuple[int, int], image: Callable[[Window], Array]
                 tails[side] = np.stack([origin, origin + moves[side] * direction])
     if not any(moves):
         return line
-    at = np.append(0.0, np.cumsum(np.hypot(*np.diff(path, axis=0).T)))
+    at = arc.along(path)
     low, high = max(0.0, -moves[0]), at[-1] + min(0.0, moves[1])
     inner = at[(at > low) & (at < high)]
     inner = np.concatenate([[low], inner, [high]])
-    kept = np.column_stack([np.interp(inner, at, path[:, k]) for k in (0, 1)])
+    kept = arc.at(path, inner)
     kept = kept[len(tails[0]) // 2 : len(kept) - len(tails[1]) // 2]
-    return replace(line, points=resample(np.concatenate([tails[0][::-1], kept, tails[1]])))
+    return replace(line, points=arc.resample(np.concatenate([tails[0][::-1], kept, tails[1]])))
 
 
 def _move(

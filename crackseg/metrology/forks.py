@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
+from crackseg.metrology import arc
 from crackseg.metrology.bridges import Groups, free_tips, without_tips
-from crackseg.metrology.centreline import UNMARKED, Line, kind_of, resample
+from crackseg.metrology.centreline import UNMARKED, Line, kind_of
 from crackseg.metrology.courses import Photograph, Tip, find_course
 from crackseg.metrology.joins import LEAST_SHARE, covered, shows_crack, tip, within
 from crackseg.records import Array
@@ -127,7 +128,7 @@ def _course(
         return None
     if covered(course, one, two, mask):
         return None
-    return resample(np.vstack([course.points, goal]))
+    return arc.resample(np.vstack([course.points, goal]))
 
 
 def _stretch(line: Line, side: int, path: Array, node: int) -> Line:

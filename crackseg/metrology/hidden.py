@@ -11,8 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from crackseg.metrology import arc
 from crackseg.metrology.bridges import Groups, facing, free_tips, span, without_tips
-from crackseg.metrology.centreline import Line, resample
+from crackseg.metrology.centreline import Line
 from crackseg.metrology.courses import Course, Photograph, Tip, find_course
 from crackseg.metrology.joins import ahead, covered, distance, tip, within
 from crackseg.records import Array
@@ -65,7 +66,7 @@ def join_hidden(
             continue
         groups.unite(first, second)
         used |= {a, b}
-        joined.append(replace(span(lines, a, b, resample(course.points)), kind="hidden"))
+        joined.append(replace(span(lines, a, b, arc.resample(course.points)), kind="hidden"))
         names.append(first)
     return without_tips(joined, used), np.array([groups.root(n) for n in names], dtype=np.int64)
 

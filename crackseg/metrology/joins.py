@@ -12,8 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from crackseg.metrology import arc
 from crackseg.metrology.bridges import Groups, facing, free_tips, outward, span, without_tips
-from crackseg.metrology.centreline import Line, end_direction, resample
+from crackseg.metrology.centreline import Line, end_direction
 from crackseg.metrology.courses import Course, Photograph, Tip, find_course
 from crackseg.metrology.ruled import is_ruled
 from crackseg.records import Array
@@ -73,7 +74,7 @@ def join(
             continue
         groups.unite(names[a[0]], names[b[0]])
         used |= {a, b}
-        joined.append(replace(span(lines, a, b, resample(course.points)), kind="joined"))
+        joined.append(replace(span(lines, a, b, arc.resample(course.points)), kind="joined"))
         names.append(names[a[0]])
     return without_tips(joined, used), np.array([groups.root(n) for n in names], dtype=np.int64)
 

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
+from crackseg.metrology import arc
 from crackseg.records import Array
 from crackseg.scales import Matrix3
 
@@ -31,12 +32,12 @@ class Stroke:
     @property
     def length_px(self) -> float:
         """Length of the course."""
-        return float(np.hypot(*np.diff(self.points, axis=0).T).sum())
+        return arc.length(self.points)
 
     @property
     def width_mean_px(self) -> float:
         """Mean width along the course."""
-        step = np.hypot(*np.diff(self.points, axis=0).T)
+        step = arc.steps(self.points)
         middle = 0.5 * (self.width_px[:-1] + self.width_px[1:])
         return float((step * middle).sum() / step.sum())
 
@@ -164,7 +165,7 @@ def _cover(shape: tuple[int, int], stroke: Stroke) -> tuple[Array, Array, Array,
     sides = np.sort(np.abs(along_vector), axis=1)  # the pixel's shadow: two boxes of these lengths
     half = width[nearest] / 2
     share = _shadow(half - across, sides) - _shadow(-half - across, sides)
-    at = np.append(0.0, np.cumsum(np.hypot(*np.diff(points, axis=0).T)))
+    at = arc.along(points)
     to_end = np.minimum(at[nearest] + along, at[-1] - at[nearest] - along)
     share *= _shadow(to_end, sides)
     line = (np.abs(across) <= 0.5 * sides[:, 1]) & (to_end >= 0)
@@ -173,10 +174,9 @@ def _cover(shape: tuple[int, int], stroke: Stroke) -> tuple[Array, Array, Array,
 
 def _dense(stroke: Stroke) -> tuple[Array, Array]:
     """Return points and widths of a stroke at close, even spacing."""
-    at = np.append(0.0, np.cumsum(np.hypot(*np.diff(stroke.points, axis=0).T)))
+    at = arc.along(stroke.points)
     new = np.linspace(0, at[-1], max(2, int(np.ceil(at[-1] / _COURSE_STEP_PX)) + 1))
-    points = np.column_stack([np.interp(new, at, stroke.points[:, k]) for k in (0, 1)])
-    return points, np.interp(new, at, stroke.width_px)
+    return arc.at(stroke.points, new), np.interp(new, at, stroke.width_px)
 
 
 def _shadow(distance: Array, sides: Array) -> Array:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from crackseg.metrology.centreline import resample
+from crackseg.metrology import arc
 from crackseg.metrology.courses import Course, Photograph, Tip
 from crackseg.metrology.sampling import normals, read_profiles
 from crackseg.records import Array
@@ -64,8 +64,8 @@ def off_line(points: Array) -> float:
 
 def _one_path(*parts: Array) -> tuple[Array, int, int]:
     """Return parts as one path of points 1 px apart, and where the second begins and ends."""
-    path = resample(np.concatenate(parts))
-    ends = [len(resample(np.concatenate(parts[: k + 1]))) for k in (0, 1)]
+    path = arc.resample(np.concatenate(parts))
+    ends = [len(arc.resample(np.concatenate(parts[: k + 1]))) for k in (0, 1)]
     return path, ends[0], ends[1]
 
 

@@ -2,6 +2,16 @@
 
 Everything is done for all cracks of a picture at once: a Python step for each pixel or each spur
 of a ragged mask would cost more than the thinning.
+
+Notation
+--------
+M, K   skeleton pixels; those of them that belong to a chain (all but the junctions' pixels).
+C, J   chains; junctions.
+links  (M, 8) list positions of the neighbours, clockwise from the one above, as in
+       ``Pixels.table``; M where there is none. Even columns are straight, odd ones diagonal.
+near, far   (L,) the two ends of L links; each link of the skeleton stands once in such a list.
+order  (K,) pixels chain by chain; ``order[start[k]:start[k + 1]]`` runs along chain k.
+ends   (C, 2) what chain k begins and ends in: a junction's number, TIP or CLOSED.
 """
 
 from __future__ import annotations
@@ -13,6 +23,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
+from crackseg.metrology import arc
 from crackseg.metrology.pixels import Pixels, label_links
 from crackseg.metrology.thinning import thin
 from crackseg.records import Array
@@ -60,7 +71,7 @@ def skeletonize(pixels: Pixels, component: Array, table: Array) -> Skeleton:
     keep = np.flatnonzero(alive)
     # The edge runs half a pixel outside the centres of the border pixels.
     radius = cKDTree(points[border]).query(points[keep])[0] + 0.5
-    links = _restrict(pixels.table, keep)
+    links = without_short_cuts(pixels.table, keep)
     points, component = points[keep], component[keep]
     while True:
         chains = trace(points, links)
@@ -68,10 +79,10 @@ def skeletonize(pixels: Pixels, component: Array, table: Array) -> Skeleton:
         if len(kept) == len(points):
             return Skeleton(points, radius, component, chains)
         points, radius, component = points[kept], radius[kept], component[kept]
-        links = _restrict(links, kept)
+        links = without_short_cuts(links, kept)
 
 
-def _restrict(table: Array, keep: Array) -> Array:
+def without_short_cuts(table: Array, keep: Array) -> Array:
     """Return the neighbour table of the kept list positions, without diagonal short cuts.
 
     Where two pixels also touch through a third one the diagonal link would make a triangle.
@@ -88,6 +99,11 @@ def _restrict(table: Array, keep: Array) -> Array:
 def trace(points: Array, links: Array) -> Chains:
     """Return the chains of a skeleton.
 
+    Strategy: pixels with three or more neighbours are junction pixels, and those that touch are
+    one junction. Without them the skeleton falls into pieces that are plain chains or rings, whose
+    pixels are put in order by their distance from one end (`_order`). The links that were cut from
+    a chain's end to a junction's pixel tell where the chain ends (`_ends`).
+
     Args:
         points: (M, 2) float (row, col).
         links: (M, 8) neighbour table without diagonal short cuts.
@@ -97,7 +113,7 @@ def trace(points: Array, links: Array) -> Chains:
     junction = has.sum(axis=1) >= 3
     near, column = np.nonzero(has)
     far = links[near, column]
-    forward = (column >= 2) & (column <= 5)
+    forward = (column >= 2) & (column <= 5)  # four of eight directions: each link once
     knot = forward & junction[near] & junction[far]
     cluster = np.full(count, TIP)
     cluster[junction] = label_links(near[knot], far[knot], count)[1][junction]
@@ -117,7 +133,15 @@ def trace(points: Array, links: Array) -> Chains:
 
 
 def _order(near: Array, far: Array, junction: Array) -> tuple[Array, Array, Array]:
-    """Return the chain pixels from end to end, the chains' starts, and which chains are closed."""
+    """Return the chain pixels from end to end, the chains' starts, and which chains are closed.
+
+    Strategy: every chain has a head, the first of its open ends in the list, or the first pixel of
+    a ring. One search from all heads at once gives each pixel its rank in its chain.
+
+    Args:
+        near, far: (L,) links between pixels that are no junction's.
+        junction: (M,) bool.
+    """
     count = len(junction)
     number, chain = label_links(near, far, count)
     degree = np.bincount(near, minlength=count) + np.bincount(far, minlength=count)
@@ -146,7 +170,13 @@ def _first_of_each(chain: Array, members: Array) -> Array:
 
 
 def _ends(order: Array, start: Array, pixel: Array, cluster: Array) -> Array:
-    """Return the (C, 2) junction that each chain's first and last pixel touches, or TIP."""
+    """Return the (C, 2) junction that each chain's first and last pixel touches, or TIP.
+
+    Args:
+        order, start: the chains.
+        pixel: (L,) chain pixels that touch a junction, once for each link.
+        cluster: (L,) that junction.
+    """
     chains = len(start) - 1
     ends = np.full((chains, 2), TIP)
     place = np.zeros(int(order.max(initial=0)) + 1, dtype=np.int64)
@@ -167,7 +197,7 @@ def _ends(order: Array, start: Array, pixel: Array, cluster: Array) -> Array:
 
 def _lengths(points: Array, start: Array, ends: Array, centres: Array) -> Array:
     """Return the (C,) length of each chain in px."""
-    total = np.append(0.0, np.cumsum(np.hypot(*np.diff(points, axis=0).T)))
+    total = arc.along(points)
     length: Array = total[start[1:] - 1] - total[start[:-1]]
     for side, pixel in ((0, start[:-1]), (1, start[1:] - 1)):
         joined = ends[:, side] >= 0

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 from crackseg.metrology.centreline import Line
+from crackseg.metrology.columns import choose
 from crackseg.metrology.consistency import (
     THIN_PX,
     THIN_SHARE,
@@ -134,7 +135,7 @@ def _judged(read: dict[int, _Read], group: Array) -> list[Stations]:
 
 def _settled(read: _Read, choice: Settled) -> _Read:
     """Return a line whose stretches are its flanks where these tell the width."""
-    whole = _select([(choice.flank, read.flank)], read.whole, read.whole.reading)
+    whole = choose([(choice.flank, read.flank)], read.whole)
     evidence = read.evidence
     return replace(
         read,
@@ -162,28 +163,7 @@ def _chosen(read: _Read, reading: Array) -> Stations:
         (reading == Reading.NARROW, read.narrow),
         ((reading == Reading.MASK) | lit, read.across),
     ]
-    return _select(kinds, read.whole, reading)
-
-
-def _select(kinds: list[tuple[Array, Stations]], other: Stations, reading: Array) -> Stations:
-    """Return the stations of each kind where it holds, and the other ones elsewhere."""
-
-    def pick(name: str) -> Array:
-        last = getattr(other, name)
-        shape = (-1,) + (1,) * (last.ndim - 1)
-        chosen = [where.reshape(shape) for where, _ in kinds]
-        picked: Array = np.select(chosen, [getattr(s, name) for _, s in kinds], last)
-        return picked
-
-    return Stations(
-        width_px=pick("width_px"),
-        noise_u_px=pick("noise_u_px"),
-        model_u_px=pick("model_u_px"),
-        lighter_px=pick("lighter_px"),
-        narrower_px=pick("narrower_px"),
-        reading=reading,
-        edges=pick("edges"),
-    )
+    return replace(choose(kinds, read.whole), reading=reading)
 
 
 def _better_known(read: dict[int, _Read], group: Array) -> dict[int, tuple[float, float]]:

@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from crackseg.metrology import arc
 from crackseg.metrology.centreline import Line
+from crackseg.metrology.columns import concatenate, take
 from crackseg.metrology.consistency import Reading
 from crackseg.metrology.cuts import Cut
 from crackseg.metrology.sampling import normals
@@ -44,15 +46,10 @@ class _Sized:
     """The stations of one crack that count for its width."""
 
     points: Array  # (N, 2)
-    px: Array  # (N,)
+    read: Stations  # (N,) as they were read
     smooth_px: Array  # (N,) running median along each line
     mm_per_px: Array  # (N,) across the crack on the face; 1 without a scale
     step: Array  # (N,) weight of that: length along the face of each station
-    noise: Array  # (N,)
-    model: Array  # (N,)
-    lighter: Array  # (N,) by how much it may be wider than it reads
-    narrower: Array  # (N,) by how much it may be narrower
-    from_image: Array  # (N,) bool
 
 
 def summarize(
@@ -126,14 +123,10 @@ def _branches(
                 kind=line.kind,
                 nodes=(first, last),
                 length_px=line.length_px,
-                length_mm=None if scale is None else _path_length(scale.to_mm(line.points)),
+                length_mm=None if scale is None else arc.length(scale.to_mm(line.points)),
             )
         )
     return tuple(branches)
-
-
-def _path_length(points: Array) -> float:
-    return float(np.hypot(*np.diff(points, axis=0).T).sum())
 
 
 def _count(branches: tuple[Branch, ...]) -> tuple[int, int, int]:
@@ -216,7 +209,7 @@ def _sized(lines: list[Line], stations: list[Stations], scale: Scale | None) -> 
             thick[node] = max(thick.get(node, 0.0), line.radius_px)
     parts = []
     for line, station in zip(lines, stations, strict=True):
-        at = np.append(0.0, np.cumsum(np.hypot(*np.diff(line.points, axis=0).T)))
+        at = arc.along(line.points)
         margin = [
             _END_PX if line.free[side] else thick[line.nodes[side]] + _END_PX for side in (0, 1)
         ]
@@ -224,27 +217,19 @@ def _sized(lines: list[Line], stations: list[Stations], scale: Scale | None) -> 
         clear = good & (at >= margin[0]) & (at <= at[-1] - margin[1])
         chosen = np.flatnonzero(clear if clear.any() else good)
         parts.append(_some(line.points, station, chosen, scale))
-    whole = [np.concatenate(part) for part in zip(*parts, strict=True)]
-    return _Sized(*whole)
+    return concatenate(parts)
 
 
-def _some(
-    points: Array, station: Stations, chosen: Array, scale: Scale | None
-) -> tuple[Array, ...]:
-    """Return the columns of ``_Sized`` for some stations of one line."""
+def _some(points: Array, stations: Stations, chosen: Array, scale: Scale | None) -> _Sized:
+    """Return some stations of one line with their place on the face."""
     mm_per_px, step = _on_face(points, scale)
-    width = station.width_px[chosen]
-    return (
-        points[chosen],
-        width,
-        _running_median(width),
-        mm_per_px[chosen],
-        step[chosen],
-        station.noise_u_px[chosen],
-        station.model_u_px[chosen],
-        station.lighter_px[chosen],
-        station.narrower_px[chosen],
-        station.from_image[chosen],
+    read = take(stations, chosen)
+    return _Sized(
+        points=points[chosen],
+        read=read,
+        smooth_px=_running_median(read.width_px),
+        mm_per_px=mm_per_px[chosen],
+        step=step[chosen],
     )
 
 
@@ -286,18 +271,18 @@ def _openings(
 def _opening(line: Line, station: Stations, run: Array, scale: Scale | None) -> Opening:
     """Return one place from the numbers of its stations."""
     top = run[[int(np.argmax(station.width_px[run]))]]
-    sized = _Sized(*_some(line.points, station, top, scale))
+    sized = _some(line.points, station, top, scale)
     part = line.points[max(run[0] - 1, 0) : run[-1] + 1]  # a station stands for 1 px
-    long_px, ends_px = _path_length(part), 2 * _TIP_U_PX * np.sqrt(2)
+    long_px, ends_px = arc.length(part), 2 * _TIP_U_PX * np.sqrt(2)
     if scale is None:
         length = Measure(px=long_px, u_px=ends_px)
     else:
-        long_mm = _path_length(scale.to_mm(part))
+        long_mm = arc.length(scale.to_mm(part))
         ends_mm = ends_px * long_mm / max(long_px, 1e-9)
         u_mm = float(np.hypot(ends_mm, 2 * scale.sigma_rel * long_mm))
         length = Measure(px=long_px, u_px=ends_px, mm=long_mm, u_mm=u_mm)
     row, col = (float(v) for v in line.points[top[0]])
-    width = _measure(float(sized.px[0]), np.array([0]), sized, scale)
+    width = _measure(float(sized.read.width_px[0]), np.array([0]), sized, scale)
     return Opening(row=row, col=col, width=width, length=length)
 
 
@@ -305,17 +290,19 @@ def _widths(
     sized: _Sized, scale: Scale | None
 ) -> tuple[tuple[Measure, Measure, Measure, Measure], tuple[float, float] | None]:
     """Return mean, median, 95th percentile and maximum, and where the maximum is."""
-    if not len(sized.px):
+    if not len(sized.read.width_px):
         nothing = Measure(px=None, status="not_resolvable")
         return (nothing, nothing, nothing, nothing), None
     smooth = sized.smooth_px
     top = int(np.argmax(smooth))
     near = np.argsort(np.abs(smooth - np.percentile(smooth, 95)), kind="stable")[:_RUN]
-    whole = np.arange(len(sized.px))
-    middle = np.argsort(np.abs(sized.px - np.median(sized.px)), kind="stable")[:_RUN]
+    whole = np.arange(len(sized.read.width_px))
+    middle = np.argsort(
+        np.abs(sized.read.width_px - np.median(sized.read.width_px)), kind="stable"
+    )[:_RUN]
     measures = (
-        _measure(float(sized.px.mean()), whole, sized, scale),
-        _measure(float(np.median(sized.px)), middle, sized, scale),
+        _measure(float(sized.read.width_px.mean()), whole, sized, scale),
+        _measure(float(np.median(sized.read.width_px)), middle, sized, scale),
         _measure(float(np.percentile(smooth, 95)), near, sized, scale),
         _measure(float(smooth[top]), np.flatnonzero(smooth >= smooth[top]), sized, scale),
     )
@@ -329,18 +316,18 @@ def _measure(px: float, chosen: Array, sized: _Sized, scale: Scale | None) -> Me
     assumed of interior and edges is common to all and does not. How much lighter the interior may
     be widens the interval upwards alone.
     """
-    if np.mean(sized.from_image[chosen]) < 0.5 and px < MASK_SIZING_PX:
+    if np.mean(sized.read.from_image[chosen]) < 0.5 and px < MASK_SIZING_PX:
         return Measure(px=None, status="not_resolvable")
     free = max(1.0, len(chosen) / AVERAGE)
-    noise = float(np.sqrt(np.mean(sized.noise[chosen] ** 2) / free))
-    even = 2 * float(np.hypot(noise, np.mean(sized.model[chosen])))
-    up = float(np.hypot(even, np.mean(sized.lighter[chosen])))
-    down = float(np.hypot(even, np.mean(sized.narrower[chosen])))
+    noise = float(np.sqrt(np.mean(sized.read.noise_u_px[chosen] ** 2) / free))
+    even = 2 * float(np.hypot(noise, np.mean(sized.read.model_u_px[chosen])))
+    up = float(np.hypot(even, np.mean(sized.read.lighter_px[chosen])))
+    down = float(np.hypot(even, np.mean(sized.read.narrower_px[chosen])))
     seen = px > even  # else all that is known is what it may be as wide as
     interval: dict[str, Any] = {"low_px": max(px - down, 0.0) if seen else 0.0, "high_px": px + up}
     mm = None
     if scale is not None:
-        weight = sized.step[chosen] * np.maximum(sized.px[chosen], 1e-9)
+        weight = sized.step[chosen] * np.maximum(sized.read.width_px[chosen], 1e-9)
         local = float(np.average(sized.mm_per_px[chosen], weights=weight))
         mm, scale_u = px * local, 2 * scale.sigma_rel * px * local
         interval["low_mm"] = max(mm - float(np.hypot(down * local, scale_u)), 0.0) if seen else 0.0
@@ -368,7 +355,7 @@ def _flags(
     photograph: bool,
 ) -> tuple[str, ...]:
     flags = []
-    if not len(sized.px) or np.mean(sized.from_image) < 0.5:
+    if not len(sized.read.width_px) or np.mean(sized.read.from_image) < 0.5:
         flags.append("width_from_mask")
         if photograph:
             flags.append("not_dark")  # a bright line, a stain's rim, or nothing to be seen

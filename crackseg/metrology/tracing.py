@@ -18,7 +18,8 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 from skimage.graph import route_through_array
 
-from crackseg.metrology.centreline import Line, centre_lines, end_direction, resample, smooth
+from crackseg.metrology import arc
+from crackseg.metrology.centreline import Line, centre_lines, end_direction, smooth
 from crackseg.metrology.ends import refine_ends
 from crackseg.metrology.masks import fill_pinholes
 from crackseg.metrology.pixels import label_pixels, list_pixels
@@ -64,7 +65,7 @@ def trace(
     limits = np.array(shape) - 1.0
     places = [_on_ridge(point, shape, image) for point in np.clip(points, 0, limits)]
     path = _ways(places, shape, image)
-    course = resample(smooth(resample(path), smooth_px, (True, True), closed=False))
+    course = arc.resample(smooth(arc.resample(path), smooth_px, (True, True), closed=False))
     line, whole = line_of(course, _THIN_PX, _THIN_PX), False
     for _ in range(_CENTRINGS):
         fresh, one = _centred(line, shape, image, smooth_px)
@@ -81,7 +82,7 @@ def as_drawn(
     points: Array, shape: tuple[int, int], image: Callable[[Window], Array]
 ) -> tuple[Line, Array]:
     """Return the line through places as they are, and half its mask's width as ``trace`` does."""
-    path = resample(points)
+    path = arc.resample(points)
     reach = edge_reach(path, shape, image)
     radius = 0.5 * filled(reach).sum(axis=1)
     return line_of(path, float(np.median(radius)), float(radius.max())), reach
@@ -101,8 +102,8 @@ def way_between(
     between = [_on_ridge(point, shape, image) for point in points[1:-1]]
     path = _ways([points[0], *between, points[-1]], shape, image)
     path[0], path[-1] = points[0], points[-1]
-    way: Array = smooth(resample(path), smooth_px, (False, False), closed=False)
-    return resample(way)
+    way: Array = smooth(arc.resample(path), smooth_px, (False, False), closed=False)
+    return arc.resample(way)
 
 
 def _ways(places: list[Array], shape: tuple[int, int], image: Callable[[Window], Array]) -> Array:
@@ -129,7 +130,7 @@ def _centred(
     lines = centre_lines(skeleton, mask, smooth_px)
     points = _longest(lines)
     if len(lines) > 1:
-        points = resample(smooth(resample(points), smooth_px, (True, True), closed=False))
+        points = arc.resample(smooth(arc.resample(points), smooth_px, (True, True), closed=False))
     made = line_of(points, float(np.median(radius)), float(radius.max()))
     if made.length_px < _WHOLE * line.length_px:
         return replace(line, radius_px=made.radius_px, radius_max_px=made.radius_max_px), False
