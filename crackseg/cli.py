@@ -252,7 +252,8 @@ def report_command(
     from crackseg.reporting.command import write_report
 
     paths = write_report(
-        results, out, formats=[name for name in formats.split(",") if name], locale=locale,
+        results, out, formats=[name.strip() for name in formats.split(",") if name.strip()],
+        locale=locale,
         facts=survey, photographs=photographs,
     )  # fmt: skip
     for path in paths:
@@ -276,6 +277,12 @@ def correct_command(
     report = correct_folder(result, corrections, image)
     sentences = [notice.message for notice in report.notices if notice.code == "corrected"]
     typer.echo(sentences[0] if sentences else "No edit: the result is as it was measured.")
+    above = result.resolve().parent
+    if (above / "survey.json").is_file():
+        typer.echo(
+            f"The table and gallery of the survey in `{above}` are as before; `crackseg analyze` "
+            "with the same options brings them up to date, `crackseg report` does not need them."
+        )
 
 
 @app.command("face", rich_help_panel=ANALYSIS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from crackseg.errors import OutputError
+from crackseg.errors import ConfigError, OutputError
 from crackseg.folders import filling, origin_of, read_mark, refuse_foreign
 from crackseg.names import look_up
 from crackseg.reporting.content import Content, compose
@@ -51,9 +51,12 @@ def write_report(
     Raises:
         UnknownName: a format is unknown.
         MissingExtra: a format needs a package that is not installed.
-        ConfigError: there are no results, or the locale or ``facts`` do not fit.
+        ConfigError: there are no results, or no format is named, or the locale or
+            ``facts`` do not fit.
         OutputError: a file in the way was not made by this program, or was changed since.
     """
+    if not formats:
+        raise ConfigError(f"`formats` must name at least one of {', '.join(FORMATS)}; got none.")
     writers: dict[Writer, list[str]] = {}
     for name in dict.fromkeys(formats):
         found = look_up(FORMATS, name, what="format", extra="gis")

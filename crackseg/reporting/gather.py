@@ -104,10 +104,13 @@ def gather(folder: Path, facts: Path | None = None) -> Gathered:
     Raises:
         ConfigError: the folder holds no results, or the file does not fit.
     """
-    about = _read_json(folder / "survey.json") or {}
+    about = _read_about(folder)
     rows = {row["folder"]: row for row in about.get("images", ()) if row.get("folder")}
     reports = list(_report_folders(folder, rows))
     failed = [row for row in about.get("images", ()) if row["status"] == FAILED]
+    there = {name for name, _ in reports}
+    lost = [row for name, row in rows.items() if name not in there and row["status"] != FAILED]
+    failed += [_lost(row, folder / row["folder"]) for row in lost]
     if not reports and not failed:
         raise ConfigError(
             f"`{folder}` holds no results; expected the `--out` folder of `crackseg analyze`."
@@ -169,6 +172,39 @@ def _report_folders(folder: Path, rows: Mapping[str, Any]) -> Iterator[tuple[str
                 yield name, path
 
 
+def _read_about(folder: Path) -> dict[str, Any]:
+    """Return what ``survey.json`` holds, nothing where there is none.
+
+    Raises:
+        ConfigError: it is damaged; photographs that failed are named nowhere else.
+    """
+    path = folder / "survey.json"
+    about = _read_json(path)
+    if about is None and path.exists():
+        raise ConfigError(
+            f"`{path}` cannot be read, and no other file names the photographs that failed; run "
+            "the analysis with this `--out` again: it keeps what is finished."
+        )
+    return about or {}
+
+
+def _lost(row: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return the row of a photograph that the survey names and whose results cannot be read."""
+    reason = f"`{path / 'report.json'}` cannot be read or is not complete: analyze it again."
+    return {**failure_row(Path(row["image"]), reason), "image": row["image"]}
+
+
+def _row(report: Mapping[str, Any], name: str, row: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return the row of a photograph by its report, which corrections change after the survey.
+
+    A row that verdicts made (it counts ``rejected``) stands: the report does not know of them.
+    """
+    if row is not None and "rejected" in row:
+        return row
+    fresh = report_row(report, name, ANALYZED)
+    return fresh if row is None else {**row, **fresh, "image": row["image"]}
+
+
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -193,9 +229,9 @@ def _read_all(
     for name, path in reports:
         report = _read_json(path / "report.json")
         if report is None or "cracks" not in report:
-            failed = [*failed, failure_row(path, f"`{path / 'report.json'}` cannot be read.")]
+            failed = [*failed, _lost(rows.get(name) or {"image": str(path)}, path)]
             continue
-        row = rows.get(name) or report_row(report, name, ANALYZED)
+        row = _row(report, name, rows.get(name))
         read.append((str(row["image"]), path, row, report))
         _let_go(report)
     everything = [*read, *((str(row["image"]), None, row, None) for row in failed)]

@@ -126,6 +126,14 @@ def test_the_command_takes_the_list_in_the_folder(wall: Wall) -> None:
     assert answer.exit_code == 0, answer.output
 
 
+def test_the_command_says_that_the_files_of_a_survey_are_as_before(wall: Wall) -> None:
+    (wall.folder.parent / "survey.json").write_text("{}", encoding="utf-8")
+    file = write_edits(wall, edits_of(wall)[:1])
+    answer = CliRunner().invoke(app, ["correct", str(wall.folder), str(file)])
+    assert answer.exit_code == 0, answer.output
+    assert "`crackseg analyze` with the same options brings them up to date" in answer.output
+
+
 def test_another_photograph_is_refused(wall: Wall, tmp_path: Path) -> None:
     file = write_edits(wall, edits_of(wall))
     with pytest.raises(DataError, match="not the photograph of the report"):

@@ -55,6 +55,55 @@ def test_a_report_that_the_survey_does_not_name_is_not_forgotten(results: Path) 
     assert "cannot be read" in broken[0].reason
 
 
+def test_a_photograph_whose_results_are_gone_is_named(results: Path) -> None:
+    before = gather(results)
+    shutil.rmtree(results / "a")
+    found = gather(results)
+    lost = next(p for p in found.photographs if p.name == "a.png")
+    assert (lost.status, len(found.photographs)) == ("failed", len(before.photographs))
+    assert "analyze it again" in lost.reason
+    (results / "c" / "report.json").write_text("{", encoding="utf-8")
+    again = [(p.name, p.status) for p in gather(results).photographs]
+    assert again == [
+        ("a.png", "failed"), ("b =1+1.png", "analyzed"), ("broken.jpg", "failed"),
+        ("c.png", "failed"),
+    ]  # fmt: skip
+
+
+def test_a_damaged_survey_does_not_hide_what_failed(results: Path) -> None:
+    (results / "survey.json").write_text('{"images": [', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"survey\.json` cannot be read"):
+        gather(results)
+
+
+def test_a_photograph_has_the_figures_of_its_report_as_it_is_now(results: Path) -> None:
+    path = results / "a" / "report.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    report["cracks"] = [crack for crack in report["cracks"] if crack["section"] != "main"]
+    report["totals"] |= {"cracks": 0, "length_mm": 0.0, "length_px": 0.0}
+    path.write_text(json.dumps(report), encoding="utf-8")
+    row = gather(results).photographs[0].row
+    assert (row["cracks"], row["length_mm"], row["width_max_mm"]) == (0, 0.0, None)
+    assert row["image"].endswith("a.png")
+
+
+def test_a_row_that_verdicts_made_stands(results: Path) -> None:
+    path = results / "survey.json"
+    survey = json.loads(path.read_text(encoding="utf-8"))
+    row = next(row for row in survey["images"] if row["folder"] == "a")
+    row |= {"rejected": 1, "cracks": 0, "width_max_mm": None}
+    path.write_text(json.dumps(survey), encoding="utf-8")
+    shown = gather(results).photographs[0].row
+    assert (shown["rejected"], shown["cracks"], shown["width_max_mm"]) == (1, 0, None)
+
+
+def test_a_report_of_no_format_is_a_sentence_and_keeps_the_one_before(results: Path) -> None:
+    (page,) = write_report(results, formats=["html"])
+    with pytest.raises(ConfigError, match="at least one of html"):
+        write_report(results, formats=[])
+    assert page.is_file()
+
+
 def test_the_results_of_one_photograph_are_a_survey_too(results: Path) -> None:
     alone = gather(results / "a")
     assert [p.name for p in alone.photographs] == ["a.png"]
