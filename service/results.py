@@ -56,7 +56,7 @@ def file_response(
         task: the image.
         name: of the file; papers have the verdicts on their cracks.
         rejected: papers show rejected cracks too.
-        as_measured: without verdicts, as the network left it.
+        as_measured: without verdicts and edits, as the network left it.
 
     Raises:
         Problem: 409, there are no results (yet); 416, the file has no such range.
@@ -66,7 +66,11 @@ def file_response(
     service = service_of(request)
     with service.engine.connect() as db:
         verdicts = {} if as_measured else papers.spoken(db, task)
-    path = papers.paper(service, task, name, verdicts, with_rejected=rejected)
+    before_edits = service.storage.result(task.job_id, task.image_id) / NETWORK / name
+    if as_measured and before_edits.is_file():
+        path = before_edits
+    else:
+        path = papers.paper(service, task, name, verdicts, with_rejected=rejected)
     if not path.is_file():  # a result of an earlier version
         raise not_found("file")
     changed = path.stat().st_mtime_ns

@@ -64,6 +64,8 @@ def test_a_missed_crack_is_drawn_judged_and_undone(client: Any) -> None:
     (edit,) = answer.json()["edits"]
     assert (edit["kind"], edit["by"], answer.json()["cracks"]) == ("draw", "this machine", 2)
     assert client.get(f"{image}/report.json").headers["etag"] != tag
+    for name, content in before.items():
+        assert client.get(f"{image}/{name}?as_measured=true").content == content, name
     report = client.get(f"{image}/report.json").json()
     (drawn,) = [crack for crack in report["cracks"] if crack.get("correction") == "drawn"]
     assert drawn["length_mm"] == pytest.approx(0.5 * MISSED.length_px, rel=0.02)
