@@ -309,11 +309,15 @@ def _groups(gathered: Gathered, words: Words) -> Iterable[Table]:
     over = sums.over_limits(cracks, bins)
     if over:
         yield _limits(over, words)
+    unscaled = sum(crack.length_mm is None for crack in cracks)
+    foot = f" {words('groups.unscaled', n=unscaled)}" if scaled and unscaled else ""
     directions = ((words(f"direction.{g.name}"), g) for g in sums.by_direction(cracks))
-    yield _group_table("orientation", "direction", directions, words("direction.note"), words)
+    note = words("direction.note") + foot
+    yield _group_table("orientation", "direction", directions, note, words)
     sure = [g for g in sums.by_certainty(cracks) if g.cracks]
     certain = ((cells.certainty_group(g.name, words), g) for g in sure)
-    yield _group_table("certainty", "certainty", certain, words("certainty.note"), words)
+    note = words("certainty.note") + foot
+    yield _group_table("certainty", "certainty", certain, note, words)
 
 
 def _group_table(

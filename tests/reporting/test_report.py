@@ -154,6 +154,19 @@ def test_groups_hold_every_crack_once(results: Path) -> None:
     assert over == [(1.0, 0.5, 1.0), (0.5, 0.5, 1.0), (0.5, 0.5, 0.5), (0.0, 0.0, 0.0)]
 
 
+def test_cracks_without_a_scale_are_said_to_stand_in_no_length(results: Path) -> None:
+    foot = "1 crack has no scale: it is counted, and stands in no length and no share."
+    assert not any(foot in table.note for table in content(results).groups)
+    path = results / "a" / "report.json"
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    for crack in report["cracks"]:
+        crack.update({key: None for key in crack if key.endswith("_mm")})
+    path.write_text(json.dumps(report), encoding="utf-8")
+    notes = {table.title: table.note for table in content(results).groups}
+    assert foot in notes["By direction"]
+    assert foot in notes["By certainty"]
+
+
 @pytest.mark.parametrize(
     ("angle", "name"),
     [(0, "horizontal"), (15, "horizontal"), (16, "diagonal"), (75, "vertical"), (105, "vertical"),
