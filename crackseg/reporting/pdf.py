@@ -178,14 +178,13 @@ def _story(content: Content) -> Iterator[Flowable]:
     yield _p(words("section.summary"), _HEAD)
     yield _figures(content.figures)
     if content.worst:
-        yield CondPageBreak(80 * mm)
-        yield _p(words("section.worst"), _HEAD)
+        yield from _heading(words("section.worst"), 80 * mm)
         for first in range(0, len(content.worst), 2):
             yield _worst_pair(content, content.worst[first : first + 2])
     for group in content.groups:
         yield KeepTogether([_p(group.title, _HEAD), *_table(group, 100)])
     yield from _map(content)
-    yield _p(content.photographs.title, _HEAD)
+    yield from _heading(content.photographs.title, 60 * mm)
     yield from _photographs(content.photographs, content.thumbs)
     for shown, most in (
         (content.cracks, MOST_CRACKS),
@@ -193,14 +192,20 @@ def _story(content: Content) -> Iterator[Flowable]:
         (content.rejected, MOST_DOUBTFUL),
     ):
         if shown.rows:
-            yield _p(shown.title, _HEAD)
+            yield from _heading(shown.title)
             yield from _table(shown, most)
             if len(shown.rows) > most:
                 yield _p(words("general.more", n=len(shown.rows) - most), _FAINT)
-    yield _p(words("section.method"), _HEAD)
+    yield from _heading(words("section.method"))
     yield from (_p(text) for text in content.method)
-    yield _p(words("section.record"), _HEAD)
+    yield from _heading(words("section.record"))
     yield _facts(content.record)
+
+
+def _heading(title: str, room: float = 40 * mm) -> Iterator[Flowable]:
+    """Yield a heading on the page that has room for the beginning of what it heads."""
+    yield CondPageBreak(room)
+    yield _p(title, _HEAD)
 
 
 def _top(content: Content) -> Flowable:
