@@ -364,6 +364,14 @@ def show_cracks(folders: Mapping[str, Path]) -> None:
         )
 
 
+def _shape(crack: Mapping[str, Any]) -> str:
+    """Return the pattern of a crack, and how far it is open at a place, which is no width of it."""
+    widest = next(iter(crack.get("openings") or ()), None)
+    if widest is None:
+        return str(crack["pattern"])
+    return f"{crack['pattern']}, open to {measured(read_measure(widest, 'width'))}"
+
+
 def _table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     table = Table(box=None, header_style="bold", padding=(0, 1))
     for name in ("image", "crack", "certainty", "length", "mean width", "largest width", "shape"):
@@ -376,5 +384,5 @@ def _table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
         )
         sure = certainty(crack.get("certainty"))
         shown = name if len(name) <= LONGEST_NAME else f"...{name[3 - LONGEST_NAME :]}"
-        table.add_row(escape(shown), str(crack["id"]), sure, *figures, crack["pattern"])
+        table.add_row(escape(shown), str(crack["id"]), sure, *figures, _shape(crack))
     return table

@@ -136,6 +136,11 @@ def place(found: SurveyCrack, words: Words) -> str:
 def flags(found: SurveyCrack, words: Words) -> str:
     """Return what is to be minded of a crack."""
     remarks = [words.code("flag", flag) for flag in found.facts["flags"].split()]
+    if found.facts.get("openings"):
+        in_mm = found.facts["opening_max_mm"] is not None
+        widest = words.figures(found.facts["opening_max_mm" if in_mm else "opening_max_px"], 2)
+        width = f"{widest} {'mm' if in_mm else 'px'}"
+        remarks.append(words("flag.open", n=found.facts["openings"], width=width))
     change = found.facts.get("correction")
     if change:
         by = found.facts.get("corrected_by") or words("general.not_known")

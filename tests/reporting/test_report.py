@@ -21,7 +21,16 @@ from crackseg.reporting.command import write_report
 from crackseg.reporting.content import Content, compose
 from crackseg.reporting.gather import gather
 from crackseg.reporting.words import read_words
+from crackseg.screen import show_cracks
 from crackseg.survey import WidthBins
+
+OPENING = {
+    "row": 40.0, "col": 60.0,
+    "width_px": 14.5, "width_u_px": 1.7, "width_mm": 3.6, "width_u_mm": 0.4,
+    "width_low_px": 12.8, "width_high_px": 16.2, "width_low_mm": 3.2, "width_high_mm": 4.0,
+    "width_status": "measured",
+    "length_px": 3.0, "length_u_px": 1.0, "length_mm": 0.8, "length_u_mm": 0.3,
+}  # fmt: skip
 
 
 def content(results: Path, locale: str = "en") -> Content:
@@ -152,6 +161,22 @@ def test_groups_hold_every_crack_once(results: Path) -> None:
     bins = WidthBins(limits_mm=(0.8, 0.9, 1.9, 2.21))
     over = [(o.by_value, o.surely, o.possibly) for o in sums.over_limits(cracks, bins)]
     assert over == [(1.0, 0.5, 1.0), (0.5, 0.5, 1.0), (0.5, 0.5, 0.5), (0.0, 0.0, 0.0)]
+
+
+def test_where_a_crack_is_open_stands_beside_its_width(
+    results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = results / "b =1+1" / "report.json"
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    report["cracks"][0]["openings"] = [OPENING, OPENING]
+    path.write_text(json.dumps(report), encoding="utf-8")
+    facts = dict(content(results).worst[0].facts)
+    assert facts["Remarks"].endswith("open at 2 places, up to 3.6 mm wide there")
+    german = dict(content(results, "de").worst[0].facts)
+    assert german["Bemerkungen"].endswith("an 2 Stellen offen, dort bis 3,6 mm breit")
+    monkeypatch.setenv("COLUMNS", "160")
+    show_cracks({"b": results / "b =1+1"})
+    assert "open to 3.6 ± 0.4 mm" in capsys.readouterr().out
 
 
 def test_cracks_without_a_scale_are_said_to_stand_in_no_length(results: Path) -> None:
