@@ -53,7 +53,10 @@ def write_tiles(image: OpenImage, path: Path) -> None:
                 for col in range(0, band.shape[1], TILE_PX):
                     tile = np.ascontiguousarray(band[:, col : col + TILE_PX])
                     name = f"{level}/{col // TILE_PX}/{row}.jpg"
-                    archive.writestr(name, to_jpeg(tile, _QUALITY))
+                    entry = zipfile.ZipInfo(
+                        name
+                    )  # without a time: the same photograph, the same bytes
+                    archive.writestr(entry, to_jpeg(tile, _QUALITY))
                 if level:
                     halves.append(_halved(band))
             bands = _in_bands(halves)

@@ -390,7 +390,8 @@ Counted by `python data/studies/joins.py FOLDER_OF_THE_SETS data/studies/joins.m
 photograph alone (no probability), on training and validation pictures. *Cut*: 15 to 150 px taken
 out of a label, where that leaves two tips away from the border; the share joined should be high.
 The others are drawn into pictures without a crack; none of them should be joined. *In line with a
-joint* is the hardest: the photograph does show a dark line all the way, only straighter.
+joint* is the hardest: the photograph does show a dark line all the way, only straighter; a *worn*
+joint is uneven in course and width.
 
 {table}"""
 

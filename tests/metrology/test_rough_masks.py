@@ -103,7 +103,7 @@ def test_a_long_gap_is_bridged_where_the_photograph_shows_the_crack(
     cracks_of: Any, gap: int
 ) -> None:
     rng = np.random.default_rng(4)
-    whole = wandering((100, 30), 3, 240, 3, rng, bend_deg=8, wave_px=80)
+    whole = wandering((100, 30), 3, 240, 3, rng, bend_deg=12, wave_px=30)
     phantom = draw((200, 300), [whole], Look(blur_px=0.8), rng)
     mask = phantom.mask.copy()
     mask[:, 140 : 140 + gap] = False

@@ -181,9 +181,8 @@ def test_sign_in_and_out_take_a_small_body_from_their_own_page(keyed: Any, path:
 
 
 def test_every_change_looks_at_the_page_that_sent_it(service: Service) -> None:
-    values = dict.fromkeys(
-        ("survey_id", "job_id", "analysis_id", "image_id", "name", "process_id", "upload_id"), "x"
-    )
+    names = ("survey_id", "job_id", "analysis_id", "image_id", "process_id", "upload_id", "edit_id")
+    values = dict.fromkeys((*names, "name"), "x")
     app = create_app(Settings(data=service.data))
     client = service.client(headers={"Origin": "http://evil.example"})
     changing = [(m, p) for m, p in operations(app) if m not in ("GET", "HEAD", "OPTIONS")]
