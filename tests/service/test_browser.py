@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -276,6 +277,20 @@ def a_line_that_breaks(service: Service) -> Iterator[Any]:
         server.server_close()
 
 
+def hold(worker: int, database: Path) -> None:
+    """Stop a worker at a moment when it does not hold the database."""
+    while True:
+        os.kill(worker, signal.SIGSTOP)
+        with closing(sqlite3.connect(database, timeout=0)) as db:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                os.kill(worker, signal.SIGCONT)
+                continue
+            db.rollback()
+            return
+
+
 def test_a_page_goes_on_after_the_proxy_lost_the_service(
     browser: Any, tmp_path: Path, model_folder: Path
 ) -> None:
@@ -284,7 +299,7 @@ def test_a_page_goes_on_after_the_proxy_lost_the_service(
     with running(folder, model_folder) as service, a_line_that_breaks(service) as line:
         client = service.client()
         worker = wait_for(service.worker_pid, why="worker")
-        os.kill(worker, signal.SIGSTOP)  # the job waits
+        hold(worker, folder / "service.sqlite")  # the job waits
         try:
             survey = make_survey(client, {f"{n}.png": picture(n) for n in range(3)})
             client.post(f"{survey}/execution", json={})
