@@ -299,7 +299,7 @@ def test_a_page_goes_on_after_the_proxy_lost_the_service(
     with running(folder, model_folder) as service, a_line_that_breaks(service) as line:
         client = service.client()
         worker = wait_for(service.worker_pid, why="worker")
-        hold(worker, folder / "service.sqlite")  # the job waits
+        hold(worker, service.data / "service.sqlite")  # the job waits
         try:
             survey = make_survey(client, {f"{n}.png": picture(n) for n in range(3)})
             client.post(f"{survey}/execution", json={})
