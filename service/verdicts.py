@@ -1,6 +1,6 @@
 """What inspectors say of cracks, and the figures of an image without the cracks they reject.
 
-An image's own files stay as measured. Its row of the survey, from which the pages, totals and
+An image's own files know nothing of it. Its row of the survey, from which the pages, totals and
 tables are made, is written anew with each verdict: rejected cracks are left out and counted in
 ``rejected``; a doubtful mark that is accepted counts as a crack of the main list.
 """

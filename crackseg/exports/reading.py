@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from crackseg.errors import DataError, ImageError
+from crackseg.exports.places import scale_of
 from crackseg.exports.tables import WIDTHS, read_measure
 from crackseg.imagery.files import open_image
 from crackseg.metrology import arc
@@ -32,7 +33,6 @@ from crackseg.records import (
     Notice,
     Opening,
     Report,
-    Scale,
     Totals,
     Unjudged,
     WidthClass,
@@ -77,7 +77,7 @@ def _report(values: Mapping[str, Any], folder: Path, card: ModelCard | None) -> 
         schema_version=values["schema_version"],
         package_version=values["package_version"],
         image=info,
-        scale=None if values["scale"] is None else _scale(values["scale"]),
+        scale=scale_of(values["scale"]),
         model=None if model is None else card or _card(model),
         thresholds=None if model is None else (model["threshold"], model["threshold_low"]),
         options=values["options"],
@@ -108,12 +108,6 @@ def _image(values: Mapping[str, Any]) -> ImageInfo:
         crs=values["crs"],
         transform=None if transform is None else tuple(transform),
     )
-
-
-def _scale(values: Mapping[str, Any]) -> Scale:
-    matrix = values["homography"]
-    rows = None if matrix is None else tuple(tuple(row) for row in matrix)
-    return Scale(**{**values, "homography": rows})
 
 
 def _card(values: Mapping[str, Any]) -> ModelCard:
