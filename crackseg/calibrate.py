@@ -26,6 +26,7 @@ from crackseg.metrology.ranking import FEATURES
 from crackseg.names import require
 from crackseg.pipeline import analyze
 from crackseg.records import Array, Certainty, Crack, ModelCard, Sample
+from crackseg.training.areas import counted, read_areas
 from crackseg.training.evaluate import load_samples
 from crackseg.training.evaluate_command import progress_bar
 from crackseg.training.manifest import photograph_of, read_pair
@@ -66,11 +67,15 @@ def collect(
     predictors = [Predictor(model, PredictOptions(readings=readings)) for readings in READINGS]
     marks: list[Mark] = []
     for sample in samples:
-        distance = _distance(sample)
+        distance, counts = _distance(sample)
         for predictor in predictors:
             with open_image(sample.image) as image:
                 cracks = analyze(image, predictor, AnalyzeOptions()).cracks
-            marks += [_mark(crack, sample, distance) for crack in cracks]
+            marks += [
+                _mark(crack, sample, distance)
+                for crack in cracks
+                if counts is None or _share(crack, counts) > 0.5
+            ]
         progress()
     return marks
 
@@ -85,23 +90,29 @@ def _mark(crack: Crack, sample: Sample, distance: Array) -> Mark:
     )
 
 
-def _distance(sample: Sample) -> Array:
-    """Return the (H, W) distance in px to what counts as labelled, 0 on it."""
+def _distance(sample: Sample) -> tuple[Array, Array | None]:
+    """Return the (H, W) distance in px to what is labelled, 0 on it, and the pixels that count."""
     _, label = read_pair(sample)
+    counts = counted(read_areas(sample, label.shape))
     zone = sample.mask.parent.parent / "zones" / sample.mask.name
     near = NEAR_PX
     if zone.is_file():
         label, near = read_mask(zone).pixels, 0.0
     if not label.any():
-        return np.full(label.shape, np.inf)
+        return np.full(label.shape, np.inf), counts
     distance: Array = ndimage.distance_transform_edt(~label)
-    return np.maximum(distance - near, 0.0)
+    return np.maximum(distance - near, 0.0), counts
 
 
 def _is_real(crack: Crack, distance: Array) -> bool:
+    return _share(crack, distance == 0) >= REAL_SHARE
+
+
+def _share(crack: Crack, where: Array) -> float:
+    """Return the share of a crack's centre line that lies where a (H, W) bool array is True."""
     points = np.concatenate([branch.centre_line for branch in crack.branches])
-    rows, cols = np.clip(np.rint(points).astype(int).T, 0, np.array(distance.shape)[:, None] - 1)
-    return bool(np.mean(distance[rows, cols] == 0) >= REAL_SHARE)
+    rows, cols = np.clip(np.rint(points).astype(int).T, 0, np.array(where.shape)[:, None] - 1)
+    return float(np.mean(where[rows, cols]))
 
 
 def fit(marks: Sequence[Mark], fitted_on: str = "") -> Certainty:

@@ -515,6 +515,38 @@ def data_import(
     )
 
 
+@data_app.command("from-survey")
+def data_from_survey(
+    survey: Annotated[
+        Path,
+        typer.Argument(help="Folder of results, or bundle of the service (a ZIP or a folder)."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Set to write; a new folder.")],
+    photographs: Annotated[
+        Path | None, typer.Option(help="Where the photographs lie, if not where they were.")
+    ] = None,
+    licence: Annotated[
+        str, typer.Option(help="Of the photographs; goes on to what learns from them.")
+    ] = "unstated",
+    looked_through: Annotated[
+        bool,
+        typer.Option(
+            "--looked-through",
+            help="Photographs without any mark are crack-free: somebody looked through them all.",
+        ),
+    ] = False,
+) -> None:
+    """Turn inspectors' verdicts and corrections into a set of photographs and masks."""
+    from crackseg.training.from_survey import from_survey
+
+    done = from_survey(
+        survey, out, photographs=photographs, licence=licence, looked_through=looked_through
+    )
+    for line in done.lines():
+        typer.echo(line)
+    typer.echo(f"{done.pictures} pictures written to {out}")
+
+
 @data_app.command("tile")
 def data_tile(
     data: Annotated[Path, typer.Argument(help="Set (images/, masks/) or manifest CSV.")],

@@ -89,7 +89,9 @@ class Counts:
 NOTHING = Counts(marked=0, labelled=0, marked_hits=0, labelled_hits=0, pixels=0)
 
 
-def count(marked: Array, labelled: Array, *, tolerance_px: float = 0.0) -> Counts:
+def count(
+    marked: Array, labelled: Array, *, tolerance_px: float = 0.0, counts: Array | None = None
+) -> Counts:
     """Count the pixels of two masks that agree.
 
     Args:
@@ -97,6 +99,7 @@ def count(marked: Array, labelled: Array, *, tolerance_px: float = 0.0) -> Count
         labelled: (H, W) bool, true crack.
         tolerance_px: a pixel also agrees with one of the other mask at this distance (Euclidean,
             between pixel centres).
+        counts: (H, W) bool, True where pixels are counted; None: everywhere.
 
     Example:
         >>> label = np.zeros((8, 8), dtype=bool)
@@ -106,30 +109,37 @@ def count(marked: Array, labelled: Array, *, tolerance_px: float = 0.0) -> Count
         (0.0, 1.0)
     """
     _require_masks(marked, labelled)
+    near_label, near_mark = dilate(labelled, tolerance_px), dilate(marked, tolerance_px)
+    marked, labelled = _counted(marked, counts), _counted(labelled, counts)
     return Counts(
         marked=int(np.count_nonzero(marked)),
         labelled=int(np.count_nonzero(labelled)),
-        marked_hits=int(np.count_nonzero(marked & dilate(labelled, tolerance_px))),
-        labelled_hits=int(np.count_nonzero(labelled & dilate(marked, tolerance_px))),
-        pixels=marked.size,
+        marked_hits=int(np.count_nonzero(marked & near_label)),
+        labelled_hits=int(np.count_nonzero(labelled & near_mark)),
+        pixels=marked.size if counts is None else int(np.count_nonzero(counts)),
     )
 
 
-def count_centre_lines(marked: Array, labelled: Array) -> Counts:
+def count_centre_lines(marked: Array, labelled: Array, counts: Array | None = None) -> Counts:
     """Count centre-line pixels that lie inside the other mask; ``f1`` of the result is clDice.
 
     Source: Shit et al., clDice, CVPR 2021, equations 1 to 3 (precision and recall are its
     topology precision and sensitivity).
     """
     _require_masks(marked, labelled)
-    marked_line, labelled_line = skeletonize(marked), skeletonize(labelled)
+    marked_line = _counted(skeletonize(marked), counts)
+    labelled_line = _counted(skeletonize(labelled), counts)
     return Counts(
         marked=int(np.count_nonzero(marked_line)),
         labelled=int(np.count_nonzero(labelled_line)),
         marked_hits=int(np.count_nonzero(marked_line & labelled)),
         labelled_hits=int(np.count_nonzero(labelled_line & marked)),
-        pixels=marked.size,
+        pixels=marked.size if counts is None else int(np.count_nonzero(counts)),
     )
+
+
+def _counted(mask: Array, counts: Array | None) -> Array:
+    return mask if counts is None else mask & counts
 
 
 def dilate(mask: Array, radius_px: float) -> Array:
@@ -143,15 +153,22 @@ def dilate(mask: Array, radius_px: float) -> Array:
     return grown
 
 
-def histogram(probability: Array, labelled: Array) -> Array:
-    """Return (2, 256) pixel numbers by uint8 probability: row 0 background, row 1 crack."""
+def histogram(probability: Array, labelled: Array, counts: Array | None = None) -> Array:
+    """Return (2, 256) pixel numbers by uint8 probability: row 0 background, row 1 crack.
+
+    Args:
+        probability: (H, W) uint8.
+        labelled: (H, W) bool.
+        counts: (H, W) bool, True where pixels are counted; None: everywhere.
+    """
     if probability.dtype != np.uint8 or probability.shape != labelled.shape:
         raise DataError(
             f"`probability` must be uint8 of the label's shape {labelled.shape}, got "
             f"{probability.dtype} {probability.shape}."
         )
-    every = np.bincount(probability.ravel(), minlength=256)
-    crack = np.bincount(probability[labelled], minlength=256)
+    seen = probability.ravel() if counts is None else probability[counts]
+    every = np.bincount(seen, minlength=256)
+    crack = np.bincount(probability[_counted(labelled, counts)], minlength=256)
     return np.stack([every - crack, crack])
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from crackseg.errors import ConfigError
 from crackseg.records import Array
 from crackseg.training.fittings import fitting
-from crackseg.training.labels import CRACK, LINE, OTHER, UNKNOWN, moved, settle, turned
+from crackseg.training.labels import CRACK, LEFT_OUT, LINE, OTHER, UNKNOWN, moved, settle, turned
 from crackseg.training.lines import dark_line
 
 Pair = tuple[Array, Array]
@@ -224,8 +224,9 @@ def distract(picture: Array, labels: Array, rng: Rng) -> Pair:
         line = np.zeros(layer.shape, bool)
     changed = np.clip(picture * (1 - depth * layer[..., None]), 0, 255).astype(np.uint8)
     darker = picture.mean(2) - changed.mean(2)
-    labels = np.where(line & (labels != CRACK), UNKNOWN, labels)
-    labels = np.where(line & (labels != CRACK) & (darker > _SEEN), OTHER, labels)
+    line &= (labels != CRACK) & (labels != LEFT_OUT)  # what is there shines through
+    labels = np.where(line, UNKNOWN, labels)
+    labels = np.where(line & (darker > _SEEN), OTHER, labels)
     return changed, labels.astype(np.uint8)
 
 

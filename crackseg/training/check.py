@@ -18,6 +18,8 @@ from scipy.fft import dctn
 
 from crackseg.errors import CracksegError, ImageError
 from crackseg.records import Array, Sample
+from crackseg.training.areas import FOLDER as AREAS
+from crackseg.training.areas import read_areas
 from crackseg.training.manifest import (
     by_stem,
     find_sets,
@@ -72,7 +74,8 @@ def check_data(
     sound, prints = [], []
     for name, sample in zip(names, samples, strict=True):
         try:
-            picture, _ = read_pair(sample)
+            picture, mask = read_pair(sample)
+            read_areas(sample, mask.shape)
         except CracksegError as error:
             kind = "unreadable" if isinstance(error, ImageError) else "pair"
             broken.append(Finding(where=name, kind=kind, message=str(error)))
@@ -104,8 +107,13 @@ def fingerprints(picture: Array) -> Array:
 
 def _lonely_masks(data: Path) -> Iterator[Finding]:
     for name, folder in find_sets(data).items():
-        for stem in sorted(set(by_stem(folder / "masks")) - set(by_stem(folder / "images"))):
+        images, masks = (set(by_stem(folder / part)) for part in ("images", "masks"))
+        for stem in sorted(masks - images):
             text = "there is a mask of this stem, but no picture."
+            yield Finding(where=f"{name}/{stem}", kind="pair", message=text)
+        areas = {path.stem for path in (folder / AREAS).glob("*")}
+        for stem in sorted(areas - masks):
+            text = f"there are `{AREAS}` of this stem, but no mask."
             yield Finding(where=f"{name}/{stem}", kind="pair", message=text)
 
 

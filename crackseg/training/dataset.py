@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, Sampler
 
 from crackseg.errors import DataError
 from crackseg.records import Array, Sample
+from crackseg.training.areas import read_areas
 from crackseg.training.augment import augment, random_crop
 from crackseg.training.judge import read_truth
 from crackseg.training.labels import label_map
@@ -110,7 +111,9 @@ class WholePictures(Dataset):
 
 def _read_labels(sample: Sample, options: DataOptions) -> tuple[Array, Array]:
     picture, mask = read_pair(sample)
-    return picture, label_map(picture, mask, joints=sample.source in options.joints)
+    areas = read_areas(sample, mask.shape)
+    joints = sample.source in options.joints
+    return picture, label_map(picture, mask, joints=joints, areas=areas)
 
 
 def _shares(samples: Sequence[Sample], options: DataOptions) -> Array:

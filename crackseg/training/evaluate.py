@@ -39,6 +39,7 @@ from crackseg.metrics import (
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import probability_to_mask
 from crackseg.records import Array, Crack, ModelCard, Prediction, Sample
+from crackseg.training.areas import counted, read_areas
 from crackseg.training.judge import (
     OBJECTIVE,
     TOLERANCE_PX,
@@ -49,6 +50,7 @@ from crackseg.training.judge import (
     judge,
     pool,
     read_truth,
+    without_left_out,
 )
 from crackseg.training.manifest import index_folder, read_manifest, read_pair
 from crackseg.training.pod import Piece, find_pieces
@@ -99,7 +101,7 @@ class PictureScore:
     lines: Counts  # centre lines inside the other mask: f1 is clDice
     found: LineCounts  # centre lines near each other, by width: what is judged by
     histogram: Array  # (2, 256)
-    sizes: Sizes | None  # None: not asked for
+    sizes: Sizes | None  # None: not asked for; what the labels leave out is cut off
     forward_s: float
     megapixels: float
 
@@ -279,6 +281,7 @@ def find_all_pieces(
     pieces: list[Piece] = []
     for done, sample in enumerate(samples, start=1):
         picture, label = read_pair(sample)
+        label = _looked_at(label, label, counted(read_areas(sample, label.shape)))[1]
         if label.any():
             with open_image(sample.image) as image:
                 mask = _mark(predictor.predict(image), predictor.card, options.mask)
@@ -297,21 +300,28 @@ def _score_picture(sample: Sample, predictor: Predictor, options: EvaluateOption
     with open_image(sample.image) as image:
         prediction = predictor.predict(image)
         mask = _mark(prediction, predictor.card, options.mask)
-        sizes = _measure_both(mask, label, image, options) if options.sizes else None
-    bins = histogram(prediction.probability, label)
+        counts = truth.counts
+        shown, known = _looked_at(mask, label, counts)
+        sizes = _measure_both(shown, known, image, options) if options.sizes else None
+    bins = histogram(prediction.probability, label, counts)
     level = max(1, math.ceil(thresholds(options.mask, predictor.card)[0] * 255))
     return PictureScore(
         sample=sample,
-        strict=count(mask, label),
-        near=count(mask, label, tolerance_px=options.tolerance_px),
+        strict=count(mask, label, counts=counts),
+        near=count(mask, label, tolerance_px=options.tolerance_px, counts=counts),
         raw=count_thresholds(bins)[level - 1],
-        lines=count_centre_lines(mask, label),
+        lines=count_centre_lines(mask, label, counts),
         found=count_lines(mask, truth, options.measure, options.line_tolerance_px),
         histogram=bins,
         sizes=sizes,
         forward_s=prediction.forward_s,
         megapixels=label.size / 1e6,
     )
+
+
+def _looked_at(mask: Array, label: Array, counts: Array | None) -> tuple[Array, Array]:
+    """Return mask and label without what the labels leave out."""
+    return (mask, label) if counts is None else (without_left_out(mask, counts), label & counts)
 
 
 def _mark(prediction: Prediction, card: ModelCard, options: MaskOptions) -> Array:

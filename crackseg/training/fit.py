@@ -37,7 +37,7 @@ from crackseg.training.curves import plot_curves
 from crackseg.training.dataset import Crops, StepNumbers, WholePictures, split_samples
 from crackseg.training.identity import claim_folder, describe, find_weights
 from crackseg.training.judge import LineCounts, count_levels, judge, pool
-from crackseg.training.labels import CRACK, EITHER, IGNORED, OTHER, UNKNOWN
+from crackseg.training.labels import CRACK, EITHER, IGNORED, LEFT_OUT, OTHER, UNKNOWN
 from crackseg.training.manifest import read_manifest
 from crackseg.training.options import FitOptions, TrainOptions
 from crackseg.training.start import (
@@ -190,8 +190,11 @@ class Segmenter(lightning.LightningModule):
         image, labels = batch
         own = getattr(self.network, "loss", None)  # classifiers, Mask R-CNN: targets of their own
         x = self.normalize(image)
-        crack = (labels == CRACK).to(labels.dtype)
-        loss = own(x, crack) if own else self._pixel_loss(self.network(x), labels)
+        if own:  # what is left out is not shown: such targets have no place to say so
+            crack = (labels == CRACK).to(labels.dtype)
+            loss = own(x * (labels != LEFT_OUT), crack)
+        else:
+            loss = self._pixel_loss(self.network(x), labels)
         require_finite("the loss", loss, self.global_step + 1, self.lr, self.options)
         self.log("loss", loss, prog_bar=True)
         return loss
@@ -199,7 +202,7 @@ class Segmenter(lightning.LightningModule):
     def _pixel_loss(self, outputs: Any, labels: Any) -> Any:
         outputs = [o.float() for o in (outputs if isinstance(outputs, tuple) else (outputs,))]
         fit = self.options.fit
-        valid = (labels != EITHER) & (labels != IGNORED)
+        valid = (labels != EITHER) & (labels != IGNORED) & (labels != LEFT_OUT)
         crack = [o[:, :1] for o in outputs]
         loss = deep_loss(fit.loss, crack, labels == CRACK, valid, fit.branch_weight)
         if outputs[0].shape[1] == 1:

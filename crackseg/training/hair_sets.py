@@ -18,6 +18,7 @@ from PIL import Image
 from crackseg.config import MaskOptions, MeasureOptions
 from crackseg.metrology.cracks import measure
 from crackseg.records import Array, Sample, Window
+from crackseg.training.areas import counted, read_areas
 from crackseg.training.augment import hair_crack
 from crackseg.training.labels import CRACK, label_map, turned
 from crackseg.training.manifest import read_pair
@@ -45,6 +46,8 @@ def make_hair_sets(samples: Sequence[Sample], folder: Path, seed: int = 0) -> di
     written = {SHRUNK: 0, DRAWN: 0}
     for number, sample in enumerate(samples):
         picture, mask = read_pair(sample)
+        if counted(read_areas(sample, mask.shape)) is not None:
+            continue  # what is left out may be a crack, and these sets have no place to say so
         stem = f"{sample.source}_{sample.image.stem}"
         if mask.any():
             pair = shrink(picture, mask)

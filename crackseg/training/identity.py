@@ -23,6 +23,7 @@ from crackseg.config import to_plain
 from crackseg.errors import ConfigError, ModelError
 from crackseg.inference.models import default_model, read_card, shipped_models
 from crackseg.records import Sample
+from crackseg.training.areas import areas_file
 from crackseg.training.manifest import sha256_of
 from crackseg.training.options import TrainOptions, differences
 
@@ -54,6 +55,8 @@ def describe(options: TrainOptions, samples: Sequence[Sample]) -> dict[str, Any]
     digest = sha256()
     for sample in samples:
         digest.update(f"{sample.split} {sample.image_sha256} {sample.mask_sha256}".encode())
+        if areas_file(sample).is_file():
+            digest.update(sha256_of(areas_file(sample)).encode())
     parent, inherited = _parent(options)
     return {
         "options": json.loads(json.dumps(to_plain(options))),

@@ -27,6 +27,7 @@ from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import probability_to_mask
 from crackseg.metrology.pixels import label_pixels, list_pixels
 from crackseg.records import Array, Sample, Window
+from crackseg.training.areas import counted, read_areas
 
 OBJECTIVE = (
     "mean over sets of the harmonic mean of centre-line precision and recall (averaged over width "
@@ -51,6 +52,12 @@ class Truth:
     width_class: Array  # (N,) number in CLASSES of each pixel of the line, in row order
     right: Array  # (H, W) bool, where a marked centre line is right
     picture: Array  # (H, W, 3) uint8
+    counts: Array | None = None  # (H, W) bool, False where the labels leave out; None: all counts
+
+    @property
+    def pixels(self) -> int:
+        """Pixels that count."""
+        return self.right.size if self.counts is None else int(np.count_nonzero(self.counts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +151,7 @@ def read_truth(
     """Return the labelled centre line of a picture, with its width in the photograph.
 
     A set whose labels leave cracks out may bring ``zones`` beside ``masks``: a marked line is right
-    where it lies in a zone.
+    where it lies in a zone. What its ``areas`` leave out is neither labelled nor counted.
 
     Args:
         sample: names the files.
@@ -152,11 +159,14 @@ def read_truth(
         label: (H, W) bool.
         tolerance_px: a marked line is right so near to a labelled one.
     """
+    counts = counted(read_areas(sample, label.shape))
+    if counts is not None:
+        label = label & counts
     line = skeletonize(label) if label.any() else label
     zone = sample.mask.parent.parent / "zones" / sample.mask.name
     right = read_mask(zone).pixels if zone.is_file() else dilate(line, tolerance_px)
     width_class = _width_classes(line, label, picture)
-    return Truth(line=line, width_class=width_class, right=right, picture=picture)
+    return Truth(line=line, width_class=width_class, right=right, picture=picture, counts=counts)
 
 
 def count_lines(
@@ -173,14 +183,16 @@ def count_lines(
     marked = skeletonize(mask) if mask.any() else mask
     found = dilate(marked, tolerance_px)[truth.line]
     free = not truth.line.any()
+    if truth.counts is not None:
+        marked = marked & truth.counts
     return LineCounts(
         marked_px=int(np.count_nonzero(marked)),
         right_px=int(np.count_nonzero(marked & truth.right)),
         labelled_px=_by_class(truth.width_class),
         found_px=_by_class(truth.width_class[found]),
-        pixels=mask.size,
+        pixels=truth.pixels,
         free=int(free),
-        listed=int(free and _is_listed(mask, truth.picture, options)),
+        listed=int(free and _is_listed(mask, truth, options)),
     )
 
 
@@ -209,6 +221,8 @@ def count_levels(
         mask = probability_to_mask(probability, **lower)  # type: ignore[arg-type]
         marked, peak = _lines_and_peaks(mask, probability)
         found = _spread(peak, truth.line, tolerance_px)
+        if truth.counts is not None:
+            marked, peak = marked & truth.counts, np.where(truth.counts, peak, 0)
         right = truth.right & marked
         listed: dict[int, bool] = {}
         for high in (high for its_low, high in levels if its_low == low):
@@ -217,13 +231,13 @@ def count_levels(
             if free and whole and whole not in listed:
                 pair = {"threshold": high / 100, "threshold_low": low / 100, "options": options}
                 region = probability_to_mask(probability, **pair)  # type: ignore[arg-type]
-                listed[whole] = _is_listed(region, truth.picture, MeasureOptions())
+                listed[whole] = _is_listed(region, truth, MeasureOptions())
             counts[low, high] = LineCounts(
                 marked_px=whole,
                 right_px=int(np.count_nonzero(peak[right] >= least)),
                 labelled_px=_by_class(truth.width_class),
                 found_px=_by_class(truth.width_class[found >= least]),
-                pixels=mask.size,
+                pixels=truth.pixels,
                 free=int(free),
                 listed=int(free and listed.get(whole, False)),
             )
@@ -313,13 +327,31 @@ def _by_class(classes: Array) -> tuple[int, ...]:
     return tuple(np.bincount(classes, minlength=len(CLASSES)).tolist())
 
 
-def _is_listed(mask: Array, picture: Array, options: MeasureOptions) -> bool:
+def _is_listed(mask: Array, truth: Truth, options: MeasureOptions) -> bool:
+    mask = mask if truth.counts is None else without_left_out(mask, truth.counts)
     if not mask.any():
         return False
     cracks, _ = measure(
-        mask, image=partial(_window, picture), mask_options=MaskOptions(), options=options
+        mask, image=partial(_window, truth.picture), mask_options=MaskOptions(), options=options
     )
     return bool(cracks)
+
+
+def without_left_out(mask: Array, counts: Array) -> Array:
+    """Return a mask without the regions that lie for the larger part where nothing counts.
+
+    What such a region has beyond the border of that area is no finding of its own.
+    """
+    pixels = list_pixels(mask)
+    if not len(pixels):
+        return mask
+    number, region = label_pixels(pixels)
+    size = np.bincount(region, minlength=number)
+    inside = np.bincount(region, weights=counts[pixels.rows, pixels.cols], minlength=number)
+    kept = mask.copy()
+    gone = (2 * inside < size)[region]
+    kept[pixels.rows[gone], pixels.cols[gone]] = False
+    return kept
 
 
 def _window(picture: Array, window: Window) -> Array:

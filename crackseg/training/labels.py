@@ -12,12 +12,15 @@ import numpy as np
 from skimage.morphology import skeletonize
 
 from crackseg.records import Array
+from crackseg.training.areas import LEFT_OUT as AREA_LEFT_OUT
+from crackseg.training.areas import NO_CRACK, OTHER_LINE
 
 NOTHING, CRACK, OTHER = 0, 1, 2
 EITHER = 3  # a dark line that may be a crack or not, but must not be passed over
 UNKNOWN = 4  # no crack; perhaps another line
 IGNORED = 5  # teaches neither
 LINE = 6  # the centre line of a crack; `settle` makes crack of it
+LEFT_OUT = 7  # teaches neither, as `IGNORED`: nobody decided what is there
 
 _LEAST_WIDTH_PX = 0.35  # a label that is shrunk to less leaves no dark line to learn from
 _SCALES_PX = (1.0, 1.7, 2.8)  # standard deviations at which dark lines are looked for
@@ -26,7 +29,9 @@ _STRAIGHT_PX, _BEND = 50, 0.06  # another line is so long, and its points stray 
 _LONG_PX = 24  # shorter ones are texture
 
 
-def label_map(picture: Array, mask: Array, *, joints: bool = False) -> Array:
+def label_map(
+    picture: Array, mask: Array, *, joints: bool = False, areas: Array | None = None
+) -> Array:
     """Return the (H, W) uint8 labels of a picture.
 
     Args:
@@ -34,6 +39,7 @@ def label_map(picture: Array, mask: Array, *, joints: bool = False) -> Array:
         mask: (H, W) bool or uint8, true where there is a crack.
         joints: long dark lines outside the mask are other lines. Elsewhere they are ``UNKNOWN``:
             a set whose labels leave cracks out would teach them as joints.
+        areas: (H, W) uint8 of ``areas``: what is left out counts over the mask, the rest beside it.
     """
     crack = mask > 0
     labels = np.where(crack, CRACK, NOTHING).astype(np.uint8)
@@ -42,6 +48,10 @@ def label_map(picture: Array, mask: Array, *, joints: bool = False) -> Array:
         labels[line & ~near] = OTHER if joints and kind == "straight" else UNKNOWN
     if crack.any():
         labels[skeletonize(crack)] = LINE
+    if areas is not None:
+        labels[(areas == NO_CRACK) & ~crack] = UNKNOWN
+        labels[(areas == OTHER_LINE) & ~crack] = OTHER
+        labels[areas == AREA_LEFT_OUT] = LEFT_OUT
     return labels
 
 
@@ -104,7 +114,7 @@ def turned(labels: Array, matrix: Array, scale: float, size: int) -> Array:
         size: side of the new square, px.
     """
     result = np.zeros((size, size), np.uint8)
-    for kind in (UNKNOWN, OTHER, EITHER, IGNORED):
+    for kind in (UNKNOWN, OTHER, EITHER, IGNORED, LEFT_OUT):
         part = labels == kind
         if part.any():
             result[moved(part.astype(np.float32), matrix, scale, size) > 0.35] = kind

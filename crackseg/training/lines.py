@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from crackseg.records import Array
-from crackseg.training.labels import CRACK, EITHER
+from crackseg.training.labels import CRACK, EITHER, LEFT_OUT
 
 Rng = np.random.Generator
 
@@ -31,7 +31,7 @@ def dark_line(picture: Array, labels: Array, rng: Rng) -> tuple[Array, Array]:
     for _ in range(int(rng.choice([1, 1, 2, 3]))):
         width = float(np.exp(rng.uniform(np.log(1.5), np.log(7))))
         covered = _covered(_course(size, rng), width, size)
-        labels[(covered >= 0.5) & (labels != CRACK)] = EITHER
+        labels[(covered >= 0.5) & (labels != CRACK) & (labels != LEFT_OUT)] = EITHER
         layer = cv2.GaussianBlur(covered, (0, 0), soft)[..., None]
         depth = float(np.exp(rng.uniform(np.log(25), np.log(120))))
         if rng.random() < 0.5:  # one tone, as of paint or of a shadow, else the wall shines through

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ from crackseg.imagery.masks import read_mask
 from crackseg.records import SPLITS, Array, Sample
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Sample))
+ORIGIN = "origin.json"  # of a set that was made from a survey: its licence, among others
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".mpo", ".png", ".tif", ".tiff"})
 
 Refuse = Callable[[DataError], None]
@@ -119,7 +121,8 @@ def index_folder(
     Args:
         root: folder to index.
         sets: names of the sets to keep; all when empty.
-        licences: set name -> licence text; "unstated" for the others.
+        licences: set name -> licence text; for the others what ``origin.json`` of a set made from
+            a survey says, else "unstated".
         split: split of all pairs of a set that has no lists.
         hold_out: share of ``train`` that becomes ``val`` in sets without a ``val`` list. The last
             stems in name order are taken, whole sites together: neighbours in a series often show
@@ -139,7 +142,7 @@ def index_folder(
         )
     samples: list[Sample] = []
     for name in sorted(sets or folders):
-        licence = (licences or {}).get(name, "unstated")
+        licence = (licences or {}).get(name) or _own_licence(folders[name])
         found = _index_set(folders[name], name, split, licence, refuse)
         samples += _hold_out(found, hold_out)
     return tuple(_with_hashes(sample) for sample in samples) if hashes else tuple(samples)
@@ -258,6 +261,16 @@ def find_sets(root: Path) -> dict[str, Path]:
             f"{root} holds no data: expected folders `images` and `masks`, in it or one level down."
         )
     return found
+
+
+def _own_licence(folder: Path) -> str:
+    try:
+        about = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+        return str(about["licence"]) or "unstated"
+    except FileNotFoundError:
+        return "unstated"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"`{folder / ORIGIN}` names no licence: {error}.") from error
 
 
 def _index_set(folder: Path, name: str, split: str, licence: str, refuse: Refuse) -> list[Sample]:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from crackseg.inference.predictor import Predictor
 from crackseg.metrics import count_thresholds
 from crackseg.records import Array
+from crackseg.training.areas import counted, read_areas
 from crackseg.training.evaluate import EvaluateOptions, PictureScore, mark_picture
 from crackseg.training.manifest import read_pair
 
@@ -71,6 +72,9 @@ def _merit(score: PictureScore) -> float:
 def _draw_cell(score: PictureScore, mask: Array) -> Array:
     """Return the (CELL_PX, CELL_PX, 3) uint8 picture with its marks and its name."""
     picture, label = read_pair(score.sample)
+    counts = counted(read_areas(score.sample, label.shape))
+    if counts is not None:
+        mask, label = mask & counts, label & counts
     faint = (picture.astype(np.float32) * 0.6 + 255 * 0.4).astype(np.uint8)
     for where, colour in ((mask & label, HIT), (mask & ~label, FALSE), (label & ~mask, MISSED)):
         faint[where] = colour

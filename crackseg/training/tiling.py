@@ -19,6 +19,7 @@ from crackseg.folders import require_new
 from crackseg.imagery.masks import encode_mask
 from crackseg.imagery.tiles import plan_axis
 from crackseg.records import Sample
+from crackseg.training.areas import FOLDER, encode_areas, read_areas
 from crackseg.training.manifest import read_pair
 
 
@@ -71,6 +72,7 @@ def _cut_one(
 ) -> list[str]:
     """Write the tiles of one photograph and return their stems."""
     picture, mask = read_pair(sample)
+    areas = read_areas(sample, mask.shape)
     rows, cols = (_starts(side, tile_px, overlap_px) for side in mask.shape)
     stems, empty = [], 0
     for row in rows:
@@ -85,6 +87,9 @@ def _cut_one(
             data = cv2.imencode(".png", bgr)[1].tobytes()
             (out / "images" / f"{stem}.png").write_bytes(data)
             (out / "masks" / f"{stem}.png").write_bytes(encode_mask(mask[where]))
+            if areas is not None:
+                (out / FOLDER).mkdir(exist_ok=True)
+                (out / FOLDER / f"{stem}.png").write_bytes(encode_areas(areas[where]))
             stems.append(stem)
     return stems
 

@@ -1,0 +1,236 @@
+"""A survey that inspectors looked at -> its photographs, with what was said of each mark.
+
+Read are a folder of results (``crackseg analyze``, with ``crackseg correct`` or without) and a
+bundle of the service, packed or not. Verdicts stand in ``verdicts.csv`` beside ``survey.json``, in
+``survey.json`` itself, or with the cracks of a report. A report, a verdict or a photograph that
+does not fit is refused by name.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from crackseg.errors import DataError
+from crackseg.folders import read_mark
+
+VERDICTS = "verdicts.csv"
+WORDS = {
+    "accept": "accept", "accepted": "accept",
+    "reject": "reject", "rejected": "reject",
+    "open": "open", "undecided": "open", "": "open",
+}  # fmt: skip
+_WANTED = {"report.json", "mask.png", "photo.jpg", ".crackseg", "survey.json", VERDICTS}
+_SCHEMA = "2"
+_MOST_BYTES = 2 << 30  # of one unpacked file of a bundle
+
+Words = Mapping[int, str]  # number of a crack -> accept, reject or open
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One photograph's result and what was said of its cracks."""
+
+    name: str  # of the photograph, as the survey calls it
+    folder: Path  # with report.json and mask.png
+    report: Mapping[str, Any]  # as in report.json
+    words: Words
+
+    @property
+    def looked_at(self) -> bool:
+        """Whether anybody said or changed anything."""
+        return bool(self.report.get("corrections")) or bool(set(self.words.values()) - {"open"})
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the upright photograph."""
+        image = self.report["image"]
+        return image["height_px"], image["width_px"]
+
+    def word(self, crack: Mapping[str, Any]) -> str:
+        """Return accept, reject or open; an inspector's own line is accepted unless said so."""
+        number = crack["id"]
+        if number in self.words:
+            return self.words[number]
+        return "accept" if "correction" in crack else "open"
+
+
+@contextmanager
+def opened(survey: Path) -> Iterator[Path]:
+    """Give the folder of a survey; a bundle is unpacked as far as it is needed, then removed.
+
+    Raises:
+        DataError: it is neither a folder nor a bundle that can be read.
+    """
+    if survey.is_dir():
+        yield survey
+        return
+    with TemporaryDirectory(prefix="crackseg-") as name:
+        try:
+            with zipfile.ZipFile(survey) as packed:
+                _unpack(packed, Path(name))
+        except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+            raise DataError(
+                f"`{survey}` must be a folder of results or a bundle of the service: {error}."
+            ) from error
+        yield Path(name)
+
+
+def _unpack(packed: zipfile.ZipFile, folder: Path) -> None:
+    for member in packed.infolist():
+        parts = PurePosixPath(member.filename).parts
+        if not parts or parts[-1] not in _WANTED or "network" in parts or len(parts) > 3:
+            continue
+        if any(part in ("..", "/") or ":" in part or "\\" in part for part in parts):
+            raise DataError(f"`{packed.filename}` names a file outside of it, `{member.filename}`.")
+        if member.file_size > _MOST_BYTES:
+            raise DataError(f"`{member.filename}` of `{packed.filename}` has over 2 GB.")
+        packed.extract(member, folder)
+
+
+def read_judged(folder: Path, survey: Path) -> list[Judged]:
+    """Return the photographs of a survey in the order of their names.
+
+    Args:
+        folder: of the survey, unpacked.
+        survey: as the user gave it, for messages.
+
+    Raises:
+        DataError: there are no results, one is incomplete or of another release, or a verdict
+            names a photograph or a crack that is not there.
+    """
+    reports = [(path.parent, _read_report(path, survey)) for path in _reports(folder)]
+    if not reports:
+        raise DataError(
+            f"`{survey}` holds no results: expected the `--out` folder of `crackseg analyze`, or "
+            "the bundle of a survey of the service."
+        )
+    names = _names(folder, [(path, report) for path, report in reports])
+    said = _spoken(folder, survey)
+    words = _by_photograph(said, names, [report for _, report in reports], survey)
+    found = [
+        Judged(name=name, folder=path, report=report, words=_with_own(report, of))
+        for name, (path, report), of in zip(names, reports, words, strict=True)
+    ]
+    return sorted(found, key=lambda one: one.name)
+
+
+def _reports(folder: Path) -> list[Path]:
+    """Return the reports: of one photograph, of a survey, or of one of the service."""
+    places = ("report.json", "*/report.json", "images/*/report.json")
+    return sorted(path for place in places for path in folder.glob(place))
+
+
+def _read_report(path: Path, survey: Path) -> dict[str, Any]:
+    where = f"`{path.parent.name}` of `{survey}`"
+    mark = read_mark(path.parent)
+    if mark is not None and not mark.complete:
+        raise DataError(f"{where} is not complete: a run was stopped; run it again.")
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        version, _ = report["schema_version"], report["image"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{where}: report.json cannot be read: {error}.") from error
+    if version != _SCHEMA:
+        raise DataError(
+            f"{where} is of another release (schema {version}, expected {_SCHEMA}); analyze the "
+            "photographs again."
+        )
+    return report  # type: ignore[no-any-return]
+
+
+def _names(folder: Path, reports: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[str]:
+    """Return what the survey calls each photograph; a bundle knows them by the names uploaded."""
+    rows = {row.get("folder"): row["image"] for row in _about(folder).get("images") or ()}
+    return [
+        str(rows.get(path.relative_to(folder).as_posix()) or report["image"]["path"])
+        for path, report in reports
+    ]
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    try:
+        about = json.loads((folder / "survey.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"`survey.json` cannot be read: {error}.") from error
+    return about if isinstance(about, dict) else {}
+
+
+def _spoken(folder: Path, survey: Path) -> list[tuple[str, int, str, str]]:
+    """Return name of the photograph, crack, word and where it was said."""
+    path = folder / VERDICTS
+    if not path.is_file():
+        rows = _about(folder).get("verdicts") or ()
+        return [_one(row, f"survey.json of `{survey}`, verdict {n}") for n, row in enumerate(rows)]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            missing = {"image_name", "crack", "verdict"} - set(reader.fieldnames or ())
+            if missing:
+                raise DataError(
+                    f"`{VERDICTS}` of `{survey}` must have the columns image_name, crack and "
+                    f"verdict; {', '.join(sorted(missing))} is missing."
+                )
+            return [
+                _one(row, f"`{VERDICTS}` of `{survey}`, row {n}") for n, row in enumerate(reader, 2)
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"`{VERDICTS}` of `{survey}` cannot be read: {error}.") from error
+
+
+def _one(row: Mapping[str, Any], where: str) -> tuple[str, int, str, str]:
+    name, text = str(row.get("image_name") or ""), str(row.get("crack") or "").strip()
+    word = WORDS.get(str(row.get("verdict") or "").strip().lower())
+    if word is None:
+        raise DataError(
+            f"{where}: `verdict` must be accept, reject or open, got {row.get('verdict')!r:.40}."
+        )
+    if not text.isascii() or not text.isdigit():
+        raise DataError(f"{where}: `crack` must be the number of a crack, got {text!r:.40}.")
+    # a cell that a spreadsheet would run as a formula has an apostrophe in front
+    return name[1:] if name[:2] in ("'=", "'+", "'-", "'@") else name, int(text), word, where
+
+
+def _by_photograph(
+    said: Sequence[tuple[str, int, str, str]],
+    names: Sequence[str],
+    reports: Sequence[Mapping[str, Any]],
+    survey: Path,
+) -> list[dict[int, str]]:
+    words: list[dict[int, str]] = [{} for _ in names]
+    for name, crack, word, where in said:
+        places = [k for k, full in enumerate(names) if full == name]
+        places = places or [k for k, full in enumerate(names) if _last(full) == _last(name)]
+        if len(places) != 1:
+            trouble = "there is no result of" if not places else "several photographs are called"
+            raise DataError(f"{where}: {trouble} `{name}` in `{survey}`.")
+        report = reports[places[0]]
+        if crack not in _numbers(report):
+            raise DataError(f"{where}: `{name}` has no crack {crack}.")
+        words[places[0]][crack] = word
+    return words
+
+
+def _numbers(report: Mapping[str, Any]) -> set[int]:
+    """Return the cracks of a report, also those that an edit took off."""
+    before = (report.get("corrections") or {}).get("replaced") or ()
+    return {crack["id"] for crack in (*report["cracks"], *before)}
+
+
+def _with_own(report: Mapping[str, Any], words: Words) -> dict[int, str]:
+    """Return the verdicts with those that a judged report holds itself."""
+    own = {c["id"]: WORDS[c["verdict"]] for c in report["cracks"] if c.get("verdict") in WORDS}
+    return {**own, **words}
+
+
+def _last(name: str) -> str:
+    return PureWindowsPath(name).name
