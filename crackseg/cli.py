@@ -379,6 +379,34 @@ def selfcheck_command() -> None:
         raise typer.Exit(1)
 
 
+@app.command("bench", rich_help_panel=ANALYSIS)
+def bench_command(
+    variants: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="What to compare: default, or settings as runtime=openvino,batch=4; keys: model, "
+            "python (another environment), exports (a+b) and all of [predict].",
+            show_default=False,
+        ),
+    ] = None,
+    pictures: Annotated[
+        list[str] | None,
+        typer.Option("--pictures", help="Photographs, folders or patterns; default: rendered."),
+    ] = None,
+    megapixels: Annotated[float, typer.Option(help="Of a rendered photograph.")] = 20.0,
+    photographs: Annotated[int, typer.Option(help="How many are rendered.")] = 1,
+    rounds: Annotated[int, typer.Option(help="Turns of each variant; medians are shown.")] = 5,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures.")] = None,
+) -> None:
+    """Measure how fast this machine analyzes; compare models, precisions, runtimes, releases."""
+    from crackseg.bench.command import run_bench
+
+    run_bench(
+        variants or [], pictures=pictures or [], megapixels=megapixels, count=photographs,
+        rounds=rounds, json_file=json_file,
+    )  # fmt: skip
+
+
 survey_app = typer.Typer(no_args_is_help=True, help="Write down what is known of a survey.")
 app.add_typer(survey_app, name="survey", rich_help_panel=ANALYSIS)
 
