@@ -9,10 +9,10 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY crackseg crackseg
 COPY service service
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir .
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir '.[geo,gis]'
 
 FROM build AS build-serve
-RUN /venv/bin/pip install --no-cache-dir '.[service]'
+RUN /venv/bin/pip install --no-cache-dir '.[geo,gis,service]'
 
 # Runs with a read-only root: it writes to the volume /data, and a little to /tmp.
 FROM python:3.11-slim AS serve

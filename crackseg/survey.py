@@ -7,7 +7,9 @@ holds travels in ``survey.json`` of the result folder.
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -26,6 +28,22 @@ Point3 = tuple[float, float, float]
 def _require(ok: bool, message: str) -> None:
     if not ok:
         raise ConfigError(message)
+
+
+def _is_crs(name: str) -> bool:
+    """Return whether PROJ knows a reference system; by its form alone where there is no pyproj."""
+    number = re.fullmatch(r"[A-Za-z]+:\d+(\+\d+)?", name) is not None
+    if importlib.util.find_spec("pyproj") is None:
+        return number or re.fullmatch(r"\+proj=.+|[A-Z]+\[.+\]|urn:.+", name, re.DOTALL) is not None
+    import pyproj
+
+    if not number and re.fullmatch(r"[A-Za-z]+:\S*", name) and not name.startswith("urn:"):
+        return False  # PROJ would take EPSG:25832x for EPSG:25832
+    try:
+        pyproj.CRS.from_user_input(name)
+    except pyproj.exceptions.CRSError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +88,11 @@ class Face:
             self.origin is None or bool(self.crs),
             '`face.origin` needs `face.crs`, such as "EPSG:25832"; latitude and longitude belong '
             "into `face.origin_gps`.",
+        )
+        _require(
+            not self.crs or _is_crs(self.crs),
+            f"`face.crs` must be a reference system, got {self.crs!r}; its number in the list of "
+            'EPSG is the surest name: "EPSG:25832".',
         )
         lat, lon = (0.0, 0.0) if self.origin_gps is None else self.origin_gps[:2]
         _require(

@@ -97,6 +97,8 @@ def test_stations_grow_to_a_side_of_the_viewer(azimuth: float, side: str, expect
         ("people = 'A'", "must be a list"),
         ("reservoir_level_m = nan", "must be a finite number"),
         ("[face]\norigin = [1, 2, 3]", "needs `face.crs`"),
+        ("[face]\norigin = [1, 2, 3]\ncrs = 'foo'", "`face.crs` must be a reference system"),
+        ("[face]\ncrs = 'EPSG:25832x'", "got 'EPSG:25832x'"),
         ("[face]\norigin = [1, 2]\ncrs = 'x'", "must hold 3 values"),
         ("[face]\norigin_gps = [191, 2, 3]", "latitude, longitude"),
         ("[face]\nbatter = 80", "horizontal over vertical"),
@@ -189,3 +191,15 @@ def test_the_command_writes_it_once_and_analyze_reads_it(
     other.write_text('damm = "B"', encoding="utf-8")
     refused = run.invoke(app, [*arguments, "--survey", str(other)])
     assert "unknown key `survey.toml.damm`; known: dam" in str(refused.exception)
+
+
+@pytest.mark.parametrize(("crs", "is_one"), [("EPSG:2056", True), ("foo", False), ("2056x", False)])
+def test_a_reference_system_is_one_by_its_form_without_proj(
+    crs: str, is_one: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    if is_one:
+        assert Face(crs=crs).crs == crs
+    else:
+        with pytest.raises(ConfigError, match="must be a reference system"):
+            Face(crs=crs)

@@ -63,6 +63,7 @@ def report_row(report: Mapping[str, Any], folder: str, status: str) -> dict[str,
         "width_90_px": detection["width_90_px"],
         "width_90_mm": detection["width_90_mm"],
         "detection": detection["text"],
+        "sha256": report["image"]["sha256"],
     }
 
 
@@ -141,12 +142,18 @@ def write_survey(
 
 
 def survey_totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return sums over the images; lengths in mm only of the images that have a scale."""
-    done = [row for row in rows if row["status"] != "failed"]
+    """Return sums over the images; lengths in mm only of the images that have a scale.
+
+    A file that stands there under two names counts once.
+    """
+    analyzed = [row for row in rows if row["status"] != "failed"]
+    known = {row["sha256"]: row for row in reversed(analyzed) if row.get("sha256")}
+    done = [row for row in analyzed if known.get(row.get("sha256"), row) is row]
     scaled = [row for row in done if row["length_mm"] is not None]
     return {
         "images": len(rows),
-        "failed": len(rows) - len(done),
+        "failed": len(rows) - len(analyzed),
+        "copies": len(analyzed) - len(done),
         "unchanged": sum(row["status"] == "unchanged" for row in done),
         "earlier": sum(row["status"] == "earlier" for row in done),
         "with_cracks": sum(bool(row["cracks"]) for row in done),

@@ -17,7 +17,14 @@ from crackseg.errors import DataError
 from crackseg.face.adjustment import Block, Priors, Ties, adjust, expected_poses, gaps_mm
 from crackseg.face.cameras import FRONTAL, Lens
 from crackseg.face.matching import Features, Match, find_features
-from crackseg.face.neighbours import AROUND_M, distance_m, match_all, of_this_face, with_files
+from crackseg.face.neighbours import (
+    AROUND_M,
+    distance_m,
+    each_once,
+    match_all,
+    of_this_face,
+    with_files,
+)
 from crackseg.face.photographs import Photograph
 from crackseg.face.plane import FacePlane, facing_deg, placed_by_drone
 from crackseg.records import Array, Notice
@@ -67,7 +74,7 @@ def place(
         DataError: nothing holds the photographs together, or they contradict each other.
     """
     aside: list[tuple[str, str]] = []
-    kept = with_files(photographs, aside)
+    kept = with_files(each_once(photographs, aside), aside)
     azimuth = plane.azimuth_deg if plane.azimuth_deg is not None else facing_deg(kept)
     kept = of_this_face(kept, azimuth, aside)
     if not kept:

@@ -21,6 +21,7 @@ from crackseg.face.cameras import FRONTAL, View
 from crackseg.face.cracks import FaceCrack, cracks_of
 from crackseg.face.lines import marks_of
 from crackseg.face.merging import merge
+from crackseg.face.neighbours import each_once
 from crackseg.face.photographs import Photograph, read_photographs
 from crackseg.face.plane import FacePlane, plane_of
 from crackseg.face.scaling import FaceScale, References, put_scale, views_of
@@ -223,6 +224,8 @@ def _map_of_rasters(
             f"the results hold orthomosaics and photographs ({names}) together; analyze each kind "
             "into a folder of its own."
         )
+    aside: list[tuple[str, str]] = []
+    rasters = each_once(rasters, aside)
     count = len(rasters)
     views = [
         View(lens=p.lens, axes=FRONTAL, position_m=np.array([0.0, 0.0, 1.0]), raster=p.raster_m)
@@ -248,7 +251,7 @@ def _map_of_rasters(
         ),
         ties=Ties(first=none, second=none, first_px=none, second_px=none, sigma_px=none),
         tied=np.ones(count, bool),
-        aside=(),
+        aside=tuple(aside),
         notices=(),
         pose_misses_m=None,
         posed=0,

@@ -15,7 +15,18 @@ AROUND_M = 1.0  # what a drone's place may be off before any tie is known
 _TURNED_DEG = 50.0  # a camera turned further from the others looks at another face
 
 
+def each_once(photographs: Sequence[Photograph], aside: list[tuple[str, str]]) -> list[Photograph]:
+    """Return the photographs without those that are one file under a second name."""
+    first: dict[str, Photograph] = {}
+    for photograph in photographs:
+        twin = first.setdefault(photograph.report["image"]["sha256"], photograph)
+        if twin is not photograph:
+            aside.append((photograph.name, f"it is the very file of {twin.name}, which counts."))
+    return list(first.values())
+
+
 def with_files(photographs: Sequence[Photograph], aside: list[tuple[str, str]]) -> list[Photograph]:
+    """Return those whose files are at hand."""
     kept = []
     for photograph in photographs:
         if photograph.path is None:

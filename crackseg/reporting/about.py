@@ -96,9 +96,11 @@ def content_hash(gathered: Gathered) -> str:
 def _card_rows(card: ModelCard | None, words: Words) -> Iterator[tuple[str, str]]:
     if card is None:
         return
-    yield words("record.use_of_model"), card.intended_use
-    yield words("record.limits_of_model"), card.limits
-    data = (f"{d.get('name', '?')} ({d.get('licence', '?')})" for d in card.data)
+    yield words("record.use_of_model"), words.sentence(card.intended_use)
+    yield words("record.limits_of_model"), words.sentence(card.limits)
+    data = (
+        f"{d.get('name', '?')} ({words.sentence(str(d.get('licence', '?')))})" for d in card.data
+    )
     yield words("record.data"), ", ".join(data)
 
 

@@ -7,7 +7,7 @@ import math
 from crackseg.exports.survey import NO_RESULT
 from crackseg.exports.tables import read_measure
 from crackseg.reporting import sums
-from crackseg.reporting.gather import FAILED, NOT_JUDGED, Photograph, SurveyCrack
+from crackseg.reporting.gather import COPY, FAILED, NOT_JUDGED, Photograph, SurveyCrack
 from crackseg.reporting.words import Words
 from crackseg.survey import WidthBins
 
@@ -47,9 +47,9 @@ def photograph(shown: Photograph, words: Words) -> tuple[str, ...]:
             "–",
             "–",
             "–",
-            shown.reason,
+            words.sentence(shown.reason).replace("`", ""),
         )
-    scale = shown.scale
+    scale, counts = shown.scale, row["cracks"] and shown.status != COPY
     length = (
         metres(row["length_mm"], words)
         if row["length_mm"]
@@ -63,15 +63,17 @@ def photograph(shown: Photograph, words: Words) -> tuple[str, ...]:
         "–" if scale is None else words.figures(scale["mm_per_px"]),
         "–" if scale is None else words.code("source", scale["source"]),
         judged(shown, words),
-        str(row["cracks"]),
-        length if row["cracks"] else "–",
-        words.measured(read_measure(row, "width_max")) if row["cracks"] else "–",
+        "–" if shown.status == COPY else str(row["cracks"]),
+        length if counts else "–",
+        words.measured(read_measure(row, "width_max")) if counts else "–",
         ", ".join(dict.fromkeys(words.code("notice", n["code"]) for n in shown.notices)),
     )
 
 
 def judged(shown: Photograph, words: Words) -> str:
     """Return how much of a photograph was judged."""
+    if shown.status == COPY:
+        return words("status.copy", name=shown.copy_of)
     if shown.status == NOT_JUDGED:
         return f"{words('status.not_judged')}: {unjudged(shown, words)}"
     return share(1 - sum(part for _, part in shown.unjudged), words)

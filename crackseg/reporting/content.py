@@ -15,7 +15,7 @@ from crackseg.detection import UNTESTED
 from crackseg.exports import wording
 from crackseg.reporting import cells, sums
 from crackseg.reporting.about import head_facts, missing_facts, record_rows
-from crackseg.reporting.gather import FAILED, NOT_JUDGED, Gathered, Photograph, SurveyCrack
+from crackseg.reporting.gather import COPY, FAILED, NOT_JUDGED, Gathered, Photograph, SurveyCrack
 from crackseg.reporting.pictures import CloseUp, close_up, thumb
 from crackseg.reporting.plan import FARTHEST_M, Plan, draw_plan, spread_m
 from crackseg.reporting.words import Words
@@ -131,7 +131,7 @@ def compose(
 
 def _lead(gathered: Gathered, figures: sums.Sums, words: Words) -> Iterable[str]:
     """Yield what was seen and found, in sentences."""
-    seen = [p for p in gathered.photographs if p.status != FAILED]
+    seen = [p for p in gathered.photographs if p.status not in (FAILED, COPY)]
     if not seen:
         yield words("lead.nothing_analyzed")
         return
@@ -179,13 +179,15 @@ def _findings(gathered: Gathered, words: Words) -> Iterable[Finding]:
     """Yield what could not be judged, and why."""
     failed, unjudged = gathered.of_status(FAILED), gathered.of_status(NOT_JUDGED)
     partly = [
-        p for p in gathered.photographs if p.status not in (FAILED, NOT_JUDGED) and p.unjudged
+        p for p in gathered.photographs if p.status not in (FAILED, NOT_JUDGED, COPY) and p.unjudged
     ]
-    unscaled = [p for p in gathered.photographs if p.status != FAILED and p.scale is None]
+    unscaled = [
+        p for p in gathered.photographs if p.status not in (FAILED, COPY) and p.scale is None
+    ]
     if not failed and not unjudged:
         yield Finding(sentence=words("judged.all"))
     if failed:
-        reasons = [f"{p.name}: {p.reason}" for p in failed]
+        reasons = [f"{p.name}: {words.sentence(p.reason)}" for p in failed]
         yield _finding(words("judged.failed", n=len(failed)), reasons)
     for key, group in (("judged.not_judged", unjudged), ("judged.partly", partly)):
         if group:
@@ -195,8 +197,14 @@ def _findings(gathered: Gathered, words: Words) -> Iterable[Finding]:
         names = [p.name for p in unscaled]
         yield _finding(words("judged.no_scale", n=len(unscaled)), names)
     if gathered.passed_over:
-        left = [f"{Path(item['path']).name}: {item['reason']}" for item in gathered.passed_over]
+        left = [
+            f"{Path(item['path']).name}: {words.sentence(item['reason'])}"
+            for item in gathered.passed_over
+        ]
         yield _finding(words("judged.passed_over", n=len(left)), left)
+    if copies := gathered.of_status(COPY):
+        same = [words("judged.copy_of", name=p.name, other=p.copy_of) for p in copies]
+        yield _finding(words("judged.copies", n=len(copies)), same)
     warned = _warned(gathered.photographs, words)
     if warned:
         yield _finding(words("judged.warnings"), warned)
@@ -248,7 +256,7 @@ def _found_from(stated: Sequence[Mapping[str, Any]], words: Words) -> Iterable[s
         yield words("detection.pixels", px=width)
     texts = {said["text"] for said in stated} - {UNTESTED}
     if texts and not px:
-        yield from sorted(texts)[:1]
+        yield words.sentence(min(texts))
     elif not px:
         yield words("detection.unknown")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from crackseg.metrology import ranking
 from crackseg.records import Measure
 from crackseg.survey import NAME, Survey, read_survey, survey_from
 
-FAILED, NOT_JUDGED, ANALYZED = "failed", "not_judged", "analyzed"
+FAILED, NOT_JUDGED, ANALYZED, COPY = "failed", "not_judged", "analyzed", "copy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Photograph:
     number: int
     name: str
     folder: Path | None  # of its results; None where it failed
-    status: str  # FAILED, NOT_JUDGED or ANALYZED
+    status: str  # FAILED, NOT_JUDGED, ANALYZED or COPY
     row: Mapping[str, Any]  # of the survey, as ``exports.survey`` makes it
     image: Mapping[str, Any] = field(default_factory=dict)  # as in its report
     scale: Mapping[str, Any] | None = None
@@ -41,6 +41,7 @@ class Photograph:
     detection: Mapping[str, Any] | None = None  # what its report says of the detection limit
     model: Mapping[str, Any] | None = None
     release: str = ""
+    copy_of: str = ""  # the photograph whose very file it is, which counts for both
 
     @property
     def reason(self) -> str:
@@ -115,7 +116,7 @@ def gather(folder: Path, facts: Path | None = None) -> Gathered:
         raise ConfigError(
             f"`{folder}` holds no results; expected the `--out` folder of `crackseg analyze`."
         )
-    photographs, cracks = _read_all(reports, rows, failed, _verdicts(about))
+    photographs, cracks = _once(*_read_all(reports, rows, failed, _verdicts(about)))
     cracks.sort(key=lambda crack: crack.place)
     parts: dict[str, list[SurveyCrack]] = {"main": [], "also_marked": [], "rejected": []}
     for crack in cracks:
@@ -245,6 +246,30 @@ def _read_all(
         for crack in (facts or {}).get("cracks", ()):
             cracks.append(_crack(photograph, crack, verdicts.get((image, crack["id"]), {})))
     return photographs, cracks
+
+
+def _once(
+    photographs: list[Photograph], cracks: list[SurveyCrack]
+) -> tuple[list[Photograph], list[SurveyCrack]]:
+    """Mark photographs that are one file under several names; the cracks of one of them count.
+
+    That one is the first whose cracks a person looked at, else the first.
+    """
+    looked_at = {c.photograph.number for c in cracks if c.verdict or c.facts.get("correction")}
+    first: dict[str, Photograph] = {}
+    for photograph in sorted(photographs, key=lambda p: p.number not in looked_at):
+        if photograph.folder is not None:
+            first.setdefault(photograph.image["sha256"], photograph)
+    copies = {
+        p.number: first[p.image["sha256"]].name
+        for p in photographs
+        if p.folder is not None and first[p.image["sha256"]] is not p
+    }
+    marked = [
+        replace(p, status=COPY, copy_of=copies[p.number]) if p.number in copies else p
+        for p in photographs
+    ]
+    return marked, [crack for crack in cracks if crack.photograph.number not in copies]
 
 
 def _let_go(report: dict[str, Any]) -> None:

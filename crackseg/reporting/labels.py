@@ -26,6 +26,7 @@ from crackseg.exports.coco import to_coco
 from crackseg.exports.reading import read_report
 from crackseg.records import Report
 from crackseg.reporting.content import Content
+from crackseg.reporting.gather import COPY
 
 
 def write(content: Content, folder: Path, names: Sequence[str]) -> list[Path]:
@@ -98,6 +99,8 @@ def _reports(content: Content) -> Iterator[tuple[str, Report]]:
             continue
         report = read_report(photograph.folder)
         cracks = tuple(c for c in report.cracks if (photograph.number, c.id) in kept)
+        if photograph.status == COPY:  # no empty label: it shows the cracks of its twin
+            cracks = tuple(c for c in report.cracks if c.section == "main")
         yield photograph.name, replace(report, cracks=cracks)
 
 

@@ -31,7 +31,7 @@ from crackseg.exports.svg import write_svg
 from crackseg.exports.vector_files import write_geojson, write_gpkg, write_shapefiles
 from crackseg.records import Array
 from crackseg.reporting.content import Content
-from crackseg.reporting.gather import Gathered, Photograph, SurveyCrack, read_report
+from crackseg.reporting.gather import COPY, Gathered, Photograph, SurveyCrack, read_report
 
 _GAP = 0.08  # between photographs, against their width
 _SUFFIX = {"map": "_map", "metres": "_m", "pixels": "_px"}
@@ -120,7 +120,7 @@ class _Table:
 def _draw(gathered: Gathered, folder: Path) -> _Drawn:
     limits = gathered.survey.widths.limits_mm
     judged = _by_photograph(gathered)
-    seen = [photograph for photograph in gathered.photographs if photograph.folder]
+    seen = [p for p in gathered.photographs if p.folder and p.status != COPY]
     sheets: dict[tuple[str, str | None], Sheet] = {}
     tables = {kind: _Table(columns=_columns(seen, kind)) for kind in _SIDE_BY_SIDE}
     photographs = new_photographs()

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from crackseg.exports.wording import round_length
-from crackseg.reporting.gather import FAILED, NOT_JUDGED, Gathered, Photograph, SurveyCrack
+from crackseg.reporting.gather import COPY, FAILED, NOT_JUDGED, Gathered, Photograph, SurveyCrack
 from crackseg.reporting.sums import bin_of
 from crackseg.survey import Survey, WidthBins
 
@@ -69,7 +69,7 @@ def draw_plan(gathered: Gathered) -> Plan | None:
         bottom_m=min(ys) - margin,
         top_m=max(ys) + margin,
         bar_m=round_length(max(width * 0.3, 0.01)),
-        without=len(gathered.photographs) - len(placed),
+        without=sum(p.status != COPY for p in gathered.photographs) - len(placed),
     )
 
 
@@ -109,7 +109,7 @@ def bin_colour(name: str, bins: WidthBins) -> str:
 
 
 def _gps(photograph: Photograph) -> tuple[float, float, float | None] | None:
-    gps = photograph.image.get("gps")
+    gps = None if photograph.status == COPY else photograph.image.get("gps")
     return (gps["lat_deg"], gps["lon_deg"], gps.get("alt_m")) if gps else None
 
 

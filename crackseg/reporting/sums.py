@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from crackseg.reporting.gather import NOT_JUDGED, Gathered, Photograph, SurveyCrack
+from crackseg.reporting.gather import COPY, NOT_JUDGED, Gathered, Photograph, SurveyCrack
 from crackseg.survey import WidthBins
 
 HORIZONTAL_DEG = 15.0  # so far from a row or a column a crack is horizontal or vertical
@@ -70,7 +70,7 @@ def sum_up(gathered: Gathered) -> Sums:
 
 
 def _counts(photograph: Photograph) -> bool:
-    return photograph.analyzed_mm2 is not None and photograph.status != NOT_JUDGED
+    return photograph.analyzed_mm2 is not None and photograph.status not in (NOT_JUDGED, COPY)
 
 
 def _widest(cracks: Sequence[SurveyCrack]) -> SurveyCrack | None:

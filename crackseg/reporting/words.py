@@ -7,7 +7,9 @@ decimal points.
 
 from __future__ import annotations
 
+import functools
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -58,6 +60,20 @@ class Words:
     def code(self, table: str, code: str) -> str:
         """Return a code of the package in words, or spelt as it is where nobody named it."""
         return self(f"{table}.{code}") if self.known(f"{table}.{code}") else code.replace("_", " ")
+
+    def sentence(self, text: str) -> str:
+        """Return what reports, cards and failures say in English, as it is where nobody put it."""
+        whole = self._put(text)
+        if whole is not None:
+            return whole
+        return " ".join(self._put(part) or part for part in re.split(r"(?<=[.?!]) (?=[A-Z])", text))
+
+    def _put(self, text: str) -> str | None:
+        for key, pattern in _english():
+            found = pattern.fullmatch(text)
+            if found:
+                return str(self.texts["sentences"][key]).format(**found.groupdict())
+        return None
 
     def number(self, value: float | None, digits: int = 0) -> str:
         """Return a number with a fixed count of decimals, a dash for None."""
@@ -112,6 +128,14 @@ class Words:
     def _find(self, key: str) -> Any:
         table, _, name = key.partition(".")
         return self.texts[table][name]
+
+
+@functools.cache
+def _english() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    """Return the sentences of the package by key, each with its fields as groups."""
+    texts = read_toml(LANGUAGES / f"{_FALLBACK}.toml")["sentences"]
+    fields = {key: re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(t)) for key, t in texts.items()}
+    return tuple((key, re.compile(text, re.DOTALL)) for key, text in fields.items())
 
 
 def read_words(name: str) -> Words:

@@ -61,7 +61,7 @@ def photograph_rows(photographs: Iterable[Photograph], words: Words) -> Iterator
         nothing = photograph.folder is None or photograph.status == NOT_JUDGED
         share = 0.0 if nothing else 1 - sum(part for _, part in photograph.unjudged)
         first = [
-            photograph.number, photograph.name, words(f"status.{photograph.status}"),
+            photograph.number, photograph.name, _status(photograph, words),
             gps.get("lat_deg"), gps.get("lon_deg"), gps.get("alt_m"),
             photograph.image.get("height_px"), photograph.image.get("width_px"),
             scale.get("sigma_rel"), None if area is None else area / 1e6, round(share, 4),
@@ -69,6 +69,10 @@ def photograph_rows(photographs: Iterable[Photograph], words: Words) -> Iterator
         ]  # fmt: skip
         row = {**NO_RESULT, **photograph.row}
         yield [*first, *(row[name] for name in PHOTO_HEADER[len(_PHOTO) :])]
+
+
+def _status(photograph: Photograph, words: Words) -> str:
+    return words(f"status.{photograph.status}", name=photograph.copy_of)
 
 
 def write_tables(content: Content, folder: Path, names: Sequence[str] = ()) -> list[Path]:

@@ -43,7 +43,12 @@ def flat(folder: Path, name: str, like: Photograph) -> Photograph:
     path = folder / name
     shape = (like.lens.height_px, like.lens.width_px, 3)
     Image.fromarray(np.full(shape, 120, np.uint8)).save(path)
-    return replace(like, name=name, path=path, pose=None)
+    return replace(like, name=name, path=path, pose=None, report=own_hash(like, name))
+
+
+def own_hash(like: Photograph, name: str) -> dict[str, Any]:
+    """Return the report of a photograph as one of another file."""
+    return {**like.report, "image": {**like.report["image"], "sha256": name}}
 
 
 def other_wall(folder: Path, name: str, like: Photograph) -> Photograph:
@@ -53,7 +58,7 @@ def other_wall(folder: Path, name: str, like: Photograph) -> Photograph:
     noise = Image.fromarray(rng.integers(40, 220, shape, dtype=np.uint8))
     path = folder / name
     noise.resize((like.lens.width_px, like.lens.height_px)).convert("RGB").save(path)
-    return replace(like, name=name, path=path, pose=None)
+    return replace(like, name=name, path=path, pose=None, report=own_hash(like, name))
 
 
 def outcome(photographs: list[Photograph]) -> str:
@@ -112,6 +117,16 @@ def test_a_photograph_that_is_gone_is_set_aside(
 ) -> None:
     placed = place([*photographs[:3], replace(photographs[3], path=None)], plane)
     assert "its file is not where" in placed.aside[0][1]
+
+
+def test_a_file_under_two_names_is_one_photograph(
+    photographs: list[Photograph], plane: FacePlane
+) -> None:
+    placed = place([*photographs[:4], replace(photographs[0], name="copy.JPG")], plane)
+    assert placed.aside == (
+        ("copy.JPG", f"it is the very file of {photographs[0].name}, which counts."),
+    )
+    assert len(placed.photographs) == 4
 
 
 def test_one_photograph_alone_is_a_map_with_its_own_scale(

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -399,3 +400,49 @@ def test_photographs_of_several_places_have_no_map(results: Path) -> None:
     shown = content(results)
     assert shown.plan is None
     assert "km apart" in shown.plan_notes[0]
+
+
+def twice(results: Path) -> None:
+    """Let the second photograph of a folder of results lie there a second time."""
+    shutil.copytree(results / "b =1+1", results / "copy")
+    path = results / "copy" / "report.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    report["image"]["path"] = str(Path(report["image"]["path"]).with_name("zz.png"))
+    path.write_text(json.dumps(report), encoding="utf-8")
+
+
+def test_a_file_under_two_names_counts_once_and_is_said(results: Path) -> None:
+    before = sums.sum_up(gather(results))
+    twice(results)
+    found = gather(results)
+    assert sums.sum_up(found) == before
+    assert [(p.name, p.copy_of) for p in found.of_status("copy")] == [("zz.png", "b =1+1.png")]
+    shown = content(results, "de")
+    assert any(f.items == ("zz.png ist b =1+1.png",) for f in shown.findings)
+    assert shown.lead[0].startswith("3 Fotos wurden ausgewertet")
+    assert shown.plan is not None
+    assert len(shown.plan.spots) == 3
+    assert "dieselbe Datei wie b =1+1.png" in shown.photographs.rows[-1]
+    paths = write_report(results, formats=["html", "pdf", "xlsx", "csv", "yolo"], locale="de")
+    with zipfile.ZipFile(
+        paths[-1]
+    ) as packed:  # no empty label: it would teach that nothing is there
+        assert packed.read("labels/zz.txt") == packed.read("labels/b =1+1.txt") != b""
+
+
+def test_of_two_names_the_one_that_was_judged_counts(results: Path) -> None:
+    twice(results)
+    (results / "survey.json").write_text(
+        json.dumps({"images": [], "verdicts": [
+            {"image_name": str(results.parent / "photos" / "zz.png"), "crack": 1,
+             "verdict": "reject", "by": "A. Name"}]}), encoding="utf-8",
+    )  # fmt: skip
+    found = gather(results)
+    assert [p.name for p in found.of_status("copy")] == ["b =1+1.png"]
+    assert [c.photograph.name for c in found.rejected] == ["zz.png"]
+
+
+def test_no_table_in_print_shows_the_signs_of_code(results: Path) -> None:
+    rows = content(results, "de").photographs.rows
+    assert "broken.jpg is cut off." in rows[2]
+    assert not any("`" in cell for row in rows for cell in row)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import string
 import tomllib
 from collections.abc import Mapping
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import crackseg
 from crackseg.errors import ConfigError
+from crackseg.inference.models import read_card, shipped_models
 from crackseg.records import Measure
 from crackseg.reporting.words import LANGUAGES, languages, read_words
 
@@ -85,3 +89,48 @@ def test_codes_without_a_name_are_spelt_as_they_are() -> None:
 )
 def test_figures_have_no_exponent(value: float, text: str) -> None:
     assert read_words("en").figures(value) == text
+
+
+def notice_codes() -> set[str]:
+    """Return the codes of all notices that the report of a photograph can hold, by the source."""
+    package = Path(crackseg.__file__).parent
+    found = set()
+    for path in package.rglob("*.py"):
+        if {"face", "changes"} & set(path.relative_to(package).parts):
+            continue  # what maps say is not in reports
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Notice", "_notice"):
+                codes = [k.value for k in node.keywords if k.arg == "code"] + node.args[:1]
+                found |= {str(c.value) for c in codes if isinstance(c, ast.Constant)}
+    return found
+
+
+def test_every_notice_has_a_name_in_every_language() -> None:
+    codes = notice_codes()
+    assert {"no_scale", "damaged_exif", "flat_end"} <= codes
+    for language in languages():
+        words = read_words(language)
+        assert {code for code in codes if not words.known(f"notice.{code}")} == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "german"),
+    [
+        ("`a b.jpg` is empty (0 bytes).", "`a b.jpg` ist leer (0 Bytes)."),
+        ("a video; take stills from it", "ein Video; entnehmen Sie ihm Einzelbilder"),
+        ("`x.tif`: what nobody foresaw.", "`x.tif`: what nobody foresaw."),
+        ("none stated", "keine angegeben"),
+    ],
+)
+def test_what_failures_say_is_put_into_the_language(text: str, german: str) -> None:
+    assert read_words("de").sentence(text) == german
+    assert read_words("en").sentence(text) == text
+
+
+def test_the_shipped_models_speak_the_language_of_the_report() -> None:
+    words = read_words("de")
+    for folder in shipped_models().values():
+        card = read_card(folder)
+        for text in (card.intended_use, card.limits):
+            put = words.sentence(text)
+            assert not any(part in put for part in text.split(". ") if len(part) > 20)

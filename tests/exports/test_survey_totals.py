@@ -1,0 +1,31 @@
+"""The sums of a survey."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from crackseg.exports.survey import NO_RESULT, survey_totals, write_survey
+
+
+def row(name: str, sha256: str, cracks: int, status: str = "analyzed") -> dict[str, Any]:
+    return {
+        **NO_RESULT, "image": name, "folder": name, "status": status, "cracks": cracks,
+        "length_mm": 1000.0 * cracks, "length_px": 0.0, "sha256": sha256, "warnings": [],
+    }  # fmt: skip
+
+
+def test_a_file_under_two_names_counts_once(tmp_path: Path) -> None:
+    rows = [row("a", "1", 2), row("b", "2", 1), row("c", "1", 2)]
+    totals = survey_totals(rows)
+    assert (totals["images"], totals["copies"], totals["failed"]) == (3, 1, 0)
+    assert (totals["cracks"], totals["length_mm"], totals["with_cracks"]) == (3, 3000.0, 2)
+    about = {"package_version": "", "started_at": "", "model": {"name": "", "version": ""}}
+    write_survey(rows, about, tmp_path, gallery=True)
+    assert "very file of another" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_rows_of_an_earlier_release_without_a_hash_all_count() -> None:
+    old = [{k: v for k, v in row(name, "", 1).items() if k != "sha256"} for name in "ab"]
+    totals = survey_totals(old)
+    assert (totals["copies"], totals["cracks"]) == (0, 2)
