@@ -3,11 +3,11 @@
 Every function takes and returns a (h, w, 3) uint8 RGB picture and its (h, w) uint8 labels (see
 ``labels``) and draws from the generator it is given, so that a crop depends on its number alone.
 
-Five of them change what is in the picture. ``hair_crack`` draws thin meandering dark lines that
+Six of them change what is in the picture. ``hair_crack`` draws thin meandering dark lines that
 are labelled crack: the sets hold few cracks of 1 to 3 px. ``distract`` draws what is often taken
 for a crack: straight joints, tie holes, stains, cables; ``lines.dark_line`` even lines without a
-crack's wander. ``patch`` draws growth and wet or limy concrete, ``fittings.fitting`` what is
-bolted to a wall.
+crack's wander, ``lookalike.lookalike`` twigs, shadows and grids. ``patch`` draws growth and wet or
+limy concrete, ``fittings.fitting`` what is bolted to a wall.
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ from crackseg.records import Array
 from crackseg.training.fittings import fitting
 from crackseg.training.labels import CRACK, LEFT_OUT, LINE, OTHER, UNKNOWN, moved, settle, turned
 from crackseg.training.lines import dark_line
+from crackseg.training.lookalike import lookalike
 
 Pair = tuple[Array, Array]
 Rng = np.random.Generator
+HAIR_LOW_PX = 0.7  # the thinnest drawn crack
+_HAIR_PX = 3.5  # a wider one is no hair crack
 _SEEN = 14.0  # grey levels by which a drawn line must be darker to be taught as one
 
 
@@ -50,6 +53,8 @@ class AugmentOptions:
     patch: float = 0.0
     fitting: float = 0.0
     line: float = 0.0  # even dark lines without a crack's wander
+    lookalike: float = 0.0  # twigs, shadows of cables, tile grids askew, scratches
+    hair_high_px: float = _HAIR_PX  # widest drawn crack; wider where a set has few cracks
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -61,6 +66,10 @@ class AugmentOptions:
                     f"`{name}_low` must be above 0 and not above `{name}_high`, got {low} and "
                     f"{high}."
                 )
+        if not self.hair_high_px > HAIR_LOW_PX:
+            raise ConfigError(
+                f"`hair_high_px` must be above {HAIR_LOW_PX}, got {self.hair_high_px}."
+            )
 
 
 def random_crop(
@@ -138,10 +147,12 @@ def augment(picture: Array, labels: Array, options: AugmentOptions, rng: Rng) ->
         picture, labels = distract(picture, labels, rng)
     if options.line and rng.random() < options.line:
         picture, labels = dark_line(picture, labels, rng)
+    if options.lookalike and rng.random() < options.lookalike:
+        picture, labels = lookalike(picture, labels, rng)
     if options.patch and rng.random() < options.patch:
         picture = patch(picture, rng)
     if rng.random() < options.hair:
-        picture, labels = hair_crack(picture, labels, rng)
+        picture, labels = hair_crack(picture, labels, rng, options.hair_high_px)
     if options.fitting and rng.random() < options.fitting:
         picture, labels = fitting(picture, labels, rng)
     if rng.random() < options.shadow:
@@ -149,16 +160,18 @@ def augment(picture: Array, labels: Array, options: AugmentOptions, rng: Rng) ->
     return camera(picture, options, rng), labels
 
 
-def hair_crack(picture: Array, labels: Array, rng: Rng) -> Pair:
-    """Return the pair with a meandering dark line of 0.7 to 3.5 px, labelled where it covers half.
+def hair_crack(picture: Array, labels: Array, rng: Rng, most_px: float = _HAIR_PX) -> Pair:
+    """Return the pair with a meandering dark line from 0.7 px on, labelled where it covers half.
 
     A line thinner than a pixel is labelled one pixel wide along its course. Real hair cracks are
-    faint: the contrast starts at what the roughness of the surface still lets an eye follow.
+    faint: the contrast starts at what the roughness of the surface still lets an eye follow. One
+    wider than a hair is dark: pale ones of that width are stains and shadows.
     """
-    width_px = float(np.exp(rng.uniform(np.log(0.7), np.log(3.5))))
+    width_px = float(np.exp(rng.uniform(np.log(HAIR_LOW_PX), np.log(most_px))))
     coverage = crack_coverage(picture.shape[0], width_px, rng)
     level = float(picture.mean())
     least = max(8.0, 1.5 * _roughness(picture)) / max(min(width_px, 1.0) * level, 1.0)
+    least = max(least, 0.45) if width_px > _HAIR_PX else least
     most = max(0.8, least)
     depth = np.exp(rng.uniform(np.log(min(max(least, 0.05), 0.8)), np.log(most))) * coverage
     tone = rng.uniform(0.0, 0.35) * picture.mean((0, 1))

@@ -20,6 +20,7 @@ from crackseg.training.augment import (
 )
 from crackseg.training.fittings import fitting
 from crackseg.training.labels import CRACK, NOTHING, OTHER, UNKNOWN, label_map
+from crackseg.training.lookalike import lookalike
 
 PLAIN = AugmentOptions(
     native=1, rotate=0, photometric=0, blur=0, noise=0, jpeg=0, shadow=0, hair=0, distract=0
@@ -94,6 +95,43 @@ def test_distractors_change_the_picture():
     assert len(lines) > 8
     for changed, line in lines:
         assert changed[line].mean() < 148, "another line is dark enough to be seen"
+
+
+def test_lookalikes_change_the_picture_and_are_never_a_crack():
+    picture = np.full((96, 96, 3), 160, np.uint8)
+    crack = np.zeros((96, 96), np.uint8)
+    crack[40:43] = CRACK
+    kinds = set()
+    changes, hidden = 0, 0
+    for seed in range(60):
+        image, labels = lookalike(picture, crack, np.random.default_rng(seed))
+        kinds |= set(np.unique(labels).tolist())
+        changes += bool((image != picture).any())
+        assert not ((labels == CRACK) & (crack != CRACK)).any()
+        gone = (crack == CRACK) & (labels != CRACK)
+        hidden += bool(gone.any())
+        assert (image[gone] != 160).any(1).mean() > 0.9 if gone.any() else True
+        if (labels == OTHER).any():
+            assert image[labels == OTHER].mean() < 150, "another line is dark enough to be seen"
+    assert changes > 50
+    assert kinds == {NOTHING, CRACK, OTHER, UNKNOWN}
+    assert 2 < hidden < 30, "a twig hides the crack behind it, nothing else does"
+
+
+def test_a_wide_drawn_crack_is_dark_and_as_wide_as_asked():
+    picture = np.full((128, 128, 3), 160, np.uint8)
+    none = np.zeros((128, 128), np.uint8)
+    wide = 0
+    for seed in range(30):
+        image, labels = hair_crack(picture, none, np.random.default_rng(seed), 12.0)
+        depth = cv2.distanceTransform((labels == CRACK).astype(np.uint8), cv2.DIST_L2, 3).max()
+        if depth > 3:
+            wide += 1
+            assert image[labels == CRACK].mean() < 125
+        assert depth < 12
+    assert wide > 5
+    with pytest.raises(ConfigError, match="`hair_high_px` must be above"):
+        AugmentOptions(hair_high_px=0.5)
 
 
 def test_patches_have_an_inside_and_an_outside_and_no_line_like_a_crack():
