@@ -20,6 +20,7 @@ from service import errors, routes, slot
 from service.corrections import Corrector
 from service.database import open_database
 from service.envelope import Envelope
+from service.inspections import Inspections
 from service.metrics import Metrics
 from service.openapi import describe, operation_id
 from service.routes.pages import show_problem
@@ -97,11 +98,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     memory_mb, cpu_s = service.settings.image_memory_mb, service.settings.image_cpu_s
     service.press = Sandbox(1, memory_mb=memory_mb, cpu_s=cpu_s)
     service.corrector, service.correcting = Corrector(service.settings), Turns(1)
+    service.inspections = Inspections(service.settings, service.storage, service.engine)
     yield
     service.draining = True
     service.gate.close()
     service.press.close()
     service.corrector.close()
+    service.inspections.close()
     service.engine.dispose()
 
 

@@ -27,6 +27,13 @@ Cursor = Annotated[
 ImageName = Annotated[str, Path(max_length=300, pattern=NO_NUL)]
 WithRejected = Annotated[bool, Query(description="Show the cracks that an inspector rejected too.")]
 AsMeasured = Annotated[bool, Query(description="Without verdicts, as the network left it.")]
+LocaleName = Annotated[
+    str,
+    Query(
+        pattern="^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8}){0,2}$",
+        description="Language and form of numbers: en, de, de_CH.",
+    ),
+]
 TileNumber = Annotated[int, Path(ge=0, le=10**6)]
 CrackId = Annotated[int, Path(ge=1, le=10**9)]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from service.database import Record, State, images, new_id, now, tasks, verdicts
 from service.errors import Problem
 from service.files import NETWORK
 from service.history import Place, note_change, people
-from service.sandbox import Died, Sandbox
+from service.sandbox import Died, OnDemand, Sandbox
 from service.schemas import Edits, NewEdit
 from service.settings import Settings
 from service.storage import Storage
@@ -37,9 +36,15 @@ class Corrector:
     """The process that measures edits; it starts with the first one."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._sandbox: Sandbox | None = None
-        self._lock = threading.Lock()
+        self._timeout_s = settings.image_timeout_s
+        self._sandbox = OnDemand(
+            lambda: Sandbox(
+                1,
+                memory_mb=settings.image_memory_mb,
+                cpu_s=settings.image_cpu_s,
+                prepare=slot.get_ready_to_correct,
+            )
+        )
 
     def run(self, request: dict[str, Any]) -> None:
         """Do one edit, see ``slot.correct_file``.
@@ -47,18 +52,8 @@ class Corrector:
         Raises:
             Problem: it could not be done; nothing has changed.
         """
-        with self._lock:
-            if self._sandbox is None:
-                self._sandbox = Sandbox(
-                    1,
-                    memory_mb=self._settings.image_memory_mb,
-                    cpu_s=self._settings.image_cpu_s,
-                    prepare=slot.get_ready_to_correct,
-                )
         try:
-            answer = self._sandbox.run(
-                slot.correct_file, request, timeout_s=self._settings.image_timeout_s
-            )
+            answer = self._sandbox.run(slot.correct_file, request, timeout_s=self._timeout_s)
         except Died as error:
             raise Problem(503, "not-measured", str(error)) from error
         if "code" in answer:
@@ -67,8 +62,7 @@ class Corrector:
 
     def close(self) -> None:
         """End the process."""
-        if self._sandbox is not None:
-            self._sandbox.close()
+        self._sandbox.close()
 
 
 def edits_of(storage: Storage, task: Record) -> Edits:

@@ -145,6 +145,22 @@ drafts = sa.Table(  # options that were typed for a survey, to be found again be
     sa.Column("options", sa.JSON, nullable=False),
 )
 
+image_options = sa.Table(  # where the scale of one image comes from, against that of its survey
+    "image_options",
+    metadata,
+    sa.Column("image_id", sa.Text, sa.ForeignKey("images.id"), primary_key=True),
+    sa.Column("options", sa.JSON, nullable=False),
+)
+
+facts = sa.Table(  # what people know of a survey: the text of its survey.toml
+    "facts",
+    metadata,
+    sa.Column("survey_id", sa.Text, sa.ForeignKey("surveys.id"), primary_key=True),
+    sa.Column("toml", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("updated_at", sa.Text, nullable=False),
+)
+
 submissions = sa.Table(  # what an Idempotency-Key led to
     "submissions",
     metadata,

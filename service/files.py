@@ -29,9 +29,19 @@ class JobFile(StrEnum):
     REPORT_CSV = "report.csv"
     REPORT_HTML = "report.html"
     REPORT_GEOJSON = "report.geojson"
+    INSPECTION_HTML = "inspection.html"
+    INSPECTION_PDF = "inspection.pdf"
+    INSPECTION_XLSX = "inspection.xlsx"
     VERDICTS_CSV = "verdicts.csv"
     CHANGES_CSV = "changes.csv"
     BUNDLE = "bundle.zip"
+
+
+INSPECTIONS = {  # file of a job -> the name that the writers of the report give it
+    JobFile.INSPECTION_HTML: "report.html",
+    JobFile.INSPECTION_PDF: "report.pdf",
+    JobFile.INSPECTION_XLSX: "report.xlsx",
+}
 
 
 class FileName(Convertor[str]):
@@ -57,6 +67,8 @@ _MEDIA = {
     "csv": "text/csv; charset=utf-8",
     "html": "text/html; charset=utf-8",
     "zip": "application/zip",
+    "pdf": "application/pdf",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 
 

@@ -24,6 +24,8 @@ from service.database import (
     State,
     changes,
     drafts,
+    facts,
+    image_options,
     images,
     insert_new,
     jobs,
@@ -67,6 +69,16 @@ def find_job(db: Connection, tenant: str, job_id: str, kind: str | None = None) 
 
 def _missing(what: str) -> NoReturn:
     raise not_found(what)
+
+
+def survey_of(db: Connection, job_id: str) -> str:
+    """Return the survey of a job."""
+    return str(db.scalar(sa.select(jobs.c.survey_id).where(jobs.c.id == job_id)))
+
+
+def name_of(db: Connection, survey_id: str) -> str:
+    """Return the name of a survey."""
+    return str(db.scalar(sa.select(surveys.c.name).where(surveys.c.id == survey_id)))
 
 
 def change_survey(
@@ -122,9 +134,37 @@ def jobs_of(db: Connection, survey_id: str) -> list[Record]:
 
 
 def find_images(db: Connection, survey_id: str, *, after: str = "", limit: int) -> list[Record]:
-    """Return the images of a survey in the order they came."""
-    query = sa.select(images).where(images.c.survey_id == survey_id, images.c.id > after)
+    """Return the images of a survey in the order they came, with options of their own."""
+    query = _images_of(survey_id).where(images.c.id > after)
     return list(db.execute(query.order_by(images.c.id).limit(limit)))
+
+
+def find_image(db: Connection, survey_id: str, name: str) -> Record:
+    """Return an image of a survey by its name.
+
+    Raises:
+        Problem: 404.
+    """
+    query = _images_of(survey_id).where(images.c.name == name)
+    return db.execute(query).one_or_none() or _missing("image")
+
+
+def _images_of(survey_id: str) -> sa.Select[Any]:
+    query = sa.select(images, image_options.c.options).outerjoin(image_options)
+    return query.where(images.c.survey_id == survey_id)
+
+
+def own_options(db: Connection, image_id: str) -> dict[str, Any]:
+    """Return the options that hold for one image alone."""
+    query = sa.select(image_options.c.options).where(image_options.c.image_id == image_id)
+    return dict(db.scalar(query) or {})
+
+
+def set_own_options(db: Connection, image_id: str, options: Mapping[str, Any]) -> None:
+    """Keep options for one image alone; none at all leave those of its survey."""
+    db.execute(image_options.delete().where(image_options.c.image_id == image_id))
+    if options:
+        db.execute(image_options.insert().values(image_id=image_id, options=dict(options)))
 
 
 def remove_image(db: Connection, survey_id: str, name: str) -> str:
@@ -133,13 +173,11 @@ def remove_image(db: Connection, survey_id: str, name: str) -> str:
     Raises:
         Problem: 404, there is none of this name; 409, a job looked at it.
     """
-    this = (images.c.survey_id == survey_id) & (images.c.name == name)
-    image_id: str | None = db.scalar(sa.select(images.c.id).where(this))
-    if image_id is None:
-        raise Problem(404, "no-such-image", "The survey has no image of this name.")
+    image_id = str(find_image(db, survey_id, name).id)
     if db.scalar(sa.select(tasks.c.job_id).where(tasks.c.image_id == image_id).limit(1)):
         raise Problem(409, "survey-busy", "The image was analyzed; it stays.")
-    db.execute(images.delete().where(this))
+    set_own_options(db, image_id, {})
+    db.execute(images.delete().where(images.c.id == image_id))
     return image_id
 
 
@@ -175,8 +213,7 @@ def add_image(
         "created_at": now(),
     }
     fresh = insert_new(db, images, row)
-    query = sa.select(images).where(images.c.survey_id == survey_id, images.c.name == name)
-    kept = db.execute(query).one()
+    kept = find_image(db, survey_id, name)
     if kept.sha256 != received.sha256:
         detail = "The survey holds another image of this name; delete it, or rename this one."
         raise Problem(409, "name-taken", detail)
@@ -437,8 +474,10 @@ def delete_survey(db: Connection, survey_id: str) -> list[str]:
     for table in (verdicts, tasks):
         db.execute(table.delete().where(table.c.job_id.in_(job_ids)))
     db.execute(jobs.delete().where(jobs.c.survey_id == survey_id))
-    for table in (uploads, drafts, changes):
+    for table in (uploads, drafts, facts, changes):
         db.execute(table.delete().where(table.c.survey_id == survey_id))
+    ours = sa.select(images.c.id).where(images.c.survey_id == survey_id)
+    db.execute(image_options.delete().where(image_options.c.image_id.in_(ours)))
     db.execute(images.delete().where(images.c.survey_id == survey_id))
     db.execute(submissions.delete().where(submissions.c.object_id.in_([survey_id, *job_ids])))
     db.execute(surveys.delete().where(surveys.c.id == survey_id))

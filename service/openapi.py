@@ -108,6 +108,8 @@ _VERDICT = {"verdict": "reject", "note": "formwork joint"}
 _EXAMPLES: dict[str, Json] = {  # of the schemas that clients meet first
     "Options": _OPTIONS,
     "NewSurvey": {"name": "North face, spring 2026", "options": _OPTIONS},
+    "ImageOptions": {"use_metadata": False, "mm_per_px": 0.8},
+    "NewFacts": {"toml": 'dam = "Upper dam"\nreservoir_level_m = 612.4\n'},
     "SurveyChange": {"name": "North face, autumn 2026"},
     "Survey": _SURVEY_EXAMPLE,
     "SurveyPage": {"surveys": [_SURVEY_EXAMPLE], "next": None},
@@ -225,6 +227,12 @@ def _file_answers(names: type[ImageFile] | type[JobFile]) -> Json:
     kinds = sorted({media_type(name).partition(";")[0] for name in names})
     whole = {kind: {"schema": known.get(kind, _BINARY)} for kind in kinds}
     answers: Json = {"200": {"description": "The file.", "content": whole}}
+    if names is JobFile:
+        wait: Json = {"type": "object", "required": ["status", "message"]}
+        answers["202"] = {
+            "description": "`inspection.*` is being made; ask again.",
+            "content": {"application/json": {"schema": wait}},
+        }
     if names is ImageFile:  # these lie on the disk as they are
         part = {kind: {"schema": _BINARY} for kind in kinds}
         answers["206"] = {"description": "The part that `Range` names.", "content": part}

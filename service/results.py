@@ -6,30 +6,25 @@ import contextlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-import sqlalchemy as sa
 from fastapi import Request, Response
-from fastapi.responses import FileResponse, StreamingResponse
-from sqlalchemy.engine import Connection
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from zipstream import ZipStream
 
-from crackseg import __version__
-from crackseg.exports.survey import failure_row, write_survey
 from service import ledger, papers
-from service.database import FINAL, Record, State, jobs, new_id, surveys
+from service.database import FINAL, Record, State, new_id
 from service.errors import Problem, not_found
-from service.files import NETWORK, ImageFile, JobFile, media_type
-from service.history import changes_csv, find_changes, people
+from service.files import INSPECTIONS, NETWORK, ImageFile, JobFile, media_type
 from service.paths import href
 from service.state import Service, service_of
 from service.storage import Storage
+from service.survey_files import write_changes, write_survey_files, write_verdicts
 from service.tiles import FILE as TILES
 from service.tiles import read_tile
-from service.verdicts import verdict_rows, verdicts_csv
+from service.verdicts import verdict_rows
 
 # The exported pages hold their style and pictures inside and need no script at all.
 PAGE_POLICY = (
@@ -142,71 +137,21 @@ def disposition(name: str, image_name: str, download: bool) -> str:
     return f"{kind}; filename=\"{name}\"; filename*=UTF-8''{full}"
 
 
-def survey_rows(db: Connection, job_id: str) -> list[dict[str, Any]]:
-    """Return the rows of a survey's tables, without rejected cracks; who is not done is marked."""
-    rows = []
-    for task in ledger.task_rows(db, job_id):
-        if task.state == State.SUCCEEDED:
-            rows.append({k: v for k, v in task.summary.items() if k != "as_measured"})
-        elif task.state == State.FAILED:
-            rows.append(failure_row(Path(task.name), task.error or task.error_code))
-        else:
-            rows.append(failure_row(Path(task.name), f"Not analyzed: {task.state}."))
-    survey_id = db.scalar(sa.select(jobs.c.survey_id).where(jobs.c.id == job_id))
-    late = ledger.late_images(db, survey_id, job_id) if survey_id else {}
-    why = "Not analyzed: it came after the analysis had begun."
-    return rows + [failure_row(Path(name), why) for name in late.values()]
-
-
-def write_verdicts(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Write verdicts as a table; without the mark at its start Excel garbles umlauts."""
-    (folder / "verdicts.csv").write_text(verdicts_csv(rows), encoding="utf-8-sig")
-
-
-def write_changes(db: Connection, survey_id: str, folder: Path) -> None:
-    """Write who changed what in a survey as a table."""
-    text = changes_csv(find_changes(db, survey_id), people(db))
-    (folder / "changes.csv").write_text(text, encoding="utf-8-sig")
-
-
-def write_survey_files(
-    db: Connection,
-    job: Record,
-    storage: Storage,
-    folder: Path,
-    names: Mapping[str, str] | None = None,
-) -> None:
-    """Write the survey's tables, its page and the verdicts of a job into a folder.
-
-    ``names`` gives images folders of another name than their id.
-    """
-    rows = survey_rows(db, job.id)
-    for row in rows:
-        row["folder"] = (names or {}).get(row["folder"], row["folder"])
-    said = verdict_rows(db, job.id)
-    about = {
-        "package_version": __version__,
-        "started_at": job.started_at or job.created_at,
-        "ended_at": job.finished_at,
-        "model": _model_of(db, job, storage),
-        "survey": db.scalar(sa.select(surveys.c.name).where(surveys.c.id == job.survey_id)),
-        "options": job.options,
-        "verdicts": said,
-        "rejected": sum(row.get("rejected", 0) for row in rows),
-    }
-    write_survey(rows, about, folder, gallery=True)
-    write_verdicts(said, folder)
-    write_changes(db, job.survey_id, folder)
-
-
-def _model_of(db: Connection, job: Record, storage: Storage) -> dict[str, Any]:
-    """Return the model that the reports name."""
-    for task in ledger.task_rows(db, job.id):
-        report = storage.result(job.id, task.image_id) / "report.json"
-        if task.state == State.SUCCEEDED and report.is_file():
-            model = json.loads(report.read_text(encoding="utf-8"))["model"]
-            return {key: model[key] for key in ("name", "version", "sha256")}
-    return {"name": "none", "version": "", "sha256": ""}
+def inspection_response(
+    service: Service, job: Record, name: JobFile, locale: str, *, rejected: bool
+) -> Response:
+    """Return the report of a survey in one form, or 202 while it is being made."""
+    if service.inspections is None:
+        raise Problem(503, "not-ready", "The service is starting or shutting down.")
+    folder = service.inspections.folder(job, locale, with_rejected=rejected)
+    if folder is None:
+        waits = {"status": "running", "message": "The report is being made; ask again."}
+        return JSONResponse(waits, 202, {"Retry-After": "2", "Cache-Control": "no-store"})
+    headers = {"Cache-Control": "private, no-cache"}
+    headers["Content-Disposition"] = disposition(name, job.survey_id, not name.endswith("html"))
+    if name.endswith("html"):
+        headers["Content-Security-Policy"] = PAGE_POLICY
+    return FileResponse(folder / INSPECTIONS[name], media_type=media_type(name), headers=headers)
 
 
 def job_file_response(service: Service, job: Record, name: JobFile, *, rejected: bool) -> Response:

@@ -124,6 +124,27 @@ class Sandbox:
             place.kill()
 
 
+class OnDemand:
+    """A sandbox whose processes start with its first task."""
+
+    def __init__(self, make: Callable[[], Sandbox]) -> None:
+        self._make = make
+        self._sandbox: Sandbox | None = None
+        self._lock = threading.Lock()
+
+    def run(self, function: Callable[..., Answer], *args: Any, timeout_s: float) -> Answer:
+        """Return what ``function`` answers, see ``Sandbox.run``."""
+        with self._lock:
+            if self._sandbox is None:
+                self._sandbox = self._make()
+        return self._sandbox.run(function, *args, timeout_s=timeout_s)
+
+    def close(self) -> None:
+        """Kill the processes."""
+        if self._sandbox is not None:
+            self._sandbox.close()
+
+
 class Turns:
     """Who may use a sandbox next, so that waiting takes no thread and nobody takes every place."""
 

@@ -41,6 +41,12 @@ class Options(BaseModel):
     use_metadata: bool = Field(
         default=True, description="Take the scale from EXIF and XMP if it is there."
     )
+    face_batter: Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)] | None = Field(
+        default=None, description="Slope of the face, horizontal over vertical: 0 is vertical."
+    )
+    face_azimuth_deg: Annotated[float, Field(ge=0, le=360, allow_inf_nan=False)] | None = Field(
+        default=None, description="Compass direction that the face looks to."
+    )
     threshold: Share | None = Field(
         default=None, description="Probability from which a pixel is crack."
     )
@@ -48,6 +54,13 @@ class Options(BaseModel):
     min_area_px: Pixels | None = None
     gap_px: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] | None = None
     min_length_px: Annotated[float, Field(ge=0, le=10**5, allow_inf_nan=False)] | None = None
+
+    def for_image(self, own: dict[str, Any]) -> Options:
+        """Return the options of one image: a source of scale of its own replaces the survey's."""
+        kept = self.plain()
+        if any(name in own for name in _SCALES):
+            kept = {name: value for name, value in kept.items() if name not in _SCALES}
+        return Options.model_validate({**kept, **own})
 
     def plain(self) -> dict[str, Any]:
         """Return what was given, as it is kept."""
@@ -74,6 +87,7 @@ class Options(BaseModel):
         return self.plain()
 
 
+_SCALES = ("mm_per_px", "distance_m", "marker_mm")
 _TABLES = {  # name of an option -> the table of `AnalyzeOptions` that has it
     option.name: table
     for table, kind in typing.get_type_hints(AnalyzeOptions).items()
@@ -81,6 +95,21 @@ _TABLES = {  # name of an option -> the table of `AnalyzeOptions` that has it
     for option in dataclasses.fields(kind)
     if option.name in Options.model_fields
 }
+
+
+class ImageOptions(BaseModel):
+    """Where the scale of one image comes from; what is left out is as for its survey."""
+
+    model_config = STRICT
+
+    mm_per_px: MmPerPx | None = None
+    distance_m: Positive | None = None
+    marker_mm: Positive | None = None
+    use_metadata: bool | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """Return what was given, as it is kept."""
+        return self.model_dump(exclude_unset=True, exclude_none=True)
 
 
 class Counts(BaseModel):
@@ -136,6 +165,21 @@ class SurveyChange(BaseModel):
     options: Options | None = Field(default=None, description="Kept for when it is analyzed.")
 
 
+class NewFacts(BaseModel):
+    """The text of a `survey.toml`; an empty one takes back what was stated."""
+
+    model_config = STRICT
+
+    toml: str = Field(max_length=16_000, pattern=NO_NUL)
+
+
+class Facts(BaseModel):
+    """What people know of a survey and no photograph tells."""
+
+    toml: str = Field(description="As it was sent; the template where nothing was.")
+    stated: dict[str, Any] = Field(description="What it says.")
+
+
 class Survey(BaseModel):
     """A set of images that are analyzed together."""
 
@@ -168,6 +212,7 @@ class Image(BaseModel):
     height_px: int
     format: str
     created_at: str
+    options: dict[str, Any] | None = Field(description="That hold for this image alone.")
 
 
 class ImagePage(BaseModel):
@@ -228,6 +273,12 @@ class NewVerdict(BaseModel):
 
     verdict: Literal["accept", "reject", "open"]
     note: str = Field(default="", max_length=2000, pattern=NO_NUL)
+    seen_at: str | None = Field(
+        default=None,
+        max_length=40,
+        description="`updated_at` of the verdict before it, "
+        "empty for none: 409 if somebody else has spoken since.",
+    )
 
 
 class Verdict(BaseModel):
@@ -255,7 +306,7 @@ class Change(BaseModel):
     at: str
     by: str
     by_name: str
-    kind: str = Field(description="`verdict`, `correction`, `name` or `options`.")
+    kind: str = Field(description="`verdict`, `correction`, `name`, `options` or `facts`.")
     job: str | None
     image: str | None
     crack: int | None
@@ -279,14 +330,22 @@ class NewEdit(BaseModel):
 
     model_config = STRICT
 
-    kind: Literal["draw", "erase", "split", "join", "joint", "not_a_crack", "structure", "ignore"]
+    kind: Literal[
+        "draw", "redraw", "erase", "split", "join",
+        "joint", "other_line", "not_a_crack", "crack", "structure", "ignore",
+    ]  # fmt: skip
     line: list[Place] | None = Field(
-        default=None, max_length=2000, description="Of `draw`, and of `join` from crack to crack."
+        default=None,
+        max_length=2000,
+        description="Of `draw`, `redraw`, and of `join` from crack to crack.",
     )
     area: list[Place] | None = Field(
         default=None, max_length=2000, description="Of `erase`, `structure` and `ignore`."
     )
-    point: Place | None = Field(default=None, description="Of `split`, `joint`, `not_a_crack`.")
+    point: Place | None = Field(
+        default=None,
+        description="Of `redraw`, `split`, `joint`, `other_line`, `not_a_crack`, `crack`.",
+    )
     snap: bool | None = Field(default=None, description="False: a line stays as it is drawn.")
 
 

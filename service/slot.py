@@ -132,6 +132,40 @@ def _write_papers(request: dict[str, Any]) -> None:
     _place(fresh, target)
 
 
+def write_inspection(request: dict[str, Any]) -> dict[str, Any]:
+    """Write the report of a survey as page, PDF and workbook; answer nothing, or ``error``.
+
+    Args:
+        request: `results` (a folder as `crackseg analyze` leaves it), `photographs` (a folder with
+            the photographs by name), `locale`, `with_rejected`, `work` (an empty folder), `target`
+            (the folder that appears).
+    """
+    from crackseg.reporting.command import write_report
+
+    fresh, target = Path(request["work"]) / "report", Path(request["target"])
+    try:
+        write_report(
+            Path(request["results"]),
+            fresh,
+            formats=("html", "pdf", "xlsx"),
+            locale=request["locale"],
+            photographs=Path(request["photographs"]),
+            with_rejected=request["with_rejected"],
+        )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _place(fresh, target)
+    except OSError as error:
+        return describe(error)
+    except CracksegError as error:
+        return {"code": "report", "error": str(error).replace(request["results"], "the survey")}
+    return {}
+
+
+def get_ready_to_report() -> None:
+    """Import what ``write_inspection`` needs."""
+    import crackseg.reporting.command  # noqa: F401
+
+
 def _report_of(folder: Path, image: OpenImage) -> Report:
     """Return the report of an image as it is now: with what inspectors drew and changed."""
     from crackseg.corrections.apply import apply

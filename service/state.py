@@ -11,6 +11,7 @@ from fastapi import Request
 from sqlalchemy.engine import Engine
 
 from service.corrections import Corrector
+from service.inspections import Inspections
 from service.metrics import Metrics
 from service.sandbox import Sandbox, Turns
 from service.settings import Settings
@@ -32,6 +33,7 @@ class Service:
         press_turns: who may wait for it.
         corrector: what measures edits; there while the application runs.
         correcting: who may use it next.
+        inspections: what makes reports of surveys; there while the application runs.
         busy_uploads: resumable uploads that a request works on now.
     """
 
@@ -47,6 +49,7 @@ class Service:
     press_turns: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(_PRESS_QUEUE))
     corrector: Corrector | None = None
     correcting: Turns | None = None
+    inspections: Inspections | None = None
     draining: bool = False
     busy_uploads: set[str] = field(default_factory=set)
 

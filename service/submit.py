@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from service import ledger
+from service import facts, ledger
 from service.database import insert_new, new_id, now, submissions
 from service.errors import Problem
 from service.quota import require_bytes, require_queue
@@ -78,9 +78,10 @@ def submit_job(
         ConfigError: the options contradict each other.
         Problem: 404, 409, 422, 429, 507.
     """
-    fresh, given = new_id(), options.checked(service.settings.analyze)
     service.storage.require_room()
     ledger.find_survey(db, tenant, survey_id)
+    options = facts.with_face(db, survey_id, options)
+    fresh, given = new_id(), options.checked(service.settings.analyze)
     job_id = submit_once(db, tenant, "jobs", key, fingerprint(survey_id, given), fresh)
     if job_id == fresh:
         require_queue(db, tenant, service.settings)

@@ -107,7 +107,8 @@ class TaskRunner:
 
     def _request(self, task: Record, work: Path, target: Path) -> dict[str, Any]:
         settings = self._settings
-        options = Options.model_validate(task.options).over(settings.analyze)
+        own = self._retrying(lambda db: ledger.own_options(db, task.image_id))
+        options = Options.model_validate(task.options).for_image(own).over(settings.analyze)
         threads = settings.thread_count
         if task.kind == "analysis":  # somebody waits for a single image
             threads *= settings.slot_count

@@ -38,7 +38,8 @@ def put_verdict(
     """Keep a verdict, bring the image's row up to date and return what was kept.
 
     Raises:
-        Problem: 404, the image has no such crack; 409, it has no results.
+        Problem: 404, the image has no such crack; 409, it has no results, or somebody else has
+            spoken since ``new.seen_at``.
     """
     this = (tasks.c.job_id == task.job_id) & (tasks.c.image_id == task.image_id)
     state = db.scalar(sa.select(tasks.c.state).where(this).with_for_update())  # one at a time
@@ -51,7 +52,9 @@ def put_verdict(
     row = {"job_id": task.job_id, "image_id": task.image_id, "crack_id": crack_id, "by": by}
     row |= {"verdict": new.verdict, "note": new.note, "updated_at": now()}
     same = [verdicts.c[name] == row[name] for name in ("job_id", "image_id", "crack_id")]
-    before = db.execute(sa.select(verdicts.c.verdict, verdicts.c.note).where(*same)).one_or_none()
+    before = db.execute(sa.select(verdicts).where(*same)).one_or_none()
+    if before is not None:
+        _refuse_late(db, before, new, by)
     place = Place(
         survey_id=task.survey_id, job_id=task.job_id, image_id=task.image_id, crack_id=crack_id
     )
@@ -60,7 +63,10 @@ def put_verdict(
         place,
         "verdict",
         by,
-        before=before._asdict() if before else {"verdict": "open", "note": ""},
+        before={
+            "verdict": before.verdict if before else "open",
+            "note": before.note if before else "",
+        },
         after={"verdict": new.verdict, "note": new.note},
     )
     db.execute(verdicts.delete().where(*same))
@@ -71,6 +77,22 @@ def put_verdict(
     db.execute(tasks.update().where(this).values(summary=summary))
     about = {"image": task.image_id, "crack": crack_id, "by_name": people(db).get(by, "")}
     return Verdict.model_validate(row | about)
+
+
+def _refuse_late(db: Connection, before: Record, new: NewVerdict, by: str) -> None:
+    """Refuse to replace what somebody else said and whoever speaks now has not seen.
+
+    Raises:
+        Problem: 409.
+    """
+    same = (before.verdict, before.note) == (new.verdict, new.note)
+    if new.seen_at in (None, before.updated_at) or before.by == by or same:
+        return
+    name, note = people(db).get(before.by, before.by), f" ({before.note})" if before.note else ""
+    detail = (
+        f"{name} has said meanwhile: {WORDS[before.verdict]}{note}. Say it again to replace it."
+    )
+    raise Problem(409, "verdict-changed", detail)
 
 
 def judged_row(

@@ -26,11 +26,14 @@ SCHEMA_VERSION = "1"
 # What an edit of each kind does, and the places that it must name.
 KINDS: dict[str, tuple[str, str]] = {
     "draw": ("line", "a crack that was missed, along its dark line"),
+    "redraw": ("line", "the crack at `point` runs along the line"),
     "erase": ("area", "what of any crack lies in the area"),
     "split": ("point", "one crack becomes two at the place"),
     "join": ("line", "two cracks become one; the line leads from one to the other"),
     "joint": ("point", "the crack at the place is a joint"),
+    "other_line": ("point", "the crack at the place is another line: a cable, an edge, a scratch"),
     "not_a_crack": ("point", "the crack at the place is none"),
+    "crack": ("point", "the joint or other line at the place is a crack"),
     "structure": ("area", "nothing outside the area is looked at"),
     "ignore": ("area", "nothing in the area is looked at"),
 }
@@ -49,11 +52,12 @@ class Edit:
     snap: bool  # to the dark line in the photograph
     by: str
     at: str  # ISO 8601, UTC
+    of: Array | None = None  # (2,) row and col of the crack that a line is for
 
     @property
     def point(self) -> Array:
-        """The first place, (2,) row and col."""
-        first: Array = self.places[0]
+        """The place of the crack it means, (2,) row and col."""
+        first: Array = self.places[0] if self.of is None else self.of
         return first
 
 
@@ -131,6 +135,8 @@ def to_plain(edit: Edit) -> dict[str, Any]:
     snap = {} if edit.snap else {"snap": False}
     about: dict[str, Any] = {"id": edit.id, "kind": edit.kind}
     about |= {shape: places[0] if shape == "point" else places, **snap}
+    if edit.of is not None:
+        about["point"] = [round(float(value), 2) for value in edit.of]
     return about | {"by": edit.by, "at": edit.at}
 
 
@@ -143,6 +149,8 @@ def _edit(value: Any, where: str) -> Edit:
         raise DataError(f"{where}: `kind` must be one of {known}, got {kind!r:.40}.")
     shape = KINDS[kind][0]
     keys = {"id", "kind", shape, "by", "at"} | ({"snap"} if shape == "line" else set())
+    if kind == "redraw":
+        keys.add("point")
     unknown = sorted(map(str, set(value) - keys))
     if unknown:
         raise DataError(f"{where}: unknown key `{unknown[0][:40]}`; known: {sorted(keys)}.")
@@ -156,6 +164,7 @@ def _edit(value: Any, where: str) -> Edit:
         snap=snap,
         by=_text(value, "by", where),
         at=_time(value, where),
+        of=_places(value.get("point"), "point", where)[0] if kind == "redraw" else None,
     )
 
 

@@ -6,6 +6,7 @@ may be moved. Each pixel of a mask belongs to the piece whose centre line is nea
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from crackseg.records import Array, Crack, Window
 
 _LEAST_PX = 5.0  # a shorter remnant is dropped
 _AT_END_PX = 12.0  # a place this near to a tip means the tip
+_MEET_PX = 2.0  # ends of lines so near to each other meet at one node
 _SAME_PX = 1.5  # two ends so near to each other are one place
 _AT_NODE = 3  # points: this near to a junction the place is the junction
 
@@ -97,6 +99,37 @@ def along_line(line: Line, reach: Array, shape: tuple[int, int]) -> Shape:
     return Shape(tuple(lines), *paint(line.points, reach, shape))
 
 
+def merged(shapes: Sequence[Shape]) -> Shape:
+    """Return one shape of several; ends of their lines that meet are one node, and no tips."""
+    lines: list[Line] = []
+    for shape in shapes:
+        shift = 1 + max((node for line in lines for node in line.nodes), default=-1)
+        lines += [replace(s, nodes=(s.nodes[0] + shift, s.nodes[1] + shift)) for s in shape.lines]
+    ends = np.array([line.points[k] for line in lines for k in (0, -1)])
+    nodes = [node for line in lines for node in line.nodes]
+    groups = Groups(np.unique(nodes))
+    for one, two in cKDTree(ends).query_pairs(_MEET_PX):
+        groups.unite(nodes[one], nodes[two])
+    degree = Counter(groups.root(node) for node in nodes)
+    named = []
+    for line in lines:
+        first, last = (groups.root(node) for node in line.nodes)
+        free = (line.free[0] and degree[first] == 1, line.free[1] and degree[last] == 1)
+        kind = line.kind if line.kind in UNMARKED else kind_of(free)
+        named.append(replace(line, nodes=(first, last), free=free, kind=kind))
+    window = functools.reduce(_union, (shape.window for shape in shapes))
+    return Shape(tuple(named), window, _mask_in(window, shapes))
+
+
+def _mask_in(window: Window, shapes: Sequence[Shape]) -> Array:
+    """Return the pixels of shapes in a window that holds them all."""
+    mask = np.zeros((window.height, window.width), bool)
+    for part in shapes:
+        top, left = part.window.row - window.row, part.window.col - window.col
+        mask[top : top + part.window.height, left : left + part.window.width] |= part.mask
+    return mask
+
+
 def nearest_place(shape: Shape, point: Array) -> tuple[float, int, int]:
     """Return how far a point is from the lines of a shape, and the line and its point there."""
     far = [np.hypot(*(line.points - point).T) for line in shape.lines]
@@ -161,11 +194,7 @@ def joined(one: Shape, two: Shape, way: Array) -> Shape:
         )
         lines = [*first, *second, bridge]
     window = _union(one.window, two.window)
-    mask = np.zeros((window.height, window.width), bool)
-    for part in (one, two):
-        top, left = part.window.row - window.row, part.window.col - window.col
-        mask[top : top + part.window.height, left : left + part.window.width] |= part.mask
-    return Shape(tuple(lines), window, mask)
+    return Shape(tuple(lines), window, _mask_in(window, (one, two)))
 
 
 def end_place(shape: Shape, point: Array) -> Array:

@@ -31,7 +31,8 @@ PIXELS = (
 def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
     """Write ``cracks.geojson`` and, where there are other lines, ``other_lines.geojson``."""
     collections = {"cracks.geojson": to_geojson(report)}
-    if report.other_lines:
+    by_hand = report.corrections is not None  # then none may be left, and the file says so
+    if report.other_lines or (by_hand and report.other_lines is not None):
         collections["other_lines.geojson"] = other_lines_to_geojson(report)
     for name, collection in collections.items():
         text = json.dumps(collection, ensure_ascii=False, allow_nan=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from crackseg.errors import ConfigError, OutputError
@@ -37,6 +38,7 @@ def write_report(
     locale: str = "en",
     facts: Path | None = None,
     photographs: Path | None = None,
+    with_rejected: bool = True,
 ) -> list[Path]:
     """Write the report of a folder of results and return its files.
 
@@ -47,6 +49,7 @@ def write_report(
         locale: language and form of numbers and dates.
         facts: a ``survey.toml``; None: the one in ``results``, else what the analysis knew.
         photographs: folder to look for photographs in that were moved since.
+        with_rejected: False: what inspectors rejected is counted, but not listed.
 
     Raises:
         UnknownName: a format is unknown.
@@ -66,11 +69,21 @@ def write_report(
     _refuse_others(out, results)
     pictures = any(name in WITH_PICTURES for name in formats)
     content = compose(gather(results, facts), words, photographs, pictures=pictures)
+    if not with_rejected:
+        content = _without_rejected(content)
     paths: list[Path] = []
     with filling(out, origin=_origin(results)) as fresh:
         for write, names in writers.items():
             paths += write(content, fresh, names)
     return [out / path.name for path in paths]
+
+
+def _without_rejected(content: Content) -> Content:
+    return replace(
+        content,
+        rejected=replace(content.rejected, rows=()),
+        gathered=replace(content.gathered, rejected=()),
+    )
 
 
 def _origin(results: Path) -> str:

@@ -318,7 +318,7 @@ def _crack(
         facts={key: value for key, value in facts.items() if key != "place"},
         place=facts["place"],
         verdict=str(facts.get("verdict") or spoken.get("verdict") or ""),
-        verdict_by=str(facts.get("verdict_by") or spoken.get("by") or ""),
+        verdict_by=str(facts.get("verdict_by") or spoken.get("by_name") or spoken.get("by") or ""),
         note=str(facts.get("note") or spoken.get("note") or ""),
     )
 

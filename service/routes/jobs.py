@@ -21,6 +21,7 @@ from service.asking import (
     Cursor,
     Here,
     Limit,
+    LocaleName,
     Reader,
     TileNumber,
     WithRejected,
@@ -29,7 +30,7 @@ from service.asking import (
 )
 from service.database import FINAL, State
 from service.errors import Problem
-from service.files import ImageFile, JobFile
+from service.files import INSPECTIONS, ImageFile, JobFile
 from service.schemas import Job, JobPage, NewVerdict, Task, TaskPage, Verdict, Verdicts
 from service.state import Service
 
@@ -259,13 +260,17 @@ def get_job_file(
     service: Here,
     caller: Reader,
     rejected: WithRejected = False,
+    locale: LocaleName = "en",
 ) -> Response:
     """Return a file of a finished job, made anew: verdicts may have changed.
 
-    The verdicts and the history can be had before the job is finished.
+    The verdicts and the history can be had before the job is finished. `inspection.*` is the report
+    for the client, in the language of `locale`; it takes a while: 202 means to ask again.
     """
     with service.engine.connect() as db:
         job = ledger.find_job(db, caller.tenant, job_id)
     if job.state not in FINAL and file not in (JobFile.VERDICTS_CSV, JobFile.CHANGES_CSV):
         raise results.not_ready(job.state)
+    if file in INSPECTIONS:
+        return results.inspection_response(service, job, file, locale, rejected=rejected)
     return results.job_file_response(service, job, file, rejected=rejected)

@@ -26,7 +26,9 @@ from crackseg.exports.survey import (
     width_text,
 )
 from crackseg.exports.tables import BETWEEN_CLASSES, read_measure
-from service import ledger, results
+from crackseg.reporting.about import missing_facts
+from crackseg.reporting.words import read_words
+from service import facts, inspections, ledger
 from service.answers import job_answer, survey_answer, task_answer
 from service.database import FINAL, Record, State
 from service.errors import Problem, not_found
@@ -34,8 +36,9 @@ from service.history import find_changes, people, sentence
 from service.keys import COOKIE, Caller, identify, verify
 from service.overview import look
 from service.paths import href
-from service.schemas import Options
+from service.schemas import ImageOptions, Options
 from service.state import service_of
+from service.survey_files import survey_rows
 from service.tiles import FILE as TILES
 from service.verdicts import verdict_rows
 
@@ -47,7 +50,7 @@ DOWNLOADS = (
     ("report.csv", "table (CSV)"),
     ("report.json", "JSON"),
     ("report.geojson", "map (GeoJSON)"),
-    ("report.html", "report (HTML)"),
+    ("report.html", "overview (HTML)"),
     ("verdicts.csv", "verdicts (CSV)"),
     ("changes.csv", "history (CSV)"),
     ("bundle.zip", "everything (ZIP)"),
@@ -170,7 +173,7 @@ def show_survey(survey_id: str, request: Request, job: str = "") -> Response:
     with service_of(request).engine.connect() as db:
         row, every, chosen = _find(db, caller, survey_id, job)
         survey = survey_answer(db, row)
-        fixed = {"survey": survey, "is_survey": row.kind == "survey"}
+        fixed = {"survey": survey, "is_survey": row.kind == "survey", **_known(db, survey_id)}
         if chosen is None:
             limit = service_of(request).settings.max_image_mb
             return render(
@@ -183,12 +186,13 @@ def show_survey(survey_id: str, request: Request, job: str = "") -> Response:
             )
         tasks = sorted(ledger.task_rows(db, chosen.id), key=task_place)
         verdicts = Counter(verdict["image"] for verdict in verdict_rows(db, chosen.id))
-        rows = results.survey_rows(db, chosen.id)
+        rows = survey_rows(db, chosen.id)
         values = {
             **fixed,
             "newer": chosen.id != every[0].id,
             "of_job": _of_job(chosen, every),
             "late": sorted(ledger.late_images(db, row.id, chosen.id).values()),
+            "face_changed": facts.face_changed(db, survey_id, chosen.options),
             "others": [_other(db, one) for one in every if one.id != chosen.id],
             "typed": _typed(chosen.options),
             "job": job_answer(db, chosen),
@@ -207,6 +211,13 @@ def show_survey(survey_id: str, request: Request, job: str = "") -> Response:
         unit="mm" if scaled else "px",
         **values,
     )
+
+
+def _known(db: Connection, survey_id: str) -> dict[str, Any]:
+    """Return what a page shows of what people know of a survey."""
+    missing = missing_facts(facts.survey_of(db, survey_id), read_words("en"))
+    text = facts.answer(db, survey_id).toml
+    return {"facts": text, "missing": missing, "languages": inspections.LANGUAGES}
 
 
 def _of_job(job: Record, every: list[Record]) -> str:
@@ -277,7 +288,7 @@ def show_image(survey_id: str, image_id: str, request: Request, job: str = "") -
         task = ledger.find_task(db, chosen.id, image_id)
         rows = [t for t in ledger.task_rows(db, chosen.id) if t.state in FINAL]
         past = find_changes(db, survey_id, image_id=image_id, limit=_PAST)
-        names = people(db)
+        names, own = people(db), ledger.own_options(db, image_id)
         order = [t.image_id for t in sorted(rows, key=task_place)]
         said = {v["crack"]: v for v in verdict_rows(db, chosen.id) if v["image"] == image_id}
     place = order.index(image_id) if image_id in order else 0
@@ -285,6 +296,8 @@ def show_image(survey_id: str, image_id: str, request: Request, job: str = "") -
         "survey": {"id": survey_id, "name": row.name},
         "of_job": _of_job(chosen, every),
         "image": task_answer(task),
+        "own": dict.fromkeys(ImageOptions.model_fields) | own,
+        "retry": f"/v1/jobs/{chosen.id}/retry",
         "reason": plain_words(task.error or task.state),
         "history": [_past(row, names) for row in past],
         "previous": order[place - 1] if place else None,
@@ -335,10 +348,10 @@ def _document(report: dict[str, Any]) -> str | None:
 
 def _columns(document: str | None) -> list[tuple[str, str, str]]:
     """Return key, label and class of the cells of each column."""
-    classes = [("class", f"Class of 95 % width: {document}", "")] if document else []
+    classes = [("class", f"Class of 95 % width: {document}", "class")] if document else []
     return [
         ("id", "No.", "number"),
-        ("certainty", "Certainty", "number"),
+        ("certainty", "Certainty", "number certainty"),
         ("length", "Length", "number"),
         ("width", "Widest", "number"),
         *classes,
@@ -364,6 +377,7 @@ def _crack(
         "class_value": crack[f"width_p95_{unit}"] or 0,  # classes sort by the width they are of
         "verdict": said.get("verdict", "open"),
         "note": said.get("note", ""),
+        "at": said.get("updated_at", ""),
         "made": _made(crack),
     }
 

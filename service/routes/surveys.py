@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from service import ledger, submit, uploads
+from service import facts, ledger, submit, uploads
 from service.answers import change_answer, image_answer, job_answer, survey_answer
 from service.asking import (
     Cursor,
@@ -28,9 +28,12 @@ from service.paths import href
 from service.schemas import (
     NO_NUL,
     ChangePage,
+    Facts,
     Image,
+    ImageOptions,
     ImagePage,
     Job,
+    NewFacts,
     NewSurvey,
     Options,
     Survey,
@@ -97,6 +100,23 @@ def change_survey(survey_id: str, change: SurveyChange, service: Here, caller: W
             note_change(db, place, "options", by, before=old, after=options)
         ledger.change_survey(db, survey_id, name=change.name, options=options)
         return survey_answer(db, ledger.find_survey(db, caller.tenant, survey_id))
+
+
+@router.get("/{survey_id}/facts")
+def get_facts(survey_id: str, service: Here, caller: Reader) -> Facts:
+    """Return what people know of a survey; the head of its report is made of it."""
+    with service.engine.connect() as db:
+        ledger.find_survey(db, caller.tenant, survey_id, kind=None)
+        return facts.answer(db, survey_id)
+
+
+@router.put("/{survey_id}/facts")
+def put_facts(survey_id: str, new: NewFacts, service: Here, caller: Writer) -> Facts:
+    """Keep the text of a `survey.toml`: who, where, when, which face; "" takes it back."""
+    with service.engine.begin() as db:
+        ledger.find_survey(db, caller.tenant, survey_id, kind=None)
+        facts.keep(db, survey_id, new.toml, caller.key_id)
+        return facts.answer(db, survey_id)
 
 
 @router.get("/{survey_id}/changes")
@@ -172,6 +192,23 @@ async def put_image(
     response.status_code = 201 if fresh else 200
     response.headers["Location"] = href(f"/v1/surveys/{survey_id}/images")
     return image_answer(row)
+
+
+@router.put("/{survey_id}/images/{name}/options")
+def put_image_options(
+    survey_id: str, name: ImageName, new: ImageOptions, service: Here, caller: Writer
+) -> Image:
+    """Say where the scale of one image comes from, for its next analysis or `retry`; {}: as all."""
+    with service.engine.begin() as db:
+        ledger.find_survey(db, caller.tenant, survey_id, kind=None)
+        image = ledger.find_image(db, survey_id, clean_name(name))
+        place = Place(survey_id=survey_id, image_id=image.id)
+        old, fresh = image.options or {}, new.plain()
+        note_change(
+            db, place, "options", caller.key_id, before={"options": old}, after={"options": fresh}
+        )
+        ledger.set_own_options(db, image.id, fresh)
+        return image_answer(ledger.find_image(db, survey_id, image.name))
 
 
 @router.delete("/{survey_id}/images/{name}", status_code=204)

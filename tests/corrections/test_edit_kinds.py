@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from walls import AT, BY, Wall, edit, rough
 from crackseg.corrections.apply import apply
 from crackseg.corrections.edits import parse_edits
 from crackseg.errors import DataError
+from crackseg.exports import reading
 from crackseg.exports.reading import read_report
-from crackseg.exports.tables import report_to_dict
+from crackseg.exports.tables import other_line_to_dict, report_to_dict
 from crackseg.imagery.files import open_image
 from crackseg.records import Crack, Report
 
@@ -68,6 +70,76 @@ def test_a_missed_crack_is_drawn(wall: Wall) -> None:
     assert [n.message for n in report.notices if n.code == "corrected"] == [
         "Corrected by hand by A. Meier: 1 drawn."
     ]
+    require_true_totals(report)
+
+
+def test_a_drawn_crack_is_drawn_otherwise_under_its_number(wall: Wall) -> None:
+    missed = wall.strokes[-1]
+    rng = np.random.default_rng(2)
+    half = rough(missed, 4, rng)[:2]
+    draw = edit(1, "draw", line=half)
+    first = next(c for c in corrected(wall, [draw]).cracks if c.correction)
+    place = first.branches[0].centre_line[5].round(1).tolist()
+    moved = edit(2, "redraw", line=rough(missed, 4, rng), point=place)
+    report = corrected(wall, [draw, moved])
+    (crack,) = [crack for crack in report.cracks if crack.correction]
+    assert crack.id == first.id
+    assert crack.correction is not None
+    assert (crack.correction.change, crack.correction.edits) == ("drawn", ("1", "2"))
+    assert crack.length.px == pytest.approx(missed.length_px, rel=0.02)
+    assert crack.length.px > 1.2 * (first.length.px or 0)
+    assert crack.width_mean.px == pytest.approx(5.0, abs=0.3)
+    require_true_totals(report)
+    assert report_to_dict(report)["corrections"]["edits"][1]["point"] == place
+    with pytest.raises(DataError, match=r"edit 2 \(redraw\): no crack lies within 12 px"):
+        corrected(wall, [draw, edit(2, "redraw", line=half, point=[2, 2])])
+    with pytest.raises(DataError, match="`point` must be"):
+        corrected(wall, [edit(1, "redraw", line=half)])
+
+
+@pytest.mark.parametrize("kind", ["other_line", "joint"])
+def test_a_crack_is_another_line_and_back_in_place(wall: Wall, kind: str) -> None:
+    before = read_report(wall.folder)
+    stroke = wall.strokes[0]
+    place = stroke.points[140].tolist()
+    old = crack_near(before, stroke.points[140])
+    away = corrected(wall, [edit(1, kind, point=place)])
+    assert old.id not in {crack.id for crack in away.cracks}
+    (line,) = (away.other_lines or ()) if kind == "other_line" else away.joints
+    assert line.length == old.length
+    words = {"other_line": "another line", "joint": "a joint"}[kind]
+    assert away.notices[-1].message == f"Corrected by hand by A. Meier: 1 marked as {words}."
+    require_true_totals(away)
+    back = corrected(wall, [edit(1, kind, point=place), edit(2, "crack", point=place)])
+    again = crack_near(back, stroke.points[140])
+    assert (again.id, again.length, again.width_max) == (old.id, old.length, old.width_max)
+    assert again.correction is not None
+    assert again.correction.edits == ("1", "2")
+    assert not back.other_lines
+    assert back.joints == before.joints
+    assert back.totals.cracks == before.totals.cracks
+    assert back.totals.length_mm == pytest.approx(before.totals.length_mm, abs=1e-3)
+    with pytest.raises(DataError, match="no joint or other line lies within 12 px"):
+        corrected(wall, [edit(1, "crack", point=place)])
+
+
+def test_another_line_of_the_network_is_a_crack_after_all(wall: Wall) -> None:
+    read = read_report(wall.folder)
+    stroke = wall.strokes[0]
+    crack = crack_near(read, stroke.points[140])
+    bare = reading._other_line({**other_line_to_dict(crack), "id": 1})  # as a report holds one
+    aside = replace(read, cracks=tuple(c for c in read.cracks if c.id != crack.id),
+                    other_lines=(bare,))  # fmt: skip
+    turn = parse_edits([edit(1, "crack", point=stroke.points[140].tolist())], "test")
+    with open_image(wall.photo) as image:
+        report = apply(aside, image, turn)
+    made = crack_near(report, stroke.points[140])
+    assert made.id == max(c.id for c in aside.cracks) + 1
+    assert made.length.px == pytest.approx(crack.length.px, rel=0.02)
+    assert made.width_mean.px == pytest.approx(4.0, abs=0.3)
+    assert made.section == "main"
+    assert made.correction is not None
+    assert (made.correction.change, report.other_lines) == ("corrected", ())
     require_true_totals(report)
 
 

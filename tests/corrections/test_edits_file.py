@@ -28,7 +28,8 @@ PLACES: dict[str, Any] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_is_read_and_written_again(kind: str) -> None:
     shape = KINDS[kind][0]
-    (read,) = parse_edits([edit(1, kind, **{shape: PLACES[shape]})], "here")
+    places = {shape: PLACES[shape]} | ({"point": PLACES["point"]} if kind == "redraw" else {})
+    (read,) = parse_edits([edit(1, kind, **places)], "here")
     assert (read.id, read.kind, read.by, read.at, read.snap) == ("1", kind, BY, AT, True)
     assert parse_edits([to_plain(read)], "here")[0].places.tolist() == read.places.tolist()
     whole = to_file((read,), "0" * 64)

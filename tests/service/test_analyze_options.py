@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from service_process import finished, running
+from test_surveys import make_survey
 from tiny_model import picture
 
 from crackseg.config import AnalyzeOptions, read_options, to_plain
@@ -27,7 +28,7 @@ def test_every_option_of_a_request_has_its_place() -> None:
     values: dict[str, Any] = {
         "mm_per_px": 0.5, "distance_m": 7.0, "marker_mm": 90.0, "use_metadata": False,
         "threshold": 0.7, "threshold_low": 0.3, "min_area_px": 20, "gap_px": 3.0,
-        "min_length_px": 44.0,
+        "min_length_px": 44.0, "face_batter": 0.8, "face_azimuth_deg": 215.0,
     }  # fmt: skip
     assert set(values) == set(Options.model_fields)
     options = to_plain(Options.model_validate(values).over(AnalyzeOptions()))
@@ -80,6 +81,42 @@ def test_the_table_reaches_the_slots(tmp_path: Path, model_folder: Path) -> None
             "/v1/analyses", content=picture(1), params={"options": json.dumps({"min_length_px": 9})}
         )
         assert finished(client, over.headers["location"])["cracks"] == 2
+
+
+DRONE = Path(__file__).parents[2] / "data" / "samples" / "drone_rotated.jpg"  # with its distance
+
+
+def test_one_image_has_a_scale_of_its_own(client: Any) -> None:
+    survey = make_survey(client, {"drone.jpg": DRONE.read_bytes(), "a.png": picture(1)})
+    job = client.post(f"{survey}/execution", json={"mm_per_px": 0.5}).headers["location"]
+    assert finished(client, job)["counts"]["failed"] == 1
+    own = f"{survey}/images/drone.jpg/options"
+    kept = client.put(own, json={"use_metadata": False})
+    assert kept.status_code == 200, kept.text
+    assert kept.json()["options"] == {"use_metadata": False}
+    assert client.post(f"{job}/retry").status_code == 200
+    assert finished(client, job)["counts"]["succeeded"] == 2
+    assert scales(client, job) == {"drone.jpg": 0.5, "a.png": 0.5}
+    # A source of its own replaces that of the survey, in the next analysis too.
+    assert client.put(own, json={"mm_per_px": 0.25, "use_metadata": False}).status_code == 200
+    again = client.post(f"{survey}/execution", json={"mm_per_px": 0.4}).headers["location"]
+    finished(client, again)
+    assert scales(client, again) == {"drone.jpg": 0.25, "a.png": 0.4}
+    assert client.put(own, json={}).json()["options"] is None
+    for body, status in (({"mm_per_px": 0}, 422), ({"threshold": 0.5}, 422), ({"x": 1}, 422)):
+        assert client.put(own, json=body).status_code == status
+    assert client.put(f"{survey}/images/b.png/options", json={}).status_code == 404
+    changes = client.get(f"{survey}/changes").json()["changes"]
+    assert [c["after"]["options"] for c in changes] == [
+        {}, {"mm_per_px": 0.25, "use_metadata": False}, {"use_metadata": False}
+    ]  # fmt: skip
+    assert client.delete(survey).status_code == 204
+
+
+def scales(client: Any, job: str) -> dict[str, float]:
+    """Return the size of a pixel of each image of a job."""
+    rows = client.get(f"{job}/images").json()["images"]
+    return {row["name"]: row["summary"]["mm_per_px"] for row in rows}
 
 
 def test_tables_of_the_options_are_all_known() -> None:

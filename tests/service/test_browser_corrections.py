@@ -107,6 +107,149 @@ def test_a_missed_crack_is_drawn_judged_and_undone(
     assert complaints(browser) == []
 
 
+def drag(browser: Any, start: Any, end: Any) -> None:
+    """Drag with the mouse from one place (row, col) of the picture to another."""
+    from selenium.webdriver import ActionChains
+
+    stage = find(browser, "#stage")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", stage)
+    x0, y0, resolution = map(float, stage.get_attribute("data-view").split())
+    (right, down), (right2, down2) = (
+        ((col + 0.5 - x0) / resolution, (row + 0.5 + y0) / resolution) for row, col in (start, end)
+    )
+    chain = ActionChains(browser).move_to_element_with_offset(stage, round(right), round(down))
+    chain.pause(0.2).click_and_hold().pause(0.2).move_by_offset(
+        round(right2 - right), round(down2 - down)
+    ).pause(0.2).release().pause(0.3).perform()
+
+
+def test_a_point_of_a_drawn_crack_is_moved(browser: Any, service: Service) -> None:
+    client = service.client()
+    image = analyzed(client)
+    open_page(browser, service, image)
+    press(browser, "m")
+    assert "drawn by hand" in find(browser, "#correctsay").text
+    at = MISSED.points[[0, 100, 200]]  # not to its end
+    press(browser, "d")
+    click_places(browser, at)
+    find(browser, "#done").click()
+    wait_for(lambda: edits(browser) == 1, why="one edit")
+    short = drawn_crack(client, image)
+    press(browser, "\ue00c")
+    press(browser, "m")
+    drag(browser, at[-1], MISSED.points[300])
+    find(browser, "#done").click()
+    wait_for(lambda: edits(browser) == 2, why="moved")
+    moved = drawn_crack(client, image)
+    assert moved["id"] == short["id"]
+    assert moved["length_px"] == pytest.approx(MISSED.length_px, rel=0.02)
+    assert short["length_px"] < 0.8 * moved["length_px"]
+    press(browser, "u")
+    wait_for(lambda: edits(browser) == 1, why="undone")
+    assert drawn_crack(client, image)["length_px"] == short["length_px"]
+    assert complaints(browser) == []
+
+
+def drawn_crack(client: Any, image: str) -> Any:
+    """Return the one crack that was drawn."""
+    cracks = client.get(f"{image}/report.json").json()["cracks"]
+    (drawn,) = [crack for crack in cracks if crack.get("correction") == "drawn"]
+    return drawn
+
+
+def test_a_crack_is_another_line_and_back_in_place(browser: Any, service: Service) -> None:
+    client = service.client()
+    image = analyzed(client)
+    before = client.get(f"{image}/report.json").json()
+    open_page(browser, service, image)
+    find(browser, "#cracks tr[data-id='1']").click()
+    find(browser, "[data-mark=other_line]").click()
+    wait_for(lambda: edits(browser) == 1, why="another line")
+    assert client.get(f"{image}/report.json").json()["totals"]["cracks"] == 0
+    find(browser, "#others").click()
+    click_places(browser, [SEEN.points[140]])
+    assert "Another line" in find(browser, "#othersay").text
+    find(browser, "#iscrack").click()
+    wait_for(lambda: edits(browser) == 2, why="a crack again")
+    (crack,) = client.get(f"{image}/report.json").json()["cracks"]
+    (old,) = before["cracks"]
+    assert (crack["id"], crack["length_px"]) == (old["id"], old["length_px"])
+    assert find(browser, "#which").text == "1"
+    for left in (1, 0):
+        press(browser, "u")
+        wait_for(lambda n=left: edits(browser) == n, why="undone")
+    assert client.get(f"{image}/report.json").json() == before
+    assert complaints(browser) == []
+
+
+def touch(browser: Any, kind: str, *points: tuple[float, float]) -> None:
+    """Put fingers on the screen, move or lift them."""
+    at = [{"x": x, "y": y, "id": n} for n, (x, y) in enumerate(points)]
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": at})
+
+
+def view(browser: Any) -> list[float]:
+    """Return x and y of the middle of what is shown, and picture pixels per screen pixel."""
+    return [float(v) for v in find(browser, "#stage").get_attribute("data-view").split()]
+
+
+@pytest.mark.parametrize("width", ["tablet", "phone"])
+def test_fingers_move_pinch_draw_and_choose(browser: Any, service: Service, width: str) -> None:
+    client = service.client()
+    image = analyzed(client)
+    wide, high = WIDTHS[width]
+    metrics = {"width": wide, "height": high, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    open_page(browser, service, image)
+    stage = find(browser, "#stage")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", stage)
+    box = browser.execute_script("return arguments[0].getBoundingClientRect().toJSON()", stage)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    start = view(browser)
+    touch(browser, "touchStart", (x - 30, y), (x + 30, y))
+    for step in range(1, 9):
+        touch(browser, "touchMove", (x - 30 - 8 * step, y), (x + 30 + 8 * step, y))
+    touch(browser, "touchEnd")
+    wait_for(lambda: view(browser)[2] < 0.6 * start[2], why="pinched")
+    near = view(browser)
+    touch(browser, "touchStart", (x, y))
+    for step in range(1, 9):
+        touch(browser, "touchMove", (x + 10 * step, y))
+    touch(browser, "touchEnd")
+    wait_for(lambda: view(browser)[0] < near[0] - 20 * near[2], why="dragged")
+    assert browser.execute_script("return window.scrollX") == 0
+    find(browser, "#fit").click()
+    wait_for(lambda: view(browser)[2] > 0.9 * start[2], why="all shown")
+    find(browser, "[data-tool=draw]").click()
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", stage)
+    for place in MISSED.points[[0, 100, 200, 300]]:
+        tap(browser, stage, place)
+    find(browser, "#done").click()
+    wait_for(lambda: edits(browser) == 1, why="drawn by finger")
+    assert drawn_crack(client, image)["length_px"] == pytest.approx(MISSED.length_px, rel=0.02)
+    find(browser, "[data-tool=draw]").click()  # put away
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", stage)
+    tap(browser, stage, SEEN.points[140])
+    wait_for(lambda: find(browser, "#which").text == "1", why="chosen")
+    judge = browser.execute_script(
+        "return document.getElementById('judge').getBoundingClientRect().toJSON()"
+    )
+    assert judge["top"] < high - 100  # in sight
+    assert complaints(browser) == []
+
+
+def tap(browser: Any, stage: Any, place: Any) -> None:
+    """Tap a place (row, col) of the picture."""
+    x0, y0, resolution = view(browser)
+    box = browser.execute_script("return arguments[0].getBoundingClientRect().toJSON()", stage)
+    x = box["x"] + box["width"] / 2 + (place[1] + 0.5 - x0) / resolution
+    y = box["y"] + box["height"] / 2 + (place[0] + 0.5 + y0) / resolution
+    touch(browser, "touchStart", (x, y))
+    touch(browser, "touchEnd")
+    browser.execute_async_script("setTimeout(arguments[0], 400)")  # two taps at once are another
+
+
 def test_an_edit_that_cannot_be_done_says_why(browser: Any, service: Service) -> None:
     client = service.client()
     open_page(browser, service, analyzed(client))

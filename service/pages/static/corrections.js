@@ -1,5 +1,5 @@
 // The inspector's tools: what is drawn goes to the service, which measures it; undo and redo.
-import { Draw, Snap } from "./vendor/ol/ol.js";
+import { Draw, Modify, Snap } from "./vendor/ol/ol.js";
 import { toPlace } from "./picture.js";
 
 const TOOLS = { // kind of edit -> what is drawn for it, and what the hint says
@@ -7,14 +7,15 @@ const TOOLS = { // kind of edit -> what is drawn for it, and what the hint says
   erase: { type: "Polygon", places: "area", hint: "Click around what is to go; double-click or Enter ends it." },
   split: { type: "Point", places: "point", snap: true, hint: "Click the crack where it is to be cut." },
   join: { type: "LineString", places: "line", snap: true, most: 2, hint: "Click the end of one crack, then the other crack." },
+  move: { hint: "Drag the points of the line; click it to add one. Enter measures it." },
   structure: { type: "Polygon", places: "area", hint: "Click around the structure: nothing outside it counts." },
   ignore: { type: "Polygon", places: "area", hint: "Click around what is not to be looked at." },
 };
-const KEYS = { d: "draw", e: "erase", s: "split", j: "join" };
+const KEYS = { d: "draw", e: "erase", s: "split", j: "join", m: "move" };
 
 export class Corrections {
-  constructor(picture, { base, box, chosen, before, after }) {
-    Object.assign(this, { picture, base, box, chosen, before, after });
+  constructor(picture, { base, box, chosen, crack, before, after }) {
+    Object.assign(this, { picture, base, box, chosen, crack, before, after });
     this.undone = [];
     this.edits = [];
     this.tool = null;
@@ -51,23 +52,52 @@ export class Corrections {
   choose(tool) {
     const { map } = this.picture;
     for (const one of [this.drawing, this.snapping]) if (one) map.removeInteraction(one);
+    if (this.tool === "move") this.picture.sketch(null);
     this.drawing = this.snapping = null;
     this.tool = tool;
-    this.picture.map.getTargetElement().classList.toggle("drawing", Boolean(tool));
-    if (tool) {
-      const { type, most, snap, hint } = TOOLS[tool];
-      this.drawing = new Draw({ type, maxPoints: most, minPoints: type === "Polygon" ? 3 : 2, stopClick: true, snapTolerance: 12 });
-      this.drawing.on("drawend", (event) => this.drawn(event.feature.getGeometry()));
-      map.addInteraction(this.drawing);
-      if (snap) map.addInteraction(this.snapping = new Snap({ source: this.picture.cracks, pixelTolerance: 14 }));
-      this.say(hint);
-    } else this.say("");
+    this.say(tool ? TOOLS[tool].hint : "");
+    if (tool === "move") this.moveBegins();
+    else if (tool) this.drawingBegins(TOOLS[tool]);
+    map.getTargetElement().classList.toggle("drawing", Boolean(this.tool));
     this.show();
+  }
+
+  drawingBegins({ type, most, snap }) {
+    const { map } = this.picture;
+    this.drawing = new Draw({ type, maxPoints: most, minPoints: type === "Polygon" ? 3 : 2, stopClick: true, snapTolerance: 12 });
+    this.drawing.on("drawend", (event) => this.drawn(event.feature.getGeometry()));
+    map.addInteraction(this.drawing);
+    if (snap) map.addInteraction(this.snapping = new Snap({ source: this.picture.cracks, pixelTolerance: 14 }));
+  }
+
+  moveBegins() {
+    const line = this.lineOf(this.chosen());
+    if (!line) {
+      this.tool = null;
+      this.say("Choose a crack that was drawn by hand: its points can be moved.");
+      return;
+    }
+    this.picture.sketch(line, true);
+    this.moved = this.chosen();
+    this.picture.map.addInteraction(this.snapping = new Modify({ source: this.picture.sketches, pixelTolerance: 16 }));
+  }
+
+  /** The places that were clicked for a crack, null of one that was not only drawn. */
+  lineOf(id) {
+    const crack = id === null ? null : this.crack(id);
+    const made = (crack && crack.edits) || [];
+    const edits = this.edits.filter((edit) => made.includes(edit.id));
+    return edits.length && edits.length === made.length && edits.every((edit) => ["draw", "redraw"].includes(edit.kind))
+      ? edits[edits.length - 1].line : null;
   }
 
   /** Finish what is being drawn, or put the tool away. */
   end() {
-    if (this.drawing && this.tool !== "split") this.drawing.finishDrawing();
+    if (this.tool === "move") {
+      const edit = { kind: "redraw", point: this.picture.onCrack(this.moved), line: this.picture.sketched().map((at) => this.inside(at)) };
+      this.choose(null);
+      this.send(edit);
+    } else if (this.drawing && this.tool !== "split") this.drawing.finishDrawing();
     else this.choose(null);
   }
 
@@ -75,8 +105,12 @@ export class Corrections {
     const { type, places } = TOOLS[this.tool];
     const xy = geometry.getCoordinates();
     const found = type === "Point" ? toPlace(xy) : (type === "Polygon" ? xy[0].slice(0, -1) : xy).map(toPlace);
-    const inside = ([row, col]) => [Math.min(Math.max(row, 0), this.picture.size.height - 1), Math.min(Math.max(col, 0), this.picture.size.width - 1)];
-    this.send({ kind: this.tool, [places]: type === "LineString" ? found.map(inside) : found });
+    this.send({ kind: this.tool, [places]: type === "LineString" ? found.map((at) => this.inside(at)) : found });
+  }
+
+  inside([row, col]) {
+    const { height, width } = this.picture.size;
+    return [Math.min(Math.max(row, 0), height - 1), Math.min(Math.max(col, 0), width - 1)];
   }
 
   mark(kind) {
@@ -123,6 +157,9 @@ export class Corrections {
         this.edits = body.edits;
         await this.after(fresh ? fresh.id : null);
         said = method === "DELETE" ? "undone" : "measured";
+      } else if (answer.status === 409) { // somebody else corrected the picture meanwhile
+        await this.load();
+        await this.after(null);
       }
     } catch { /* the line broke */ }
     this.busy = false;

@@ -5,7 +5,7 @@ import {
   interactions,
 } from "./vendor/ol/ol.js";
 
-const RED = "#e5261b", GREEN = "#12813c", GREY = "#66717a", GOLD = "#ff9d00", PURPLE = "#b3259e";
+const BLUE = "#1769e0", RED = "#e5261b", GREEN = "#12813c", GREY = "#66717a", GOLD = "#ff9d00", PURPLE = "#b3259e";
 
 /** A place of the picture as OpenLayers counts: x to the right, y upwards, pixel corners whole. */
 export const toXy = ([row, col]) => [col + 0.5, -(row + 0.5)];
@@ -34,6 +34,21 @@ function edges(line, widths) {
   return sides[0];
 }
 
+function otherStyle(lit) {
+  return [
+    new Style({ stroke: new Stroke({ color: "rgba(255,255,255,.55)", width: lit ? 6 : 4 }) }),
+    new Style({ stroke: new Stroke({ color: lit ? GOLD : BLUE, width: lit ? 4 : 2, lineDash: [8, 5] }) }),
+  ];
+}
+
+/** What is being drawn; one whose points are moved shows them. */
+function sketchStyle(feature) {
+  const line = new Style({ stroke: new Stroke({ color: PURPLE, width: 3, lineDash: [6, 6] }) });
+  if (!feature.get("points")) return line;
+  const image = new CircleStyle({ radius: 7, fill: new Fill({ color: "#fff" }), stroke: new Stroke({ color: PURPLE, width: 3 }) });
+  return [line, ...feature.getGeometry().getCoordinates().map((at) => new Style({ geometry: new Point(at), image }))];
+}
+
 export class Picture {
   constructor(target, { base, width, height, tiled, describe }) {
     this.size = { width, height };
@@ -53,11 +68,13 @@ export class Picture {
     this.cracks = new VectorSource();
     this.sketches = new VectorSource();
     this.lines = new VectorLayer({ source: this.cracks, style: (feature, resolution) => this.style(feature, resolution) });
-    const sketch = new VectorLayer({ source: this.sketches, style: new Style({ stroke: new Stroke({ color: PURPLE, width: 3, lineDash: [6, 6] }) }) });
+    this.others = new VectorSource(); // joints and lines that are taken for no cracks
+    this.othersLayer = new VectorLayer({ source: this.others, visible: false, style: (feature) => otherStyle(feature.get("lit")) });
+    const sketch = new VectorLayer({ source: this.sketches, style: sketchStyle });
     this.map = new OlMap({
       target,
       controls: [],
-      layers: [this.photo, this.lines, sketch],
+      layers: [this.photo, this.othersLayer, this.lines, sketch],
       interactions: interactions({ altShiftDragRotate: false, pinchRotate: false, keyboard: false, doubleClickZoom: false }),
       view: new View({
         projection, extent: [-width / 2, -1.5 * height, 1.5 * width, height / 2], showFullExtent: true,
@@ -116,6 +133,31 @@ export class Picture {
     }
   }
 
+  /** Show what is taken for no crack: `lines` are { what, id, centre_line, ... }. */
+  drawOthers(lines) {
+    this.others.clear();
+    for (const line of lines) {
+      const parts = line.centre_line.filter((part) => part.length > 1).map((part) => part.map(toXy));
+      if (!parts.length) continue;
+      const feature = new Feature({ geometry: new MultiLineString(parts) });
+      feature.set("line", line);
+      this.others.addFeature(feature);
+    }
+  }
+
+  showOthers(on) { this.othersLayer.setVisible(on); }
+
+  /** The joint or other line at a pixel of the screen, with the place on it, or null. */
+  otherAt(pixel) {
+    const [found] = this.map.getFeaturesAtPixel(pixel, { hitTolerance: 10, layerFilter: (layer) => layer === this.othersLayer });
+    if (!found) return null;
+    return { ...found.get("line"), place: toPlace(found.getGeometry().getClosestPoint(this.map.getCoordinateFromPixel(pixel))) };
+  }
+
+  lightOther(id, what) {
+    for (const feature of this.others.getFeatures()) feature.set("lit", feature.get("line").id === id && feature.get("line").what === what);
+  }
+
   add(crack, feature) {
     feature.set("crack", crack.id);
     feature.set("made", crack.correction || "");
@@ -157,8 +199,13 @@ export class Picture {
     return toPlace(course.getGeometry().getClosestPoint(near));
   }
 
-  sketch(places) {
+  sketch(places, points = false) {
     this.sketches.clear();
-    if (places) this.sketches.addFeature(new Feature(new LineString(places.map(toXy))));
+    if (places) this.sketches.addFeature(new Feature({ geometry: new LineString(places.map(toXy)), points }));
+  }
+
+  /** The places of what is sketched. */
+  sketched() {
+    return this.sketches.getFeatures()[0].getGeometry().getCoordinates().map(toPlace);
   }
 }

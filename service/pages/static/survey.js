@@ -67,7 +67,7 @@ async function refresh() {
     else old.dataset.order = tile.dataset.order;
   }
   for (const id of ["totals", "after", "latebox", ...(finished ? ["job"] : [])]) byId(id).replaceWith(page.getElementById(id));
-  if (finished) bind();
+  if (finished) { bind(); byId("reportbox").hidden = false; }
   took_ms = performance.now() - started;
   filter();
 }

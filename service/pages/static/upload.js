@@ -4,8 +4,10 @@
 const form = byId("new");
 const PICTURE = /\.(jpe?g|mpo|png|tiff?)$/i;
 let chosen = [];
+let known = null; // the survey.toml among them
 
 function choose(found) {
+  known = (found.find(({ file }) => file.name === "survey.toml") || { file: null }).file;
   const pictures = found.filter(({ file }) => PICTURE.test(file.name) && !file.name.startsWith("."));
   const taken = new Set();
   chosen = pictures.map(({ file, path }) => {
@@ -14,10 +16,10 @@ function choose(found) {
     taken.add(name);
     return { file, name };
   });
-  const left = found.length - chosen.length;
+  const left = found.length - chosen.length - (known ? 1 : 0);
   const size = chosen.reduce((sum, { file }) => sum + file.size, 0) / 1048576;
   byId("chosen").textContent = `${chosen.length} photographs, ${size.toFixed(1)} MB` +
-    (left ? `; ${left} other files are left out` : "") + ".";
+    (known ? ", with what survey.toml says" : "") + (left ? `; ${left} other files are left out` : "") + ".";
   byId("start").disabled = !chosen.length && !Number(form.dataset.images);
   if (byId("name") && !byId("name").value && chosen.length) {
     const folder = found[0].folder;
@@ -171,6 +173,7 @@ form.addEventListener("submit", async (event) => {
     const options = readOptions(form);
     leaving = false;
     const { survey, held } = await draftOf(options);
+    if (known) await ask("PUT", `/v1/surveys/${survey}/facts`, { toml: await known.text() });
     const refused = await sendAll(survey, held);
     leaving = true;
     if (!refused.length) { await execute(survey, options); return; }

@@ -55,18 +55,33 @@ function start() {
   stage.addEventListener("pointerleave", () => { light(null); byId("tip").hidden = true; });
   picture.map.on("singleclick", (event) => {
     const id = corrections.tool ? null : picture.crackAt(event.pixel);
+    showOther(id === null && !corrections.tool ? picture.otherAt(event.pixel) : null);
     if (id === null) return;
     choose(id, false);
     // On a phone the verdict stands below the picture, out of sight.
     if (window.matchMedia("(max-width: 1000px)").matches) byId("judge").scrollIntoView({ block: "nearest" });
   });
 
+  // Joints and lines that are taken for no cracks: one of them may be a crack after all.
+  let other = null;
+  function showOther(line) {
+    other = line;
+    picture.lightOther(line && line.id, line && line.what);
+    byId("other").hidden = !line;
+    if (!line) return;
+    const unit = line.length_mm === null ? "px" : "mm";
+    byId("othersay").textContent = `${line.what}, ${line[`length_${unit}`].toFixed(0)} ${unit} long: counted as no crack.`;
+    byId("other").scrollIntoView({ block: "nearest" });
+  }
+  byId("others").addEventListener("change", (event) => { picture.showOthers(event.target.checked); if (!event.target.checked) showOther(null); });
+  byId("iscrack").addEventListener("click", () => { if (other) corrections.send({ kind: "crack", point: other.place }); });
+
   // The cracks ---------------------------------------------------------------------------------
   function told(id) {
     const row = rows.get(id);
     const text = (name) => row.querySelector(`.${name}`).textContent;
     const column = document.querySelector('.sort[data-key="class"]');
-    return `${row.dataset.section === "main" ? "Crack" : "Doubtful mark"} ${id}\nlength ${text("length")}\nwidest ${text("width")}` +
+    return `${row.dataset.section === "main" ? "Crack" : "Doubtful mark"} ${id}\nlength ${text("length")}\nwidest ${text("width")}\ncertainty ${text("certainty")}` +
       (column ? `\n${column.textContent}: ${text("class")}` : "") + (row.dataset.made ? `\n${row.dataset.made}` : "");
   }
   function light(id) {
@@ -162,7 +177,7 @@ function start() {
   let typing = null;
   function request(id, said) {
     return fetch(`${base}/cracks/${id}/verdict`, {
-      method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify(said), keepalive: true,
+      method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ ...said, seen_at: rows.has(id) ? rows.get(id).dataset.at : null }), keepalive: true,
     });
   }
   function keep(id, said) {
@@ -195,15 +210,24 @@ function start() {
       byId("say").textContent = "saving";
       let status = 0;
       let detail = "";
+      let at = "";
       try {
         const answer = await request(id, said);
         status = answer.status;
-        if (!answer.ok) detail = (await answer.json()).detail;
+        const told = await answer.json();
+        detail = told.detail;
+        at = told.updated_at;
       } catch { /* the line broke, or it was a proxy that answered */ }
       if (status >= 200 && status < 300) {
+        if (rows.has(id)) rows.get(id).dataset.at = at;
         if (unsent.get(id) === said) unsent.delete(id);
         byId("say").textContent = "saved";
         pause = 1000;
+      } else if (status === 409) { // somebody else has spoken: his word is shown, and stays
+        unsent.delete(id);
+        await refresh(null).catch(() => {});
+        byId("say").textContent = `Not saved: ${detail}`;
+        break;
       } else if (status >= 400 && status < 500 && status !== 408 && status !== 429) {
         byId("say").textContent = `Not saved: ${detail}`;
         break; // tried again with the next verdict, and before the page is left
@@ -239,7 +263,7 @@ function start() {
 
   // Corrections ---------------------------------------------------------------------------------
   const corrections = new Corrections(picture, {
-    base, box: byId("correct"), chosen: () => chosen,
+    base, box: byId("correct"), chosen: () => chosen, crack: (id) => crackOf.get(id),
     before: async () => { keepNote(); for (let tries = 0; sending && tries < 50; tries++) await new Promise((done) => { setTimeout(done, 100); }); },
     after: refresh,
   });
@@ -249,6 +273,12 @@ function start() {
     boxes.clear();
     for (const crack of report.cracks) boxes.set(crack.id, crack.bbox);
     picture.draw(report.cracks);
+    const joints = report.joints.map((line) => ({ ...line, what: "A joint" }));
+    const lines = [...joints, ...(report.other_lines || []).map((line) => ({ ...line, what: "Another line" }))];
+    picture.drawOthers(lines);
+    byId("othercount").textContent = lines.length;
+    byId("othersbox").hidden = !lines.length;
+    showOther(null);
   }
   async function refresh(edit) {
     const text = await (await fetch(window.location.href, { cache: "no-store" })).text();
