@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from crackseg import __version__
 from service import errors, routes, slot
-from service.corrections import Corrector
+from service.corrections import PLACES, Corrector
 from service.database import open_database
 from service.envelope import Envelope
 from service.inspections import Inspections
@@ -97,7 +97,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service.turns = Turns(_GATE_PLACES)
     memory_mb, cpu_s = service.settings.image_memory_mb, service.settings.image_cpu_s
     service.press = Sandbox(1, memory_mb=memory_mb, cpu_s=cpu_s)
-    service.corrector, service.correcting = Corrector(service.settings), Turns(1)
+    service.corrector, service.correcting = Corrector(service.settings), Turns(PLACES)
     service.inspections = Inspections(service.settings, service.storage, service.engine)
     yield
     service.draining = True

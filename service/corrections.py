@@ -1,7 +1,8 @@
 """What inspectors change of an image's list of cracks: kept with its results, measured at once.
 
 The edits are in the image's ``report.json`` itself; the files as the network left them lie in
-``network/`` beside it. One process measures, one edit after the other, with the limits of a slot.
+``network/`` beside it. Processes with the limits of a slot measure them, for each tenant one after
+the other.
 """
 
 from __future__ import annotations
@@ -32,14 +33,17 @@ _KINDS = {  # code of a slot's answer -> status and kind of the problem
 }
 
 
+PLACES = 2  # edits measured at once; one tenant gets all but one of them
+
+
 class Corrector:
-    """The process that measures edits; it starts with the first one."""
+    """The processes that measure edits; they start with the first one."""
 
     def __init__(self, settings: Settings) -> None:
         self._timeout_s = settings.image_timeout_s
         self._sandbox = OnDemand(
             lambda: Sandbox(
-                1,
+                PLACES,
                 memory_mb=settings.image_memory_mb,
                 cpu_s=settings.image_cpu_s,
                 prepare=slot.get_ready_to_correct,

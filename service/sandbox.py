@@ -76,7 +76,8 @@ class Sandbox:
         """Start ``size`` processes; each calls ``prepare`` first, before somebody waits for it."""
         limits = _Limits(memory_mb, cpu_s)
         self._places = [_Place(limits, prepare) for _ in range(size)]
-        self._idle: queue.SimpleQueue[_Place] = queue.SimpleQueue()
+        # The one that worked last comes first: it may still hold the photograph.
+        self._idle: queue.LifoQueue[_Place] = queue.LifoQueue()
         for place in self._places:
             self._idle.put(place)
 

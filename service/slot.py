@@ -29,6 +29,7 @@ from crackseg.errors import (
 from crackseg.records import ImageInfo, Report
 
 if TYPE_CHECKING:
+    from crackseg.corrections.work import Memory
     from crackseg.imagery.files import OpenImage
     from crackseg.inference.predictor import Predictor
 
@@ -247,6 +248,7 @@ def _correct(request: dict[str, Any]) -> dict[str, Any]:
     from crackseg.exports.reading import read_report
     from service.tiles import FILE as TILES
 
+    memory = _memory()
     folder, work = Path(request["folder"]), Path(request["work"])
     with _locked(folder):
         listed = (results.read_result(folder).get("corrections") or {"edits": []})["edits"]
@@ -260,7 +262,8 @@ def _correct(request: dict[str, Any]) -> dict[str, Any]:
         image = _photo(request["path"], request["sha256"], request["max_megapixels"])
         image.info = _named(image.info, request["name"])
         read = read_report(source, results.find_card(values, request["model"]))
-        report = apply(read, image, edits)
+        memory.about((source / "report.json").read_bytes())
+        report = apply(read, image, edits, memory=memory)
         (work / "fresh").mkdir(parents=True)
         if source == folder:
             (work / "own").mkdir()
@@ -287,6 +290,14 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@functools.lru_cache(maxsize=1)
+def _memory() -> Memory:
+    """Return what this process remembers of the edits of the result that it corrected last."""
+    from crackseg.corrections.work import Memory
+
+    return Memory()
 
 
 @functools.lru_cache(maxsize=1)

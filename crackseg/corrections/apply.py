@@ -24,10 +24,10 @@ from crackseg.corrections.shapes import (
 )
 from crackseg.corrections.work import (
     Entry,
+    Memory,
     Work,
     add,
     at,
-    begin,
     corrected,
     covering,
     edits_of,
@@ -48,12 +48,21 @@ from crackseg.metrology.classes import read_documents
 from crackseg.metrology.ranking import in_order
 from crackseg.metrology.tracing import as_drawn, trace, way_between
 from crackseg.pipeline import sum_up
-from crackseg.records import Corrections, Crack, Notice, Report, Unjudged
+from crackseg.records import Array, Corrections, Crack, Notice, Report, Unjudged
 
 _LEAST_PX = 5.0  # a shorter line is no crack that could be measured
+_FARTHEST_PX = 3000.0  # between two places of a line that snaps; the search grows with the square
+_LONGEST_PX = 40_000.0  # of a line
 
 
-def apply(report: Report, image: OpenImage, edits: Sequence[Edit], *, skip: bool = False) -> Report:
+def apply(
+    report: Report,
+    image: OpenImage,
+    edits: Sequence[Edit],
+    *,
+    skip: bool = False,
+    memory: Memory | None = None,
+) -> Report:
     """Return the report after the edits; without any, the report itself.
 
     Args:
@@ -62,6 +71,7 @@ def apply(report: Report, image: OpenImage, edits: Sequence[Edit], *, skip: bool
         edits: in their order.
         skip: leave out, with a notice, what cannot be done: edits that were made on another
             analysis of the photograph may mean a crack that is not there.
+        memory: of this very report, so that edits done before are not done again.
 
     Raises:
         DataError: the photograph is another one, or an edit cannot be done; names the edit.
@@ -70,16 +80,18 @@ def apply(report: Report, image: OpenImage, edits: Sequence[Edit], *, skip: bool
     if not edits:
         return report
     _require_same(report, image)
-    work = begin(report, image)
-    done = []
-    for edit in edits:
+    memory = memory or Memory()
+    work, rest = memory.resume(report, image, edits)
+    done = list(edits[: len(edits) - len(rest)])
+    for edit in rest:
         try:
             _EDITS[edit.kind](work, edit)
             done.append(edit)
         except DataError as error:
             if not skip:
                 raise DataError(f"edit {edit.id} ({edit.kind}): {error}") from error
-    after = _finished(work, done) if done else report
+    memory.keep(work, done)
+    after = _finished(work, done, memory) if done else report
     return after if len(done) == len(edits) else _with_skipped(after, len(edits) - len(done))
 
 
@@ -107,6 +119,7 @@ def _draw(work: Work, edit: Edit) -> None:
 
 def _drawn_shape(work: Work, edit: Edit) -> Shape:
     places = inside(work, edit)
+    _require_short(places, edit.snap)
     read, smooth_px = work.image.read, work.options.smooth_px
     if edit.snap:
         line, reach = trace(places, work.shape, read, smooth_px)
@@ -117,6 +130,20 @@ def _drawn_shape(work: Work, edit: Edit) -> Shape:
             f"the line is {line.length_px:.1f} px long; a crack must have {_LEAST_PX:g} px."
         )
     return along_line(line, reach, work.shape)
+
+
+def _require_short(places: Array, snaps: bool) -> None:
+    steps = np.hypot(*np.diff(places, axis=0).T)
+    if snaps and steps.max() > _FARTHEST_PX:
+        raise DataError(
+            f"two places of the line are {steps.max():.0f} px apart; expected {_FARTHEST_PX:.0f} "
+            "at most: point at places between them."
+        )
+    if steps.sum() > _LONGEST_PX:
+        raise DataError(
+            f"the line is {steps.sum():.0f} px long; expected {_LONGEST_PX:.0f} at most: draw it "
+            "in parts and join them."
+        )
 
 
 def _redraw(work: Work, edit: Edit) -> None:
@@ -146,6 +173,7 @@ def _join(work: Work, edit: Edit) -> None:
     start = end_place(one.as_shape(), edit.places[0])
     end = end_place(two.as_shape(), edit.places[-1])
     places = np.concatenate([start[None], edit.places[1:-1], end[None]])
+    _require_short(places, edit.snap)
     if edit.snap and np.hypot(*(end - start)) > 2:
         places = way_between(places, work.shape, work.image.read, work.options.smooth_px)
     shape = joined(one.as_shape(), two.as_shape(), places)
@@ -217,10 +245,10 @@ _EDITS: dict[str, Callable[[Work, Edit], None]] = {
 # The report after them -----------------------------------------------------------------------
 
 
-def _finished(work: Work, edits: Sequence[Edit]) -> Report:
+def _finished(work: Work, edits: Sequence[Edit], memory: Memory) -> Report:
     report = work.report
-    cracks = in_order(_crack(work, entry) for entry in work.listed.values())
-    joints, lines = _with_marked(work, "joint"), _with_marked(work, "other_line")
+    cracks = in_order(_crack(work, entry, memory) for entry in work.listed.values())
+    joints, lines = (_with_marked(work, kind, memory) for kind in ("joint", "other_line"))
     changed: dict[str, object] = {}
     if work.left_out is not None:
         inside = work.left_out == 0
@@ -240,21 +268,26 @@ def _finished(work: Work, edits: Sequence[Edit]) -> Report:
     )
 
 
-def _with_marked(work: Work, kind: str) -> tuple[Crack, ...]:
+def _with_marked(work: Work, kind: str, memory: Memory) -> tuple[Crack, ...]:
     """Return the joints or other lines of the report with those that edits made, numbered on."""
     old = work.joints if kind == "joint" else work.lines
     named = work.report.joints if kind == "joint" else work.report.other_lines or ()
     first = 1 + max((line.id for line in named), default=0)
     marked = enumerate(work.marked[kind], first)
-    return (*old, *(replace(_crack(work, entry), id=number) for number, entry in marked))
+    return (*old, *(replace(_crack(work, entry, memory), id=number) for number, entry in marked))
 
 
-def _crack(work: Work, entry: Entry) -> Crack:
+def _crack(work: Work, entry: Entry, memory: Memory) -> Crack:
     """Return a crack of the list, measured if it is not as it was."""
     if isinstance(entry.form, Crack):
         return replace(entry.form, id=entry.id, correction=entry.correction)
-    documents = read_documents(work.options.documents, work.options.width_classes)
-    crack = measure_shape(entry.as_shape(), work.image, work.report.scale, documents)
+    shape = entry.form
+
+    def measure() -> Crack:
+        documents = read_documents(work.options.documents, work.options.width_classes)
+        return measure_shape(shape, work.image, work.report.scale, documents)
+
+    crack = memory.measured(shape, measure)
     return replace(
         crack,
         id=entry.id,

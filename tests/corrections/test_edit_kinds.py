@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from walls import AT, BY, Wall, edit, rough
 
+import crackseg.corrections.apply as module
 from crackseg.corrections.apply import apply
 from crackseg.corrections.edits import parse_edits
+from crackseg.corrections.work import Memory
 from crackseg.errors import DataError
 from crackseg.exports import reading
 from crackseg.exports.reading import read_report
@@ -328,3 +330,48 @@ def test_edits_of_another_analysis_are_done_as_far_as_they_mean_something(wall: 
     assert report.corrections is not None
     assert [kept["id"] for kept in report.corrections.edits] == ["2"]
     assert "corrections_left_out" in {notice.code for notice in report.notices}
+
+
+def test_what_is_remembered_changes_nothing(wall: Wall) -> None:
+    """Edit after edit with a memory is as all at once, also after an undo and a region."""
+    stroke, missed = wall.strokes[0], wall.strokes[-1]
+    area = [[0, 0], [0, 300], [200, 300], [200, 0]]
+    edits = [
+        edit(1, "draw", line=rough(missed, 4, np.random.default_rng(2))),
+        edit(2, "split", point=stroke.points[140].tolist()),
+        edit(3, "ignore", area=area),
+        edit(4, "other_line", point=missed.points[100].tolist()),
+        edit(5, "crack", point=missed.points[100].tolist()),
+    ]
+    memory = Memory()
+    memory.about("this result")
+
+    def remembered(some: list[Any]) -> Report:
+        with open_image(wall.photo) as image:
+            return apply(read_report(wall.folder), image, parse_edits(some, "t"), memory=memory)
+
+    for count in (1, 2, 3, 2, 5, 4):
+        report = remembered(edits[:count])
+        assert report_to_dict(report) == report_to_dict(corrected(wall, edits[:count])), count
+    traced: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "trace", lambda *_: traced.append(1))
+        remembered(edits)
+    assert traced == []
+    memory.about("another result")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "trace", lambda *_: traced.append(1) or 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            remembered(edits)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ([[10, 10], [10, 3100]], "3090 px apart; expected 3000 at most"),
+        ([[10, 10], [10, 2900]] * 10, "px long; expected 40000 at most"),
+    ],
+)
+def test_a_search_without_end_is_refused(line: list[list[float]], why: str) -> None:
+    with pytest.raises(DataError, match=why):
+        module._require_short(np.array(line, float), snaps=True)

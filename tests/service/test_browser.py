@@ -88,7 +88,7 @@ def test_a_survey_from_folder_to_table(browser: Any, service: Service, tmp_path:
     go_to(browser, 2)
     find(browser, "#judge input[value=reject]").click()
     find(browser, "#note").send_keys("joint")
-    find(browser, "#judge button").click()
+    find(browser, "#judge button.main").click()
     wait_for(lambda: find(browser, "#say").text == "saved", why="verdict saved")
     assert "1 rejected" in find(browser, "#count").text
     browser.refresh()
