@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from service.database import new_id
 from service.ledger import safe_stem
 from service.names import clean_name, clean_text
-from service.results import disposition, verdicts_csv
+from service.results import disposition
+from service.verdicts import verdicts_csv
 
 NASTY = st.text(max_size=300) | st.sampled_from(
     ["../../etc/passwd", "..\\..\\x", "C:\\x", "a\0b", "a\r\nSet-Cookie: x", "‮gpj.exe", "CON"]
