@@ -78,6 +78,39 @@ def detection_text(detection: Detection | None, mm_per_px: float | None) -> str:
     )
 
 
+def untested_text(detection: Detection | None, mm_per_px: float | None) -> str | None:
+    """Return in plain words why a scale lies outside of what a model was tested for; None: inside.
+
+    Too coarse is one at which 90 % of no width that documents limit is found; too fine one at which
+    those widths are wider than the cracks that were tested in number.
+
+    Args:
+        detection: of the model's card; None: never tested.
+        mm_per_px: None where the scale is not known.
+    """
+    if detection is None or mm_per_px is None:
+        return None
+    found_from = detection.width_90_95_px
+    if found_from is not None and found_from * mm_per_px > WIDEST_LIMIT_MM:
+        return (
+            f"One pixel covers {mm_per_px:.3g} mm, which is too coarse for the cracks that "
+            f"documents limit (up to {WIDEST_LIMIT_MM:g} mm). "
+            f"{detection_text(detection, mm_per_px)}"
+        )
+    widest = max((part.below_px or 0.0 for part in detection.classes), default=0.0)
+    wider = next((p for p in detection.classes if p.width == f"> {widest:g}"), None)
+    if wider is None or widest * mm_per_px >= USUAL_LIMIT_MM:
+        return None
+    return (
+        f"One pixel covers {mm_per_px:.2g} mm: cracks from {widest * mm_per_px:.2g} mm on are "
+        f"wider than {widest:g} px here. Of such wide ones the model was tested on {wider.pieces} "
+        f"pieces alone and found {wider.found:.0%} ({wider.low:.0%} to {wider.high:.0%}): wide "
+        "cracks may be missed; a picture made smaller shows them better."
+    ).replace("%", " %")
+
+
+# Widths that documents limit (metrology/width_classes.toml): none beyond, and the usual one.
+WIDEST_LIMIT_MM, USUAL_LIMIT_MM = 1.0, 0.3
 _NO_SCALE = " What that is in mm cannot be said without a scale."
 
 

@@ -17,10 +17,12 @@ import numpy as np
 
 from crackseg import __version__
 from crackseg.config import AnalyzeOptions, RegionOptions, to_plain
+from crackseg.detection import untested_text
 from crackseg.errors import ConfigError, ImageError
 from crackseg.exports import find_exports
 from crackseg.folders import filling
 from crackseg.imagery.blank import find_unjudged, unjudged_notices
+from crackseg.imagery.clarity import impaired_notices
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.masks import MaskRule, read_mask, refuse_missed
 from crackseg.imagery.regions import (
@@ -38,9 +40,11 @@ from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import probability_to_mask
 from crackseg.metrology.other_lines import find_other_lines
 from crackseg.metrology.ranking import rank
+from crackseg.metrology.unclear import without_blurred_widths
 from crackseg.records import (
     Array,
     Crack,
+    ModelCard,
     Notice,
     Report,
     Scale,
@@ -112,6 +116,8 @@ def analyze(
             mask_options=options.mask,
             options=options.measure,
         )
+        blurred = (*prediction.spoilt, *prediction.impaired)
+        cracks = without_blurred_widths(cracks, blurred, mask.shape)
         cracks, joints = _part_joints(cracks, region, options.region)
         cracks = rank(cracks, card.certainty)
         other_lines = find_other_lines(
@@ -122,6 +128,8 @@ def analyze(
             mask_options=options.mask,
             options=options.measure,
         )
+        if other_lines is not None:
+            other_lines = without_blurred_widths(other_lines, blurred, mask.shape)
     unjudged = find_unjudged(prediction)
     return Report(
         schema_version=SCHEMA_VERSION,
@@ -137,12 +145,15 @@ def analyze(
             image.info.notices,
             decoded,
             scale_notices,
+            _untested(card, scale, scale_notices),
             prediction.notices,
             unjudged_notices(unjudged, judged=can_judge(unjudged)),
+            impaired_notices(prediction.impaired),
             notices,
         ),
         timing_s=clock.seconds,
         unjudged=unjudged,
+        impaired=prediction.impaired,
         joints=joints,
         left_out=outline(region),
         region_files=() if region is None else region_facts(region.files),
@@ -362,6 +373,13 @@ def sum_up(
         also_marked_length_px=sum(crack.length.px or 0.0 for crack in besides),
         **sums,
     )
+
+
+def _untested(card: ModelCard, scale: Scale | None, others: Iterable[Notice]) -> Iterator[Notice]:
+    """Yield the notice of a scale that the model was not tested for; a coarser one has its own."""
+    text = untested_text(card.detection, None if scale is None else scale.mm_per_px)
+    if text and all(notice.code != "coarse_scale" for notice in others):
+        yield Notice(code="untested_scale", message=text)
 
 
 def _judged_px2(size_px2: int, unjudged: tuple[Unjudged, ...]) -> float:

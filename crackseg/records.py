@@ -117,6 +117,19 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unjudged:
+    """A part of the picture of which nothing, or less than of others, can be said, and why."""
+
+    code: str  # no_data | left_out (by a region) | black | white | flat | too_small | blurred, ...
+    share: float  # of the whole picture
+    outlines: tuple[Array, ...] = ()  # (N, 2) rows, cols of polygons round it, where it is drawn
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise DataError(f"`share` must lie between 0 and 1, got {self.share}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """Crack probability of every pixel, quantised to uint8 (255 = 1.0)."""
 
@@ -128,6 +141,8 @@ class Prediction:
     forward_s: float  # seconds inside the network's forward pass
     outside_px2: float = 0.0  # of the pixels that do not count, those that a region leaves out
     blank_px2: Mapping[str, float] = field(default_factory=dict)  # areas that show nothing, by kind
+    spoilt: tuple[Unjudged, ...] = ()  # parts that show too little to say anything
+    impaired: tuple[Unjudged, ...] = ()  # parts that show less than the model was tested for
     device: str
     notices: tuple[Notice, ...] = ()
 
@@ -371,18 +386,6 @@ class ModelCard:
             raise ModelError(f"`std` must be three positive numbers, got {self.std}.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unjudged:
-    """A part of the picture of which nothing can be said: why, and its share of the whole."""
-
-    code: str  # no_data | left_out (by a region) | black | white | flat, and what later gates add
-    share: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise DataError(f"`share` must lie between 0 and 1, got {self.share}.")
-
-
 def can_judge(parts: tuple[Unjudged, ...]) -> bool:
     """Return whether more than half of what a picture holds can be judged.
 
@@ -428,6 +431,7 @@ class Report:
     notices: tuple[Notice, ...]
     timing_s: Mapping[str, float]
     unjudged: tuple[Unjudged, ...] = ()  # the largest first
+    impaired: tuple[Unjudged, ...] = ()  # judged, but cracks are missed more often than was tested
     joints: tuple[Crack, ...] = ()  # that a region file or an inspector names: in no total
     left_out: tuple[Array, ...] = ()  # (N, 2) rows, cols of the polygons that a region leaves out
     region_files: tuple[Mapping[str, str], ...] = ()  # role, path and sha256 of each

@@ -27,6 +27,7 @@ from rich.text import Text
 
 from crackseg.batch import Listener, Outcome, outcome_of
 from crackseg.exports.survey import (
+    impaired_text,
     length_text,
     main_list,
     short_names,
@@ -222,8 +223,10 @@ def _result(outcome: Outcome) -> str:
         text += f"; also {besides}" if besides else ""
     else:
         blank = row.get("judged") is False
-        text = "cannot be judged: it shows nothing" if blank else "no crack"
+        text = "cannot be judged: it shows too little" if blank else "no crack"
         text = f"{text} in the main list; {besides}" if besides else text
+    if impaired := impaired_text(row):
+        text = f"{text}; {impaired}: cracks are missed there"
     return f"{text}, as before" if outcome.status == "unchanged" else text
 
 

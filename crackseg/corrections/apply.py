@@ -47,6 +47,7 @@ from crackseg.imagery.regions import Region, outline
 from crackseg.metrology.classes import read_documents
 from crackseg.metrology.ranking import in_order
 from crackseg.metrology.tracing import as_drawn, trace, way_between
+from crackseg.metrology.unclear import without_blurred_widths
 from crackseg.pipeline import sum_up
 from crackseg.records import Array, Corrections, Crack, Notice, Report, Unjudged
 
@@ -285,7 +286,9 @@ def _crack(work: Work, entry: Entry, memory: Memory) -> Crack:
 
     def measure() -> Crack:
         documents = read_documents(work.options.documents, work.options.width_classes)
-        return measure_shape(shape, work.image, work.report.scale, documents)
+        crack = measure_shape(shape, work.image, work.report.scale, documents)
+        blurred = (*work.report.unjudged, *work.report.impaired)
+        return without_blurred_widths((crack,), blurred, work.shape)[0]
 
     crack = memory.measured(shape, measure)
     return replace(
@@ -302,8 +305,12 @@ def _unjudged(work: Work) -> tuple[Unjudged, ...]:
     """Return what is not judged with the share that edits leave out."""
     size = work.shape[0] * work.shape[1]
     parts = {part.code: part.share for part in work.report.unjudged}
+    placed = {part.code: part.outlines for part in work.report.unjudged}
     parts["left_out"] = min(parts.get("left_out", 0.0) + work.left_out_px2 / size, 1.0)
-    made = [Unjudged(code=code, share=share) for code, share in parts.items()]
+    made = [
+        Unjudged(code=code, share=share, outlines=placed.get(code, ()))
+        for code, share in parts.items()
+    ]
     return tuple(sorted(made, key=lambda part: -part.share))
 
 

@@ -32,6 +32,7 @@ BY_HAND = (225, 60, 200)  # outline of what an inspector drew or changed
 REJECTED = (140, 146, 150)  # outline of what an inspector rejected, where it is drawn at all
 JOINT = (90, 200, 120)
 LEFT_OUT = (150, 160, 180)
+IMPAIRED = (255, 190, 40)  # edge of what is judged but shows less than was tested
 LEADER = (255, 210, 60)
 PAPER = (20, 22, 26)
 INK = (255, 255, 255)
@@ -106,6 +107,7 @@ def draw(report: Report, picture: Array, factor: float = 1.0) -> Array:
     """
     pen = _Pen.for_picture(picture)
     shade_left_out(picture, report, factor, pen.line_px)
+    draw_unclear(picture, report, factor, pen.line_px)
     for joint in report.joints:
         draw_outline(picture, joint, factor, thickness=pen.line_px, colour=JOINT)
     for line in report.other_lines or ():
@@ -154,6 +156,31 @@ def shade_left_out(picture: Array, report: Report, factor: float, thickness: int
     cv2.fillPoly(out, polygons, 1)
     picture[out > 0] //= 2
     cv2.polylines(picture, polygons, True, LEFT_OUT, thickness)
+
+
+def draw_unclear(picture: Array, report: Report, factor: float, thickness: int) -> None:
+    """Hatch in place what cannot be judged, and draw the edge of what is seen less well."""
+    for parts, colour, hatched in (
+        (report.impaired, IMPAIRED, False),
+        (report.unjudged, LEFT_OUT, True),
+    ):
+        outlines = [polygon for part in parts for polygon in part.outlines]
+        polygons = [np.rint(polygon[:, ::-1] * factor).astype(np.int32) for polygon in outlines]
+        if not polygons:
+            continue
+        if hatched:
+            inside = np.zeros(picture.shape[:2], np.uint8)
+            cv2.fillPoly(inside, polygons, 1)
+            inside &= _stripes(picture.shape, 12 * thickness)
+            picture[inside > 0] = picture[inside > 0] // 2 + np.array(colour, np.uint8) // 2
+        cv2.polylines(picture, polygons, True, colour, thickness)
+
+
+def _stripes(shape: tuple[int, ...], spacing: int) -> Array:
+    """Return (H, W) uint8 with slanting stripes of 1, a quarter of the spacing wide."""
+    slant = np.add.outer(np.arange(shape[0]), np.arange(shape[1])) % spacing
+    stripes: Array = (slant < max(spacing // 4, 1)).astype(np.uint8)
+    return stripes
 
 
 def draw_outline(

@@ -44,6 +44,7 @@ FLAGS = {
     "bridged": "crosses gaps",
     "joined": "joined by the photograph",
     "hidden": "not seen in part: something hides it",
+    "blurred": "in a blurred place: no width",
 }
 
 
@@ -112,6 +113,9 @@ def lead(report: Report) -> str:
         none = "No crack is certain enough for the main list."
     text = {0: none, 1: "One crack was found."}.get(main, f"{main} cracks were found.")
     text = text if report.judged else f"This picture cannot be judged. {text}"
+    impaired = wording.impaired(report)
+    if impaired and report.judged:
+        text = f"{text} But fewer cracks are seen here than elsewhere: {impaired}."
     if report.other_lines:
         count = len(report.other_lines)
         lines = "One dark line was" if count == 1 else f"{count} dark lines were"
@@ -188,6 +192,8 @@ def facts(report: Report) -> list[tuple[str, str]]:
         rows.append(("Joints", f"{lines} along joints that {named}; in no figure here"))
     if report.unjudged:
         rows.append(("Not judged", unjudged_sentence(report)))
+    if impaired := wording.impaired(report, little=True):
+        rows.append(("Seen less well", impaired))
     if report.model is None or report.thresholds is None:
         rows.append(("Mask", "given, no network was run"))
     else:

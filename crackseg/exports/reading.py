@@ -7,7 +7,7 @@ lines come back, the uncertainty of each station does not: no export holds it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,8 @@ def _report(values: Mapping[str, Any], folder: Path, card: ModelCard | None) -> 
         totals=Totals(**values["totals"]),
         notices=tuple(Notice(**notice) for notice in values["warnings"]),
         timing_s=values["timing_s"],
-        unjudged=tuple(Unjudged(**part) for part in values["unjudged"]),
+        unjudged=_parts(values["unjudged"]),
+        impaired=_parts(values.get("impaired", ())),
         joints=tuple(_crack(joint, _painted(joint)) for joint in values["joints"]),
         left_out=tuple(np.array(p, float) for p in values["region"]["left_out"]),
         region_files=tuple(values["region"]["files"]),
@@ -107,6 +108,17 @@ def _image(values: Mapping[str, Any]) -> ImageInfo:
         gps=None if gps is None else Gps(**gps),
         crs=values["crs"],
         transform=None if transform is None else tuple(transform),
+    )
+
+
+def _parts(values: Iterable[Mapping[str, Any]]) -> tuple[Unjudged, ...]:
+    return tuple(
+        Unjudged(
+            code=part["code"],
+            share=part["share"],
+            outlines=tuple(np.array(polygon, float) for polygon in part.get("outlines", ())),
+        )
+        for part in values
     )
 
 

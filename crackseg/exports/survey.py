@@ -18,6 +18,7 @@ from crackseg.exports import wording
 from crackseg.exports.page import templates
 from crackseg.exports.tables import CsvForm, read_measure, write_table
 from crackseg.folders import plain_path
+from crackseg.imagery.clarity import is_worth_a_word
 from crackseg.metrology import ranking
 
 COLUMNS = (
@@ -26,7 +27,7 @@ COLUMNS = (
     "width_max_low_mm", "width_max_high_mm", "width_max_status", "severity_px2", "severity_mm2",
     "area_px2", "area_mm2", "density_m_per_m2", "also_marked", "also_marked_length_px",
     "also_marked_length_mm", "mm_per_px", "scale_source", "taken_at", "camera", "warnings",
-    "judged", "width_90_px", "width_90_mm",
+    "judged", "impaired_share", "impaired_by", "width_90_px", "width_90_mm",
 )  # fmt: skip
 FILES = ("survey.json", "summary.csv", "index.html")
 NO_RESULT: dict[str, Any] = dict.fromkeys(COLUMNS)
@@ -60,11 +61,22 @@ def report_row(report: Mapping[str, Any], folder: str, status: str) -> dict[str,
         "camera": report["image"]["camera"],
         "warnings": [notice["code"] for notice in report["warnings"]],
         "judged": report.get("judged", True),
+        **_impaired(report),
         "width_90_px": detection["width_90_px"],
         "width_90_mm": detection["width_90_mm"],
         "detection": detection["text"],
         "sha256": report["image"]["sha256"],
     }
+
+
+def _impaired(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return over which share of a picture cracks are seen less well, and why."""
+    parts = report.get("impaired")
+    if parts is None:  # of an earlier release
+        return {}
+    share = round(sum(part["share"] for part in parts), 4)
+    worth = is_worth_a_word({part["code"]: part["share"] for part in parts})
+    return {"impaired_share": share, "impaired_by": [p["code"] for p in parts] if worth else []}
 
 
 def main_list(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -218,6 +230,12 @@ def length_text(row: Mapping[str, Any]) -> str:
     return f"{row['length_px']:.0f} px"
 
 
+def impaired_text(row: Mapping[str, Any]) -> str:
+    """Return how much of a picture shows cracks less well; empty where that is little."""
+    codes = row.get("impaired_by")
+    return f"{100 * row['impaired_share']:.0f} % {', '.join(codes)}" if codes else ""
+
+
 def _tile(row: Mapping[str, Any], name: str) -> dict[str, Any]:
     failed = row["status"] == "failed"
     found = bool(row["cracks"])
@@ -228,6 +246,7 @@ def _tile(row: Mapping[str, Any], name: str) -> dict[str, Any]:
         "earlier": row["status"] == "earlier",
         "reason": row["reason"],
         "judged": row.get("judged") is not False,
+        "impaired": impaired_text(row),
         "cracks": row["cracks"],
         "also_marked": row.get("also_marked") or 0,
         "rejected": row.get("rejected", 0),  # by inspectors, whom the service asks

@@ -30,6 +30,7 @@ from crackseg.records import (
     Opening,
     Report,
     Totals,
+    Unjudged,
     WidthStatus,
 )
 
@@ -64,12 +65,18 @@ def report_to_dict(report: Report) -> dict[str, Any]:
         },
         "judged": report.judged,
         "detection": _detection(report),
-        "unjudged": [{"code": p.code, "share": _round(p.share, 4)} for p in report.unjudged],
+        "unjudged": [_part(part) for part in report.unjudged],
+        "impaired": [_part(part) for part in report.impaired],
         "warnings": [to_plain(notice) for notice in report.notices],
         "timing_s": {step: _round(seconds, 4) for step, seconds in report.timing_s.items()},
         **report.recorded,
         **corrections_to_dict(report),
     }
+
+
+def _part(part: Unjudged) -> dict[str, Any]:
+    outlines = [_rounded(polygon) for polygon in part.outlines]
+    return {"code": part.code, "share": _round(part.share, 4), "outlines": outlines}
 
 
 def corrections_to_dict(report: Report) -> dict[str, Any]:

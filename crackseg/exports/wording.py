@@ -6,6 +6,7 @@ import math
 from datetime import datetime
 
 from crackseg.detection import detection_text
+from crackseg.imagery.clarity import is_worth_a_word
 from crackseg.records import Crack, Measure, Report
 
 _ONE_SIDED = 1.25  # from this ratio of its sides on an interval is written with both ends
@@ -43,6 +44,19 @@ def interval(value: float, low: float | None, high: float | None, unit: str) -> 
         return quantity(value, max(down, up), unit)
     digits = digits_for(down, value)
     return f"{value:.{digits}f} {unit} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def impaired(report: Report, *, little: bool = False) -> str:
+    """Return which shares of a picture show cracks less well, and why; "" where that is little.
+
+    Args:
+        report: of the picture.
+        little: tell of any share.
+    """
+    shares = {part.code: part.share for part in report.impaired}
+    if not little and not is_worth_a_word(shares):
+        return ""
+    return ", ".join(f"{100 * share:.2g} % {code}" for code, share in shares.items())
 
 
 def measured(measure: Measure) -> str:

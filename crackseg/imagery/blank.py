@@ -29,6 +29,7 @@ _WORDS = {
     "black": "is black",
     "white": "is burnt out",
     "flat": "shows no texture at all",
+    "blurred": "is too blurred to show cracks",
     "too_small": "is smaller than any crack that could be told from texture",
 }
 LEAST_SIDE_PX = 16  # a crack of the shortest length that is reported fits into no less
@@ -84,6 +85,7 @@ def find_unjudged(prediction: Prediction) -> tuple[Unjudged, ...]:
     areas = {"no_data": missing - prediction.outside_px2, "left_out": prediction.outside_px2}
     areas |= prediction.blank_px2
     parts = [Unjudged(code=code, share=min(px2 / size, 1.0)) for code, px2 in areas.items() if px2]
+    parts += prediction.spoilt
     return tuple(sorted(parts, key=lambda part: -part.share))
 
 

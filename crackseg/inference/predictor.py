@@ -17,6 +17,7 @@ import numpy as np
 from crackseg.config import PredictOptions
 from crackseg.errors import ModelError
 from crackseg.imagery.blank import BlankCounter
+from crackseg.imagery.clarity import ClarityCounter, impaired, spoilt
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.tiles import Axis, Band, allocate, fill_invalid, pad_tile, plan_axis
 from crackseg.inference.models import Model, load_model
@@ -98,10 +99,12 @@ class Predictor:
         forward = self._forward_on(attempt.device)
         forward = _read_often(forward, attempt.readings, attempt.reread_from)
         batcher = _Batcher(forward, attempt.batch)
-        blank = BlankCounter(image.info.height_px, image.info.width_px)
+        size = (image.info.height_px, image.info.width_px)
+        blank, clarity = BlankCounter(*size), ClarityCounter(*size)
         probability, other, valid = _all_tiles(
-            image, self.card, attempt, batcher, (blank, progress), inside
+            image, self.card, attempt, batcher, ((blank, clarity), progress), inside
         )
+        measures = clarity.measures()
         return Prediction(
             probability=probability,
             other=other,
@@ -111,6 +114,8 @@ class Predictor:
             forward_s=batcher.seconds,
             outside_px2=0.0 if inside is None else float(np.count_nonzero(~inside)),
             blank_px2=blank.areas_px2(),
+            spoilt=spoilt(measures),
+            impaired=impaired(measures),
             device=attempt.device,
             notices=_fallback(self.options, self.card, attempt),
         )
@@ -182,14 +187,14 @@ def _all_tiles(
     card: ModelCard,
     options: PredictOptions,
     batcher: _Batcher,
-    sinks: tuple[BlankCounter, Progress | None],
+    sinks: tuple[tuple[BlankCounter, ClarityCounter], Progress | None],
     inside: Array | None,
 ) -> tuple[Array, Array | None, Array | None]:
     """Return (H, W) uint8 probability of crack and, where the network tells it, of other lines.
 
     Third is the (H, W) bool validity (None: every pixel counts).
     """
-    blank, progress = sinks
+    counters, progress = sinks
     height, width = image.info.height_px, image.info.width_px
     plan = {"tile_px": _tile_px(card, options), "overlap_px": options.overlap_px}
     rows = plan_axis(height, **plan, multiple=card.input_multiple)
@@ -200,7 +205,8 @@ def _all_tiles(
         window = Window(row=row, col=0, height=min(rows.size_px, height - row), width=width)
         pixels, has_data = image.load(window)
         counts = has_data if inside is None else _both(has_data, inside[window.slices])
-        blank.add(row, pixels, counts)
+        for counter in counters:
+            counter.add(row, pixels, counts)
         if counts is not None:
             valid = allocate((height, width), bool, 1) if valid is None else valid
             valid[window.slices] = counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from crackseg.exports.survey import NO_RESULT
 from crackseg.exports.tables import read_measure
@@ -81,11 +82,16 @@ def judged(shown: Photograph, words: Words) -> str:
 
 def unjudged(shown: Photograph, words: Words) -> str:
     """Return which shares of a photograph were not judged, and why."""
+    return shares(shown.unjudged, words)
+
+
+def shares(parts: Sequence[tuple[str, float]], words: Words) -> str:
+    """Return shares of a photograph and why they are told apart."""
     return ", ".join(
         words(
             "judged.share_of", share=words.figures(100 * part, 2), why=words.code("unjudged", code)
         )
-        for code, part in shown.unjudged
+        for code, part in parts
     )
 
 

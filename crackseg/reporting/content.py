@@ -23,7 +23,7 @@ from crackseg.reporting.words import Words
 WORST = 10
 NAMED = 40  # photographs that a sentence names; the others are in the tables
 REMARKS = {"short_pieces_dropped", "scaled_to_8_bit", "screened", "no_scale", "cannot_be_judged",
-           "partly_judged"}  # fmt: skip  # said elsewhere, or of no weight
+           "partly_judged", "fewer_found"}  # fmt: skip  # said elsewhere, or of no weight
 MOST_THUMBS = 600  # of 5 kB each: more make a page that no mail carries
 WEIGHTS = {"number": 3.5, "image": 14, "crack": 5.5, "length": 8, "certainty": 8, "place": 10,
            "count": 6, "taken": 9, "position": 10, "source": 9, "remarks": 11, "note": 9,
@@ -193,6 +193,9 @@ def _findings(gathered: Gathered, words: Words) -> Iterable[Finding]:
         if group:
             shares = [f"{p.name}: {cells.unjudged(p, words)}" for p in group]
             yield _finding(words(key, n=len(group)), shares)
+    if seen_less := [p for p in gathered.photographs if p.is_impaired]:
+        shares = [f"{p.name}: {cells.shares(p.impaired, words)}" for p in seen_less]
+        yield _finding(words("judged.impaired", n=len(seen_less)), shares)
     if unscaled:
         names = [p.name for p in unscaled]
         yield _finding(words("judged.no_scale", n=len(unscaled)), names)

@@ -8,7 +8,7 @@ was accepted stands in the main list.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from crackseg.errors import ConfigError
 from crackseg.exports.survey import failure_row, report_row, short_names
 from crackseg.exports.tables import flat_crack, read_measure
 from crackseg.folders import read_mark
+from crackseg.imagery.clarity import is_worth_a_word
 from crackseg.metrology import ranking
 from crackseg.records import Measure
 from crackseg.survey import NAME, Survey, read_survey, survey_from
@@ -36,6 +37,7 @@ class Photograph:
     image: Mapping[str, Any] = field(default_factory=dict)  # as in its report
     scale: Mapping[str, Any] | None = None
     unjudged: tuple[tuple[str, float], ...] = ()  # code and share of the picture
+    impaired: tuple[tuple[str, float], ...] = ()  # judged, but cracks are seen less well
     notices: tuple[Mapping[str, str], ...] = ()
     analyzed_mm2: float | None = None
     detection: Mapping[str, Any] | None = None  # what its report says of the detection limit
@@ -47,6 +49,11 @@ class Photograph:
     def reason(self) -> str:
         """Why it was not analyzed, as its row says."""
         return str(self.row.get("reason") or "")
+
+    @property
+    def is_impaired(self) -> bool:
+        """Whether cracks are seen less well over an area worth a word."""
+        return is_worth_a_word(dict(self.impaired))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,13 +308,18 @@ def _photograph(
         row=row,
         image=report["image"],
         scale=report["scale"],
-        unjudged=tuple((p["code"], p["share"]) for p in report.get("unjudged", ())),
+        unjudged=_shares(report.get("unjudged", ())),
+        impaired=_shares(report.get("impaired", ())),
         notices=tuple(report["warnings"]),
         analyzed_mm2=report["totals"].get("analyzed_mm2"),
         detection=report.get("detection"),
         model=report["model"],
         release=report["package_version"],
     )
+
+
+def _shares(parts: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, float], ...]:
+    return tuple((part["code"], part["share"]) for part in parts)
 
 
 def _crack(

@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from crackseg import __version__
 from crackseg.exports import wording
 from crackseg.exports.survey import (
+    impaired_text,
     length_text,
     row_place,
     survey_detection,
@@ -262,6 +263,7 @@ def _tile(task: Record, verdicts: int, unit: str) -> dict[str, Any]:
         "progress": task.progress,
         "cracks": summary.get("cracks", ""),
         "judged": summary.get("judged") is not False,
+        "impaired": impaired_text(summary),
         "also_marked": summary.get("also_marked") or 0,
         "width": width_text(summary) if found else "",
         "width_value": summary.get(f"width_max_{unit}") or 0,

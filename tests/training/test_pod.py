@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from crackseg.cli import app
-from crackseg.detection import UNTESTED, Detection, WidthShare, detection_text
+from crackseg.detection import UNTESTED, Detection, WidthShare, detection_text, untested_text
 from crackseg.errors import ModelError
 from crackseg.inference.models import read_card
 from crackseg.records import Sample
@@ -241,3 +241,30 @@ def test_the_command_writes_page_plot_and_card(data, tmp_path):
     assert tested is not None
     assert "30 pieces of labelled crack in the val lists of set" in tested.tested_on
     assert json.loads((model / "card.json").read_text(encoding="utf-8"))["detection"]["classes"]
+
+
+def test_a_scale_outside_of_the_test_says_so() -> None:
+    def classes(*found: tuple[str, float | None]) -> tuple[WidthShare, ...]:
+        return tuple(
+            WidthShare(width=name, below_px=below, pieces=159, found=0.896, low=0.559, high=1.0)
+            for name, below in found
+        )
+
+    tested = Detection(
+        tested_on="x",
+        curve=None,
+        width_90_95_px=0.92,
+        classes=classes(("4 to 8", 8.0), ("> 8", None)),
+    )
+    assert untested_text(None, 5.0) is None
+    assert untested_text(tested, None) is None
+    for inside in (0.04, 0.3, 1.0):
+        assert untested_text(tested, inside) is None
+    coarse = untested_text(tested, 1.35)
+    assert coarse is not None
+    assert "too coarse" in coarse
+    assert "from a width of 1.3 mm" in coarse
+    fine = untested_text(tested, 0.02)
+    assert fine is not None
+    assert "from 0.16 mm on are wider than 8 px" in fine
+    assert "159 pieces alone and found 90 % (56 % to 100 %)" in fine
