@@ -10,14 +10,23 @@ from __future__ import annotations
 import errno
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from crackseg import __version__
-from crackseg.config import AnalyzeOptions, ScaleOptions, read_options, to_plain
+from crackseg.config import (
+    AnalyzeOptions,
+    PredictOptions,
+    ScaleOptions,
+    read_options,
+    says_the_same,
+    to_plain,
+)
 from crackseg.errors import ConfigError, DataError, ImageError, ModelError, OutputError, ScaleError
 from crackseg.exports import find_exports
 from crackseg.exports.survey import FILES, failure_row, report_row, write_survey
@@ -39,7 +48,10 @@ from crackseg.inputs import Passed
 from crackseg.pipeline import SCHEMA_VERSION, analyze, export
 from crackseg.records import ModelCard
 from crackseg.survey import Survey, survey_from, survey_to_dict, with_face
+from crackseg.workers import in_processes
 
+PROCESS_LOST = "The process that analyzed it was ended: memory ran out, most likely; run again."
+_FAILURES = (ImageError, ScaleError, ModelError, DataError, OSError, MemoryError)
 NOT_REACHED = "The run was stopped before this photograph; the same command goes on."
 
 
@@ -82,12 +94,12 @@ def run(
     passed: Sequence[Passed] = (),
     facts: Survey | None = None,
 ) -> list[Outcome]:
-    """Analyze images one after the other and write their folders and the survey into ``out``.
+    """Analyze images and write their folders and the survey into ``out``.
 
     Args:
         paths: image files, from ``find_inputs``.
         out: made if need be; what others put there stays.
-        options: everything that may be chosen.
+        options: everything that may be chosen; ``predict.workers`` images at a time.
         overwrite: analyze again what is already there.
         listener: is told of progress.
         passed: files that were left aside, for the survey.
@@ -116,18 +128,19 @@ def run(
         survey.check()
     listener.begin(paths)
     outcomes: list[Outcome] = []
-    taken = set(FILES)
+    job = _Job(predictor, overwrite, set(FILES), listener, identity)
     try:
-        for path, own in zip(paths, chosen, strict=True):
-            outcome = _one(path, out, _Job(predictor, own, overwrite, taken, listener, identity))
+        for outcome in _all(paths, out, chosen, job):
             outcomes.append(outcome)
             listener.end(outcome)
     except KeyboardInterrupt:
         outcomes = _still_there(outcomes)
         if _identity(out) != identity:
             raise Interrupted(outcomes) from None
-        rest = [failure_row(path, NOT_REACHED) for path in paths[len(outcomes) :]]
-        survey.write([*(outcome.row for outcome in outcomes), *rest])
+        rows = [outcome.row for outcome in outcomes]
+        there = {row["image"] for row in _earlier_rows(out, rows)}  # by other processes, too
+        rest = (path for path in paths[len(outcomes) :] if plain_path(path) not in there)
+        survey.write([*rows, *(failure_row(path, NOT_REACHED) for path in rest)])
         raise Interrupted(outcomes) from None
     outcomes = _still_there(outcomes)
     if _identity(out) == identity:  # else there is no place for it, and every image says so
@@ -235,35 +248,83 @@ class _Job:
     """What is the same for every image of a run."""
 
     predictor: Predictor
-    options: AnalyzeOptions
     overwrite: bool
     taken: set[str]  # folder names given away in this run
     listener: Listener
     identity: tuple[int, int] | None  # of the folder for the results
 
 
-def _one(path: Path, out: Path, job: _Job) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One image that is to be analyzed, here or by another process."""
+
+    path: Path
+    out: Path
+    identity: tuple[int, int] | None
+    folder: Path
+    content: str  # sha256 of the image
+    options: AnalyzeOptions
+
+
+def _all(
+    paths: Sequence[Path], out: Path, chosen: Sequence[AnalyzeOptions], job: _Job
+) -> Iterator[Outcome]:
+    """Yield the outcome of every image, in order."""
+    pairs, workers = zip(paths, chosen, strict=True), job.predictor.options.workers
+    if workers == 1 or len(paths) == 1:
+        yield from (_one(path, out, own, job) for path, own in pairs)
+        return
+    start = partial(_start, job.predictor.name, job.predictor.options)
+    begun = (_begin(path, out, own, job) for path, own in pairs)
+    with closing(in_processes(start, begun, workers)) as results:
+        for task, outcome in results:
+            if outcome is None:
+                outcome = _failure(task.path, PROCESS_LOST)
+            yield outcome
+
+
+def _one(path: Path, out: Path, options: AnalyzeOptions, job: _Job) -> Outcome:
+    task = _begin(path, out, options, job)
+    return _analyze(job.predictor, lambda share: job.listener.step(path, share), task)
+
+
+def _start(model: str, options: PredictOptions) -> Callable[[_Task | Outcome], Outcome]:
+    return partial(_analyze, Predictor.open(model, options), lambda share: None)
+
+
+def _begin(path: Path, out: Path, options: AnalyzeOptions, job: _Job) -> _Task | Outcome:
+    """Return what is to be done, or the outcome where there is nothing to do."""
     try:
         _refuse_lost(out, job.identity)
-        with open_image(path, max_megapixels=job.options.max_megapixels) as image:
+        with open_image(path, max_megapixels=options.max_megapixels) as image:
             content = image.info.sha256
             folder = choose_folder(out, path, content, taken=job.taken)
             job.taken.add(folder.name)
             earlier = None if job.overwrite else _read_report(folder)
-            if earlier and _is_current(earlier, image, job):
+            if earlier and _is_current(earlier, image, options, job.predictor.card):
                 return outcome_of(path, folder, earlier, "unchanged")
             refuse_foreign(folder)  # before the work is done, not after
-            report = analyze(
-                image, job.predictor, job.options, lambda share: job.listener.step(path, share)
-            )
-            _refuse_lost(out, job.identity)
-            report = export(
-                report, folder, image, job.options.exports,
-                origin=origin_of(path), content=content,
-            )  # fmt: skip
-    except (ImageError, ScaleError, ModelError, DataError, OSError, MemoryError) as error:
+    except _FAILURES as error:
         return _failure(path, _reason(error, path, out))
-    return outcome_of(path, folder, report_to_dict(report), "analyzed")
+    return _Task(path, out, job.identity, folder, content, options)
+
+
+def _analyze(predictor: Predictor, step: Callable[[float], Any], task: _Task | Outcome) -> Outcome:
+    """Return the outcome of an image that is analyzed here; one that is there stays."""
+    if isinstance(task, Outcome):
+        return task
+    path, out, options = task.path, task.out, task.options
+    try:
+        with open_image(path, max_megapixels=options.max_megapixels, sha256=task.content) as image:
+            report = analyze(image, predictor, options, step)
+            _refuse_lost(out, task.identity)
+            report = export(
+                report, task.folder, image, options.exports,
+                origin=origin_of(path), content=task.content,
+            )  # fmt: skip
+    except _FAILURES as error:
+        return _failure(path, _reason(error, path, out))
+    return outcome_of(path, task.folder, report_to_dict(report), "analyzed")
 
 
 def _failure(path: Path, reason: str) -> Outcome:
@@ -314,15 +375,16 @@ def _region_of(report: Mapping[str, Any]) -> list[Any]:
     return list(report.get("region", {}).get("files", []))
 
 
-def _is_current(report: Mapping[str, Any], image: OpenImage, job: _Job) -> bool:
+def _is_current(
+    report: Mapping[str, Any], image: OpenImage, options: AnalyzeOptions, card: ModelCard
+) -> bool:
     """Return whether a report says what a new analysis would say."""
-    options, card = job.options, job.predictor.card
     files = find_region_files(options.region, image.info.path)
     return bool(
         report["package_version"] == __version__
         and report["image"]["sha256"] == image.info.sha256
         and report["model"] == model_to_dict(card, thresholds(options.mask, card))
-        and report["options"] == json.loads(json.dumps(to_plain(options)))
+        and says_the_same(report["options"], options)
         and _region_of(report) == list(region_facts(files))
     )
 

@@ -64,7 +64,10 @@ def collect(
         DataError: a pair is broken.
         ImageError: a picture is unreadable.
     """
-    predictors = [Predictor(model, PredictOptions(readings=readings)) for readings in READINGS]
+    predictors = [
+        Predictor(model, PredictOptions(runtime="onnx", precision="float", readings=readings))
+        for readings in READINGS
+    ]
     marks: list[Mark] = []
     for sample in samples:
         distance, counts = _distance(sample)

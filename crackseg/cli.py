@@ -99,8 +99,19 @@ def analyze_command(
         float | None,
         typer.Option(help="Probability from which a pixel is crack; default: model's."),
     ] = None,
-    runtime: Annotated[str | None, typer.Option(help="onnx, openvino or torch.")] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="onnx, openvino or torch; default: the faster of the first two."),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="float or int8; default: int8 where model and processor suit it."),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Photographs side by side, each with its share of cores and memory."),
+    ] = None,
     thorough: Annotated[
         bool | None,
         typer.Option(
@@ -146,7 +157,9 @@ def analyze_command(
         "exports": None if exports is None else [e for e in exports.split(",") if e],
         "predict": {
             "runtime": runtime,
+            "precision": precision,
             "device": device,
+            "workers": workers,
             "readings": None if thorough is None else 4 if thorough else 1,
         },
         "mask": {"threshold": threshold},
@@ -635,11 +648,14 @@ def cross_validate_command(
 def export_command(
     run: Annotated[
         list[Path],
-        typer.Argument(help="Folder of a finished run; of several, the mean of the weights."),
+        typer.Argument(
+            help="Folder of a finished run; of several, the mean of the weights. With --int8: a "
+            "model folder."
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Model folder to write.")],
-    name: Annotated[str, typer.Option(help="Name of the model.")],
-    version: Annotated[str, typer.Option(help="Version of the model.")],
+    out: Annotated[Path | None, typer.Option(help="Model folder to write.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "",
+    version: Annotated[str, typer.Option(help="Version of the model.")] = "",
     threshold: Annotated[
         str, typer.Option(help="Chosen on validation data; auto chooses both on the run's own.")
     ] = "auto",
@@ -649,12 +665,37 @@ def export_command(
     scores: Annotated[
         Path | None, typer.Option(help="JSON written by `crackseg evaluate --json`.")
     ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Add an 8-bit graph to a model folder; needs --data.")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="With --int8: sets or manifest; calibrated on train, scored on val."),
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+    sets: Annotated[str, typer.Option(help="With --int8: names of sets, by comma.")] = "",
+    every: Annotated[
+        int, typer.Option(help="With --int8: score every so many-th val picture.", min=1)
+    ] = 1,
 ) -> None:
-    """Write the model folder of a finished run: ONNX, safetensors, probe and card."""
+    """Write the model folder of a finished run: ONNX, safetensors, probe and card; or its 8 bit."""
+    from crackseg.errors import ConfigError
     from crackseg.names import require
 
+    if int8:
+        require("onnx", extra="train")
+        from crackseg.training.eight_bit import add_eight_bit
+
+        if data is None or len(run) != 1:
+            raise ConfigError("`--int8` needs one model folder and `--data`, as FOLDER_OF_SETS.")
+        names = [each for each in sets.split(",") if each]
+        add_eight_bit(run[0], data, root=root, sets=names, step=every, say=typer.echo)
+        return
+    if out is None or not name or not version:
+        raise ConfigError("`export` needs `--out`, `--name` and `--version`.")
     require("torch", extra="train")
-    from crackseg.errors import ConfigError
     from crackseg.folders import read_figures
     from crackseg.training.export_onnx import ExportOptions, export_run
     from crackseg.training.thresholds import choose_for_run
@@ -754,6 +795,7 @@ def evaluate_command(
         int | None, typer.Option(help="Readings of each tile: 1, 2 or 4; default: as analyze.")
     ] = None,
     runtime: Annotated[str, typer.Option(help="onnx, openvino or torch.")] = "onnx",
+    precision: Annotated[str, typer.Option(help="float or int8.")] = "float",
     device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures.")] = None,
     plots: Annotated[
@@ -784,7 +826,10 @@ def evaluate_command(
         sets=names,
         line_tolerance_px=line_tolerance_px,
         predict=PredictOptions(
-            runtime=runtime, device=device, readings=readings or PredictOptions().readings
+            runtime=runtime,
+            precision=precision,
+            device=device,
+            readings=readings or PredictOptions().readings,
         ),
         mask=MaskOptions(threshold=threshold, threshold_low=threshold_low),
     )

@@ -7,6 +7,7 @@ table, a service request and a Python call share one check.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import tomllib
 import types
@@ -35,12 +36,16 @@ def _require(ok: bool, message: str) -> None:
 class PredictOptions:
     """How the picture is cut into tiles and run through the network."""
 
-    runtime: str = "onnx"
+    runtime: str = "auto"  # onnx, or openvino where it is installed and faster
+    precision: str = "auto"  # float, or int8 where the model and the processor suit it
     device: str = "cpu"
     tile_px: int | None = None  # None: the model card's
     overlap_px: int = 64  # half of it is more than the reach of most of the network's response
     batch: int = 1  # on a CPU a larger batch is no faster
     threads: int | None = None  # None: all cores
+    workers: int = (
+        1  # processes that analyze photographs side by side, each with its share of cores
+    )
     readings: int = 1  # of a tile, the mean is taken: 1 as it is, 2 mirrored too, 4 upside down too
     # Probability that the first reading must reach somewhere in a tile for the others to be made;
     # 0: always. On val pictures this loses nothing and spares most tiles of sound concrete.
@@ -51,7 +56,14 @@ class PredictOptions:
             self.tile_px is None or self.tile_px >= 64,
             f"`tile_px` must be at least 64, got {self.tile_px}.",
         )
+        _require(
+            self.precision in ("auto", "float", "int8"),
+            f"`precision` must be auto, float or int8, got {self.precision}.",
+        )
         _require(self.overlap_px >= 0, f"`overlap_px` must be 0 or larger, got {self.overlap_px}.")
+        _require(
+            1 <= self.workers <= 256, f"`workers` must lie between 1 and 256, got {self.workers}."
+        )
         _require(self.batch >= 1, f"`batch` must be 1 or larger, got {self.batch}.")
         _require(
             self.readings in (1, 2, 4),
@@ -338,3 +350,20 @@ def to_plain(record: Any) -> Any:
     if isinstance(record, date):
         return record.isoformat()
     return str(record) if isinstance(record, Path) else record
+
+
+def says_the_same(there: Mapping[str, Any], wanted: AnalyzeOptions) -> bool:
+    """Return whether a report's options are those wanted.
+
+    What is left open may be anything, and how many photographs were analyzed at a time changes
+    none.
+
+    Args:
+        there: as a report holds them.
+        wanted: of a new analysis.
+    """
+    plain = json.loads(json.dumps(to_plain(wanted)))
+    free = ["workers", *(n for n in ("runtime", "precision") if plain["predict"][n] == "auto")]
+    for name in free:
+        plain["predict"][name] = there["predict"].get(name)
+    return bool(there == plain)

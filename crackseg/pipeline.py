@@ -97,6 +97,9 @@ def analyze(
         inside = None if region is None else region.inside
         prediction = predictor.predict(image, progress, inside)
     clock.move("stitch", "forward", prediction.forward_s)
+    # what was left open is in the report as it was taken
+    taken = replace(options.predict, runtime=prediction.runtime, precision=prediction.precision)
+    options = replace(options, predict=taken)
     threshold, threshold_low = thresholds(options.mask, card)
     with clock.step("mask"):
         mask = probability_to_mask(

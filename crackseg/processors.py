@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
 _GROUPS = Path("/sys/fs/cgroup")
+_INFO = Path("/proc/cpuinfo")
 _OWN_GROUP = Path("/proc/self/cgroup")
 
 
@@ -23,6 +25,30 @@ def cpu_count() -> int:
     if wanted.isdecimal() and int(wanted) > 0:
         counts.append(int(wanted))
     return max(min(counts), 1)
+
+
+def has_byte_products() -> bool:
+    """Return whether the processor sums products of bytes at once: VNNI, AMX or ARM's dot product.
+
+    Where the system does not tell, it has not.
+    """
+    if platform.system() == "Darwin":
+        return platform.machine() == "arm64"
+    flags = {word for line in _lines("flags", "Features") for word in line.split()}
+    return bool(flags & {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
+
+
+def processor_name() -> str:
+    """Return what the processor calls itself, or its kind."""
+    return next(_lines("model name"), platform.processor() or platform.machine())
+
+
+def _lines(*names: str) -> Iterator[str]:
+    """Yield what /proc/cpuinfo says under one of several names."""
+    for line in _read(_INFO).splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in names:
+            yield value.strip()
 
 
 def _quotas() -> Iterator[float]:

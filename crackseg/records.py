@@ -19,6 +19,7 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from crackseg.detection import Detection
+from crackseg.eight_bit import EightBit
 from crackseg.errors import ConfigError, DataError, ModelError
 from crackseg.scales import Scale as Scale  # one of the records
 
@@ -144,6 +145,8 @@ class Prediction:
     spoilt: tuple[Unjudged, ...] = ()  # parts that show too little to say anything
     impaired: tuple[Unjudged, ...] = ()  # parts that show less than the model was tested for
     device: str
+    runtime: str = "onnx"
+    precision: str = "float"
     notices: tuple[Notice, ...] = ()
 
 
@@ -367,6 +370,7 @@ class ModelCard:
     scores: Mapping[str, Any] = field(default_factory=dict)
     certainty: Certainty | None = None  # None: certainties are not known
     detection: Detection | None = None  # None: how thin cracks it finds was not tested
+    eight_bit: EightBit | None = None  # None: the folder holds no 8-bit graph
 
     def __post_init__(self) -> None:
         if not 1 <= self.input_multiple <= 1024:

@@ -12,7 +12,8 @@ import numpy as np
 from crackseg import __version__
 from crackseg.config import MaskOptions, MeasureOptions
 from crackseg.errors import CracksegError
-from crackseg.inference.models import load_model, shipped_models
+from crackseg.inference.choosing import tolerance
+from crackseg.inference.models import has_eight_bit, load_model, shipped_models
 from crackseg.inference.runtimes import PROBE_TOLERANCE, check_probe
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.phantoms import Look, draw, straight
@@ -62,7 +63,11 @@ def _model_check(name: str) -> Callable[[], tuple[bool, str]]:
         difference = check_probe(model)
         digest = model.card.sha256["model.onnx"][:12]
         detail = f"files match the card (model.onnx {digest}), probe differs by {difference:.1e}"
-        return difference <= PROBE_TOLERANCE, f"{detail}, allowed {PROBE_TOLERANCE:.0e}"
+        ok, detail = difference <= PROBE_TOLERANCE, f"{detail}, allowed {PROBE_TOLERANCE:.0e}"
+        if has_eight_bit(model.card):
+            away, allowed = check_probe(model, precision="int8"), tolerance(model, "int8")
+            ok, detail = ok and away <= allowed, f"{detail}; 8 bit {away:.1e}, allowed {allowed:g}"
+        return ok, detail
 
     return check
 

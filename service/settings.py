@@ -91,7 +91,7 @@ class Settings:
             if getattr(self.analyze, name) != getattr(plain, name):
                 raise ConfigError(f"`analyze.{name}` has no effect in the service; {instead}.")
         runtime = self.analyze.predict.runtime
-        if runtime not in RUNTIMES:
+        if runtime not in ("auto", *RUNTIMES):
             raise ConfigError(
                 f"unknown runtime `{runtime}` in `analyze.predict`; known: "
                 f"{nearest(runtime, RUNTIMES)}."

@@ -49,7 +49,8 @@ def sample_reports(
     """The reports of all samples with the shipped model, by file name."""
     out = tmp_path_factory.mktemp("samples")
     values = read_toml(samples / "scale.toml")
-    options = read_options(AnalyzeOptions, {"exports": ["csv"], **values})
+    predict = {"runtime": "onnx", "precision": "float"}  # the same on every processor
+    options = read_options(AnalyzeOptions, {"exports": ["csv"], "predict": predict, **values})
     paths = sorted(path for path in samples.iterdir() if path.suffix in (".jpg", ".png"))
     return {
         outcome.path.name: json.loads((outcome.folder / "report.json").read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ from crackseg.config import (
 )
 from crackseg.exports.tables import SCHEMA
 from crackseg.imagery.files import open_image
-from crackseg.inference import predictor as room
+from crackseg.inference import choosing as room
 from crackseg.inference.models import load_model
 from crackseg.inference.predictor import Predictor
 from crackseg.pipeline import analyze, export

@@ -28,7 +28,7 @@ from crackseg.bench.variants import Variant
 from crackseg.errors import CracksegError, ModelError
 from crackseg.inference.models import load_model
 from crackseg.metrology.phantoms import Look, draw, wandering
-from crackseg.processors import cpu_count
+from crackseg.processors import cpu_count, processor_name
 from crackseg.records import ModelCard
 
 Say = Callable[[str], None]
@@ -98,7 +98,7 @@ def compare(
     return {
         "package_version": __version__,
         "machine": {
-            "processor": _processor(),
+            "processor": processor_name(),
             "processors": cpu_count(),
             "system": platform.platform(),
             "python": platform.python_version(),
@@ -263,12 +263,3 @@ def count_operations(card: ModelCard) -> float | None:
     side = card.tile_px
     network = build(card.network, **card.network_arguments)
     return 2 * measure_cost(network, side, side).gmac / (side * side / 1e6)
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

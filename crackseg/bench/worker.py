@@ -74,7 +74,9 @@ def _time_tiles(options: Any) -> Iterator[dict[str, float]]:
     from crackseg.inference.predictor import Predictor
 
     predictor = Predictor.open(options.model, options.predict)
-    forward = predictor._forward_on(options.predict.device)
+    opened = getattr(predictor, "open_here", None)  # earlier releases: by a name of their own
+    device = options.predict.device
+    forward = opened() if opened else getattr(predictor, "_forward_on")(device)  # noqa: B009
     side = options.predict.tile_px or predictor.card.tile_px
     tile = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
     batch, fastest = 1, 0.0

@@ -4,6 +4,8 @@
     model.onnx            `image` (n, h, w, 3) uint8 RGB -> `probability` (n, h, w) float32
     weights.safetensors   the same weights for the torch runtime and for further training
     probe.npz             `image` (n, h, w, 3) uint8 with its expected `probability`
+    model.int8.onnx       optional: model.onnx in 8 bit, and
+    probe.int8.npz        what it gives
 
 Normalisation and the final sigmoid are inside model.onnx; nothing is unpickled.
 """
@@ -25,7 +27,9 @@ from crackseg.names import nearest
 from crackseg.records import Array, ModelCard
 
 CARD = "card.json"
-REQUIRED = ("model.onnx", "probe.npz")
+GRAPHS = {"float": "model.onnx", "int8": "model.int8.onnx"}  # by precision
+PROBES = {"float": "probe.npz", "int8": "probe.int8.npz"}
+REQUIRED = (GRAPHS["float"], PROBES["float"])
 SHIPPED = Path(__file__).parent.parent / "models"
 
 
@@ -127,6 +131,12 @@ def write_card(folder: Path, card: ModelCard) -> ModelCard:
     return card
 
 
+def has_eight_bit(card: ModelCard) -> bool:
+    """Tell whether a model's folder holds its 8-bit graph with a probe and scores."""
+    files = (GRAPHS["int8"], PROBES["int8"])
+    return card.eight_bit is not None and all(name in card.sha256 for name in files)
+
+
 def thresholds(options: MaskOptions, card: ModelCard) -> tuple[float, float]:
     """Return the threshold and the lower one of the hysteresis: the options', else the card's."""
     high = card.threshold if options.threshold is None else options.threshold
@@ -134,26 +144,27 @@ def thresholds(options: MaskOptions, card: ModelCard) -> tuple[float, float]:
     return high, min(low, high)
 
 
-def write_probe(folder: Path, image: Array, probability: Array) -> None:
-    """Write ``probe.npz``.
+def write_probe(folder: Path, image: Array, probability: Array, precision: str = "float") -> None:
+    """Write ``probe.npz``, or that of another precision.
 
     Args:
         folder: the model folder.
         image: (n, h, w, 3) uint8 RGB.
         probability: (n, h, w) float32, what the network gives for it.
+        precision: of the graph that gives it.
     """
     np.savez_compressed(
-        folder / "probe.npz", image=image, probability=probability.astype(np.float32)
+        folder / PROBES[precision], image=image, probability=probability.astype(np.float32)
     )
 
 
-def read_probe(folder: Path) -> tuple[Array, Array]:
+def read_probe(folder: Path, precision: str = "float") -> tuple[Array, Array]:
     """Return input and expected probability of a model's probe, as ``write_probe`` takes them.
 
     Raises:
         ModelError: the probe is unreadable.
     """
-    path = folder / "probe.npz"
+    path = folder / PROBES[precision]
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as probe:
             image, probability = probe["image"], probe["probability"]

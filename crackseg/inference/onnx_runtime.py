@@ -7,7 +7,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from crackseg.errors import ConfigError, ModelError
-from crackseg.inference.models import Model
+from crackseg.inference.models import GRAPHS, Model
 from crackseg.inference.runtimes import Forward
 from crackseg.processors import cpu_count
 from crackseg.records import Array
@@ -25,7 +25,9 @@ _OPEN_ERRORS = (
 _NO_MEMORY = ("failed to allocate memory", "bad_alloc", "bad allocation", "out of memory")
 
 
-def open_runtime(model: Model, *, device: str = "cpu", threads: int | None = None) -> Forward:
+def open_runtime(
+    model: Model, *, device: str = "cpu", threads: int | None = None, precision: str = "float"
+) -> Forward:
     """Return a function from (n, h, w, 3) uint8 tiles to probability, see ``runtimes``.
 
     Raises:
@@ -37,7 +39,7 @@ def open_runtime(model: Model, *, device: str = "cpu", threads: int | None = Non
     options.intra_op_num_threads = threads or cpu_count()
     options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads sleep
     options.log_severity_level = 3  # errors only; what matters is raised
-    path = model.folder / "model.onnx"
+    path = model.folder / GRAPHS[precision]
     try:
         session = ort.InferenceSession(path, options, providers=[provider])
     except _OPEN_ERRORS as error:

@@ -8,14 +8,16 @@ import numpy as np
 import openvino as ov
 
 from crackseg.errors import ConfigError, ModelError
-from crackseg.inference.models import Model
+from crackseg.inference.models import GRAPHS, Model
 from crackseg.inference.runtimes import Forward
 from crackseg.records import Array
 
 _NO_MEMORY = ("allocate", "bad_alloc", "out of memory", "out_of_resources")
 
 
-def open_runtime(model: Model, *, device: str = "cpu", threads: int | None = None) -> Forward:
+def open_runtime(
+    model: Model, *, device: str = "cpu", threads: int | None = None, precision: str = "float"
+) -> Forward:
     """Return a function from (n, h, w, 3) uint8 tiles to probability, see ``runtimes``.
 
     Raises:
@@ -33,7 +35,7 @@ def open_runtime(model: Model, *, device: str = "cpu", threads: int | None = Non
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     if threads and name == "CPU":
         settings["INFERENCE_NUM_THREADS"] = threads
-    path = model.folder / "model.onnx"
+    path = model.folder / GRAPHS[precision]
     try:
         compiled = core.compile_model(core.read_model(path), name, settings)
     except RuntimeError as error:

@@ -20,8 +20,9 @@ from crackseg.imagery.blank import BlankCounter
 from crackseg.imagery.clarity import ClarityCounter, impaired, spoilt
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.tiles import Axis, Band, allocate, fill_invalid, pad_tile, plan_axis
+from crackseg.inference.choosing import Chosen, choose
 from crackseg.inference.models import Model, load_model
-from crackseg.inference.runtimes import Forward, open_forward
+from crackseg.inference.runtimes import Forward
 from crackseg.records import Array, ModelCard, Notice, Prediction, Window
 
 Progress = Callable[[float], None]
@@ -46,7 +47,7 @@ class Predictor:
         self.model = model
         self.options = options or PredictOptions()
         self.name = name or model.card.name
-        self._opened: tuple[str, Forward] | None = None  # a device, and what runs there
+        self._opened: tuple[str, Chosen] | None = None  # a device, and what runs there
 
     @classmethod
     def open(cls, name_or_folder: str | Path, options: PredictOptions | None = None) -> Predictor:
@@ -96,8 +97,8 @@ class Predictor:
         progress: Progress | None,
         inside: Array | None,
     ) -> Prediction:
-        forward = self._forward_on(attempt.device)
-        forward = _read_often(forward, attempt.readings, attempt.reread_from)
+        chosen = self._open_on(attempt.device)
+        forward = _read_often(chosen.forward, attempt.readings, attempt.reread_from)
         batcher = _Batcher(forward, attempt.batch)
         size = (image.info.height_px, image.info.width_px)
         blank, clarity = BlankCounter(*size), ClarityCounter(*size)
@@ -117,16 +118,20 @@ class Predictor:
             spoilt=spoilt(measures),
             impaired=impaired(measures),
             device=attempt.device,
-            notices=_fallback(self.options, self.card, attempt),
+            runtime=chosen.options.runtime,
+            precision=chosen.options.precision,
+            notices=(*chosen.notices, *_fallback(self.options, self.card, attempt)),
         )
 
-    def _forward_on(self, device: str) -> Forward:
+    def open_here(self) -> Forward:
+        """Return the forward function on the device of the options; see ``runtimes``."""
+        return self._open_on(self.options.device).forward
+
+    def _open_on(self, device: str) -> Chosen:
         """Return what runs on a device; what another one holds is released first."""
         if self._opened is None or self._opened[0] != device:
             self._opened = None
-            runtime, threads = self.options.runtime, self.options.threads
-            forward = open_forward(self.model, runtime=runtime, device=device, threads=threads)
-            self._opened = device, forward
+            self._opened = device, choose(self.model, replace(self.options, device=device))
         return self._opened[1]
 
 

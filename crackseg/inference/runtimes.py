@@ -1,6 +1,6 @@
 """The runtimes by name: each opens a model folder and returns a function from tiles to probability.
 
-A runtime is ``open_runtime(model, *, device, threads) -> forward``, where ``forward`` turns
+A runtime is ``open_runtime(model, *, device, threads, precision)`` gives ``forward``: it turns
 (n, h, w, 3) uint8 RGB tiles into (n, h, w) float32 crack probability, or for a network that tells
 other lines apart into (n, h, w, 2), crack first. It raises ``MemoryError``
 when the device has no room for the batch, and ``ModelError`` when the device is not there: a
@@ -30,7 +30,12 @@ _EXTRAS = {"openvino": "openvino", "torch": "torch"}
 
 
 def open_forward(
-    model: Model, *, runtime: str = "onnx", device: str = "cpu", threads: int | None = None
+    model: Model,
+    *,
+    runtime: str = "onnx",
+    device: str = "cpu",
+    threads: int | None = None,
+    precision: str = "float",
 ) -> Forward:
     """Return the forward function of ``model`` on a device.
 
@@ -39,13 +44,14 @@ def open_forward(
         runtime: name in ``RUNTIMES``.
         device: "cpu", or what the runtime calls an accelerator ("cuda", "cuda:1", "GPU").
         threads: CPU threads; None takes all cores.
+        precision: "float" or "int8".
 
     Raises:
         UnknownName: no such runtime.
         MissingExtra: the runtime's package is not installed.
         ModelError: the device is not there, or the runtime cannot read the model.
     """
-    return find_runtime(runtime)(model, device=device, threads=threads)
+    return find_runtime(runtime)(model, device=device, threads=threads, precision=precision)
 
 
 def find_runtime(runtime: str) -> Callable[..., Forward]:
@@ -61,16 +67,28 @@ def find_runtime(runtime: str) -> Callable[..., Forward]:
     return opener
 
 
-def check_probe(model: Model, runtime: str = "onnx", device: str = "cpu") -> float:
+def check_probe(
+    model: Model, runtime: str = "onnx", device: str = "cpu", precision: str = "float"
+) -> float:
     """Return the largest difference between a runtime's answer to the probe and the expected one.
 
-    A sound runtime stays below ``PROBE_TOLERANCE``.
+    A sound runtime stays below ``PROBE_TOLERANCE``, in 8 bit below what the card allows.
 
     Raises:
         ModelError: the probe is unreadable, or the answer has another shape or is not finite.
     """
-    image, expected = read_probe(model.folder)
-    found = open_forward(model, runtime=runtime, device=device)(image)
+    forward = open_forward(model, runtime=runtime, device=device, precision=precision)
+    return forward_on_probe(model, forward, runtime, precision)
+
+
+def forward_on_probe(model: Model, forward: Forward, runtime: str, precision: str) -> float:
+    """Return the largest difference between the answer of what is open and the expected one.
+
+    Raises:
+        ModelError: the probe is unreadable, or the answer has another shape or is not finite.
+    """
+    image, expected = read_probe(model.folder, precision)
+    found = forward(image)
     if found.shape != expected.shape or not np.isfinite(found).all():
         raise ModelError(
             f"model `{model.card.name}` on `{runtime}` must answer the probe with finite values "

@@ -15,7 +15,9 @@ from crackseg.networks import build
 from crackseg.records import Array
 
 
-def open_runtime(model: Model, *, device: str = "cpu", threads: int | None = None) -> Forward:
+def open_runtime(
+    model: Model, *, device: str = "cpu", threads: int | None = None, precision: str = "float"
+) -> Forward:
     """Return a function from (n, h, w, 3) uint8 tiles to probability, see ``runtimes``.
 
     Raises:
@@ -23,6 +25,8 @@ def open_runtime(model: Model, *, device: str = "cpu", threads: int | None = Non
         MissingExtra: the network's own library is not installed.
         ModelError: weights.safetensors is missing or does not fit the network.
     """
+    if precision != "float":
+        raise ConfigError(f"`precision` {precision} is not there for the runtime `torch`.")
     place = _device(device)
     if threads and place.type == "cpu":
         torch.set_num_threads(threads)

@@ -70,7 +70,8 @@ class EvaluateOptions:
     sets: tuple[str, ...] = ()  # all when empty
     tolerance_px: float = 2.0  # between outlines
     line_tolerance_px: float = TOLERANCE_PX  # between centre lines
-    predict: PredictOptions = field(default_factory=PredictOptions)
+    # float on one runtime, so that scores are the same on every machine
+    predict: PredictOptions = PredictOptions(runtime="onnx", precision="float")  # noqa: RUF009 - frozen
     mask: MaskOptions = field(default_factory=MaskOptions)  # thresholds None: the model card's
     measure: MeasureOptions = field(default_factory=MeasureOptions)
     sizes: bool = True  # lengths and widths too, which takes as long as the pixels

@@ -13,7 +13,7 @@ from PIL import Image
 from crackseg.config import PredictOptions
 from crackseg.errors import ConfigError, ModelError, UnknownName
 from crackseg.imagery.files import open_image
-from crackseg.inference import predictor as room
+from crackseg.inference import choosing as room
 from crackseg.inference.models import Model
 from crackseg.inference.predictor import Predictor
 from crackseg.inference.runtimes import Forward
@@ -219,7 +219,9 @@ def spy(monkeypatch: pytest.MonkeyPatch, fits: Callable[[str, Array], bool] | No
     """Record the batch sizes that reach the runtime; ``fits`` says whether one has room there."""
     real, seen = room.open_forward, []
 
-    def opened(model: Model, *, runtime: str, device: str, threads: int | None) -> Forward:
+    def opened(
+        model: Model, *, runtime: str, device: str, threads: int | None, precision: str
+    ) -> Forward:
         forward = real(model, runtime=runtime, device="cpu", threads=threads)
 
         def limited(tiles: Array) -> Array:

@@ -1,0 +1,147 @@
+"""Several processes analyze as one does: same files, same order; what dies takes one photograph."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dark_model import write_dark_model
+from PIL import Image
+
+from crackseg import batch
+from crackseg.batch import Outcome
+from crackseg.config import AnalyzeOptions, PredictOptions
+from crackseg.errors import ConfigError
+from crackseg.workers import in_processes
+
+
+def squares() -> Any:
+    """Start what squares numbers; a seven ends the process as a system without memory does."""
+    print("this is no answer")
+
+    def square(number: int) -> int:
+        if number == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number * number
+
+    return square
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the processes import this file and the package."""
+    root = Path(__file__).parent
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(root), str(root.parent)]))
+
+
+def test_results_come_in_order_and_a_death_takes_one() -> None:
+    found = list(in_processes(squares, [1, 7, 3, 4, 5], 2))
+    assert found == [(1, 1), (7, None), (3, 9), (4, 16), (5, 25)]
+
+
+def test_tasks_are_taken_a_few_ahead_and_the_rest_is_let_go() -> None:
+    taken: list[int] = []
+
+    def tasks() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    results = in_processes(squares, tasks(), 2)
+    assert next(results) == (0, 0)
+    results.close()  # type: ignore[attr-defined]
+    assert len(taken) == 5
+
+
+@pytest.fixture
+def walls(tmp_path: Path) -> list[Path]:
+    paths = []
+    for number in range(4):
+        picture = np.clip(np.random.default_rng(number).normal(170, 3, (96, 160, 3)), 0, 255)
+        picture[30 + 9 * number : 34 + 9 * number, 10:140] = 30
+        paths.append(tmp_path / f"wall_{number}.png")
+        Image.fromarray(picture.astype(np.uint8)).save(paths[-1])
+    paths.insert(2, tmp_path / "broken.jpg")
+    paths[2].write_bytes(b"\xff\xd8\xff and no more")
+    return paths
+
+
+def analyzed(paths: list[Path], out: Path, model: Path, workers: int) -> list[Outcome]:
+    predict = PredictOptions(workers=workers, runtime="onnx", precision="float")
+    options = AnalyzeOptions(model=str(model), predict=predict, exports=("csv", "mask"))
+    told: list[Path] = []
+    outcomes = batch.run(
+        paths, out, options, listener=batch.Listener(end=lambda outcome: told.append(outcome.path))
+    )
+    assert told == paths  # in order, each once
+    return outcomes
+
+
+def content(folder: Path) -> dict[str, Any]:
+    """Return the files of a result without what differs from run to run."""
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    del report["timing_s"]
+    del report["options"]["predict"]["workers"]
+    others = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".json"}
+    others.pop(".crackseg")
+    return {"report": report, **others}
+
+
+def test_a_folder_is_analyzed_as_by_one_process(walls: list[Path], tmp_path: Path) -> None:
+    model = write_dark_model(tmp_path / "dark")
+    one = analyzed(walls, tmp_path / "one", model, 1)
+    two = analyzed(walls, tmp_path / "two", model, 2)
+    for first, second in zip(one, two, strict=True):
+        assert (first.path, first.status, first.reason) == (
+            second.path, second.status, second.reason,
+        )  # fmt: skip
+        if first.folder and second.folder:
+            assert first.folder.name == second.folder.name
+            assert content(first.folder) == content(second.folder)
+    assert [outcome.status for outcome in two].count("failed") == 1
+    again = analyzed(walls, tmp_path / "two", model, 1)  # the number of processes is no matter
+    assert [outcome.status for outcome in again].count("unchanged") == 4
+
+
+def test_a_photograph_whose_process_dies_fails_alone(
+    walls: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_dark_model(tmp_path / "dark")
+    real = batch.in_processes
+
+    def losing(start: Any, tasks: Any, count: int) -> Iterator[tuple[Any, Any]]:
+        for task, outcome in real(start, tasks, count):
+            lost = not isinstance(task, Outcome) and task.path == walls[0]
+            yield task, None if lost else outcome
+
+    monkeypatch.setattr(batch, "in_processes", losing)
+    outcomes = analyzed(walls, tmp_path / "out", model, 2)
+    assert [o.status for o in outcomes] == ["failed", "analyzed", "failed", "analyzed", "analyzed"]
+    assert outcomes[0].reason == batch.PROCESS_LOST
+
+
+def test_a_stopped_run_tells_what_was_done(walls: list[Path], tmp_path: Path) -> None:
+    model = write_dark_model(tmp_path / "dark")
+
+    def stop(outcome: Outcome) -> None:
+        raise KeyboardInterrupt
+
+    predict = PredictOptions(workers=2)
+    options = AnalyzeOptions(model=str(model), predict=predict, exports=())
+    with pytest.raises(batch.Interrupted) as stopped:
+        batch.run(walls, tmp_path / "out", options, listener=batch.Listener(end=stop))
+    assert [outcome.path for outcome in stopped.value.outcomes] == walls[:1]
+    survey = json.loads((tmp_path / "out" / "survey.json").read_text(encoding="utf-8"))
+    assert len(survey["images"]) == len(walls)
+    assert analyzed(walls, tmp_path / "out", model, 2)[-1].status in ("analyzed", "unchanged")
+
+
+def test_a_number_of_processes_is_checked() -> None:
+    with pytest.raises(ConfigError, match="`workers` must lie between 1 and 256, got 0"):
+        PredictOptions(workers=0)
