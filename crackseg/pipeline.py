@@ -21,7 +21,12 @@ from crackseg.detection import untested_text
 from crackseg.errors import ConfigError, ImageError
 from crackseg.exports import find_exports
 from crackseg.folders import filling
-from crackseg.imagery.blank import find_unjudged, unjudged_notices
+from crackseg.imagery.blank import (
+    BlankCounter,
+    find_unjudged,
+    unjudged_notices,
+    unjudged_parts,
+)
 from crackseg.imagery.clarity import impaired_notices
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.masks import MaskRule, read_mask, refuse_missed
@@ -197,9 +202,9 @@ def measure_mask(
     with clock.step("scale"):
         scale, scale_notices = find_scale(source.info, options.scale, source.read)
     with clock.step("measure"):
-        valid = None if image is None else _valid(image)
-        mask, valid, unjudged = _within(mask, valid, region)
-        seen_px2 = float(mask.size if valid is None else np.count_nonzero(valid))
+        valid, blank_px2 = (None, {}) if image is None else _looked_at(image, region)
+        mask, valid, outside_px2 = _within(mask, valid, region)
+        unjudged = unjudged_parts(mask.shape, valid, outside_px2, blank_px2)
         cracks, notices = measure(
             mask,
             image=None if image is None else image.read,
@@ -219,8 +224,14 @@ def measure_mask(
         thresholds=None,
         options=to_plain(options),
         cracks=cracks,
-        totals=sum_up(cracks, mask.shape, seen_px2, scale),
-        notices=_distinct(source.info.notices, mask_notices, scale_notices, notices),
+        totals=sum_up(cracks, mask.shape, _judged_px2(mask.size, unjudged), scale),
+        notices=_distinct(
+            source.info.notices,
+            mask_notices,
+            scale_notices,
+            unjudged_notices(unjudged, judged=can_judge(unjudged)),
+            notices,
+        ),
         timing_s=clock.seconds,
         unjudged=unjudged,
         joints=joints,
@@ -299,14 +310,13 @@ def _check_sizes(mask_image: OpenImage, image: OpenImage) -> None:
 
 def _within(
     mask: Array, valid: Array | None, region: Region | None
-) -> tuple[Array, Array | None, tuple[Unjudged, ...]]:
-    """Return mask and valid pixels within a region, and what the region leaves out."""
+) -> tuple[Array, Array | None, float]:
+    """Return mask and valid pixels within a region, and the area in px that it leaves out."""
     if region is None or region.inside is None:
-        return mask, valid, ()
+        return mask, valid, 0.0
     inside = region.inside
-    share = 1 - float(np.count_nonzero(inside)) / inside.size
-    left_out = (Unjudged(code="left_out", share=share),) if share else ()
-    return mask & inside, inside if valid is None else valid & inside, left_out
+    outside_px2 = float(np.count_nonzero(~inside))
+    return mask & inside, inside if valid is None else valid & inside, outside_px2
 
 
 def _part_joints(
@@ -324,17 +334,25 @@ def _part_joints(
     return tuple(parted[0]), tuple(parted[1])
 
 
-def _valid(image: OpenImage) -> Array | None:
-    """Return which pixels of a photograph hold data, read in bands; None: all of them."""
+def _looked_at(image: OpenImage, region: Region | None) -> tuple[Array | None, dict[str, float]]:
+    """Return which pixels of a photograph hold data (None: all), and the areas that show nothing.
+
+    It is read in bands. What lies outside of the region counts for nothing.
+    """
     height, width = image.info.height_px, image.info.width_px
     valid: Array | None = None
+    blank = BlankCounter(height, width)
     for top in range(0, height, _BAND_ROWS):
         band = Window(row=top, col=0, height=min(_BAND_ROWS, height - top), width=width)
-        _, seen = image.load(band)
+        pixels, seen = image.load(band)
         if seen is not None:
             valid = np.ones((height, width), dtype=bool) if valid is None else valid
             valid[band.slices] = seen
-    return valid
+        if region is not None and region.inside is not None:
+            inside = region.inside[band.slices]
+            seen = inside if seen is None else seen & inside
+        blank.add(top, pixels, seen)
+    return valid, blank.areas_px2()
 
 
 def sum_up(

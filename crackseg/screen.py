@@ -49,6 +49,7 @@ MOST_LINES = 3  # of one kind of warning; more become one line
 LONGEST_NAME = 40  # characters of a photograph's name in the table
 REMARKS = {"short_pieces_dropped", "scaled_to_8_bit", "screened", "no_scale"}  # no warnings
 MISSING_SCALE = "scale_not_found"  # the code where a scale was asked for
+NO_CRACK, BLANK = "no crack", "cannot be judged: it shows too little"
 
 
 class _Rate(ProgressColumn):
@@ -223,7 +224,7 @@ def _result(outcome: Outcome) -> str:
         text += f"; also {besides}" if besides else ""
     else:
         blank = row.get("judged") is False
-        text = "cannot be judged: it shows too little" if blank else "no crack"
+        text = BLANK if blank else NO_CRACK
         text = f"{text} in the main list; {besides}" if besides else text
     if impaired := impaired_text(row):
         text = f"{text}; {impaired}: cracks are missed there"
@@ -282,7 +283,7 @@ def show_measured(report: Report, mask: Path, folder: Path, *, quiet: bool) -> N
     show_warnings([outcome], quiet=quiet)
     if not quiet:
         if not report.cracks:
-            print(f"{mask.name}: no crack")
+            print(f"{mask.name}: {NO_CRACK if report.judged else BLANK}")
         show_cracks({report.image.path.name: folder})
         print(f"Report: {_report_of([outcome])}")
 

@@ -133,6 +133,25 @@ def test_a_mask_that_could_be_anything_is_not_measured(tmp_path: Path) -> None:
     assert "mask_values" in [n.code for n in report.notices]
 
 
+def test_what_shows_nothing_is_not_judged_by_its_mask_either(tmp_path: Path) -> None:
+    """As of ``analyze``: silence about such a picture would read as "no crack there"."""
+    tiny, mask, black = (tmp_path / f"{name}.png" for name in ("tiny", "mask", "black"))
+    Image.fromarray(np.zeros((12, 40), np.uint8)).save(tiny)
+    Image.fromarray(np.zeros((200, 300), np.uint8)).save(mask)
+    Image.fromarray(np.zeros((200, 300, 3), np.uint8)).save(black)
+    with open_image(tiny) as opened:
+        report = pipeline.measure_mask(opened, None, options())
+    assert [(part.code, part.share) for part in report.unjudged] == [("too_small", 1.0)]
+    assert "cannot_be_judged" in [notice.code for notice in report.notices]
+    with open_image(mask) as opened, open_image(black) as photograph:
+        report = pipeline.measure_mask(opened, photograph, options())
+        alone = pipeline.measure_mask(opened, None, options())
+    assert not report.judged
+    assert report.unjudged[0].code == "black"
+    assert report.totals.analyzed_px2 == 0
+    assert alone.judged
+
+
 def test_a_mask_of_one_value(tmp_path: Path) -> None:
     for value in (0, 255):
         Image.fromarray(np.full((40, 60), value, np.uint8)).save(tmp_path / f"{value}.png")

@@ -7,7 +7,7 @@ by step; see ``data/EXPERIMENTS.md``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import cv2
 import numpy as np
@@ -78,15 +78,34 @@ class BlankCounter:
 
 def find_unjudged(prediction: Prediction) -> tuple[Unjudged, ...]:
     """Return the parts of a picture of which nothing can be said, the largest first."""
-    if min(prediction.probability.shape) < LEAST_SIDE_PX:
+    shape, valid = prediction.probability.shape, prediction.valid
+    blank_px2, outside_px2 = prediction.blank_px2, prediction.outside_px2
+    return unjudged_parts(shape, valid, outside_px2, blank_px2, prediction.spoilt)
+
+
+def unjudged_parts(
+    shape: tuple[int, ...],
+    valid: Array | None,
+    outside_px2: float,
+    blank_px2: Mapping[str, float],
+    spoilt: tuple[Unjudged, ...] = (),
+) -> tuple[Unjudged, ...]:
+    """Return the parts of a picture of which nothing can be said, the largest first.
+
+    Args:
+        shape: (H, W) of the picture.
+        valid: (H, W) bool, True = counts; None: every pixel counts.
+        outside_px2: area that a region leaves out, which does not count.
+        blank_px2: areas that show nothing, by kind.
+        spoilt: parts that show too little for a crack.
+    """
+    if min(shape) < LEAST_SIDE_PX:
         return (Unjudged(code="too_small", share=1.0),)
-    size = prediction.probability.size
-    missing = 0 if prediction.valid is None else size - int(np.count_nonzero(prediction.valid))
-    areas = {"no_data": missing - prediction.outside_px2, "left_out": prediction.outside_px2}
-    areas |= prediction.blank_px2
+    size = shape[0] * shape[1]
+    missing = 0 if valid is None else size - int(np.count_nonzero(valid))
+    areas = {"no_data": missing - outside_px2, "left_out": outside_px2, **blank_px2}
     parts = [Unjudged(code=code, share=min(px2 / size, 1.0)) for code, px2 in areas.items() if px2]
-    parts += prediction.spoilt
-    return tuple(sorted(parts, key=lambda part: -part.share))
+    return tuple(sorted([*parts, *spoilt], key=lambda part: -part.share))
 
 
 def unjudged_notices(parts: tuple[Unjudged, ...], *, judged: bool) -> list[Notice]:
