@@ -350,7 +350,7 @@ def diff_command(
         Path | None, typer.Option("--out", "-o", help="Default: changes beside the later map.")
     ] = None,
     locale: Locale = "en",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings alone.")] = False,
 ) -> None:
     """Compare two maps of one face: new, gone, longer by, wider by; make maps with `face`."""
     from crackseg import screen

@@ -41,7 +41,7 @@ from crackseg.metrology.ranking import place
 from crackseg.records import Report
 
 if TYPE_CHECKING:
-    from crackseg.changes.writing import Comparison
+    from crackseg.changes.records import Comparison
     from crackseg.face.mapping import FaceMap
 
 MOST_ROWS = 30  # of the table; everything is in the files
@@ -175,13 +175,15 @@ def show_map(face: FaceMap, folder: Path, *, quiet: bool) -> None:
 
 
 def show_changes(comparison: Comparison, folder: Path, *, quiet: bool) -> None:
-    """Print how many cracks changed, and how."""
-    if quiet:
-        return
+    """Print how many cracks changed, and how; what to mind on stderr."""
     from crackseg.changes.writing import comparison_to_dict
 
-    console = _console()
     values = comparison_to_dict(comparison)
+    errors, console = _console(stderr=True), _console()
+    for notice in values["warnings"]:
+        _say(errors, f"warning: {notice['message']}", "yellow")
+    if quiet:
+        return
     told = [f"{number} {name.replace('_', ' ')}" for name, number in values["totals"].items()
             if number]  # fmt: skip
     _say(console, f"{', '.join(told) or 'no crack at either date'}.")

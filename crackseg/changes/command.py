@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from crackseg.changes.comparison import compare
+from crackseg.changes.records import Comparison
 from crackseg.changes.registration import register
-from crackseg.changes.writing import Comparison
 from crackseg.errors import ConfigError
 from crackseg.face.face_json import read_face
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from crackseg.changes.registration import Registration
 from crackseg.face.cameras import View
@@ -30,6 +31,14 @@ _SHOWN = 0.5  # of a crack's course that the other date shows, to speak of new o
 _WIDTH_PX = 0.06  # standard deviation of a mean width between two dates, at least
 _NEED = 4.0  # tolerances that two courses run together
 _SHARE = 0.25  # or this share of the shorter
+_DENSE_M = 0.004  # between points of other lines
+_OTHER = 0.5  # of a crack's course that the other date takes for another line
+
+
+KINDS = (
+    "new", "gone", "changed", "not_shown_before", "not_shown_now", "other_line_before",
+    "other_line_now", "same",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +59,7 @@ class Change:
     """One crack, or several that split or joined, at two dates."""
 
     lasting_id: int
-    kind: str  # new | gone | changed | same | not_shown_before | not_shown_now
+    kind: str  # of ``KINDS``
     old_ids: tuple[int, ...]
     new_ids: tuple[int, ...]
     length: Difference | None  # None where one date alone has it
@@ -58,6 +67,10 @@ class Change:
     link: str  # "", split (one became several) or joined
     lines_m: tuple[Array, ...]  # (N, 2) x, y on the new map
     section: str
+    width_mm: float | None = None  # mean, at the later date or where it was last
+    below_limit: bool = (
+        False  # new or gone, and finer than the other date's photographs surely show
+    )
 
     @property
     def words(self) -> list[str]:
@@ -78,6 +91,7 @@ class _Side:
     cracks: Sequence[Mapping[str, Any]]
     lines: Sequence[list[Array]]
     widths: Sequence[list[Array]]
+    others: cKDTree | None  # points of the lines that its network took for no crack
 
 
 def plane_in(values: Mapping[str, Any]) -> FacePlane:
@@ -127,8 +141,7 @@ def compare(
         number = min(known) if known else free
         free += not known
         found.append(replace(change, lasting_id=number))
-    order = {"new": 0, "gone": 1, "changed": 2, "not_shown_before": 3, "not_shown_now": 4}
-    return sorted(found, key=lambda c: (order.get(c.kind, 5), c.lasting_id))
+    return sorted(found, key=lambda c: (KINDS.index(c.kind), c.lasting_id))
 
 
 def _side(values: Mapping[str, Any], registration: Registration | None) -> _Side:
@@ -146,7 +159,18 @@ def _side(values: Mapping[str, Any], registration: Registration | None) -> _Side
                 for profile in crack["width_profile_mm"]
             ]
         )
-    return _Side(values=values, cracks=values["cracks"], lines=lines, widths=widths)
+    others = [
+        plane.from_map(np.array(line))
+        for other in values.get("other_lines", ())
+        for line in other["course"]
+    ]
+    if registration is not None:
+        others = [registration.to_new(line) for line in others]
+    dense = [
+        sample([(0, [line], [np.full(len(line), np.nan)])], _DENSE_M).places_m for line in others
+    ]
+    tree = cKDTree(np.concatenate(dense)) if dense else None
+    return _Side(values=values, cracks=values["cracks"], lines=lines, widths=widths, others=tree)
 
 
 def _pairs(
@@ -202,17 +226,17 @@ def _change(
     ]
     length = width = None
     if old and new:
-        length = _length(old, new, sides, registration)
+        length = _length(old, new, sides, registration, tolerance)
         width = _width(old, new, sides, samples, registration, tolerance)
         changed = length.significant or (width is not None and width.significant)
         kind = "changed" if changed else "same"
-    elif new:
-        kind = "new" if _is_shown(lines, _views(before, registration)) else "not_shown_before"
     else:
-        kind = "gone" if _is_shown(lines, _views(after, None)) else "not_shown_now"
+        kind = _kind_alone(lines, sides, registration, tolerance, is_new=bool(new))
     link = "split" if len(new) > len(old) >= 1 else "joined" if len(old) > len(new) >= 1 else ""
     members = [after.cracks[n] for n in new] or [before.cracks[n] for n in old]
     main = any(crack["section"] == "main" for crack in members)
+    known = [crack["width_mean_mm"] for crack in members if crack["width_mean_mm"] is not None]
+    mean = max(known, default=None)
     return Change(
         lasting_id=0,
         kind=kind,
@@ -223,7 +247,53 @@ def _change(
         link=link,
         lines_m=tuple(lines),
         section="main" if main else "also_marked",
-    )
+        width_mm=mean,
+        below_limit=kind in ("new", "gone") and _below_limit(mean, lines, before if new else after,
+                                                             registration if new else None),
+    )  # fmt: skip
+
+
+def _kind_alone(
+    lines: Sequence[Array],
+    sides: Sequence[_Side],
+    registration: Registration,
+    tolerance: float,
+    *,
+    is_new: bool,
+) -> str:
+    """Return what a crack is that one date alone has."""
+    other = sides[0] if is_new else sides[1]
+    points = np.concatenate(lines)
+    if _near(points, other.others, tolerance).mean() >= _OTHER:
+        return "other_line_before" if is_new else "other_line_now"
+    views = _views(other, registration if is_new else None)
+    if _is_shown(lines, views):
+        return "new" if is_new else "gone"
+    return "not_shown_before" if is_new else "not_shown_now"
+
+
+def _near(points: Array, tree: cKDTree | None, within_m: float) -> Array:
+    if tree is None:
+        return np.zeros(len(points), bool)
+    return np.asarray(tree.query(points, distance_upper_bound=within_m)[0] <= within_m)
+
+
+def _below_limit(
+    width_mm: float | None, lines: Sequence[Array], other: _Side, registration: Registration | None
+) -> bool:
+    """Return whether a crack is finer than what the photographs of its place surely show."""
+    points = np.concatenate(lines)
+    limits = [
+        view.mm_per_px * p["width_90_px"]
+        for p, (view, factor, shift) in zip(
+            (p for p in other.values["photographs"] if p["judged"]),
+            _views(other, registration),
+            strict=True,
+        )
+        if p.get("width_90_px") is not None
+        and _shown_points(points, [(view, factor, shift)]).mean() >= _SHOWN
+    ]
+    return bool(limits) and (width_mm is None or width_mm < min(limits))
 
 
 def _views(side: _Side, registration: Registration | None) -> list[tuple[View, complex, complex]]:
@@ -247,17 +317,22 @@ def _is_shown(lines: Sequence[Array], views: Sequence[tuple[View, complex, compl
 
 
 def _length(
-    old: list[int], new: list[int], sides: Sequence[_Side], registration: Registration
+    old: list[int],
+    new: list[int],
+    sides: Sequence[_Side],
+    registration: Registration,
+    tolerance: float,
 ) -> Difference:
-    """Return the growth over what both dates show."""
+    """Return the growth over what both dates show, and neither takes for another line."""
     before, after = sides
     wholes, ends = [], []
-    for side, numbers, others in (
-        (before, old, _views(after, None)),
-        (after, new, _views(before, registration)),
+    for side, numbers, other, views in (
+        (before, old, after, _views(after, None)),
+        (after, new, before, _views(before, registration)),
     ):
         lines = [line for n in numbers for line in side.lines[n]]
-        wholes.append(1000 * sum(_length_shown(line, others) for line in lines))
+        known = (_length_shown(line, views, other.others, tolerance) for line in lines)
+        wholes.append(1000 * sum(known))
         sigma = side.values["scale"]["sigma_rel"]
         own = [
             (side.cracks[n]["length_u_mm"] or 0.0, 2 * sigma * (side.cracks[n]["length_mm"] or 0))
@@ -270,8 +345,13 @@ def _length(
     return Difference(by_mm=by, u_mm=math.hypot(*ends, scale, 2 * sigma * by))
 
 
-def _length_shown(line: Array, views: Sequence[tuple[View, complex, complex]]) -> float:
-    seen = _shown_points(line, views)
+def _length_shown(
+    line: Array,
+    views: Sequence[tuple[View, complex, complex]],
+    others: cKDTree | None,
+    tolerance: float,
+) -> float:
+    seen = _shown_points(line, views) & ~_near(line, others, tolerance)
     steps = np.hypot(*np.diff(line, axis=0).T)
     return float(steps[seen[:-1] & seen[1:]].sum())
 

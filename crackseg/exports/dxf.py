@@ -20,7 +20,7 @@ from crackseg.records import Array, Report
 require("ezdxf", extra="gis")
 
 FRAMES, WIDTHS, NAMES = "PHOTOGRAPHS", "WIDTHS", "PHOTOGRAPH_NAMES"
-DOUBTFUL = "ALSO MARKED"
+DOUBTFUL, OTHERS = "ALSO MARKED", "OTHER LINES"
 _COLOURS = (8, 8, 9, 3, 2, 30, 1, 6)  # of AutoCAD's table, by bin: grey, green, yellow ... red
 _TEXT_SHARE = 0.012  # height of a text against the width of a frame
 
@@ -43,7 +43,7 @@ def write_dxf(path: Path, sheet: Sheet, limits_mm: Sequence[float] = LIMITS_MM) 
     for number, label in enumerate(labels):
         colour = _COLOURS[round(number * (len(_COLOURS) - 1) / (len(labels) - 1))]
         drawing.layers.add(layer_name(label), color=colour)
-    for layer, colour in ((FRAMES, 8), (WIDTHS, 7), (NAMES, 8), (DOUBTFUL, 5)):
+    for layer, colour in ((FRAMES, 8), (WIDTHS, 7), (NAMES, 8), (DOUBTFUL, 5), (OTHERS, 9)):
         drawing.layers.add(layer, color=colour)
     space = drawing.modelspace()
     height = _text_height(sheet.frames)
@@ -51,18 +51,28 @@ def write_dxf(path: Path, sheet: Sheet, limits_mm: Sequence[float] = LIMITS_MM) 
         main = row["section"] == "main"
         on = {"layer": layer_name(row["width_bin"]) if main else DOUBTFUL}
         for line in parts:
-            space.add_lwpolyline(line[:, :2].tolist(), dxfattribs=on)
+            _add_line(space, line, on)
         if not main:
             continue
         text = space.add_text(_text(row), height=height, dxfattribs={"layer": WIDTHS})
         text.set_placement(_middle(parts), align=TextEntityAlignment.BOTTOM_LEFT)
     for parts, row in zip(sheet.frames.shapes, sheet.frames.rows, strict=True):
-        space.add_lwpolyline(parts[0][:, :2].tolist(), close=True, dxfattribs={"layer": FRAMES})
+        _add_line(space, parts[0], {"layer": FRAMES}, close=True)
         name = space.add_text(_plain(row["image"]), height=height, dxfattribs={"layer": NAMES})
         left, top = parts[0][:, 0].min(), parts[0][:, 1].max()
-        name.set_placement((left, top + height / 2), align=TextEntityAlignment.BOTTOM_LEFT)
+        above = (left, top + height / 2, *parts[0][:1, 2:].ravel())
+        name.set_placement(above, align=TextEntityAlignment.BOTTOM_LEFT)
+    for parts in sheet.others.shapes if sheet.others else ():
+        for line in parts:
+            _add_line(space, line, {"layer": OTHERS})
     drawing.saveas(path)
     return [path]
+
+
+def _add_line(space: Any, line: Array, on: Mapping[str, str], *, close: bool = False) -> None:
+    """Add a line to a drawing: one of three columns keeps its heights."""
+    add = space.add_lwpolyline if line.shape[1] == 2 else space.add_polyline3d
+    add(line.tolist(), close=close, dxfattribs=dict(on))
 
 
 def _text(row: Mapping[str, Any]) -> str:
@@ -80,10 +90,9 @@ def _plain(text: str) -> str:
     return str(text).replace("%%", "% %").replace("\n", " ")
 
 
-def _middle(parts: list[Array]) -> tuple[float, float]:
+def _middle(parts: list[Array]) -> tuple[float, ...]:
     longest = max(parts, key=len)
-    x, y = longest[len(longest) // 2][:2]
-    return float(x), float(y)
+    return tuple(map(float, longest[len(longest) // 2]))
 
 
 def _text_height(frames: Layer) -> float:

@@ -39,7 +39,7 @@ PHOTO_COLUMNS = {
     "alt_m": "alt_m", "cracks": "cracks", "judged": "judged", "image_sha256": "img_sha256",
     "link": "link",
 }  # fmt: skip
-WHOLE = {"cracks", "crack", "branch", "marked_in", "could_show"}
+WHOLE = {"cracks", "crack", "lasting_id", "line", "branch", "marked_in", "could_show"}
 _NUMBERS = {"certainty", "orientation_deg", "alt_m", "mm_per_px", *WHOLE}
 
 
@@ -102,6 +102,7 @@ class Sheet:
     cracks: Layer
     widths: Layer
     frames: Layer
+    others: Layer | None = None  # lines that are taken for no crack
 
 
 def new_sheet(place: Place, suffix: str = "") -> Sheet:

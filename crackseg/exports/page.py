@@ -13,7 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from crackseg.exports import overlay, wording
 from crackseg.exports.tables import BETWEEN_CLASSES, documents_of
@@ -60,10 +60,10 @@ def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
 
 
 @functools.cache
-def templates() -> Environment:
-    """Return the templates of this package, with escaping on."""
+def templates(package: str = "crackseg.exports") -> Environment:
+    """Return the templates of a package and this one's, with escaping on."""
     return Environment(
-        loader=PackageLoader("crackseg.exports"),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("crackseg.exports")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -69,16 +69,16 @@ def _write(path: Path, layer: Layer, driver: str, names: Mapping[str, str]) -> N
             fields=np.array(list(names.values()), object),
             layer=layer.name,
             driver=driver,
-            geometry_type=layer.kind
-            if driver == "GPKG" or layer.kind == "Point"
-            else _plain(layer),
+            geometry_type=_kind(layer, driver),
             crs=layer.crs,
             encoding=_ENCODING.get(driver),
         )
 
 
-def _plain(layer: Layer) -> str:
-    return layer.kind.removeprefix("Multi")  # a Shapefile knows lines, not multi-lines
+def _kind(layer: Layer, driver: str) -> str:
+    plain = driver != "GPKG" and layer.kind != "Point"
+    kind = layer.kind.removeprefix("Multi") if plain else layer.kind  # a Shapefile has no multi-
+    return f"{kind} Z" if layer.shapes[0][0].shape[1] == 3 else kind
 
 
 def _column(layer: Layer, name: str) -> Array:

@@ -18,7 +18,13 @@ import numpy as np
 
 from crackseg.exports.tables import CsvForm, write_table
 from crackseg.face.cracks import STATISTICS, FaceCrack
-from crackseg.face.face_json import COORDINATES, OWN_COORDINATES, crack_to_dict, rounded
+from crackseg.face.face_json import (
+    COORDINATES,
+    OWN_COORDINATES,
+    crack_to_dict,
+    line_to_dict,
+    rounded,
+)
 from crackseg.face.mapping import FaceMap, extent_m
 from crackseg.face.mosaic import Grid
 from crackseg.records import Array
@@ -27,6 +33,7 @@ from crackseg.survey import WidthBins
 # Of width bins, from thin to wide: told apart in print and by the colour-blind, red is worst.
 COLOURS = ("#4a90d9", "#2ca02c", "#e0a800", "#ef6c00", "#d62728", "#8e1b6b")
 DOUBTFUL = "#7a8794"
+OTHER = "#1d2126"
 _MARGIN_M = 0.03  # of the larger side, for axes
 _TEXT_COLUMNS = (
     "id", "section", "certainty", "length_mm", "length_u_mm",
@@ -97,7 +104,7 @@ def _cell(value: Any) -> Any:
 
 
 def write_geojson(face: FaceMap, folder: Path) -> list[Path]:
-    """Write ``face_cracks.geojson`` and ``face_photographs.geojson`` in station and elevation."""
+    """Write cracks, photographs and other lines as GeoJSON in station and elevation."""
     note = COORDINATES if face.scale.placed else OWN_COORDINATES
     cracks = [
         _feature(
@@ -111,8 +118,16 @@ def write_geojson(face: FaceMap, folder: Path) -> list[Path]:
         ring = rounded(face.plane.to_map(view.outline_m(4)))
         facts = {"image": photograph.name, "mm_per_px": round(view.mm_per_px, 5)}
         outlines.append(_feature("Polygon", [[*ring, ring[0]]], facts, number))
+    others = [
+        _feature(
+            "MultiLineString", row["course"], {k: row[k] for k in row if k != "course"}, row["id"]
+        )
+        for row in (line_to_dict(line, face) for line in face.other_lines)
+    ]
+    named = [("face_cracks", cracks), ("face_photographs", outlines)]
+    named += [("face_other_lines", others)] if others else []
     written = []
-    for name, features in (("face_cracks", cracks), ("face_photographs", outlines)):
+    for name, features in named:
         collection = {
             "type": "FeatureCollection",
             "coordinate_system": f"{note}; not WGS84",
@@ -185,7 +200,7 @@ def _path(points: Array, *, close: bool = False) -> str:
 
 def _cracks(face: FaceMap, grid: Grid, unit: float) -> str:
     limits = limits_of(face)
-    parts = []
+    parts = [_other_lines(face, grid)]
     for crack in sorted(face.cracks, key=lambda c: c.section == "main"):
         main = crack.section == "main"
         tone = colour(bin_of(crack.widths["p95"].value_mm, limits), len(limits) + 1)
@@ -206,6 +221,17 @@ def _cracks(face: FaceMap, grid: Grid, unit: float) -> str:
             )
         parts.append("</g>")
     return "".join(parts)
+
+
+def _other_lines(face: FaceMap, grid: Grid) -> str:
+    """Return the lines that are taken for no crack, thin and dotted."""
+    return "".join(
+        f"<g><title>other line, {line.length_m:.2f} m: taken for a joint, cable or edge</title>"
+        f'<path d="{"".join(_path(_to_px(part, grid)) for part in line.lines_m)}" fill="none" '
+        f'stroke="{OTHER}" stroke-width="1.2" stroke-dasharray="1.5 3" '
+        'vector-effect="non-scaling-stroke"/></g>'
+        for line in face.other_lines
+    )
 
 
 def _outlines(face: FaceMap, grid: Grid, unit: float) -> str:

@@ -14,6 +14,7 @@ from crackseg.errors import DataError
 from crackseg.face.cameras import View
 from crackseg.face.cracks import STATISTICS, FaceCrack, interval_to_dict
 from crackseg.face.mapping import FaceMap, summary_of
+from crackseg.face.other_lines import FaceLine
 from crackseg.face.photographs import Photograph
 from crackseg.folders import plain_path
 from crackseg.records import Array
@@ -60,6 +61,7 @@ def face_to_dict(face: FaceMap) -> dict[str, Any]:
         "tolerance_mm": _round(face.tolerance_mm, 3),
         "totals": dict(summary_of(face)),
         "cracks": [crack_to_dict(crack, face) for crack in face.cracks],
+        "other_lines": [line_to_dict(line, face) for line in face.other_lines],
         "photographs": [
             _photograph(p, v, tied, face)
             for p, v, tied in zip(face.photographs, face.views, face.tied, strict=True)
@@ -108,6 +110,23 @@ def crack_to_dict(crack: FaceCrack, face: FaceMap) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def line_to_dict(line: FaceLine, face: FaceMap) -> dict[str, Any]:
+    """Return a line that is taken for no crack as ``face.json`` holds it."""
+    return {
+        "id": line.id,
+        "length_m": _round(line.length_m, 4),
+        "width_mean_mm": _round(line.width_mean_mm, 3),
+        "photographs": [face.photographs[n].name for n in line.views],
+        "goes_on_from": list(line.goes_on_from),
+        "course": [rounded(face.plane.to_map(part)) for part in line.lines_m],
+    }
+
+
+def _model(photograph: Photograph) -> str | None:
+    model = photograph.report.get("model")
+    return None if model is None else f"{model['name']} {model['version']}"
+
+
 def _photograph(photograph: Photograph, view: View, tied: bool, face: FaceMap) -> dict[str, Any]:
     centre = face.plane.to_map(view.centre_m[None])[0]
     return {
@@ -117,6 +136,8 @@ def _photograph(photograph: Photograph, view: View, tied: bool, face: FaceMap) -
         "sha256": photograph.report["image"]["sha256"],
         "taken_at": photograph.report["image"]["taken_at"],
         "judged": photograph.judged,
+        "width_90_px": (photograph.report.get("detection") or {}).get("width_90_px"),
+        "model": _model(photograph),
         "tied": tied,
         "station_m": _round(centre[0], 4),
         "elevation_m": _round(centre[1], 4),

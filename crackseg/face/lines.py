@@ -41,11 +41,20 @@ def length_of(line: Array) -> float:
 
 def marks_of(photographs: Sequence[Photograph], views: Sequence[View]) -> list[Mark]:
     """Return every crack of every report on the face, main list and also marked."""
+    return _marks(photographs, views, "cracks")
+
+
+def other_marks_of(photographs: Sequence[Photograph], views: Sequence[View]) -> list[Mark]:
+    """Return every line of every report that its network takes for no crack."""
+    return _marks(photographs, views, "other_lines")
+
+
+def _marks(photographs: Sequence[Photograph], views: Sequence[View], key: str) -> list[Mark]:
     finest = min(view.mm_per_px for view in views)
     marks = []
     for number, (photograph, view) in enumerate(zip(photographs, views, strict=True)):
-        for crack in photograph.report["cracks"]:
-            mark = _mark(number, crack, view, finest)
+        for line in photograph.report.get(key) or ():
+            mark = _mark(number, line, view, finest)
             if mark is not None:
                 marks.append(mark)
     return marks

@@ -22,6 +22,7 @@ from crackseg.face.cracks import FaceCrack, cracks_of
 from crackseg.face.lines import marks_of
 from crackseg.face.merging import merge
 from crackseg.face.neighbours import each_once
+from crackseg.face.other_lines import FaceLine, lines_of, notice_of
 from crackseg.face.photographs import Photograph, read_photographs
 from crackseg.face.plane import FacePlane, plane_of
 from crackseg.face.scaling import FaceScale, References, put_scale, views_of
@@ -57,6 +58,7 @@ class FaceMap:
     views: tuple[View, ...]
     tied: tuple[bool, ...]
     cracks: tuple[FaceCrack, ...]
+    other_lines: tuple[FaceLine, ...]  # joints, cables, edges: in no total
     plane: FacePlane
     scale: FaceScale
     residuals: Residuals | None  # None of one photograph, or of rasters
@@ -169,18 +171,22 @@ def _assemble(
             median_px=placed.median_px or 0.0,
         )
     area, unjudged = _areas_m2(placed.photographs, views)
+    cracks = cracks_of(groups, placed.photographs, views, scale.sigma_rel)
+    others = lines_of(placed.photographs, views, cracks, tolerance_m)
+    notices = (*placed.notices, *scale.notices, *notice_of(others), *_notices(placed, scale))
     return FaceMap(
         photographs=placed.photographs,
         views=tuple(views),
         tied=tuple(bool(t) for t in placed.tied),
-        cracks=tuple(cracks_of(groups, placed.photographs, views, scale.sigma_rel)),
+        cracks=tuple(cracks),
+        other_lines=tuple(others),
         plane=plane,
         scale=scale,
         residuals=residuals,
         pose_misses_m=placed.pose_misses_m,
         tolerance_mm=float(1000 * np.median(tolerance_m)),
         aside=placed.aside,
-        notices=(*placed.notices, *scale.notices, *_notices(placed, scale)),
+        notices=notices,
         survey=survey,
         area_m2=area,
         unjudged_m2=unjudged,
@@ -306,6 +312,8 @@ def summary_of(face: FaceMap) -> Mapping[str, Any]:
         "width_max_mm": None if widest is None else round(widest, 3),
         "also_marked": len(also),
         "also_marked_length_m": round(sum(c.length.value_mm or 0 for c in also) / 1000, 4),
+        "other_lines": len(face.other_lines),
+        "other_lines_length_m": round(sum(line.length_m for line in face.other_lines), 4),
         "marks": face.marks,
         "marks_length_m": round(face.marks_length_m, 4),
         "area_m2": round(face.area_m2, 3),

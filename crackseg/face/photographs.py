@@ -202,9 +202,7 @@ def read_pose(info: ImageInfo) -> Pose | None:
 def east_north_up(pose: Pose, origin: tuple[float, float, float]) -> Array:
     """Return (3,) m from an origin (lat, lon in deg, height in m); flat over some km."""
     lat, lon, height = origin
-    flat = 1 - FLATTENED * math.sin(math.radians(lat)) ** 2
-    radius_north = EARTH_M * (1 - FLATTENED) / flat**1.5
-    radius_east = EARTH_M / math.sqrt(flat) * math.cos(math.radians(lat))
+    radius_north, radius_east = earth_radii_m(lat)
     return np.array(
         [
             math.radians(pose.lon_deg - lon) * radius_east,
@@ -212,6 +210,13 @@ def east_north_up(pose: Pose, origin: tuple[float, float, float]) -> Array:
             pose.height_m - height,
         ]
     )
+
+
+def earth_radii_m(lat_deg: float) -> tuple[float, float]:
+    """Return what a radian to the north and one to the east measure at a latitude, m."""
+    flat = 1 - FLATTENED * math.sin(math.radians(lat_deg)) ** 2
+    to_north = EARTH_M * (1 - FLATTENED) / flat**1.5
+    return to_north, EARTH_M / math.sqrt(flat) * math.cos(math.radians(lat_deg))
 
 
 def _raster_m(report: Mapping[str, Any]) -> Array | None:

@@ -48,6 +48,7 @@ def photograph(shown: Photograph, words: Words) -> tuple[str, ...]:
             "–",
             "–",
             "–",
+            "–",
             words.sentence(shown.reason).replace("`", ""),
         )
     scale, counts = shown.scale, row["cracks"] and shown.status != COPY
@@ -67,8 +68,18 @@ def photograph(shown: Photograph, words: Words) -> tuple[str, ...]:
         "–" if shown.status == COPY else str(row["cracks"]),
         length if counts else "–",
         words.measured(read_measure(row, "width_max")) if counts else "–",
+        others(shown, words),
         ", ".join(dict.fromkeys(words.code("notice", n["code"]) for n in shown.notices)),
     )
+
+
+def others(shown: Photograph, words: Words) -> str:
+    """Return how many lines of a photograph are taken for no crack, and how long they are."""
+    if shown.others is None or not shown.others.count or shown.status == COPY:
+        return "–"
+    mm = shown.others.length_mm
+    length = f"{words.number(shown.others.length_px)} px" if mm is None else metres(mm, words)
+    return f"{shown.others.count}: {length}"
 
 
 def judged(shown: Photograph, words: Words) -> str:

@@ -26,8 +26,8 @@ REMARKS = {"short_pieces_dropped", "scaled_to_8_bit", "screened", "no_scale", "c
            "partly_judged", "fewer_found"}  # fmt: skip  # said elsewhere, or of no weight
 MOST_THUMBS = 600  # of 5 kB each: more make a page that no mail carries
 WEIGHTS = {"number": 3.5, "image": 14, "crack": 5.5, "length": 8, "certainty": 8, "place": 10,
-           "count": 6, "taken": 9, "position": 10, "source": 9, "remarks": 11, "note": 9,
-           "warnings": 11, "direction": 8.5, "scale": 6.5}  # fmt: skip
+           "count": 6, "taken": 9, "position": 10, "source": 9, "others": 7, "remarks": 11,
+           "note": 9, "warnings": 11, "direction": 8.5, "scale": 6.5}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,12 +148,27 @@ def _lead(gathered: Gathered, figures: sums.Sums, words: Words) -> Iterable[str]
     for part, key in ((gathered.doubtful, "lead.doubtful"), (gathered.rejected, "lead.rejected")):
         if part:
             yield words(key, n=len(part))
+    yield from _other_lines(seen, words)
     if len(seen) > 1:
         yield words("lead.overlap")
     if gathered.face:
         totals = gathered.face["totals"]
         cracks = words("general.cracks", n=totals["cracks"])
         yield words("lead.face_map", cracks=cracks, length=words.number(totals["length_m"], 2))
+
+
+def _other_lines(seen: Sequence[Photograph], words: Words) -> Iterable[str]:
+    """Yield that dark lines were taken for no crack: some cracks run as straight as a joint."""
+    told = [p.others for p in seen if p.others is not None and p.others.count]
+    if not told:
+        return
+    parts = []
+    if any(others.length_mm is not None for others in told):
+        parts.append(cells.metres(sum(others.length_mm or 0.0 for others in told), words))
+    if px := sum(others.length_px for others in told if others.length_mm is None):
+        parts.append(f"{words.number(px)} px")
+    count = sum(others.count for others in told)
+    yield words("lead.others", n=count, length=" + ".join(parts))
 
 
 def _thumbs(gathered: Gathered) -> dict[int, bytes]:
@@ -378,7 +393,7 @@ def _plan_notes(gathered: Gathered, plan: Plan | None, words: Words) -> Iterable
 
 def _photographs(gathered: Gathered, words: Words) -> Table:
     names = ("number", "image", "taken", "position", "scale", "source", "judged", "count", "length",
-             "widest", "warnings")  # fmt: skip
+             "widest", "others", "warnings")  # fmt: skip
     return _filled(
         "photographs", names, (cells.photograph(p, words) for p in gathered.photographs), words
     )

@@ -26,6 +26,15 @@ FAILED, NOT_JUDGED, ANALYZED, COPY = "failed", "not_judged", "analyzed", "copy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherLines:
+    """Dark lines of a photograph that its network took for no crack; they are in no total."""
+
+    count: int
+    length_px: float
+    length_mm: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Photograph:
     """One photograph of a survey and what its report says of it as a whole."""
 
@@ -43,6 +52,7 @@ class Photograph:
     detection: Mapping[str, Any] | None = None  # what its report says of the detection limit
     model: Mapping[str, Any] | None = None
     release: str = ""
+    others: OtherLines | None = None  # None: its model does not tell them from cracks
     copy_of: str = ""  # the photograph whose very file it is, which counts for both
 
     @property
@@ -281,9 +291,21 @@ def _once(
 
 def _let_go(report: dict[str, Any]) -> None:
     """Drop in place what a report says point by point, and flatten its cracks."""
+    report["others"] = _others(report.get("other_lines"))
     for key in ("other_lines", "joints", "region", "timing_s"):
         report.pop(key, None)
     report["cracks"] = [_flat(crack) for crack in report["cracks"]]
+
+
+def _others(lines: Sequence[Mapping[str, Any]] | None) -> OtherLines | None:
+    if lines is None:
+        return None
+    mm = [line["length_mm"] for line in lines]
+    return OtherLines(
+        count=len(lines),
+        length_px=sum(line["length_px"] for line in lines),
+        length_mm=None if None in mm else sum(mm),
+    )
 
 
 def _flat(crack: Mapping[str, Any]) -> dict[str, Any]:
@@ -315,6 +337,7 @@ def _photograph(
         detection=report.get("detection"),
         model=report["model"],
         release=report["package_version"],
+        others=report["others"],
     )
 
 

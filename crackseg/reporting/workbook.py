@@ -34,8 +34,17 @@ _FIRST = [
 ]
 CRACK_HEADER = [*_FIRST, *(name for name in CRACK_COLUMNS if name not in ("id", *_FIRST))]
 _PHOTO = ["number", "photograph", "status", "lat_deg", "lon_deg", "alt_m", "height_px", "width_px",
-          "mm_per_px_sigma_rel", "analyzed_m2", "judged_share", "unjudged", "sha256"]  # fmt: skip
+          "mm_per_px_sigma_rel", "analyzed_m2", "judged_share", "unjudged", "other_lines",
+          "other_lines_length_px", "other_lines_length_mm", "sha256"]  # fmt: skip
 PHOTO_HEADER = [*_PHOTO, *(name for name in COLUMNS if name not in ("status", "judged"))]
+OPTIONS = {
+    "strings_to_formulas": False,
+    "strings_to_urls": False,
+    "constant_memory": True,
+    "remove_timezone": True,
+    "nan_inf_to_errors": True,
+}
+_OTHERS = ("count", "length_px", "length_mm")  # of ``gather.OtherLines``, as in ``_PHOTO``
 _ROWS_MAX = 1_048_575  # of a sheet, below its heading
 
 
@@ -65,7 +74,9 @@ def photograph_rows(photographs: Iterable[Photograph], words: Words) -> Iterator
             gps.get("lat_deg"), gps.get("lon_deg"), gps.get("alt_m"),
             photograph.image.get("height_px"), photograph.image.get("width_px"),
             scale.get("sigma_rel"), None if area is None else area / 1e6, round(share, 4),
-            cells.unjudged(photograph, words) or None, photograph.image.get("sha256"),
+            cells.unjudged(photograph, words) or None,
+            *(getattr(photograph.others, name, None) for name in _OTHERS),
+            photograph.image.get("sha256"),
         ]  # fmt: skip
         row = {**NO_RESULT, **photograph.row}
         yield [*first, *(row[name] for name in PHOTO_HEADER[len(_PHOTO) :])]
@@ -89,25 +100,12 @@ def write_tables(content: Content, folder: Path, names: Sequence[str] = ()) -> l
 def write(content: Content, folder: Path, names: Sequence[str] = ()) -> list[Path]:
     """Write ``report.xlsx``."""
     path = folder / "report.xlsx"
-    options = {
-        "strings_to_formulas": False,
-        "strings_to_urls": False,
-        "constant_memory": True,
-        "remove_timezone": True,
-        "nan_inf_to_errors": True,
-    }
-    with xlsxwriter.Workbook(str(path), options) as book:
+    with xlsxwriter.Workbook(str(path), OPTIONS) as book:
         book.set_properties({"title": content.title, "subject": content.subtitle})
-        forms = {
-            "head": book.add_format({"bold": True, "bg_color": "#EEF1F4", "bottom": 1}),
-            "title": book.add_format({"bold": True, "font_size": 16}),
-            "section": book.add_format({"bold": True, "font_size": 12}),
-            "wrap": book.add_format({"text_wrap": True, "valign": "top"}),
-            "time": book.add_format({"num_format": 22}),  # date and time as the program's locale
-        }
+        forms = forms_of(book)
         words = content.words
         gathered = content.gathered
-        _pairs(book.add_worksheet(_name(words, "summary")), _summary(content), forms)
+        write_pairs(book.add_worksheet(_name(words, "summary")), _summary(content), forms)
         for name, part in (
             ("cracks", gathered.cracks),
             ("doubtful", gathered.doubtful),
@@ -115,11 +113,22 @@ def write(content: Content, folder: Path, names: Sequence[str] = ()) -> list[Pat
         ):
             if part or name == "cracks":
                 sheet = book.add_worksheet(_name(words, name))
-                _grid(sheet, CRACK_HEADER, crack_rows(part, gathered, words), forms)
+                write_grid(sheet, CRACK_HEADER, crack_rows(part, gathered, words), forms)
         sheet = book.add_worksheet(_name(words, "photographs"))
-        _grid(sheet, PHOTO_HEADER, photograph_rows(gathered.photographs, words), forms)
-        _pairs(book.add_worksheet(_name(words, "record")), content.record, forms)
+        write_grid(sheet, PHOTO_HEADER, photograph_rows(gathered.photographs, words), forms)
+        write_pairs(book.add_worksheet(_name(words, "record")), content.record, forms)
     return [path]
+
+
+def forms_of(book: xlsxwriter.Workbook) -> dict[str, Format]:
+    """Return the forms that sheets are written in."""
+    return {
+        "head": book.add_format({"bold": True, "bg_color": "#EEF1F4", "bottom": 1}),
+        "title": book.add_format({"bold": True, "font_size": 16}),
+        "section": book.add_format({"bold": True, "font_size": 12}),
+        "wrap": book.add_format({"text_wrap": True, "valign": "top"}),
+        "time": book.add_format({"num_format": 22}),  # date and time as the program's locale
+    }
 
 
 def _name(words: Words, key: str) -> str:
@@ -147,7 +156,8 @@ def _summary(content: Content) -> Iterator[tuple[str, ...]]:
         yield from group.rows
 
 
-def _pairs(sheet: Worksheet, rows: Iterable[Sequence[str]], forms: dict[str, Format]) -> None:
+def write_pairs(sheet: Worksheet, rows: Iterable[Sequence[str]], forms: dict[str, Format]) -> None:
+    """Write rows of texts; a row of one is a heading."""
     sheet.set_column(0, 0, 34)
     sheet.set_column(1, 1, 70)
     sheet.set_column(2, 3, 20)
@@ -159,7 +169,7 @@ def _pairs(sheet: Worksheet, rows: Iterable[Sequence[str]], forms: dict[str, For
             sheet.write_string(number, column, value, forms["wrap"])
 
 
-def _grid(
+def write_grid(
     sheet: Worksheet, header: Sequence[str], rows: Iterable[Sequence[Any]], forms: dict[str, Format]
 ) -> None:
     """Write a table with a frozen heading and a filter."""

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
+import openpyxl
 import pytest
+from PIL import Image
+from pypdf import PdfReader
 from rendered_survey import Rendered, render
 from typer.testing import CliRunner
 
+from crackseg.changes.cautions import cautions
 from crackseg.changes.command import compare_folders
 from crackseg.changes.comparison import Change, Difference, compare
+from crackseg.changes.records import Comparison
 from crackseg.changes.registration import Registration, register
+from crackseg.changes.writing import SCHEMA, write_changes
 from crackseg.cli import app
 from crackseg.errors import ConfigError, DataError
 from crackseg.face.face_json import face_to_dict
 from crackseg.face.mapping import FaceMap, make_map
 from crackseg.face.writing import write_map
+from crackseg.reporting.words import read_words
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +60,12 @@ def maps(
 @pytest.fixture(scope="module")
 def registration(maps: tuple[dict[str, Any], dict[str, Any]]) -> Registration:
     return register(*maps)
+
+
+def to_size(path: Path) -> tuple[int, int]:
+    """Return columns and rows of a picture."""
+    with Image.open(path) as picture:  # noqa: TID251
+        return picture.size
 
 
 def nearest(change: Change, lines: list[Any]) -> str:
@@ -171,7 +186,10 @@ def test_the_command_writes_page_table_layers_and_crops(
     assert "3 new, 1 gone, 3 longer" in done.output
     folder = later.results / "changes"
     values = json.loads((folder / "changes.json").read_text(encoding="utf-8"))
+    jsonschema.validate(values, json.loads(SCHEMA.read_text(encoding="utf-8")))
     assert values["old"]["reservoir_level_m"] == 401.0
+    assert values["between"] == {"reservoir_level_m": 0.0, "temperature_c": 0.0}
+    assert values["warnings"] == []
     with (folder / "changes.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["kind"] for row in rows] == [change["kind"] for change in values["changes"]]
@@ -181,9 +199,154 @@ def test_the_command_writes_page_table_layers_and_crops(
     crops = sorted(path.name for path in folder.glob("crop_*.jpg"))
     assert len(crops) >= 2 * 8  # of three new, one gone, five grown
     assert all(name in page for name in crops)
+    for before in (name for name in crops if "before" in name):
+        pair = [folder / before, folder / before.replace("before", "after")]
+        sizes = {to_size(path) for path in pair if path.exists()}
+        assert len(sizes) == 1  # one scale
     ids = {number: c["lasting_id"] for c in values["changes"] for number in c["new_ids"]}
     assert len(set(ids.values())) == len(ids)
     again = compare_folders(later.results, first_date.results)  # ids stay over a third survey
     for change in again.changes:
         if len(change.old_ids) == 1:
             assert change.lasting_id == ids[change.old_ids[0]]
+
+
+@pytest.fixture(scope="module")
+def written(
+    maps: tuple[dict[str, Any], dict[str, Any]],
+    first_date: Rendered,
+    second_date: tuple[Rendered, dict[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The files of a comparison in German."""
+    later = second_date[0]
+    comparison = compare_folders(first_date.results, later.results)
+    out = tmp_path_factory.mktemp("german") / "changes"
+    write_changes(comparison, later.results, out, locale="de")
+    return out
+
+
+def test_paper_and_workbook_say_it_in_the_language(written: Path) -> None:
+    values = json.loads((written / "changes.json").read_text(encoding="utf-8"))
+    text = " ".join(page.extract_text() for page in PdfReader(written / "changes.pdf").pages)
+    assert "Was sich an der Fläche verändert hat" in text
+    assert "Stauspiegel" in text
+    assert "401,00" in text
+    book = openpyxl.load_workbook(written / "changes.xlsx")
+    rows = list(book["Risse"].iter_rows(values_only=True))
+    assert len(rows) == 1 + len(values["changes"])
+    found = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+    assert [row["longer_by_mm"] for row in found] == [c["longer_by_mm"] for c in values["changes"]]
+    assert found[0]["change"] == "neu"
+    with (written / "changes.csv").open(encoding="utf-8-sig", newline="") as file:
+        table = list(csv.DictReader(file, delimiter=";"))
+    first = next(n for n, c in enumerate(values["changes"]) if c["longer_by_mm"] is not None)
+    grown = float(table[first]["longer_by_mm"].replace(",", "."))
+    assert grown == values["changes"][first]["longer_by_mm"]
+    page = (written / "changes.html").read_text(encoding="utf-8")
+    assert '<html lang="de">' in page
+    assert "länger" in page
+
+
+def test_layers_of_a_comparison_are_read_by_others(written: Path) -> None:
+    ezdxf = pytest.importorskip("ezdxf", reason="extra gis is not installed")
+    pytest.importorskip("pyogrio", reason="extra gis is not installed")
+    values = json.loads((written / "changes.json").read_text(encoding="utf-8"))
+    drawing = ezdxf.readfile(written / "changes.dxf")
+    assert not drawing.audit().has_errors
+    assert drawing.header["$INSUNITS"] == 6  # metres
+    lines = [e for e in drawing.modelspace() if e.dxftype() == "LWPOLYLINE"]
+    new = [c for c in values["changes"] if c["kind"] == "new"]
+    drawn = [line for line in lines if line.dxf.layer == "NEW"]
+    assert len(drawn) == sum(len(change["course"]) for change in new) >= 3
+    with sqlite3.connect(written / "changes.gpkg") as base:
+        rows = base.execute("SELECT lasting_id, kind, longer_by_mm FROM changes ORDER BY fid")
+        found = rows.fetchall()
+    base.close()
+    assert found == [(c["lasting_id"], c["kind"], c["longer_by_mm"]) for c in values["changes"]]
+
+
+def test_what_is_to_be_minded_of_two_dates_is_said(
+    maps: tuple[dict[str, Any], dict[str, Any]],
+) -> None:
+    words = read_words("en")
+    old, new = (json.loads(json.dumps(values)) for values in maps)
+
+    def codes() -> set[str]:
+        return {notice.code for notice in cautions(old, new, words)}
+
+    assert codes() == set()
+    old, new = new, old
+    assert codes() == {"order"}
+    new = json.loads(json.dumps(old))
+    assert codes() == {"same_photographs"}
+    old, new = (json.loads(json.dumps(values)) for values in maps)
+    for photograph in old["photographs"]:
+        photograph |= {"mm_per_px": 2 * photograph["mm_per_px"], "model": "default 1.2.0"}
+    assert codes() == {"other_scale", "other_model"}
+    for photograph in new["photographs"]:
+        photograph["taken_at"] = None
+    assert "date_not_known" in codes()
+
+
+def test_what_the_other_date_takes_for_a_joint_is_neither_new_nor_gone(
+    maps: tuple[dict[str, Any], dict[str, Any]],
+) -> None:
+    old, new = (json.loads(json.dumps(maps[0])) for _ in range(2))
+    still = Registration(
+        factor=1 + 0j, shift=0j, source="features", points=99, sigma_m=0.001, scale_sigma_rel=1e-4
+    )
+    crack = new["cracks"].pop(0)
+    assert next(c.kind for c in compare(old, new, still)) == "gone"
+    new["other_lines"] = [{"course": crack["course"]}]
+    assert "gone" not in {c.kind for c in compare(old, new, still)}
+    assert next(c.kind for c in compare(old, new, still)) == "other_line_now"
+    assert next(c.kind for c in compare(new, old, still)) == "other_line_before"
+    whole = json.loads(json.dumps(maps[0]))  # a half of it: that it is shorter is not so
+    half = len(crack["course"][0]) // 2
+    cut = {**crack, "course": [crack["course"][0][:half]],
+           "width_profile_mm": [crack["width_profile_mm"][0][:half]]}  # fmt: skip
+    new["cracks"].insert(0, cut)
+    new["other_lines"] = [{"course": [crack["course"][0][half - 1 :]]}]
+    change = next(c for c in compare(whole, new, still) if crack["id"] in c.old_ids)
+    assert change.length is not None
+    assert abs(change.length.by_mm) < 60
+    assert change.words == ["same"]
+
+
+def test_new_but_finer_than_the_other_date_shows_is_said(
+    maps: tuple[dict[str, Any], dict[str, Any]], registration: Registration
+) -> None:
+    old, new = (json.loads(json.dumps(values)) for values in maps)
+    assert not any(c.below_limit for c in compare(old, new, registration))
+    for photograph in old["photographs"]:
+        photograph["width_90_px"] = 9.0
+    found = {c.kind: c.below_limit for c in compare(old, new, registration)}
+    assert (found["new"], found["gone"]) == (True, False)
+
+
+def test_two_dates_without_a_crack_say_so_in_every_file(
+    maps: tuple[dict[str, Any], dict[str, Any]],
+    registration: Registration,
+    second_date: tuple[Rendered, dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    """Also of maps that an earlier release made, which tell of no model and no other line."""
+    bare = []
+    for values in json.loads(json.dumps(maps)):
+        values.pop("other_lines")
+        for photograph in values["photographs"]:
+            del photograph["model"], photograph["width_90_px"]
+        bare.append({**values, "cracks": [], "survey": None})
+    changes = compare(*bare, registration)
+    assert changes == []
+    comparison = Comparison(old=bare[0], new=bare[1], registration=registration, changes=changes)
+    out = tmp_path / "changes"
+    write_changes(comparison, second_date[0].results, out)
+    values = json.loads((out / "changes.json").read_text(encoding="utf-8"))
+    jsonschema.validate(values, json.loads(SCHEMA.read_text(encoding="utf-8")))
+    assert values["between"] == {"reservoir_level_m": None, "temperature_c": None}
+    assert "Neither date has a crack" in (out / "changes.html").read_text(encoding="utf-8")
+    text = " ".join(page.extract_text() for page in PdfReader(out / "changes.pdf").pages)
+    assert "Neither date has a crack" in text
+    assert "not known" in text

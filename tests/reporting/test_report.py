@@ -446,3 +446,24 @@ def test_no_table_in_print_shows_the_signs_of_code(results: Path) -> None:
     rows = content(results, "de").photographs.rows
     assert "broken.jpg is cut off." in rows[2]
     assert not any("`" in cell for row in rows for cell in row)
+
+
+def test_lines_that_are_taken_for_no_crack_are_said_and_in_no_figure(results: Path) -> None:
+    before = sums.sum_up(gather(results))
+    assert not any("dark line" in sentence for sentence in content(results).lead)
+    line = {"id": 1, "length_px": 400.0, "length_mm": 100.0, "centre_line": [[[0, 0], [400, 0]]]}
+    for name, mm in (("a", 100.0), ("c", None)):
+        path = results / name / "report.json"
+        report = json.loads(path.read_text(encoding="utf-8"))
+        report["other_lines"] = [{**line, "length_mm": mm}, {**line, "length_mm": mm}]
+        path.write_text(json.dumps(report), encoding="utf-8")
+    assert sums.sum_up(gather(results)) == before
+    shown = content(results, "de")
+    (said,) = (sentence for sentence in shown.lead if "andere dunkle" in sentence)
+    assert said.startswith("4 andere dunkle Linien, zusammen 0,20 m + 800 px lang")
+    place = shown.photographs.heading.index("Andere Linien")
+    assert [row[place] for row in shown.photographs.rows] == ["2: 0,20 m", "–", "–", "2: 800 px"]
+    book = openpyxl.load_workbook(write_report(results, formats=["xlsx"])[0])
+    rows = list(book["Photographs"].iter_rows(values_only=True))
+    first = dict(zip(rows[0], rows[1], strict=True))
+    assert (first["other_lines"], first["other_lines_length_mm"]) == (2, 200)
