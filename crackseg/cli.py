@@ -434,7 +434,9 @@ def survey_init(
     typer.echo(f"wrote {write_template(folder)}: fill in what you know, then analyze")
 
 
-data_app = typer.Typer(no_args_is_help=True, help="Index, check, import and tile training data.")
+data_app = typer.Typer(
+    no_args_is_help=True, help="Training data: index, check, import, tile; learn from surveys."
+)
 app.add_typer(data_app, name="data", rich_help_panel=MODELS)
 
 
@@ -521,11 +523,19 @@ def data_import(
     source: Annotated[Path, typer.Argument(help="File or folder of annotations.")],
     images: Annotated[Path, typer.Option(help="Folder of the photographs.")],
     out: Annotated[Path, typer.Option(help="Set to write (images/, masks/).")],
-    format: Annotated[str, typer.Option(help="labelme, cvat, coco or masks.")],
+    format: Annotated[
+        str, typer.Option(help="cvat, coco, labelme, labelstudio, masks, via or yolo.")
+    ],
     labels: Annotated[str, typer.Option(help="Labels that are crack, by comma.")] = "",
     labels_off: Annotated[
         str,
         typer.Option(help="Labels that cut out what lies below, by comma, as `background` does."),
+    ] = "",
+    labels_unsure: Annotated[
+        str, typer.Option(help="Labels of what nobody decided, by comma: it counts for nothing.")
+    ] = "",
+    labels_other: Annotated[
+        str, typer.Option(help="Labels of other lines (joints, cables), by comma.")
     ] = "",
     values: MaskValues = "",
     invert: Invert = False,
@@ -543,6 +553,8 @@ def data_import(
     options = ImportOptions(
         labels=tuple(name for name in labels.split(",") if name),
         cutting=tuple(name for name in labels_off.split(",") if name),
+        left_out=tuple(name for name in labels_unsure.split(",") if name),
+        others=tuple(name for name in labels_other.split(",") if name),
         rule=MaskRule(values=tuple(v.strip() for v in values.split(",") if v), invert=invert),
         line_px=line_px,
         holes=holes,
@@ -586,6 +598,19 @@ def data_from_survey(
     for line in done.lines():
         typer.echo(line)
     typer.echo(f"{done.pictures} pictures written to {out}")
+
+
+@data_app.command("pre-annotate")
+def data_pre_annotate(
+    results: Annotated[Path, typer.Argument(help="Folder of results: --out of an analysis.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; a new one.")],
+    format: Annotated[str, typer.Option(help="cvat, labelstudio or yolo.")],
+) -> None:
+    """Hand a model's marks to a labelling tool, the most doubtful photographs first."""
+    from crackseg.reporting.pre_annotations import ORDER, write_pre_annotations
+
+    write_pre_annotations(results, out, format)
+    typer.echo(f"wrote {out}; {ORDER} says in which order to look")
 
 
 @data_app.command("tile")

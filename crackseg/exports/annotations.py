@@ -34,6 +34,7 @@ class Marked:
     facts: Mapping[str, Any]
     window: Window
     mask: Array  # (window.height, window.width) bool
+    label: str = LABEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class Picture:
     height_px: int
     width_px: int
     cracks: Sequence[Marked]
+    doubt: float | None = None  # of how many of its marks it is doubtful whether they are cracks
 
 
 def picture_of(report: Report) -> Picture:
@@ -81,10 +83,12 @@ def write_yolo(report: Report, folder: Path, image: OpenImage | None) -> list[Pa
     return [path]
 
 
-def write_cvat_file(path: Path, pictures: Iterable[Picture]) -> list[Path]:
+def write_cvat_file(
+    path: Path, pictures: Iterable[Picture], labels: Sequence[str] = (LABEL,)
+) -> list[Path]:
     """Write the pictures of a task one by one, their masks as run lengths along the rows."""
-    label = f"<label><name>{LABEL}</name></label>"
-    head = f"<version>1.1</version><meta><job><labels>{label}</labels></job></meta>"
+    names = "".join(f"<label><name>{label}</name></label>" for label in labels)
+    head = f"<version>1.1</version><meta><job><labels>{names}</labels></job></meta>"
     with path.open("w", encoding="utf-8") as file:
         file.write(f"<?xml version='1.0' encoding='utf-8'?>\n<annotations>{head}\n")
         for number, picture in enumerate(pictures):
@@ -101,7 +105,7 @@ def write_cvat_file(path: Path, pictures: Iterable[Picture]) -> list[Path]:
 def _cvat_mask(marked: Marked) -> dict[str, str]:
     window = marked.window
     return {
-        "label": LABEL,
+        "label": marked.label,
         "source": "auto",
         "occluded": "0",
         "z_order": "0",
@@ -128,7 +132,10 @@ def write_labelstudio_file(path: Path, pictures: Iterable[Picture]) -> list[Path
         between = "["
         for picture in pictures:
             made = {"model_version": "crackseg", "result": list(_results(picture))}
-            task = {"data": {"image": picture.name}, "predictions": [made]}
+            data: dict[str, Any] = {"image": picture.name}
+            if picture.doubt is not None:
+                data["doubt"] = round(picture.doubt, 3)
+            task = {"data": data, "predictions": [made]}
             file.write(between + json.dumps(task, ensure_ascii=False))
             between = ",\n"
         file.write("]\n" if between != "[" else "[]\n")
@@ -150,17 +157,22 @@ def _results(picture: Picture) -> Iterator[dict[str, Any]]:
                 "score": marked.facts["certainty"],
                 "value": {
                     "points": np.round(ring / size, 4).tolist(),
-                    "polygonlabels": [LABEL],
+                    "polygonlabels": [marked.label],
                     "closed": True,
                 },
             }
 
 
-def yolo_labels(picture: Picture) -> str:
-    """Return the label file of a picture: class 0 and x, y in shares of its size, per polygon."""
+def yolo_labels(picture: Picture, labels: Sequence[str] = (LABEL,)) -> str:
+    """Return the label file of a picture: class and x, y in shares of its size, per polygon."""
     size = np.array([picture.width_px, picture.height_px])
     lines = (
-        " ".join(["0", *(f"{value:.6f}" for value in (ring / size).ravel())])
+        " ".join(
+            [
+                str(labels.index(marked.label)),
+                *(f"{value:.6f}" for value in (ring / size).ravel()),
+            ]
+        )
         for marked in picture.cracks
         for ring in rings(marked)
     )

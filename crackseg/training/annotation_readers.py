@@ -81,20 +81,20 @@ def _decompress(text: str) -> list[int]:
     return runs
 
 
-def _read_labelme(source: Path, rule: MaskRule) -> Iterator[Annotated]:
+def read_labelme(source: Path, rule: MaskRule) -> Iterator[Annotated]:
     """Yield the pictures of LabelMe files (one JSON per picture), also in folders below."""
     for file in [source] if source.is_file() else sorted(source.rglob("*.json")):
-        data = _read_json(file)
+        data = read_json(file)
         if not isinstance(data, dict) or "shapes" not in data:
             raise DataError(f"{file}: a LabelMe file must hold `shapes`, got none.")
         below = "" if file == source else file.relative_to(source).parent.as_posix() + "/"
-        with _named(file):
+        with named(file):
             height, width = data.get("imageHeight"), data.get("imageWidth")
             yield Annotated(
                 picture=plain_name(below + plain_name(str(data["imagePath"]))),
                 size=(int(height), int(width)) if height and width else None,
                 shapes=tuple(
-                    _one(_labelme_shape, shape, f"shape {number}")
+                    one_shape(_labelme_shape, shape, f"shape {number}")
                     for number, shape in enumerate(data["shapes"], start=1)
                 ),
                 where=str(file),
@@ -104,22 +104,22 @@ def _read_labelme(source: Path, rule: MaskRule) -> Iterator[Annotated]:
 
 def _labelme_shape(shape: dict[str, Any], where: str) -> Shape:
     kind = shape.get("shape_type") or "polygon"
-    label, points = str(shape["label"]), _points(shape["points"], where)
+    label, points = str(shape["label"]), points_of(shape["points"], where)
     if kind in ("line", "linestrip"):
         return Shape(label=label, where=where, line=points)
     if kind == "rectangle":
         low, high = points.min(axis=0), points.max(axis=0)
-        return Shape(label=label, where=where, rings=(_box(*low, *high),), boxed=True)
+        return Shape(label=label, where=where, rings=(box_ring(*low, *high),), boxed=True)
     if kind == "circle":
         radius = float(np.linalg.norm(points[1] - points[0]))
-        ring = _ellipse(points[0, 0], points[0, 1], radius, radius)
+        ring = ellipse_ring(points[0, 0], points[0, 1], radius, radius)
         return Shape(label=label, where=where, rings=(ring,))
     if kind == "mask":
         pixels = _embedded_mask(shape["mask"], where)
         col, row = np.floor(points.min(axis=0)).astype(int).tolist()
         return Shape(label=label, where=where, pixels=lambda: pixels, corner=(row, col))
     if kind in ("polygon", "rotation", "oriented_rectangle"):
-        return _polygon(label, where, (points,))
+        return polygon_of(label, where, (points,))
     trouble = f"is a `{kind}`, which cannot be filled; draw it as a polygon"
     return Shape(label=label, where=where, trouble=trouble)
 
@@ -134,7 +134,7 @@ def _embedded_mask(text: str, where: str) -> Array:
     return pixels
 
 
-def _read_cvat(source: Path, rule: MaskRule) -> Iterator[Annotated]:
+def read_cvat(source: Path, rule: MaskRule) -> Iterator[Annotated]:
     """Yield the pictures of a "CVAT for images 1.1" file."""
     try:
         root = defusedxml.ElementTree.parse(source).getroot()
@@ -145,7 +145,7 @@ def _read_cvat(source: Path, rule: MaskRule) -> Iterator[Annotated]:
     declared = frozenset(str(name.text) for name in root.iterfind("meta//labels/label/name"))
     for image in root.iter("image"):
         where = f"{source}: image `{image.get('name')}`"
-        with _named(where):
+        with named(where):
             height, width = int(image.attrib["height"]), int(image.attrib["width"])
             items = [item for item in image if item.tag != "tag"]
             ordered = sorted(
@@ -155,7 +155,7 @@ def _read_cvat(source: Path, rule: MaskRule) -> Iterator[Annotated]:
                 picture=plain_name(image.attrib["name"]),
                 size=(height, width),
                 shapes=tuple(
-                    _one(_cvat_shape, item, f"{item.tag} {number}") for number, item in ordered
+                    one_shape(_cvat_shape, item, f"{item.tag} {number}") for number, item in ordered
                 ),
                 where=where,
                 tags=tuple(item.attrib["label"] for item in image if item.tag == "tag"),
@@ -166,17 +166,17 @@ def _read_cvat(source: Path, rule: MaskRule) -> Iterator[Annotated]:
 def _cvat_shape(item: Element, where: str) -> Shape:
     label, get = item.attrib["label"], item.attrib
     if item.tag in ("polygon", "polyline"):
-        points = _points([pair.split(",") for pair in get["points"].split(";")], where)
+        points = points_of([pair.split(",") for pair in get["points"].split(";")], where)
         if item.tag == "polygon":
-            return _polygon(label, where, (points,))
+            return polygon_of(label, where, (points,))
         return Shape(label=label, where=where, line=points, line_px=_own_width(item))
     if item.tag == "box":
         left, top, right, bottom = (float(get[k]) for k in ("xtl", "ytl", "xbr", "ybr"))
-        ring = _turned(_box(left, top, right, bottom), float(get.get("rotation", "0")))
+        ring = turned_ring(box_ring(left, top, right, bottom), float(get.get("rotation", "0")))
         return Shape(label=label, where=where, rings=(ring,), boxed=True)
     if item.tag == "ellipse":
-        ring = _ellipse(*(float(get[k]) for k in ("cx", "cy", "rx", "ry")))
-        ring = _turned(ring, float(get.get("rotation", "0")))
+        ring = ellipse_ring(*(float(get[k]) for k in ("cx", "cy", "rx", "ry")))
+        ring = turned_ring(ring, float(get.get("rotation", "0")))
         return Shape(label=label, where=where, rings=(ring,))
     if item.tag == "mask":
         row, col, tall, wide = (int(float(get[k])) for k in ("top", "left", "height", "width"))
@@ -196,9 +196,9 @@ def _own_width(item: Element) -> float | None:
     return None
 
 
-def _read_coco(source: Path, rule: MaskRule) -> Iterator[Annotated]:
+def read_coco(source: Path, rule: MaskRule) -> Iterator[Annotated]:
     """Yield the pictures of a COCO file, also those without any annotation."""
-    data = _read_json(source)
+    data = read_json(source)
     missing = {"images", "annotations", "categories"} - set(data if isinstance(data, dict) else ())
     if missing:
         raise DataError(
@@ -206,7 +206,7 @@ def _read_coco(source: Path, rule: MaskRule) -> Iterator[Annotated]:
             f"{', '.join(f'`{name}`' for name in sorted(missing))} is missing. Is it of another "
             "program? Export it as COCO."
         )
-    with _named(source):
+    with named(source):
         for kind in ("images", "categories"):
             (number, times), *_ = [*Counter(i["id"] for i in data[kind]).most_common(1), (0, 0)]
             if times > 1:
@@ -228,7 +228,7 @@ def _read_coco(source: Path, rule: MaskRule) -> Iterator[Annotated]:
                 picture=plain_name(str(image["file_name"])),
                 size=size,
                 shapes=tuple(
-                    _one(shape_of, item, f"annotation {item.get('id', '?')}")
+                    one_shape(shape_of, item, f"annotation {item.get('id', '?')}")
                     for item in of_picture[image["id"]]
                 ),
                 where=f"{source}: image {image['id']} `{image['file_name']}`",
@@ -251,10 +251,10 @@ def _coco_shape(
         return Shape(label=label, where=where, trouble=trouble)
     if not isinstance(code[0], list):
         raise DataError(f"{where}: `segmentation` must be a list of rings, got {code[0]!r} in it.")
-    return _polygon(label, where, tuple(_points(ring, where) for ring in code))
+    return polygon_of(label, where, tuple(points_of(ring, where) for ring in code))
 
 
-def _read_masks(source: Path, rule: MaskRule) -> Iterator[Annotated]:
+def read_masks(source: Path, rule: MaskRule) -> Iterator[Annotated]:
     """Yield the pictures of a folder of masks, named like the photographs, also below it."""
     if not source.is_dir():
         raise DataError(f"`{source}` must be a folder of masks, named like the photographs.")
@@ -310,16 +310,7 @@ def _sizes(files: Sequence[Path], rule: MaskRule) -> list[tuple[int, int]]:
     return sizes
 
 
-Reader = Callable[[Path, MaskRule], Iterator[Annotated]]
-READERS: dict[str, Reader] = {
-    "coco": _read_coco,
-    "cvat": _read_cvat,
-    "labelme": _read_labelme,
-    "masks": _read_masks,
-}
-
-
-class _named:
+class named:
     """Turn a missing or odd field of the enclosed reading into a ``DataError`` that says where."""
 
     def __init__(self, where: object) -> None:
@@ -338,13 +329,13 @@ class _named:
             raise DataError(f"{self.where}: a field has the wrong form: {error}.") from error
 
 
-def _one(read: Callable[[Any, str], Shape], item: Any, where: str) -> Shape:
+def one_shape(read: Callable[[Any, str], Shape], item: Any, where: str) -> Shape:
     """Return one shape; an error names it."""
-    with _named(where):
+    with named(where):
         return read(item, where)
 
 
-def _read_json(file: Path) -> Any:
+def read_json(file: Path) -> Any:
     if file.is_dir():
         raise DataError(f"`{file}` is a folder; give the JSON file in it.")
     try:
@@ -364,7 +355,7 @@ def plain_name(name: str) -> str:
     return "/".join(part for part in parts if part not in ("", ".", "..") and part[-1] != ":")
 
 
-def _points(values: Any, where: str) -> Array:
+def points_of(values: Any, where: str) -> Array:
     """Return (N, 2) finite x, y."""
     numbers = np.asarray(values, dtype=float).ravel()
     if numbers.size % 2 or not np.isfinite(numbers).all():
@@ -374,7 +365,7 @@ def _points(values: Any, where: str) -> Array:
     return numbers.reshape(-1, 2)
 
 
-def _polygon(label: str, where: str, rings: tuple[Array, ...]) -> Shape:
+def polygon_of(label: str, where: str, rings: tuple[Array, ...]) -> Shape:
     """Return rings as a shape; two points are a line, fewer cannot be drawn."""
     shortest = min(rings, key=len)
     if len(shortest) == 2 and len(rings) == 1:
@@ -385,16 +376,16 @@ def _polygon(label: str, where: str, rings: tuple[Array, ...]) -> Shape:
     return Shape(label=label, where=where, rings=rings, trouble=trouble)
 
 
-def _box(left: float, top: float, right: float, bottom: float) -> Array:
+def box_ring(left: float, top: float, right: float, bottom: float) -> Array:
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
 
 
-def _ellipse(x: float, y: float, radius_x: float, radius_y: float) -> Array:
+def ellipse_ring(x: float, y: float, radius_x: float, radius_y: float) -> Array:
     turn = np.linspace(0, 2 * np.pi, _ROUND, endpoint=False)
     return np.column_stack([x + radius_x * np.cos(turn), y + radius_y * np.sin(turn)])
 
 
-def _turned(ring: Array, degrees: float) -> Array:
+def turned_ring(ring: Array, degrees: float) -> Array:
     """Return a ring turned about the middle of its box, clockwise as seen."""
     if degrees == 0:
         return ring

@@ -1,4 +1,4 @@
-"""Annotations from LabelMe, CVAT, COCO or mask pictures -> one set of images/ and masks/.
+"""Annotations of labelling tools, or mask pictures -> one set of images/ and masks/.
 
 Nothing is guessed: of several labels the caller says which are cracks, a line without a width needs
 one, two pictures of one name are told apart by their folders, and a picture is never a crack-free
@@ -22,11 +22,16 @@ from crackseg.imagery.files import open_image
 from crackseg.imagery.masks import MaskRule, encode_mask
 from crackseg.names import look_up
 from crackseg.records import SPLITS, Sample
-from crackseg.training.annotation_readers import READERS, Annotated, Reader
+from crackseg.training.annotation_readers import Annotated
+from crackseg.training.areas import FOLDER as AREAS
+from crackseg.training.areas import areas_file, encode_areas
 from crackseg.training.manifest import IMAGE_SUFFIXES, by_stem, read_pair
-from crackseg.training.shapes import BACKGROUND, Filled, FillOptions, fill
+from crackseg.training.readers import READERS, Reader
+from crackseg.training.shapes import BACKGROUND, Filled, FillOptions, fill, fill_areas
 
 _MASK_ENDINGS = re.compile(r"[-_. ]?(mask|masks|label|labels|gt|seg|annotation)$", re.IGNORECASE)
+
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # before the name of what was uploaded to Label Studio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,14 @@ class ImportOptions:
 
     labels: tuple[str, ...] = ()  # names that are crack; may stay empty where there is only one
     cutting: tuple[str, ...] = ()  # names whose shapes take away what lies below, as `background`
+    left_out: tuple[str, ...] = ()  # names of what counts for nothing
+    others: tuple[str, ...] = ()  # names of other lines: joints, cables
+
+    @property
+    def besides(self) -> tuple[str, ...]:
+        """Every name that is told and is no crack."""
+        return self.cutting + self.left_out + self.others
+
     rule: MaskRule = field(default_factory=MaskRule)  # what is crack in mask pictures
     line_px: float | None = None  # width given to annotated lines
     holes: bool = False  # a ring inside another of its shape is a hole
@@ -78,6 +91,8 @@ def import_annotations(
     how = FillOptions(
         labels=labels,
         cutting=frozenset(options.cutting),
+        left_out=frozenset(options.left_out),
+        others=frozenset(options.others),
         line_px=options.line_px,
         holes=options.holes,
     )
@@ -104,8 +119,12 @@ def _crack_labels(
     used = {shape.label for entry in entries for shape in entry.shapes}
     declared = {label for entry in entries for label in entry.declared}
     tags = {tag for entry in entries for tag in entry.tags}
-    unknown = set(options.labels + options.cutting) - used - declared - tags
-    drawn = {label for label in used if label.casefold() != BACKGROUND} - set(options.cutting)
+    told = set(options.labels + options.besides)
+    unknown = told - used - declared - tags
+    if used <= told | {BACKGROUND}:  # a file may hold nothing unsure; a slip would leave a label
+        unknown -= set(options.left_out + options.others)
+    drawn = {label for label in used if label.casefold() != BACKGROUND} - set(options.besides)
+    declared -= set(options.besides)
     # one label is crack, unless the file knows others and this one does not even sound like it
     tags_alone = bool(tags) and not drawn
     sure = len(drawn) == 1 and (declared <= used or "crack" in "".join(drawn).casefold())
@@ -113,7 +132,7 @@ def _crack_labels(
         raise DataError(
             f"`labels` must say which labels are crack: {source} uses "
             f"{', '.join(sorted(used | declared | tags)) or 'none'}, "
-            f"got {', '.join(options.labels + options.cutting) or 'none'}."
+            f"got {', '.join(options.labels + options.besides) or 'none'}."
         )
     return frozenset(options.labels or drawn)
 
@@ -162,7 +181,8 @@ class _Photographs:
         stem = (
             Path(parts[-1]).stem if Path(parts[-1]).suffix.lower() in IMAGE_SUFFIXES else parts[-1]
         )
-        for name in (parts[-1], stem, _MASK_ENDINGS.sub("", stem)):
+        uploaded = _UPLOADED.sub("", parts[-1])
+        for name in (parts[-1], stem, _MASK_ENDINGS.sub("", stem), uploaded):
             paths = self._nearest(self.by_name.get(name.casefold(), []), parts[:-1])
             near = len(parts) == 1 or all(path.parent == self.folder for path in paths)
             if len(paths) == 1 and (near or self._named(paths[0], parts)):
@@ -227,6 +247,10 @@ def _write_pair(
     )
     shutil.copyfile(photograph, sample.image)
     sample.mask.write_bytes(encode_mask(drawn))
+    areas = fill_areas(entry.shapes, drawn, entry.where, how)
+    if areas is not None:
+        areas_file(sample).parent.mkdir(exist_ok=True)
+        areas_file(sample).write_bytes(encode_areas(areas))
     try:
         read_pair(sample)
     except DataError as error:
@@ -254,10 +278,19 @@ def _move_in(pairs: Sequence[Sample], part: Path, out: Path) -> tuple[Sample, ..
         return tuple(
             _at(p, out / "images" / p.image.name, out / "masks" / p.mask.name) for p in pairs
         )
-    images, masks = (_by_stem(out / name) for name in ("images", "masks"))
+    images, masks, areas = (_by_stem(out / name) for name in ("images", "masks", AREAS))
     for pair in pairs:
         stem = pair.mask.stem
-        for there, new in ((images.get(stem), pair.image), (masks.get(stem), pair.mask)):
+        if stem in masks and (stem in areas) != areas_file(pair).is_file():
+            raise DataError(
+                f"`{masks[stem]}` is in the set already, {'with' if stem in areas else 'without'} "
+                "areas, unlike the new one; choose another `--out`, or delete the pair."
+            )
+        for there, new in (
+            (images.get(stem), pair.image),
+            (masks.get(stem), pair.mask),
+            (areas.get(stem), areas_file(pair)),
+        ):
             if there is not None and not filecmp.cmp(there, new, shallow=False):
                 raise DataError(
                     f"`{there}` is in the set already with other content than the new "
@@ -272,6 +305,9 @@ def _move_in(pairs: Sequence[Sample], part: Path, out: Path) -> tuple[Sample, ..
                 place.parent.mkdir(parents=True, exist_ok=True)
                 new.rename(place)
             places.append(place)
+        if areas_file(pair).is_file() and pair.mask.stem not in areas:
+            (out / AREAS).mkdir(exist_ok=True)
+            areas_file(pair).rename(out / AREAS / areas_file(pair).name)
         samples.append(_at(pair, *places))
     return tuple(samples)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from skimage.draw import polygon2mask
 
 from crackseg.errors import DataError
 from crackseg.records import Array
+from crackseg.training.areas import LEFT_OUT, OTHER_LINE
 
 BACKGROUND = "background"  # CVAT's way to draw a hole: a polygon of this label on top
 _THIN_PX = 1.0  # mean width below which pixel centres are missed
@@ -37,6 +38,7 @@ class Shape:
     pixels: Callable[[], Array] | None = None  # (h, w) bool
     corner: tuple[int, int] = (0, 0)  # row, col of the first of these pixels
     boxed: bool = False  # drawn as a box: all of it counts
+    in_shares: bool = False  # places of rings are shares of the picture's width and height
     trouble: str = ""  # why it cannot be drawn
 
 
@@ -47,6 +49,8 @@ class FillOptions:
     labels: frozenset[str]
     cutting: frozenset[str] = frozenset()  # labels that take away what lies below
     line_px: float | None = None  # width of lines that have none of their own
+    left_out: frozenset[str] = frozenset()  # labels of what counts for nothing
+    others: frozenset[str] = frozenset()  # labels of other lines: joints, cables
     holes: bool = False  # a ring inside another of its shape is a hole
 
 
@@ -87,6 +91,8 @@ def fill(
             boxes += shape.boxed
         elif shape.label in options.cutting or shape.label.casefold() == BACKGROUND:
             mask &= ~_draw(shape, size, where, options)[0]
+        elif shape.label in options.left_out | options.others:
+            continue  # where it lies on crack the crack stands
         elif mask.any() and not shape.trouble and shape.line is None:
             on_crack = int(
                 np.count_nonzero(mask & _draw(shape, size, where, options, check=False)[0])
@@ -105,11 +111,36 @@ def fill(
     )
 
 
+def fill_areas(
+    shapes: Sequence[Shape], mask: Array, where: str, options: FillOptions
+) -> Array | None:
+    """Return the (H, W) uint8 areas beside a mask, see ``areas``; None where no shape makes any.
+
+    Args:
+        shapes: in order, the last on top.
+        mask: (H, W) bool, of ``fill``.
+        where: file and picture, for messages.
+        options: labels and widths.
+    """
+    told = [s for s in shapes if s.label in options.left_out | options.others]
+    if not told:
+        return None
+    areas = np.zeros(mask.shape, np.uint8)
+    for shape in sorted(told, key=lambda one: one.label in options.left_out):  # these on top
+        drawn, _ = _draw(shape, mask.shape, where, options)
+        left_out = shape.label in options.left_out
+        areas[drawn & ~mask] = LEFT_OUT if left_out else OTHER_LINE
+    return areas
+
+
 def _draw(
     shape: Shape, size: tuple[int, int], where: str, options: FillOptions, check: bool = True
 ) -> tuple[Array, bool]:
     """Return the (H, W) bool pixels of a shape, and whether it was thinner than a pixel."""
     name = f"{where}: {shape.where} (`{shape.label}`)"
+    if shape.in_shares:
+        rings = tuple(ring * [size[1], size[0]] for ring in shape.rings)
+        shape = replace(shape, rings=rings, in_shares=False)
     if shape.trouble:
         raise DataError(f"{name} {shape.trouble}.")
     thin = False

@@ -24,6 +24,7 @@ from crackseg.training.judged import Judged
 
 UNDECIDED_PX = 6  # around a mark that nobody decided: how far it reaches is not known either
 REJECTED_PX = 2  # around a mark that is none: the edges of a cable teach too
+NAMED_PX = 12.0  # a place that means a line lies so near to it
 UNSEEN_PX = 4.0  # to either side of a stretch that bridges a gap or that something hides
 _RIM_PX = (1, 4)  # least and most around a crack
 _NO_WIDTH_PX = 3  # rim where nothing tells a crack's width
@@ -60,9 +61,9 @@ def label_photograph(judged: Judged, mask: Array, valid: Array | None = None) ->
     gone = _bands((report.get("corrections") or {}).get("replaced") or (), mask.shape)
     rejected = gone | _marks(groups["reject"], owner)
     areas[_grown(rejected, REJECTED_PX)] = NO_CRACK
-    areas[_grown(_bands(report["joints"], mask.shape), 1)] = OTHER_LINE
-    others = _bands(report["other_lines"] or (), mask.shape)
-    undecided = others | _marks(groups["open"], owner)
+    named, untouched = _other_lines(report)
+    areas[_grown(_bands((*report["joints"], *named), mask.shape), 1)] = OTHER_LINE
+    undecided = _bands(untouched, mask.shape) | _marks(groups["open"], owner)
     areas[_grown(undecided, UNDECIDED_PX)] = LEFT_OUT
     crack, unsure = _cracks(groups["accept"], owner, mask.shape)
     areas[unsure & ~crack] = LEFT_OUT
@@ -78,9 +79,25 @@ def label_photograph(judged: Judged, mask: Array, valid: Array | None = None) ->
         accepted=len(groups["accept"]) - drawn,
         drawn=drawn,
         rejected=len(groups["reject"]) + _taken_off(report),
-        joints=len(report["joints"]),
+        joints=len(report["joints"]) + len(named),
         undecided=len(groups["open"]),
     )
+
+
+def _other_lines(report: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+    """Return the other lines that an inspector named, and those that the network named alone.
+
+    A report does not say whose a line is; the place of the edit tells.
+    """
+    edits = (report.get("corrections") or {}).get("edits") or ()
+    places = [edit["point"] for edit in edits if edit["kind"] == "other_line"]
+    named: list[Any] = []
+    untouched: list[Any] = []
+    for line in report["other_lines"] or ():
+        points = np.concatenate([np.array(part, np.float64) for part in line["centre_line"]])
+        near = any(np.linalg.norm(points - place, axis=1).min() <= NAMED_PX for place in places)
+        (named if near else untouched).append(line)
+    return named, untouched
 
 
 def _taken_off(report: Mapping[str, Any]) -> int:

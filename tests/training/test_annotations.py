@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 from crackseg.cli import app
 from crackseg.errors import ConfigError, DataError, UnknownName
 from crackseg.imagery.masks import MaskRule
-from crackseg.training.annotation_readers import READERS, decode_rle
+from crackseg.training.annotation_readers import decode_rle
 from crackseg.training.annotations import ImportOptions, import_annotations
 from crackseg.training.manifest import index_folder, read_pair
+from crackseg.training.readers import READERS
 from crackseg.training.tiling import cut_tiles
 
 HEIGHT, WIDTH = 30, 50
@@ -224,7 +225,8 @@ def test_broken_annotations_are_named(tmp_path, pictures, kind, make, word):
 def test_unknown_formats_are_named(tmp_path, pictures):
     with pytest.raises(UnknownName, match="labelme"):
         imported(tmp_path, pictures, tmp_path / "s", "label-me")
-    assert set(READERS) == {"labelme", "cvat", "coco", "masks"}
+    known = {"labelme", "cvat", "coco", "masks", "labelstudio", "via", "yolo"}
+    assert set(READERS) == known
 
 
 def test_the_import_command(tmp_path, pictures):

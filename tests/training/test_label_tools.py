@@ -1,0 +1,189 @@
+"""Label Studio, VIA and YOLO-seg files become shapes; what would be a guess is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crackseg.errors import DataError
+from crackseg.training.annotations import ImportOptions, import_annotations
+from crackseg.training.areas import LEFT_OUT, OTHER_LINE, read_areas
+from crackseg.training.manifest import read_pair
+
+SHAPE = 60, 80
+BOX = np.s_[10:20, 16:40]
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        pixels = np.random.default_rng(0).integers(0, 255, (*SHAPE, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def box():
+    mask = np.zeros(SHAPE, bool)
+    mask[BOX] = True
+    return mask
+
+
+def _import(source, pictures, tool, **options):
+    chosen = ImportOptions(**options)
+    out = pictures.parent / "set"
+    return import_annotations(source, pictures, out, format=tool, options=chosen)
+
+
+def _region(kind, value, label="crack"):
+    facts = {"original_width": SHAPE[1], "original_height": SHAPE[0], "id": "r1"}
+    return {"type": f"{kind}labels", **facts, "value": {**value, f"{kind}labels": [label]}}
+
+
+def _points(left, top, right, bottom):
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    return {"points": [[100 * x / SHAPE[1], 100 * y / SHAPE[0]] for x, y in corners]}
+
+
+def _pack(values):
+    """Pack bytes as a brush does, all in runs of single values of eight bits."""
+    bits = f"{len(values):032b}" + f"{7:05b}" + f"{7:04b}" * 4
+    k = 0
+    while k < len(values):
+        run = 1
+        while k + run < len(values) and run < 256 and values[k + run] == values[k]:
+            run += 1
+        bits += "1" + "00" + f"{run - 1:08b}" + f"{values[k]:08b}"
+        k += run
+    bits += "0" * (-len(bits) % 8)
+    return [int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)]
+
+
+def _tasks(tmp_path, *tasks):
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps(list(tasks)), encoding="utf-8")
+    return path
+
+
+def _task(result, image="/data/local-files/?d=flight%201/a.png", **more):
+    return {"id": 1, "data": {"image": image}, "annotations": [{"result": result}], **more}
+
+
+def _brush(box):
+    rgba = np.zeros((*SHAPE, 4), np.uint8)
+    rgba[box] = 255
+    return _region("brush", {"format": "rle", "rle": _pack(rgba.ravel().tolist())})
+
+
+@pytest.mark.parametrize("make", [lambda box: _region("polygon", _points(16, 10, 40, 20)), _brush])
+def test_label_studio_shapes(make, box, pictures, tmp_path):
+    (sample,) = _import(_tasks(tmp_path, _task([make(box)])), pictures, "labelstudio").samples
+    assert np.array_equal(read_pair(sample)[1], box)
+
+
+def test_labels_that_are_no_crack_become_areas(box, pictures, tmp_path):
+    result = [
+        _region("polygon", _points(16, 10, 40, 20)),
+        _region("polygon", _points(50, 30, 70, 40), "unsure"),
+        _region("polygon", _points(0, 50, 80, 54), "joint"),
+    ]
+    options = {"labels": ("crack",), "left_out": ("unsure",), "others": ("joint",)}
+    done = _import(_tasks(tmp_path, _task(result)), pictures, "labelstudio", **options)
+    mask = read_pair(done.samples[0])[1]
+    areas = read_areas(done.samples[0], SHAPE)
+    assert np.array_equal(mask, box)
+    assert (areas[30:40, 50:70] == LEFT_OUT).all()
+    assert (areas[50:54] == OTHER_LINE).all()
+    assert np.count_nonzero(areas) == 10 * 20 + 4 * 80
+
+
+@pytest.mark.parametrize(
+    ("task", "sentence"),
+    [
+        ({"data": {"text": "a"}, "annotations": [{"result": []}]}, "names no picture"),
+        (_task([]) | {"annotations": [{"result": []}, {"result": []}]}, "has 2 annotations"),
+        (_task([_region("keypoint", {"x": 1, "y": 2})]), "`keypointlabels`, which cannot be"),
+        (_task([_region("brush", {"rle": [0, 0, 0, 4, 57, 0, 0, 0, 0]})]), "must hold 60 x 80 px"),
+    ],
+)
+def test_what_label_studio_does_not_tell_is_refused(task, sentence, pictures, tmp_path):
+    with pytest.raises(DataError, match=sentence):
+        _import(_tasks(tmp_path, task), pictures, "labelstudio")
+    assert not (pictures.parent / "set").exists()
+
+
+def test_json_min_is_named(pictures, tmp_path):
+    path = tmp_path / "min.json"
+    path.write_text(json.dumps([{"image": "a.png", "label": []}]), encoding="utf-8")
+    with pytest.raises(DataError, match="not JSON-MIN"):
+        _import(path, pictures, "labelstudio")
+
+
+def _via(tmp_path, shape, attributes=None):
+    region = {"shape_attributes": shape, "region_attributes": attributes or {"kind": "crack"}}
+    entry = {"filename": "a.png", "size": 1, "regions": [region], "file_attributes": {}}
+    path = tmp_path / "via.json"
+    path.write_text(json.dumps({"_via_img_metadata": {"a.png1": entry}}), encoding="utf-8")
+    return path
+
+
+def test_via_polygons_and_boxes(box, pictures, tmp_path):
+    corners = {"all_points_x": [16, 40, 40, 16], "all_points_y": [10, 10, 20, 20]}
+    source = _via(tmp_path, {"name": "polygon", **corners})
+    assert np.array_equal(read_pair(_import(source, pictures, "via").samples[0])[1], box)
+
+
+@pytest.mark.parametrize(
+    ("shape", "attributes", "sentence"),
+    [
+        ({"name": "point", "cx": 1, "cy": 1}, None, "`point`, which cannot be filled"),
+        ({"name": "rect", "x": 1, "y": 1, "width": 2, "height": 2}, {"a": "x", "b": "y"}, "got 2"),
+        ({"name": "rect", "x": 1}, None, "'y' is missing"),
+    ],
+)
+def test_what_via_does_not_tell_is_refused(shape, attributes, sentence, pictures, tmp_path):
+    with pytest.raises(DataError, match=sentence):
+        _import(_via(tmp_path, shape, attributes), pictures, "via")
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("classes.txt", "joint\ncrack\n"),
+        ("data.yaml", "path: .\nnames: ['joint', \"crack\"]\nnc: 2\n"),
+        ("data.yaml", "train: x\nnames:\n  0: joint\n  1: crack\nnc: 2\n"),
+        ("data.yaml", "names:\n- joint\n- crack\n"),
+    ],
+)
+def test_yolo_outlines_and_class_names(file, text, box, pictures, tmp_path):
+    labels = tmp_path / "task" / "labels"
+    labels.mkdir(parents=True)
+    (tmp_path / "task" / file).write_text(text, encoding="utf-8")
+    corners = [(16, 10), (40, 10), (40, 20), (16, 20)]
+    line = " ".join(f"{x / SHAPE[1]:.6f} {y / SHAPE[0]:.6f}" for x, y in corners)
+    (labels / "a.txt").write_text(f"1 {line}\n", encoding="utf-8")
+    (labels / "b.txt").write_text("", encoding="utf-8")
+    done = _import(tmp_path / "task", pictures, "yolo", labels=("crack",))
+    assert np.array_equal(read_pair(done.samples[0])[1], box)
+    assert done.empty == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("0 0.5 0.5 0.1 0.1", "has a box alone"),
+        ("0 16 10 40 10 40 20", "shares of the picture's size"),
+        ("0 0.1 0.1 0.2 0.2 0.3", "has 5 numbers"),
+        ("crack 0.1 0.1 0.2 0.2 0.3 0.1", "line 1"),
+    ],
+)
+def test_what_yolo_does_not_tell_is_refused(line, sentence, pictures, tmp_path):
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "a.txt").write_text(line, encoding="utf-8")
+    with pytest.raises(DataError, match=sentence):
+        _import(tmp_path / "task", pictures, "yolo")
