@@ -54,10 +54,12 @@ def test_the_crack_of_a_real_wall_is_found(
 ) -> None:
     report = sample_reports[name]
     assert report["scale"] is None
-    longest = max(report["cracks"], key=lambda crack: crack["length_px"])
-    across = np.vstack([np.array(line) for line in longest["centre_line"]])[:, 1]
-    assert longest["length_px"] > 350  # of 448 px; it runs from side to side
-    assert np.ptp(across) > 300
+    lengths = sorted((crack["length_px"] for crack in report["cracks"]), reverse=True)
+    lines = [np.array(line) for crack in report["cracks"] for line in crack["centre_line"]]
+    # of 448 px; it runs from side to side, in two pieces where a patch meets the water line
+    assert sum(lengths[:2]) > 450
+    assert lengths[0] > 330
+    assert np.ptp(np.vstack(lines)[:, 1]) > 430
 
 
 def test_the_sound_wall_has_no_crack(sample_reports: dict[str, dict[str, Any]]) -> None:

@@ -163,6 +163,21 @@ def test_the_shipped_model_gives_its_probe() -> None:
     assert check_probe(load_model("default")) < PROBE_TOLERANCE
 
 
+@pytest.mark.skipif("open" not in shipped_models(), reason="no open model is shipped")
+def test_the_open_model_learned_only_from_what_companies_may_use() -> None:
+    model = load_model("open")
+    assert check_probe(model) < PROBE_TOLERANCE
+    licences = {str(row["licence"]) for row in model.card.data}
+    assert licences <= {"CC0-1.0", "MIT", "CC BY-SA 4.0", "weights Apache-2.0"}
+    assert all(row["source"] for row in model.card.data), "authors are named"
+    assert not any("through" in row for row in model.card.data), "no other weights shaped it"
+
+
+def test_the_shipped_models_are_small_together() -> None:
+    files = [path for path in models.SHIPPED.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 25e6
+
+
 def test_thresholds_come_from_the_card_unless_given(make_model: MakeModel) -> None:
     card = make_model(threshold=0.5, threshold_low=0.3).card
     assert thresholds(MaskOptions(), card) == (0.5, 0.3)
