@@ -177,7 +177,7 @@ def pairs(facts: Sequence[tuple[str, str]]) -> Flowable:
             ("BOX", (0, 0), (-1, -1), 0.5, LINE),
         ]
     )
-    return Grid(rows, colWidths=[WIDE * 0.24, WIDE * 0.76], style=style)
+    return Grid(rows, colWidths=[WIDE * 0.24, WIDE * 0.76], style=style, splitInRow=1)
 
 
 def photo(jpeg: bytes, width: float, most: float = 60 * mm) -> Image:
@@ -205,4 +205,5 @@ def ruled(rows: list[list[Any]], widths: Sequence[float]) -> Flowable:
     )
     whole = sum(widths)
     columns = [WIDE * width / whole for width in widths]
-    return LongTable(rows, colWidths=columns, style=style, repeatRows=1)
+    # A note of two thousand letters is higher than a page: its row goes on over the next.
+    return LongTable(rows, colWidths=columns, style=style, repeatRows=1, splitInRow=1)

@@ -46,6 +46,7 @@ from crackseg.reporting.plan import Plan
 MOST_CRACKS = 500  # rows in print; the workbook holds them all
 MOST_THUMBS = 120
 MOST_DOUBTFUL = 100
+_MOST_LETTERS = 400  # of a note beside a picture
 
 
 def write(content: Content, folder: Path, names: Sequence[str] = ()) -> list[Path]:
@@ -173,11 +174,16 @@ def _worst(content: Content, worst: Worst) -> list[Flowable]:
                           style=[("LEFTPADDING", (0, 0), (-1, -1), 0)]))  # fmt: skip
     else:
         lines.append(para(content.words("closeup.missing"), FAINT))
-    rows = [[para(label, SMALL), para(value, SMALL)] for label, value in worst.facts]
+    rows = [[para(label, SMALL), para(_begun(value), SMALL)] for label, value in worst.facts]
     style = [("TOPPADDING", (0, 0), (-1, -1), 0), ("BOTTOMPADDING", (0, 0), (-1, -1), 0.5),
              ("LEFTPADDING", (0, 0), (-1, -1), 0), ("VALIGN", (0, 0), (-1, -1), "TOP")]  # fmt: skip
     lines.append(Grid(rows, colWidths=[wide * 0.3, wide * 0.7], style=style))
     return lines
+
+
+def _begun(text: str) -> str:
+    """Return a text, of a long one the beginning: the table of cracks has the whole."""
+    return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]} …"
 
 
 def _table(shown: Table, most: int) -> Iterator[Flowable]:

@@ -103,6 +103,23 @@ def test_facts_verdicts_corrections_and_names_stand_in_every_form(owner: Any, su
     assert "2 marks were rejected" in fetch(owner, job, "html").text
 
 
+def test_the_longest_note_and_facts_are_whole_in_the_pdf(owner: Any, survey: str) -> None:
+    note = " ".join(f"n{number}" for number in range(380))
+    weather = " ".join(f"w{number}" for number in range(2400))
+    toml = f'{TOML}weather = "{weather}"\ntitle = "{"W" * 900}"\n'
+    assert len(note) > 1700
+    assert len(toml) > 14_000
+    owner.put(f"{survey}/facts", json={"toml": toml}).raise_for_status()
+    job = analyze(owner, survey)
+    (task,) = owner.get(f"{job}/images").json()["images"]
+    said = {"verdict": "accept", "note": note}
+    owner.put(f"{task['links']['self']}/cracks/1/verdict", json=said).raise_for_status()
+    pdf = fetch(owner, job, "pdf")
+    words = " ".join(p.extract_text() for p in PdfReader(io.BytesIO(pdf.content)).pages).split()
+    assert {f"n{number}" for number in range(380)} <= set(words)
+    assert {f"w{number}" for number in range(2400)} <= set(words)
+
+
 def test_what_of_facts_does_not_fit_is_refused_and_the_rest_stays(owner: Any, survey: str) -> None:
     before = owner.get(f"{survey}/facts").json()
     assert before["stated"]["inspected_on"] == "2026-05-12"
