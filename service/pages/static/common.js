@@ -34,6 +34,7 @@ function readOptions(form) {
   return options;
 }
 
-for (const id of ["distance_m", "mm_per_px"]) {
-  if (byId(id)) byId(id).addEventListener("input", () => { document.querySelector(`input[name=scale][value=${id}]`).checked = true; });
-}
+// Who types a scale means it. Heard at the document: the fields come anew when a job is done.
+document.addEventListener("input", ({ target }) => {
+  if (["distance_m", "mm_per_px"].includes(target.id)) target.form.querySelector(`input[name=scale][value=${target.id}]`).checked = true;
+});
