@@ -30,7 +30,7 @@ from service.verdicts import verdict_rows
 
 LANGUAGES = (("en", "English"), ("de", "Deutsch"))  # offered in the page; any locale may be asked
 _FOLDER = ".inspections"
-_PATIENCE_S = 20.0  # of a request, which holds a thread
+_PATIENCE_S = 5.0  # of a request, which holds a thread; clients give up from ten seconds on
 _PATIENT = 4  # requests that wait at once
 _MOST = 3  # reports of one tenant that are made or wait to be
 _TIMEOUT_S = 3600.0
