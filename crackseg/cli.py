@@ -779,15 +779,26 @@ def compare_command(
     root: Annotated[
         Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
     ] = None,
+    row: Annotated[
+        list[str] | None, typer.Option(help="Name of a row to run alone; may be repeated.")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Seed to run alone; may be repeated.")
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(min=0, help="Processes side by side, with `fit.threads` each; 0: this one."),
+    ] = 0,
 ) -> None:
-    """Train and score several networks under one protocol; finished cells are not run again."""
+    """Tune, train and score several networks under one protocol; finished cells are kept."""
     from crackseg.names import require
 
     require("torch", extra="train")
-    from crackseg.training.compare import compare, read_compare
+    from crackseg.training.compare import compare
+    from crackseg.training.compare_options import only, read_compare
 
-    options = read_compare(file, root)
-    failed = sum("failed" in cell for cell in compare(options, typer.echo))
+    options = only(read_compare(file, root), row or (), seed or ())
+    failed = sum("failed" in cell for cell in compare(options, typer.echo, workers=workers))
     typer.echo(f"tables and plot are in {options.out}")
     raise typer.Exit(1 if failed else 0)
 

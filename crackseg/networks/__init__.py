@@ -5,7 +5,7 @@ full size, for any H and W. A module with skip branches returns a tuple in train
 final map first. A class attribute ``multiple`` says what sides the graph takes; 32 without it. A
 module whose targets are not pixels (classifiers, Mask R-CNN) brings a
 ``loss(x, mask)`` of its own. ``smp:ARCHITECTURE:ENCODER`` names any pair of
-segmentation-models-pytorch, ``classifier:NAME`` a tile classifier of torchvision.
+segmentation-models-pytorch, ``classifier:NAME`` a tile classifier.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ NETWORKS: dict[str, str] = {
     "cdds": "crackseg.networks.cdds:cdds",
     "cdds_lite": "crackseg.networks.cdds_lite:cdds_lite",
     "fcn": "crackseg.networks.fcn:fcn",
+    "fcn_lite": "crackseg.networks.fcn:fcn_lite",
+    "icnet": "crackseg.networks.icnet:icnet",
     "mask_rcnn": "crackseg.networks.mask_rcnn:mask_rcnn",
     "resnet152": "crackseg.networks.smp_networks:resnet152",
     "segnet": "crackseg.networks.segnet:segnet",

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from crackseg.errors import ModelError
+from crackseg.networks.layers import load_encoder, pad_statically
 
 Tensor = Any
 
@@ -39,8 +39,8 @@ def cdds_lite(
         decoder_channels: channels at strides 16, 8, 4, 2 and 1.
         stem_channels: channels of the full-size stem.
         branches: False removes the skip branches and their fusion (for the ablation).
-        encoder_weights: a local safetensors or state-dict file whose tensors map one to one, in
-            order, onto the timm encoder; None starts from random weights. Nothing is downloaded.
+        encoder_weights: a local file, see ``layers.load_encoder``; None starts from random
+            weights. Nothing is downloaded.
         outputs: 1 (crack) or 2 (crack, other line), each with heads of its own.
         stem_units: 2 adds a second convolution at full size to the stem, which starts weak.
 
@@ -70,8 +70,8 @@ class CddsLite(nn.Module):
         (stem_channels, stem_units), (branches, outputs) = stem, heads
         self.encoder = timm.create_model(encoder, pretrained=False, features_only=True)
         if encoder_weights is not None:
-            _load_in_order(self.encoder, Path(encoder_weights))
-        _pad_statically(self.encoder)
+            load_encoder(self.encoder, Path(encoder_weights))
+        pad_statically(self.encoder)
         skips = [stem_channels, *self.encoder.feature_info.channels()]  # strides 1, 2, 4, 8, 16, 32
         self.stem = _unit(3, stem_channels)
         self.stem2 = _unit(stem_channels, stem_channels) if stem_units > 1 else None
@@ -149,44 +149,3 @@ def _start_rare(network: CddsLite) -> None:
     if network.fuse is not None:
         nn.init.constant_(network.fuse.weight, 0.2)
         nn.init.zeros_(network.fuse.bias)
-
-
-class _PaddedConv(nn.Conv2d):
-    """TensorFlow's SAME convolution for sizes that the stride divides: a fixed, uneven pad.
-
-    timm computes this pad from the input size in Python, which no exporter traces for free sizes.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        total = max(kernel - stride, 0)
-        before = total // 2
-        x = F.pad(x, (before, total - before, before, total - before))
-        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
-
-
-def _pad_statically(module: nn.Module) -> None:
-    for child in module.modules():
-        if type(child).__name__ == "Conv2dSame":
-            child.__class__ = _PaddedConv
-
-
-def _load_in_order(encoder: nn.Module, path: Path) -> None:
-    """Copy the tensors of ``path`` onto the encoder, in order; shapes must agree."""
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        source = list(load_file(path).values())
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 - the one door, tensors only
-        source = [v for k, v in state.items() if not k.endswith("num_batches_tracked")]
-    target = [
-        (k, v) for k, v in encoder.state_dict().items() if not k.endswith("num_batches_tracked")
-    ]
-    for (name, tensor), value in zip(target, source, strict=False):  # the classifier is left over
-        if tensor.shape != value.shape:
-            raise ModelError(
-                f"`encoder_weights` {path.name} do not fit: `{name}` must be "
-                f"{tuple(tensor.shape)}, got {tuple(value.shape)}."
-            )
-        tensor.copy_(value)

@@ -1,4 +1,4 @@
-"""Tile classifiers of torchvision's registry: is there a crack in this tile at all?
+"""Tile classifiers of torchvision, of timm and of our own: is there a crack in this tile at all?
 
 One decision per picture; it is given to every pixel, so that training, prediction and export treat
 a classifier like any other network. Its own loss compares the decision with "the mask holds a
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import timm
 import torch.nn.functional as F
 import torchvision
 from torch import nn
 
 from crackseg.errors import ConfigError, UnknownName
 from crackseg.names import nearest
+from crackseg.networks.early_classifiers import EARLY
 from crackseg.networks.layers import free_sizes, pad_to_multiple
 
 Tensor = Any
@@ -25,20 +27,29 @@ def classifier(name: str, **arguments: Any) -> nn.Module:
     """Return a crack / no crack classifier with random weights.
 
     Args:
-        name: "alexnet", "vgg16", "googlenet", "resnet18", "mobilenet_v2", "densenet121", …
-        arguments: further keyword arguments of torchvision's function.
+        name: of torchvision ("alexnet", "vgg16", "resnet18", …), of ``early_classifiers``
+            ("lenet", "zfnet", "nin", "inception_v2"), or of timm with the prefix "tu-"
+            ("tu-xception41", "tu-inception_v4", "tu-nasnetalarge", "tu-mobilenetv1_100", …).
+        arguments: further keyword arguments of the library's function.
 
     Raises:
-        UnknownName: torchvision has no classifier of that name.
+        UnknownName: there is no classifier of that name.
         ConfigError: it refuses an argument.
     """
-    known = torchvision.models.list_models(module=torchvision.models)
+    of_torchvision = torchvision.models.list_models(module=torchvision.models)
+    known = [*of_torchvision, *EARLY, *(f"tu-{of_timm}" for of_timm in timm.list_models())]
     if name not in known:
         raise UnknownName(f"unknown classifier `{name}`; known: {nearest(name, known)}.")
     if name in SIDE_HEADS:
         arguments = {"aux_logits": False, "init_weights": True, **arguments}
     try:
-        model = torchvision.models.get_model(name, weights=None, num_classes=1, **arguments)
+        if name in EARLY:
+            model = EARLY[name](**arguments)
+        elif name.startswith("tu-"):
+            of_timm = name.removeprefix("tu-")
+            model = timm.create_model(of_timm, pretrained=False, num_classes=1, **arguments)
+        else:
+            model = torchvision.models.get_model(name, weights=None, num_classes=1, **arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"`classifier:{name}` cannot be built: {error}.") from error
     return TileClassifier(model)

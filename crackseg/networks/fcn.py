@@ -8,11 +8,20 @@ VGG16 does not start from random ones.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import timm
 from torch import nn
 
-from crackseg.networks.layers import bilinear_deconv, pad_to_multiple, scaled, stage
+from crackseg.networks.layers import (
+    bilinear_deconv,
+    load_encoder,
+    pad_statically,
+    pad_to_multiple,
+    scaled,
+    stage,
+)
 
 Tensor = Any
 CHANNELS = (64, 128, 256, 512, 512, 4096)  # VGG16's five stages and its two dense layers
@@ -61,5 +70,43 @@ class Fcn(nn.Module):
         at_8 = self.to_8(pad_to_multiple(x, self.multiple))
         at_16 = self.to_16(at_8)
         score = self.ups[2](self.scores[2](self.to_32(at_16)))
+        score = self.ups[1](score + self.scores[1](at_16))
+        return self.ups[0](score + self.scores[0](at_8))[..., :height, :width]
+
+
+def fcn_lite(
+    encoder: str = "tf_efficientnet_lite0", encoder_weights: str | Path | None = None
+) -> nn.Module:
+    """Return the same head on a light encoder that can be had pretrained.
+
+    Args:
+        encoder: a timm model with feature maps at strides 2, 4, 8, 16 and 32.
+        encoder_weights: a local file, see ``layers.load_encoder``; None starts from random weights.
+    """
+    return FcnLite(encoder, encoder_weights)
+
+
+class FcnLite(nn.Module):
+    """See ``fcn_lite``."""
+
+    multiple = 32
+
+    def __init__(self, encoder: str, encoder_weights: str | Path | None) -> None:
+        super().__init__()
+        self.encoder = timm.create_model(
+            encoder, pretrained=False, features_only=True, out_indices=(2, 3, 4)
+        )
+        if encoder_weights is not None:
+            load_encoder(self.encoder, Path(encoder_weights))
+        pad_statically(self.encoder)
+        channels = self.encoder.feature_info.channels()
+        self.scores = nn.ModuleList(nn.Conv2d(c, 1, 1) for c in channels)
+        self.ups = nn.ModuleList(bilinear_deconv(1, stride) for stride in (8, 2, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, 1, H, W) logits."""
+        height, width = x.shape[-2:]
+        at_8, at_16, at_32 = self.encoder(pad_to_multiple(x, self.multiple))
+        score = self.ups[2](self.scores[2](at_32))
         score = self.ups[1](score + self.scores[1](at_16))
         return self.ups[0](score + self.scores[0](at_8))[..., :height, :width]

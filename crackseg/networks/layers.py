@@ -8,14 +8,17 @@ the two on a CPU.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
-from crackseg.errors import ConfigError
+from crackseg.errors import ConfigError, ModelError
 
 Tensor = Any
 
@@ -138,3 +141,67 @@ def free_sizes(network: nn.Module) -> nn.Module:
         else:
             free_sizes(child)
     return network
+
+
+def load_encoder(encoder: nn.Module, path: Path) -> None:
+    """Copy the tensors of a local file onto an encoder, by their names or else in their order.
+
+    Args:
+        encoder: a timm model, or one of segmentation-models-pytorch.
+        path: safetensors, or a state dict of torch; what lies behind the encoder's tensors (a
+            classifier) is left over.
+
+    Raises:
+        ModelError: the file is unreadable, or a tensor has another shape than its place.
+    """
+    own = {k: v for k, v in encoder.state_dict().items() if not k.endswith(_COUNTER)}
+    source = {k: v for k, v in _read_tensors(path).items() if not k.endswith(_COUNTER)}
+    if source.keys() != own.keys():
+        if path.suffix == ".safetensors" or len(source) < len(own):
+            missing = sorted(own.keys() - source.keys())[:1] or sorted(source.keys() - own.keys())
+            raise ModelError(f"`encoder_weights` {path} do not fit: `{missing[0]}` differs.")
+        source = dict(zip(own, source.values(), strict=False))
+    for name, tensor in own.items():
+        if tensor.shape != source[name].shape:
+            raise ModelError(
+                f"`encoder_weights` {path} do not fit: `{name}` must be {tuple(tensor.shape)}, "
+                f"got {tuple(source[name].shape)}."
+            )
+        tensor.copy_(source[name])
+
+
+_COUNTER = "num_batches_tracked"
+
+
+def _read_tensors(path: Path) -> Mapping[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            tensors: Mapping[str, Tensor] = load_file(path)
+            return tensors
+        state: Mapping[str, Tensor] = torch.load(  # noqa: TID251 - the one door, tensors only
+            path, map_location="cpu", weights_only=True
+        )
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"`encoder_weights` {path} do not fit: {error}") from error
+    return state
+
+
+class _PaddedConv(nn.Conv2d):
+    """TensorFlow's SAME convolution for sizes that the stride divides: a fixed, uneven pad.
+
+    timm computes this pad from the input size in Python, which no exporter traces for free sizes.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        total = max(kernel - stride, 0)
+        before = total // 2
+        x = F.pad(x, (before, total - before, before, total - before))
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+def pad_statically(module: nn.Module) -> None:
+    """Give every convolution of a timm encoder a fixed pad, in place; see ``_PaddedConv``."""
+    for child in module.modules():
+        if type(child).__name__ == "Conv2dSame":
+            child.__class__ = _PaddedConv

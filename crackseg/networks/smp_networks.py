@@ -11,14 +11,12 @@ from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from segmentation_models_pytorch.decoders.pspnet.decoder import PSPModule
 from torch import nn
 
-from crackseg.errors import ConfigError, ModelError, UnknownName
+from crackseg.errors import ConfigError, UnknownName
 from crackseg.names import nearest
-from crackseg.networks.layers import free_sizes, pad_to_multiple, scaled
+from crackseg.networks.layers import free_sizes, load_encoder, pad_to_multiple, scaled
 
 Tensor = Any
 RESNET_CHANNELS = (64, 128, 256, 512)
@@ -33,8 +31,8 @@ def smp_network(
     Args:
         architecture: "unet", "deeplabv3plus", "pspnet", "fpn", …
         encoder: "vgg16_bn", "resnet50", "mobilenet_v2", "tu-…", …
-        encoder_weights: a local safetensors file of the encoder's tensors by name; None starts
-            from random weights.
+        encoder_weights: a local file of the encoder's tensors, see ``layers.load_encoder``; None
+            starts from random weights.
         arguments: further keyword arguments of the architecture.
 
     Raises:
@@ -56,7 +54,8 @@ def smp_network(
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"`smp:{architecture}:{encoder}` cannot be built: {error}.") from error
     if encoder_weights is not None:
-        _load_encoder(model.encoder, Path(encoder_weights))
+        # a timm encoder is wrapped: its tensors have the names that timm gives them
+        load_encoder(getattr(model.encoder, "model", model.encoder), Path(encoder_weights))
     return SmpNetwork(model)
 
 
@@ -105,11 +104,3 @@ class _PyramidLevel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.interpolate(self.pool(x), x.shape[-2:], mode="bilinear", align_corners=True)
-
-
-def _load_encoder(encoder: nn.Module, path: Path) -> None:
-    """Copy a file's tensors into the encoder; names and shapes must agree."""
-    try:
-        encoder.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise ModelError(f"`encoder_weights` {path} do not fit: {error}") from error

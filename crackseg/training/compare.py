@@ -1,246 +1,178 @@
-"""COMPARE.toml -> every network trained and scored under one protocol, cell by cell.
+"""COMPARE.toml -> every network tuned, trained and scored under one protocol, cell by cell.
 
-A cell is one network with one seed: trained (a run that was cut short continues), exported, its
-thresholds chosen on ``val``, scored on the test lists through the product's own chain. The crops of
-a run depend on the seed alone, so all networks see the same pixels in the same order. A finished
-cell is not run again; one that fails is named in the table and tried at the next call. At the end
-all networks are timed one after the other, since only figures of one hour compare.
+First each network is tuned on ``val``: one option after the other, in short runs. Then it is
+trained with its best settings, once per seed, scored on ``val`` as it goes, and on the test lists
+once at the end, with the threshold that ``val`` chose. A cell is one network with one seed. All
+networks see the same pixels in the same order, from a pool of crops that is written first. What is
+finished is not run again; what failed is named in the table and tried at the next call. Cells run
+side by side in ``workers`` processes, and give the same whatever their number.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
 from typing import Any
 
-from crackseg.config import MaskOptions, PredictOptions, read_options, read_toml, to_plain
-from crackseg.errors import ConfigError, CracksegError
-from crackseg.networks import build
-from crackseg.networks.cost import measure_cost
-from crackseg.training.compare_table import write_tables
-from crackseg.training.evaluate import (
-    EvaluateOptions,
-    choose_threshold,
-    group,
-    load_samples,
-    score_pictures,
-    summarize,
-)
-from crackseg.training.export_onnx import ExportOptions, export_run
-from crackseg.training.fit import train
-from crackseg.training.options import TrainOptions, same_options
-from crackseg.training.score_text import without_nan
-from crackseg.training.speed import measure_speed
+from crackseg.training import compare_cell as cells
+from crackseg.training.compare_options import CompareOptions, Contestant
+from crackseg.training.compare_table import write_sheet, write_tables
+from crackseg.training.crop_pool import STEPS_PER_CHUNK
+
+Say = Callable[[str], None]
+Cell = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contestant:
-    """One row of the table."""
+class Task:
+    """A piece of work, and the names of those that must be finished before it."""
 
     name: str
-    network: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    fit: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # what differs from the protocol, if at all
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    needs: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """A figure from the literature that stands beside the table, with its protocol."""
+def compare(options: CompareOptions, say: Say = print, *, workers: int = 0) -> list[Cell]:
+    """Run what is missing, write the tables and plots into ``options.out``, return the cells.
 
-    name: str
-    protocol: str
-    precision: float | None = None
-    recall: float | None = None
-    f1: float | None = None
-    iou: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompareOptions:
-    """A comparison: its protocol is a RUN.toml without name, out, network, arguments and seed."""
-
-    out: Path
-    protocol: Mapping[str, Any]
-    network: tuple[Contestant, ...]
-    seeds: tuple[int, ...] = (1, 2)
-    runtimes: tuple[str, ...] = ("onnx", "torch")
-    tile_px: int = 512  # of the timing, and of the cost in GMAC
-    published: tuple[Published, ...] = ()
-
-    def __post_init__(self) -> None:
-        names = [contestant.name for contestant in self.network]
-        if len(set(names)) < len(names) or not names:
-            raise ConfigError(f"`network` must hold rows of different names, got {names}.")
-        if not self.seeds:
-            raise ConfigError("`seeds` must hold at least one number; two show the spread.")
-        own = sorted({"name", "out", "network", "arguments", "seed"} & set(self.protocol))
-        if own:
-            raise ConfigError(f"`protocol` must not hold {', '.join(own)}: a row says that.")
-
-
-def read_compare(path: Path, root: Path | None = None) -> CompareOptions:
-    """Return the options of a COMPARE.toml; its paths are relative to the file's folder."""
-    options = read_options(CompareOptions, read_toml(path), where=path.name)
-    here = path.parent
-    data = dict(options.protocol.get("data", {}))
-    if "manifest" in data:
-        data["manifest"] = str(here / data["manifest"])
-    if root or "root" in data:
-        data["root"] = str(root or here / data["root"])
-    network = tuple(
-        Contestant(
-            name=row.name,
-            network=row.network,
-            arguments={
-                key: str(here / value) if key == "encoder_weights" else value
-                for key, value in row.arguments.items()
-            },
-            fit=row.fit,
-        )
-        for row in options.network
-    )
-    return CompareOptions(
-        out=here / options.out,
-        protocol={**options.protocol, "data": data},
-        network=network,
-        seeds=options.seeds,
-        runtimes=options.runtimes,
-        tile_px=options.tile_px,
-        published=options.published,
-    )
-
-
-def compare(options: CompareOptions, say: Callable[[str], None] = print) -> list[dict[str, Any]]:
-    """Run what is missing, write the tables and the plot into ``options.out``, return the cells.
+    Args:
+        options: the comparison.
+        say: told what is done.
+        workers: processes that run side by side; 0 runs everything in this one.
 
     Raises:
         ConfigError: a finished cell was made with other options.
     """
-    cells: list[dict[str, Any]] = []
-    published = to_plain(options.published)
-    for seed in options.seeds:  # one whole round first: an early table is complete with one seed
-        for contestant in options.network:
-            cells.append(_cell(contestant, seed, options, say))
-            write_tables(cells, {}, published, options.out)
-    write_tables(cells, _speeds(cells, options, say), published, options.out)
-    return cells
+    options.out.mkdir(parents=True, exist_ok=True)
+    finished: dict[str, Cell] = {}
+
+    def done(task: Task, cell: Cell | None) -> None:
+        say(f"{task.name}: {_outcome(cell)}")
+        if cell:
+            finished[task.name] = cell
+            write_tables(_in_order(finished, options), options)
+
+    run_tasks(tasks_of(options), workers, done)
+    made = _in_order(finished, options)
+    write_sheet(made, cells.labels_of(options), options)
+    return made
 
 
-def run_options(contestant: Contestant, seed: int, options: CompareOptions) -> TrainOptions:
-    """Return the training options of one cell."""
-    values = {
-        **options.protocol,
-        "name": contestant.name,
-        "out": options.out / f"{_file_name(contestant.name)}-seed{seed}",
-        "network": contestant.network,
-        "arguments": contestant.arguments,
-        "seed": seed,
-        "fit": {**options.protocol.get("fit", {}), **contestant.fit},
-    }
-    return read_options(TrainOptions, values, where="protocol")
-
-
-def _cell(
-    contestant: Contestant, seed: int, options: CompareOptions, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Return the finished cell of a network and a seed, running it first if needed."""
-    run = run_options(contestant, seed, options)
-    file = run.out / "cell.json"
-    identity = {"run": to_plain(run), "tile_px": options.tile_px}
-    if file.exists():
-        cell: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        made = cell["identity"]
-        known = isinstance(made, dict) and made["tile_px"] == options.tile_px
-        if not known or not same_options(made["run"], run):
-            raise ConfigError(
-                f"{file} was made with other options; choose another `out`, or delete its folder."
-            )
-        say(f"{contestant.name}, seed {seed}: finished before")
-        return cell
-    say(f"{contestant.name}, seed {seed}: {run.out}")
-    head = {"name": contestant.name, "seed": seed, "identity": identity}
-    try:
-        cell = head | _run_cell(run, options)
-    except CracksegError as error:
-        say(f"{contestant.name}, seed {seed} failed: {error}")
-        return head | {"failed": str(error)}
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(cell, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    part.replace(file)
-    return cell
-
-
-def _run_cell(run: TrainOptions, options: CompareOptions) -> dict[str, Any]:
-    """Train, export, choose thresholds on val, score on test."""
-    cost = measure_cost(build(run.network, **run.arguments), options.tile_px, options.tile_px)
-    folder = train(run) / "model"
-    export_run(
-        run.out,
-        folder,
-        ExportOptions(name=run.name, version=f"seed {run.seed}", threshold=0.5, threshold_low=0.5),
+def tasks_of(options: CompareOptions) -> list[Task]:
+    """Return all pieces of work in the order of their importance: a whole round per seed."""
+    seeds = _seeds(options)
+    tuned = [row for row in options.network if row.tune]
+    steps = {seed: _steps(options, seed) for seed in seeds}
+    first = {options.tune_seed: options.tune_steps} if tuned else {}
+    tasks = [Task(name="truths of val", function=cells.write_truths, arguments=(options, "val"))]
+    for seed, count in [*first.items(), (seeds[0], steps[seeds[0]])]:
+        tasks += _chunks(options, seed, count)
+    needs = {"truths of val", *_chunk_names(options.tune_seed, options.tune_steps)}
+    tasks += [
+        Task(
+            name=f"{row.name}, tuned",
+            function=cells.tune,
+            arguments=(options, row),
+            needs=frozenset(needs),
+        )
+        for row in tuned
+    ]
+    tasks.append(
+        Task(name="truths of test", function=cells.write_truths, arguments=(options, "test"))
     )
-    data, root = run.data.manifest, run.data.root
-    plain = EvaluateOptions(
-        model=str(folder),
-        sets=run.data.val_sets or run.data.sets,
-        predict=PredictOptions(readings=1),  # one pass, as in the literature
-        sizes=False,
+    for seed in seeds:
+        tasks += _chunks(options, seed, steps[seed]) if seed != seeds[0] else []
+        tasks += [
+            _cell_task(options, row, seed, steps[seed])
+            for row in options.network
+            if seed in (row.seeds or options.seeds)
+        ]
+    return tasks
+
+
+def run_tasks(
+    tasks: Sequence[Task], workers: int, done: Callable[[Task, Cell | None], None]
+) -> None:
+    """Run tasks in order, side by side where their needs are met.
+
+    Args:
+        tasks: each after those that it needs.
+        workers: processes; 0 for none but this one.
+        done: called with each finished task and what it gave.
+    """
+    if not workers:
+        for task in tasks:
+            done(task, task.function(*task.arguments))
+        return
+    context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
+    with ProcessPoolExecutor(workers, context, initializer=cells.start_worker) as executor:
+        _share_out(list(tasks), workers, executor, done)
+
+
+def _share_out(
+    waiting: list[Task],
+    workers: int,
+    executor: Executor,
+    done: Callable[[Task, Cell | None], None],
+) -> None:
+    met: set[str] = set()
+    running: dict[Future[Any], Task] = {}
+    while waiting or running:
+        free = workers - len(running)
+        for task in [task for task in waiting if task.needs <= met][:free]:
+            running[executor.submit(task.function, *task.arguments)] = task
+            waiting.remove(task)
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            task = running.pop(future)
+            done(task, future.result())
+            met.add(task.name)
+
+
+def _cell_task(options: CompareOptions, row: Contestant, seed: int, steps: int) -> Task:
+    needs = {"truths of val", "truths of test", *_chunk_names(seed, steps)}
+    return Task(
+        name=f"{row.name}, seed {seed}",
+        function=cells.run_cell,
+        arguments=(options, row, seed),
+        needs=frozenset(needs | ({f"{row.name}, tuned"} if row.tune else set())),
     )
-    val = load_samples(data, root=root, split="val", sets=plain.sets)
-    choice = choose_threshold(val, plain)
-    chosen = replace(
-        plain,
-        sets=run.data.sets,
-        mask=MaskOptions(threshold=choice.threshold, threshold_low=choice.threshold_low),
+
+
+def _chunks(options: CompareOptions, seed: int, steps: int) -> list[Task]:
+    return [
+        Task(name=name, function=cells.write_crops, arguments=(options, seed, number))
+        for number, name in enumerate(_chunk_names(seed, steps))
+    ]
+
+
+def _chunk_names(seed: int, steps: int) -> list[str]:
+    return [f"crops of seed {seed}, part {k + 1}" for k in range(-(-steps // STEPS_PER_CHUNK))]
+
+
+def _seeds(options: CompareOptions) -> list[int]:
+    """Return every seed of the comparison, its own first."""
+    own = [seed for row in options.network for seed in row.seeds]
+    wanted = [seed for row in options.network for seed in row.seeds or options.seeds]
+    return [seed for seed in dict.fromkeys([*options.seeds, *own]) if seed in wanted]
+
+
+def _steps(options: CompareOptions, seed: int) -> int:
+    """Return the most steps that a cell of this seed takes."""
+    rows = [row for row in options.network if seed in (row.seeds or options.seeds)]
+    return max(cells.steps_of(options, row) for row in rows)
+
+
+def _in_order(finished: dict[str, Cell], options: CompareOptions) -> list[Cell]:
+    names = [f"{row.name}, seed {seed}" for seed in _seeds(options) for row in options.network]
+    return [finished[name] for name in names if name in finished]
+
+
+def _outcome(cell: Cell | None) -> str:
+    if cell is None:
+        return "done"
+    return (
+        f"failed: {cell['failed']}" if "failed" in cell else f"val {cell['curve'][-1]['score']:.3f}"
     )
-    test = load_samples(data, root=root, split="test", sets=chosen.sets)
-    scores = group(score_pictures(test, chosen))
-    cell: dict[str, Any] = without_nan(
-        {
-            "parameters": cost.parameters,
-            "gmac": cost.gmac,
-            "steps": run.fit.steps,
-            "choice": to_plain(choice),
-            "sets": {name: summarize(of_group) for name, of_group in scores.items()},
-        }
-    )
-    return cell
-
-
-def _speeds(
-    cells: list[dict[str, Any]], options: CompareOptions, say: Callable[[str], None]
-) -> dict[str, dict[str, Any]]:
-    """Return speed and memory by network and runtime, measured anew when a cell is new."""
-    file = options.out / "speed.json"
-    done = {cell["name"]: cell for cell in reversed(cells) if "failed" not in cell}
-    of = _digest([[cell["identity"] for cell in done.values()], options.runtimes])
-    if file.exists():
-        kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if kept["of"] == of:
-            return dict(kept["speeds"])
-    speeds: dict[str, dict[str, Any]] = {}
-    for contestant in options.network:
-        if contestant.name in done:
-            say(f"{contestant.name}: timing")
-            run = run_options(contestant, done[contestant.name]["seed"], options)
-            speeds[contestant.name] = {
-                runtime: to_plain(
-                    measure_speed(run.out / "model", runtime, tile_px=options.tile_px)
-                )
-                for runtime in options.runtimes
-            }
-    file.write_text(json.dumps({"of": of, "speeds": speeds}, indent=2) + "\n", encoding="utf-8")
-    return speeds
-
-
-def _digest(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _file_name(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)

@@ -41,11 +41,20 @@ def split_samples(samples: Sequence[Sample], split: str, sets: Sequence[str]) ->
 
 
 class Crops(Dataset):
-    """Crop number i of a run; pictures are decoded once and kept as uint8."""
+    """Crop number i of a run; pictures are decoded once and kept as uint8.
 
-    def __init__(self, samples: Sequence[Sample], options: DataOptions, seed: int) -> None:
+    Args:
+        samples: to draw from.
+        options: how.
+        seed: of the run.
+        lines: tell other dark lines from the rest; see ``label_map``.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], options: DataOptions, seed: int, *, lines: bool = True
+    ) -> None:
         self.options, self.seed = options, seed
-        self.pairs = [_read_labels(sample, options) for sample in samples]
+        self.pairs = [_read_labels(sample, options, lines) for sample in samples]
         self.shares = _shares(samples, options)
 
     def __getitem__(self, number: int) -> tuple[Any, Any]:
@@ -109,11 +118,11 @@ class WholePictures(Dataset):
         return image, number, self.samples[number].source
 
 
-def _read_labels(sample: Sample, options: DataOptions) -> tuple[Array, Array]:
+def _read_labels(sample: Sample, options: DataOptions, lines: bool) -> tuple[Array, Array]:
     picture, mask = read_pair(sample)
     areas = read_areas(sample, mask.shape)
     joints = sample.source in options.joints
-    return picture, label_map(picture, mask, joints=joints, areas=areas)
+    return picture, label_map(picture, mask, joints=joints, areas=areas, lines=lines)
 
 
 def _shares(samples: Sequence[Sample], options: DataOptions) -> Array:

@@ -187,17 +187,19 @@ class Segmenter(lightning.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         """Return the loss of one batch of crops."""
-        image, labels = batch
+        loss = self.loss_of(*batch)
+        require_finite("the loss", loss, self.global_step + 1, self.lr, self.options)
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def loss_of(self, image: Any, labels: Any) -> Any:
+        """Return the loss of (N, 3, h, w) pictures with (N, 1, h, w) labels, both uint8."""
         own = getattr(self.network, "loss", None)  # classifiers, Mask R-CNN: targets of their own
         x = self.normalize(image)
         if own:  # what is left out is not shown: such targets have no place to say so
             crack = (labels == CRACK).to(labels.dtype)
-            loss = own(x * (labels != LEFT_OUT), crack)
-        else:
-            loss = self._pixel_loss(self.network(x), labels)
-        require_finite("the loss", loss, self.global_step + 1, self.lr, self.options)
-        self.log("loss", loss, prog_bar=True)
-        return loss
+            return own(x * (labels != LEFT_OUT), crack)
+        return self._pixel_loss(self.network(x), labels)
 
     def _pixel_loss(self, outputs: Any, labels: Any) -> Any:
         outputs = [o.float() for o in (outputs if isinstance(outputs, tuple) else (outputs,))]

@@ -30,7 +30,12 @@ _LONG_PX = 24  # shorter ones are texture
 
 
 def label_map(
-    picture: Array, mask: Array, *, joints: bool = False, areas: Array | None = None
+    picture: Array,
+    mask: Array,
+    *,
+    joints: bool = False,
+    areas: Array | None = None,
+    lines: bool = True,
 ) -> Array:
     """Return the (H, W) uint8 labels of a picture.
 
@@ -40,11 +45,12 @@ def label_map(
         joints: long dark lines outside the mask are other lines. Elsewhere they are ``UNKNOWN``:
             a set whose labels leave cracks out would teach them as joints.
         areas: (H, W) uint8 of ``areas``: what is left out counts over the mask, the rest beside it.
+        lines: look for such lines at all; a network that has one output learns nothing from them.
     """
     crack = mask > 0
     labels = np.where(crack, CRACK, NOTHING).astype(np.uint8)
     near = cv2.dilate(crack.astype(np.uint8), np.ones((13, 13), np.uint8)) > 0
-    for line, kind in dark_lines(picture, webs=joints):
+    for line, kind in dark_lines(picture, webs=joints) if lines else ():
         labels[line & ~near] = OTHER if joints and kind == "straight" else UNKNOWN
     if crack.any():
         labels[skeletonize(crack)] = LINE

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -32,6 +34,8 @@ PIXELS = {  # networks with one logit per pixel, at sizes for a test
     "cdds": SMALL,
     "cdds_lite": {},
     "fcn": SMALL,
+    "fcn_lite": {},
+    "icnet": {},
     "resnet152": SMALL,
     "segnet": SMALL,
     "unet": SMALL,
@@ -90,6 +94,47 @@ def crack_tiles(size=64):
     lines = [np.abs(rows - size / 2) < 3, np.abs(rows - cols) < 3]
     mask = torch.from_numpy(np.stack(lines)[:, None].astype(np.float32))
     return (0.4 - 1.5 * mask).expand(-1, 3, -1, -1).contiguous(), mask
+
+
+ROWS = re.findall(  # of the table of systems: name, and what it is built by
+    r"^\| ([^|]+) \| \d{4} \| `([^`]+)` \|",
+    (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
+BRISK = ("classifier:lenet", "classifier:nin", "classifier:tu-mobilenetv1_100")
+
+
+def test_the_table_of_systems_is_read():
+    assert len(ROWS) == 28
+    assert set(BRISK) <= {name for _, name in ROWS}
+
+
+@pytest.mark.parametrize(
+    ("system", "name"),
+    [row if row[1] in BRISK else pytest.param(*row, marks=pytest.mark.slow) for row in ROWS],
+    ids=[system for system, _ in ROWS],
+)
+def test_every_system_takes_a_tile_and_a_training_step(system, name):
+    x, mask = crack_tiles(128)
+    network = make(name, seed=1).train()
+    before = copy.deepcopy(network.state_dict())
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
+    own = getattr(network, "loss", None)
+    if own:
+        loss = own(x, mask)
+    else:
+        outputs = network(x)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        loss = deep_loss("dice_bce", outputs, mask, torch.ones_like(mask, dtype=torch.bool), 0.5)
+    loss.backward()
+    optimizer.step()
+    assert loss.isfinite()
+    moved = [k for k, v in network.named_parameters() if not torch.equal(v, before[k])]
+    assert len(moved) > len(before) / 4
+    with torch.inference_mode():
+        logits = network.eval()(x[:1])
+    assert logits.shape == (1, 1, 128, 128)
+    assert logits.isfinite().all()
 
 
 def test_every_network_of_the_table_is_in_the_battery():
