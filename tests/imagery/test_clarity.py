@@ -75,6 +75,17 @@ def blur(pixels: Array, valid: Array | None = None) -> float:
     return found.get("soft", 0.0) + found.get("blurred", 0.0) + lost.get("blurred", 0.0)
 
 
+@pytest.mark.parametrize("noise", [0, 1, 2, 3])
+@pytest.mark.parametrize("width", [1, 2, 4, 8])
+def test_a_sharp_line_on_a_smooth_wall_is_not_called_blurred(width: int, noise: float) -> None:
+    grey = np.full((SIDE, SIDE), 170, np.float32)
+    grey[:, 200 : 200 + width] = 60
+    turn = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), 17, 1)
+    grey = cv2.warpAffine(grey, turn, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
+    pixels = shot(cv2.GaussianBlur(grey, (0, 0), 0.6), noise)
+    assert not {"blurred", "soft"} & {code for part in parts(pixels) for code in part}
+
+
 @pytest.mark.parametrize("level", [60, 140, 200])
 @pytest.mark.parametrize("noise", [0.3, 1.0, 4.0])
 def test_sharp_concrete_is_clear(level: float, noise: float) -> None:
