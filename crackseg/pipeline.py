@@ -45,7 +45,7 @@ from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import probability_to_mask
 from crackseg.metrology.other_lines import find_other_lines
 from crackseg.metrology.ranking import rank
-from crackseg.metrology.unclear import without_blurred_widths
+from crackseg.metrology.unclear import doubt_blurred_widths
 from crackseg.records import (
     Array,
     Crack,
@@ -125,7 +125,7 @@ def analyze(
             options=options.measure,
         )
         blurred = (*prediction.spoilt, *prediction.impaired)
-        cracks = without_blurred_widths(cracks, blurred, mask.shape)
+        cracks = doubt_blurred_widths(cracks, blurred, mask.shape)
         cracks, joints = _part_joints(cracks, region, options.region)
         cracks = rank(cracks, card.certainty)
         other_lines = find_other_lines(
@@ -137,7 +137,7 @@ def analyze(
             options=options.measure,
         )
         if other_lines is not None:
-            other_lines = without_blurred_widths(other_lines, blurred, mask.shape)
+            other_lines = doubt_blurred_widths(other_lines, blurred, mask.shape)
     unjudged = find_unjudged(prediction)
     return Report(
         schema_version=SCHEMA_VERSION,

@@ -47,7 +47,7 @@ from crackseg.imagery.regions import Region, outline
 from crackseg.metrology.classes import read_documents
 from crackseg.metrology.ranking import in_order
 from crackseg.metrology.tracing import as_drawn, trace, way_between
-from crackseg.metrology.unclear import without_blurred_widths
+from crackseg.metrology.unclear import doubt_blurred_widths
 from crackseg.pipeline import sum_up
 from crackseg.records import Array, Corrections, Crack, Notice, Report, Unjudged
 
@@ -288,7 +288,7 @@ def _crack(work: Work, entry: Entry, memory: Memory) -> Crack:
         documents = read_documents(work.options.documents, work.options.width_classes)
         crack = measure_shape(shape, work.image, work.report.scale, documents)
         blurred = (*work.report.unjudged, *work.report.impaired)
-        return without_blurred_widths((crack,), blurred, work.shape)[0]
+        return doubt_blurred_widths((crack,), blurred, work.shape)[0]
 
     crack = memory.measured(shape, measure)
     return replace(

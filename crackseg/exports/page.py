@@ -44,7 +44,7 @@ FLAGS = {
     "bridged": "crosses gaps",
     "joined": "joined by the photograph",
     "hidden": "not seen in part: something hides it",
-    "blurred": "in a blurred place: no width",
+    "blurred": "in a blurred place: the width may be that of the blur",
 }
 
 

@@ -65,7 +65,7 @@ def report_row(report: Mapping[str, Any], folder: str, status: str) -> dict[str,
         "width_90_px": detection["width_90_px"],
         "width_90_mm": detection["width_90_mm"],
         "detection": detection["text"],
-        "sha256": report["image"]["sha256"],
+        "sha256": report["image"].get("sha256"),
     }
 
 

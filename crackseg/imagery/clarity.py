@@ -54,6 +54,7 @@ BLURRED = 1.0
 _CLIPPED = 250  # level of 255 of the darkest channel
 DARK_MEAN, BLACK_MEAN = 34.0, 9.0  # grey level; below the latter a frame shows nothing
 OVEREXPOSED_SHARE, _WHITE_SHARE = 0.05, 0.98  # of the pixels of a block that are clipped
+_LEAST_STEP = 0.8  # grey levels from pixel to pixel; less is any JPEG of a smooth wall
 COMPRESSED_STEP = 0.8  # log of the steps on JPEG's grid over those elsewhere
 NOISY_LEVELS, NOISY_SHARE = 10.0, 0.48  # standard deviation, and that over the contrast
 
@@ -113,7 +114,7 @@ class Measures:
     def steps_on_grid(self) -> Array:
         """Return the (n, m) log of the steps on a grid of 8 px over the others, both ways."""
         ways = []
-        for steps in np.maximum(self.grid, 0.05):
+        for steps in np.maximum(self.grid, _LEAST_STEP):
             highest = steps.max(axis=0)
             ways.append(np.log(highest * (_GRID_PX - 1) / (steps.sum(axis=0) - highest)))
         least: Array = np.minimum(*ways)

@@ -1,10 +1,11 @@
-"""Leave out the widths of cracks that lie where the photograph is blurred.
+"""Doubt the widths of cracks that lie where the photograph is blurred.
 
 A moving camera draws a thin crack as a flat band of its own length of motion, which reads as a wide
 one; a lens out of focus fills a wide crack with light, and it reads as a thin one. Neither can be
 told from a sharp crack of that look in one profile, only from what surrounds it: drawn cracks of
 1 px read as 5.7 px under 5 px of motion, and 6 px as 1.6 px under a blur of 2.8 px (standard
-deviation). Their length and place stay.
+deviation). And broad stains on a smooth wall look like blur around a crack that is sharp. So the
+value stays, its interval holds all of these readings, and no class is built on it.
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ from crackseg.records import Array, Crack, Measure, Unjudged
 
 FLAG = "blurred"
 _CODES = {"blurred", "soft"}
-_SHARE = 0.2  # of a crack's course in blurred places: its widths are those of the blur
+_SHARE = 0.2  # of a crack's course in blurred places: its widths may be those of the blur
+_WIDER_PX, _THINNER_PX = 5.0, 4.5  # by how much blur makes a crack read too wide, too thin
 _CELL_PX = 8  # areas end on multiples of it, or at the picture's edge
 
 
-def without_blurred_widths(
+def doubt_blurred_widths(
     cracks: Sequence[Crack], parts: Sequence[Unjudged], shape: tuple[int, int]
 ) -> tuple[Crack, ...]:
-    """Return the cracks, those in blurred places without widths.
+    """Return the cracks, those in blurred places with widths that blur may have made.
 
-    A crack that lies there in part loses them where its largest width is there, or a fifth of it.
+    A crack that lies there in part is one where its largest width is there, or a fifth of it.
 
     Args:
         cracks: with or without widths.
@@ -40,7 +42,7 @@ def without_blurred_widths(
     cells = np.zeros([-(-side // _CELL_PX) for side in shape], np.uint8)
     for polygon in outlines:  # one by one: a hole in one area takes its own out again
         cells ^= _filled(polygon, cells.shape)
-    return tuple(_without(crack, cells) if _is_blurred(crack, cells) else crack for crack in cracks)
+    return tuple(_doubted(crack) if _is_blurred(crack, cells) else crack for crack in cracks)
 
 
 def _filled(polygon: Array, shape: tuple[int, ...]) -> Array:
@@ -67,26 +69,33 @@ def _at(cells: Array, points: Array) -> Array:
     return values
 
 
-def _without(crack: Crack, cells: Array) -> Crack:
-    """Return a crack without its widths; its profile stays where it is sharp."""
-    nothing = Measure(px=None, status="not_resolvable")
-    branches = tuple(
-        replace(
-            branch,
-            width_px=np.where(_at(cells, branch.centre_line) > 0, np.nan, branch.width_px),
-        )
-        for branch in crack.branches
-    )
+def _doubted(crack: Crack) -> Crack:
     return replace(
         crack,
-        branches=branches,
-        width_mean=nothing,
-        width_median=nothing,
-        width_p95=nothing,
-        width_max=nothing,
-        width_max_at=None,
-        width_left_out_px=crack.length.px or 0.0,
-        openings=(),
+        width_mean=_widened(crack.width_mean),
+        width_median=_widened(crack.width_median),
+        width_p95=_widened(crack.width_p95),
+        width_max=_widened(crack.width_max),
         width_classes=(),
         flags=(*crack.flags, FLAG),
+    )
+
+
+def _widened(width: Measure) -> Measure:
+    """Return a width whose interval holds what it may be without the blur."""
+    if width.px is None or width.low_px is None or width.high_px is None:
+        return width
+    low = min(width.low_px, max(width.px - _WIDER_PX, 0.0))
+    high = max(width.high_px, width.px + _THINNER_PX)
+    if width.mm is None or width.low_mm is None or width.high_mm is None:
+        return replace(width, low_px=low, high_px=high, u_px=None)
+    mm_per_px = width.mm / width.px
+    return replace(
+        width,
+        low_px=low,
+        high_px=high,
+        low_mm=min(width.low_mm, low * mm_per_px),
+        high_mm=max(width.high_mm, high * mm_per_px),
+        u_px=None,
+        u_mm=None,
     )
