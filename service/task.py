@@ -22,10 +22,10 @@ from sqlalchemy.engine import Connection, Engine
 
 from crackseg.config import to_plain
 from crackseg.exports.survey import report_row
-from service import ledger, slot
+from service import claims, ledger, slot
 from service.carry import carry_verdicts, earlier_edits
+from service.claims import Claim
 from service.database import Record, State, images, jobs, new_id, now, tasks
-from service.ledger import Claim
 from service.sandbox import Died, Sandbox, Stopped
 from service.schemas import Options
 from service.settings import Settings
@@ -166,7 +166,7 @@ class TaskRunner:
         """
         if db.execute(query).rowcount and task.kind == "survey":
             carry_verdicts(db, self._storage, task.job_id, task.image_id)
-        ledger.close_if_done(db, task.job_id)
+        claims.close_if_done(db, task.job_id)
 
     def _retrying(self, action: Callable[[Connection], T]) -> T:
         """Run a transaction until the database takes it: a full disk or a restart passes."""

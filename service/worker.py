@@ -22,10 +22,10 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from service import ledger, slot
+from service import claims, ledger, slot
+from service.claims import Claim
 from service.database import now, open_database, submissions, uploads, workers
 from service.lease import Lease
-from service.ledger import Claim
 from service.logs import set_up_logging
 from service.sandbox import Sandbox
 from service.settings import Settings
@@ -131,7 +131,7 @@ class Worker:
                     log.warning("the disk is nearly full; work waits")
                     self.stop.wait(DISK_S)
                     continue
-                claim = ledger.claim(self.engine, self.lease.slot)
+                claim = claims.claim(self.engine, self.lease.slot)
                 if claim is not None:
                     self._active.add(claim)
                     return claim
@@ -150,8 +150,8 @@ class Worker:
             return
         self._scans_without_slot = 0
         with self.engine.begin() as db:
-            slots = ledger.claimed_slots(db)
-            ledger.close_finished(db)
+            slots = claims.claimed_slots(db)
+            claims.close_finished(db)
         for other in sorted(slots - {self.lease.slot}):
             with self.lease.of_dead(other) as dead:
                 if dead:
@@ -162,8 +162,8 @@ class Worker:
     def _free(self, name: str) -> None:
         """Let the images wait again that a dead worker left in the middle."""
         with self.engine.begin() as db:
-            left = ledger.claims_of(db, name)
-            ledger.give_back(db, name, left)
+            left = claims.claims_of(db, name)
+            claims.give_back(db, name, left)
         if left:
             log.warning("%d images of dead %s wait again", len(left), name)
 
@@ -173,10 +173,10 @@ class Worker:
         The database may have taken a claim whose answer never arrived here, or its slot failed.
         """
         with self.engine.begin() as db:
-            idle = set(ledger.claims_of(db, self.lease.slot)) - self._active
+            idle = set(claims.claims_of(db, self.lease.slot)) - self._active
             forgotten = idle & self._suspects
             self._suspects = idle - forgotten
-            ledger.give_back(db, self.lease.slot, forgotten)
+            claims.give_back(db, self.lease.slot, forgotten)
         if forgotten:
             log.warning("%d images that nobody works on wait again", len(forgotten))
 

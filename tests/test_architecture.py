@@ -89,7 +89,8 @@ def test_the_schema_and_templates_are_in_the_package() -> None:
 def test_modules_stay_small() -> None:
     sizes = {
         path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
-        for path in (ROOT / "crackseg").rglob("*.py")
+        for room in ("crackseg", "service")
+        for path in (ROOT / room).rglob("*.py")
     }
     del sizes["crackseg/cli.py"]  # a list of commands: long, but nowhere deep
     assert max(sizes.values()) <= 450, max(sizes, key=lambda name: sizes[name])

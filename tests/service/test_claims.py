@@ -13,9 +13,9 @@ import pytest
 import sqlalchemy as sa
 from test_ledger import begin
 
-from service import ledger, worker
+from service import claims, ledger, worker
+from service.claims import Claim
 from service.database import State, jobs, open_database, tasks
-from service.ledger import Claim
 from service.settings import Settings
 
 
@@ -39,13 +39,13 @@ def test_no_two_workers_have_one_image(engine: sa.Engine) -> None:
 
     def take(slot: int) -> list[Claim]:
         found = []
-        while claim := ledger.claim(engine, f"slot-{slot}"):
+        while claim := claims.claim(engine, f"slot-{slot}"):
             found.append(claim)
         return found
 
     with ThreadPoolExecutor(8) as threads:
-        claims = [claim for found in threads.map(take, range(8)) for claim in found]
-    assert len(claims) == len(set(claims)) == 40
+        taken = [claim for found in threads.map(take, range(8)) for claim in found]
+    assert len(taken) == len(set(taken)) == 40
     assert states(engine) == {"running": 40}
     with engine.connect() as db:
         assert {row.attempts for row in ledger.task_rows(db, job)} == {1}
@@ -60,22 +60,22 @@ def test_single_images_come_first_then_the_oldest_job(engine: sa.Engine) -> None
         db.execute(jobs.update().where(jobs.c.id == single).values(kind="analysis"))
         _, cancelled = begin(db, "d.png")
         ledger.cancel(db, cancelled)
-    order = [ledger.claim(engine, "slot-0") for _ in range(4)]
+    order = [claims.claim(engine, "slot-0") for _ in range(4)]
     assert [claim and claim.job_id for claim in order] == [single, first, second, None]
 
 
 def test_what_a_worker_left_waits_again_and_only_that(engine: sa.Engine) -> None:
     with engine.begin() as db:
         begin(db, "a.png", "b.png", "c.png")
-    dead, alive = ledger.claim(engine, "slot-0"), ledger.claim(engine, "slot-1")
+    dead, alive = claims.claim(engine, "slot-0"), claims.claim(engine, "slot-1")
     assert dead
     assert alive
     with engine.begin() as db:
-        assert ledger.claimed_slots(db) == {"slot-0", "slot-1"}
-        assert ledger.claims_of(db, "slot-0") == [dead]
-        ledger.give_back(db, "slot-0", [dead, alive])  # the second is not its own
+        assert claims.claimed_slots(db) == {"slot-0", "slot-1"}
+        assert claims.claims_of(db, "slot-0") == [dead]
+        claims.give_back(db, "slot-0", [dead, alive])  # the second is not its own
     assert states(engine) == {"queued": 2, "running": 1}
-    assert ledger.claim(engine, "slot-1") == dead
+    assert claims.claim(engine, "slot-1") == dead
     with engine.connect() as db:
         assert ledger.find_task(db, dead.job_id, dead.image_id).attempts == 2
 
@@ -85,11 +85,11 @@ def test_a_job_whose_worker_died_before_closing_it_is_closed(engine: sa.Engine) 
         _, job = begin(db, "a.png")
         _, other = begin(db, "b.png")
     for _ in range(2):
-        ledger.claim(engine, "slot-0")
+        claims.claim(engine, "slot-0")
     with engine.begin() as db:
         done = tasks.update().where(tasks.c.job_id == job)
         db.execute(done.values(state=State.SUCCEEDED))
-        ledger.close_finished(db)
+        claims.close_finished(db)
         assert ledger.find_job(db, "dam", job).state == State.SUCCEEDED
         assert ledger.find_job(db, "dam", other).state == State.RUNNING
 
@@ -109,7 +109,7 @@ def test_an_image_that_nobody_works_on_is_seen_twice_and_waits_again(
 ) -> None:
     with idle_worker.engine.begin() as db:
         begin(db, "lost.png", "held.png")
-    lost = ledger.claim(idle_worker.engine, idle_worker.lease.slot)  # its answer never came
+    lost = claims.claim(idle_worker.engine, idle_worker.lease.slot)  # its answer never came
     held = idle_worker._next()
     assert lost
     assert held
@@ -143,7 +143,7 @@ def test_a_slot_survives_an_error_of_the_program(
 def test_a_worker_frees_what_its_slot_had_before(tmp_path: Path, engine: sa.Engine) -> None:
     with engine.begin() as db:
         begin(db, "a.png")
-    ledger.claim(engine, "slot-0")
+    claims.claim(engine, "slot-0")
     made = worker.Worker.__new__(worker.Worker)
     made.engine = engine
     made._free("slot-0")
@@ -163,8 +163,8 @@ def test_a_database_of_the_release_before_goes_on(tmp_path: Path) -> None:
         old.execute("UPDATE jobs SET state = 'running'")
         old.execute("UPDATE tasks SET state = 'running', attempts = 1")
     engine = open_database(settings)
-    claims = [ledger.claim(engine, "slot-0") for _ in range(3)]
-    assert [claim and claim.job_id for claim in claims] == [job, job, None]
+    taken = [claims.claim(engine, "slot-0") for _ in range(3)]
+    assert [claim and claim.job_id for claim in taken] == [job, job, None]
     engine.dispose()
     again = open_database(settings)
     with again.begin() as db:
@@ -175,10 +175,10 @@ def test_a_database_of_the_release_before_goes_on(tmp_path: Path) -> None:
 def test_an_open_job_without_images_to_take_gives_none(engine: sa.Engine) -> None:
     with engine.begin() as db:
         _, job = begin(db, "a.png")
-    assert ledger.claim(engine, "slot-0")
-    assert ledger.claim(engine, "slot-1") is None
+    assert claims.claim(engine, "slot-0")
+    assert claims.claim(engine, "slot-1") is None
     with engine.begin() as db:
         db.execute(tasks.update().values(state=State.CANCELLED))
-        assert ledger.claimed_slots(db) == set()
-        assert ledger.claims_of(db, "slot-0") == []
+        assert claims.claimed_slots(db) == set()
+        assert claims.claims_of(db, "slot-0") == []
         assert ledger.find_job(db, "dam", job).id == job

@@ -13,7 +13,7 @@ from test_ledger import begin
 from test_surveys import make_survey
 from tiny_model import picture
 
-from service import ledger
+from service import claims, ledger
 from service.app import create_app
 from service.database import State, jobs, now, tasks, workers
 from service.keys import add
@@ -86,7 +86,7 @@ def test_the_status_page_tells_of_queue_workers_disk_and_failures(tmp_path: Path
         _, job = begin(db, "secret-name.png", "b.png", "c.png")
         row = {"slot": "slot-0", "pid": 4711, "host": "bench", "seen_at": now()}
         db.execute(workers.insert().values(row))
-    claim = ledger.claim(service.engine, "slot-0")
+    claim = claims.claim(service.engine, "slot-0")
     assert claim
     with service.engine.begin() as db:
         other = ledger.task_rows(db, job)[1].image_id

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from crackseg.records import ImageInfo
-from service import ledger, submit
+from service import claims, ledger, submit
 from service.database import State, jobs, new_id, open_database, tasks
 from service.errors import Problem
 from service.settings import Settings
@@ -49,7 +49,7 @@ def end(db: sa.Connection, job: str, *states: State) -> None:
     for row, state in zip(ledger.task_rows(db, job), states, strict=True):
         this = ledger.this_task(job, row.image_id)
         db.execute(tasks.update().where(this).values(state=state))
-    ledger.close_if_done(db, job)
+    claims.close_if_done(db, job)
 
 
 def state_of(db: sa.Connection, job: str) -> str:

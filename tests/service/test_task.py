@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from crackseg.records import ImageInfo
-from service import ledger, task
+from service import claims, ledger, task
 from service.database import jobs, new_id, open_database, tasks
 from service.sandbox import Died, Stopped
 from service.settings import Settings
@@ -47,8 +47,8 @@ class Scene:
     def work(self, *steps: Step) -> Any:
         """Work on the image and return its row."""
         self.steps = list(steps)
-        claim = ledger.claim(self.engine, "slot-0")
-        assert claim == ledger.Claim(self.job, self.image)
+        claim = claims.claim(self.engine, "slot-0")
+        assert claim == claims.Claim(self.job, self.image)
         self.runner.work_on(claim)
         assert self.steps == []
         with self.engine.connect() as db:
