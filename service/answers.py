@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from service import ledger
 from service.database import FINAL, Record, State, images, jobs
+from service.estimate import remaining_s
 from service.files import ImageFile, JobFile
 from service.paths import href
 from service.schemas import Analysis, Change, Counts, ErrorInfo, Image, Job, Survey, Task
@@ -53,6 +54,7 @@ def job_answer(db: Connection, job: Record) -> Job:
         status=State(job.state),
         message=message,
         progress=100 if job.state in FINAL else min(int(100 * share), 99),
+        remaining_s=remaining_s(db, job),
         created=job.created_at,
         started=job.started_at,
         finished=job.finished_at,

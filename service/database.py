@@ -111,6 +111,12 @@ tasks = sa.Table(
     sa.Column("finished_at", sa.Text),
 )
 
+dismissals = sa.Table(  # jobs that clients of OGC API - Processes see no more
+    "dismissals",
+    metadata,
+    sa.Column("job_id", sa.Text, sa.ForeignKey("jobs.id"), primary_key=True),
+)
+
 verdicts = sa.Table(
     "verdicts",
     metadata,

@@ -84,6 +84,7 @@ _JOB = {
     "status": "running",
     "message": "12 of 200 images done",
     "progress": 6,
+    "remaining_s": 1300.0,
     "created": _TIME,
     "started": _TIME,
     "finished": None,

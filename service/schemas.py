@@ -229,6 +229,9 @@ class Job(BaseModel):
     status: State
     message: str
     progress: int = Field(description="In percent.")
+    remaining_s: float | None = Field(
+        description="About how long it takes from now on, with the jobs before it; None: unknown."
+    )
     created: str
     started: str | None
     finished: str | None

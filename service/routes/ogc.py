@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
+from sqlalchemy.engine import Connection
 
 from crackseg import __version__
 from service import ledger, submit
 from service.answers import job_answer, task_answer
 from service.asking import Here, IdempotencyKey, Reader, Writer
-from service.database import FINAL, State
-from service.errors import Problem
+from service.database import FINAL, Record, State, dismissals, insert_new
+from service.errors import Problem, not_found
 from service.files import JobFile, media_type
+from service.keys import Caller
 from service.paths import href
 from service.schemas import NO_NUL, STRICT, Job, Options
 
@@ -153,23 +156,37 @@ def _status_info(job: Job) -> Json:
 def get_ogc_job(job_id: str, service: Here, caller: Reader) -> Json:
     """Return how far a job is, as statusInfo."""
     with service.engine.connect() as db:
-        return _status_info(job_answer(db, ledger.find_job(db, caller.tenant, job_id)))
+        return _status_info(job_answer(db, _find(db, caller, job_id)))
+
+
+def _find(db: Connection, caller: Caller, job_id: str) -> Record:
+    """Return a job of the caller's that nobody dismissed.
+
+    Raises:
+        Problem: 404.
+    """
+    job = ledger.find_job(db, caller.tenant, job_id)
+    if db.scalar(sa.select(dismissals).where(dismissals.c.job_id == job_id)):
+        raise not_found("job")
+    return job
 
 
 @router.delete("/jobs/{job_id}")
 def dismiss_ogc_job(job_id: str, service: Here, caller: Writer) -> Json:
-    """Dismiss a job."""
+    """Dismiss a job: it ends and is gone from here; its survey keeps what was made of it."""
     with service.engine.begin() as db:
-        ledger.find_job(db, caller.tenant, job_id)
+        _find(db, caller, job_id)
         ledger.cancel(db, job_id)
-        return _status_info(job_answer(db, ledger.find_job(db, caller.tenant, job_id)))
+        insert_new(db, dismissals, {"job_id": job_id})  # once, whoever comes twice
+        job = job_answer(db, ledger.find_job(db, caller.tenant, job_id))
+    return {**_status_info(job), "status": "dismissed", "links": []}
 
 
 @router.get("/jobs/{job_id}/results")
 def get_results(job_id: str, service: Here, caller: Reader) -> Json:
     """Return links to what a job made."""
     with service.engine.connect() as db:
-        job = job_answer(db, ledger.find_job(db, caller.tenant, job_id))
+        job = job_answer(db, _find(db, caller, job_id))
         rows = ledger.task_rows(db, job_id)
     if job.status not in FINAL:
         raise Problem(404, "result-not-ready", "The job is not finished.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sqlite3
 import threading
@@ -226,11 +227,14 @@ def test_finished_images_open_while_others_run(
         find(browser, "#search").send_keys("1")
         wait_for(lambda: shown(browser, "#gallery a"), deadline_s=600, why="a finished image")
         opened = client.get(job).json()["finished"] is None
+        estimate = wait_for(lambda: find(browser, "#estimate").text, why="a time")
         wait_for(lambda: shown(browser, "#job[data-finished=yes]"), deadline_s=900, why="done")
         wait_for(lambda: len(shown(browser, "#gallery a")) == 13, why="all of the filter")
         assert opened, "the job was done before the browser looked"
+        assert re.fullmatch(r"about \d+ (s|min) left", estimate)
+        assert find(browser, "#message").text == "40 of 40 images done"  # and no time is left
+        assert not shown(browser, "#estimate") or not find(browser, "#estimate").text
         assert find(browser, "#search").get_attribute("value") == "1"
-        assert "40 of 40 images done" in find(browser, "#message").text
         find(browser, "#gallery a").click()
         find(browser, "nav a[href^='/surveys/']").click()
         wait_for(lambda: find(browser, "#search").get_attribute("value") == "1", why="the filter")

@@ -82,6 +82,7 @@ def test_a_missed_crack_is_drawn_judged_and_undone(
         if crack.get("correction") == "drawn"
     )
     assert drawn["length_px"] == pytest.approx(MISSED.length_px, rel=0.02)
+    assert drawn["width_mean_px"] == pytest.approx(4.0, abs=0.3)
     assert "✎" in find(browser, f"#cracks tr[data-id='{drawn['id']}']").text
     assert find(browser, "#which").text == str(drawn["id"])
     browser.save_screenshot(str(tmp_path / f"{width}-drawn.png"))

@@ -97,6 +97,7 @@ def test_a_survey_from_a_broken_upload_to_its_report(
     wait_for(lambda: edits(browser) == 1, why="measured")
     drawn = drawn_crack(client, image)
     assert drawn["length_px"] == pytest.approx(MISSED.length_px, rel=0.02)
+    assert drawn["width_mean_px"] == pytest.approx(4.0, abs=0.3)
     assert drawn["length_mm"] == pytest.approx(0.5 * drawn["length_px"], rel=1e-3)
     find(browser, "#cracks tr[data-id='1']").click()
     press(browser, "r")

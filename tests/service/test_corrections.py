@@ -69,6 +69,7 @@ def test_a_missed_crack_is_drawn_judged_and_undone(client: Any) -> None:
     report = client.get(f"{image}/report.json").json()
     (drawn,) = [crack for crack in report["cracks"] if crack.get("correction") == "drawn"]
     assert drawn["length_mm"] == pytest.approx(0.5 * MISSED.length_px, rel=0.02)
+    assert drawn["width_mean_px"] == pytest.approx(4.0, abs=0.3)
     assert report["image"]["path"] == "wall.png"
     after = client.get(image).json()["summary"]
     assert after["cracks"] == row["cracks"] + 1

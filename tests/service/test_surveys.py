@@ -264,6 +264,26 @@ def test_the_ogc_way_runs_the_same_job(client: Any) -> None:
     assert (own["status"], own["id"]) == ("succeeded", done["jobID"])
 
 
+def test_a_dismissed_job_is_gone_on_the_ogc_way_and_stays_in_its_survey(client: Any) -> None:
+    survey = make_survey(client, {"a.png": picture(1)})
+    job = client.post(f"{survey}/execution", json={}).headers["location"]
+    finished(client, job)
+    path = job.replace("/v1/", "/v1/ogc/")
+    assert client.get(path).json()["status"] == "successful"
+    gone = client.delete(path)
+    assert (gone.status_code, gone.json()["status"], gone.json()["links"]) == (200, "dismissed", [])
+    for method, address in (("GET", path), ("GET", f"{path}/results"), ("DELETE", path)):
+        answer = client.request(method, address)
+        assert answer.status_code == 404, (method, address)
+        assert answer.json()["type"].endswith("/no-such-job")
+    assert client.get(job).json()["status"] == "succeeded"
+    assert client.get(f"{job}/report.csv").status_code == 200
+    waiting = client.post(f"{survey}/execution", json={}).headers["location"]
+    assert client.delete(waiting.replace("/v1/", "/v1/ogc/")).json()["status"] == "dismissed"
+    assert client.get(waiting).json()["status"] == "cancelled"
+    assert client.delete(survey).status_code == 204
+
+
 def test_a_deleted_survey_leaves_nothing(client: Any, service: Service) -> None:
     survey = make_survey(client, {"a.png": picture(1)})
     job_path = client.post(f"{survey}/execution", json={}).headers["location"]

@@ -10,31 +10,21 @@ function showStatus(status) {
   byId("state").className = `tag ${partly ? "warn" : word}`;
   byId("message").textContent = status.message;
   byId("progress").value = status.progress;
-  estimate(status.counts);
+  byId("estimate").textContent = inWords(status.remaining_s);
 }
 
-// Say how long the rest takes, by what was done since the page was opened.
-const marks = [];
-let shares = {};
-function estimate(counts) {
-  const done = counts.succeeded + counts.failed + counts.cancelled + Object.values(shares).reduce((sum, share) => sum + share, 0);
-  marks.push({ at: performance.now(), done });
-  const first = marks[0];
-  const last = marks[marks.length - 1];
-  const seconds = (last.at - first.at) / 1000;
-  const worked = last.done - first.done;
-  if (seconds < 5 || worked < 1) return;
-  const left = ((counts.total - last.done) * seconds) / worked;
-  const text = left < 90 ? `${Math.max(10 * Math.round(left / 10), 10)} s` : left < 5400 ? `${Math.round(left / 60)} min` : `${(left / 3600).toFixed(1)} h`;
-  byId("estimate").textContent = `about ${text} left`;
+// Say how long the rest takes, as exactly as an estimate deserves.
+function inWords(seconds) {
+  if (seconds === null) return "";
+  const text = seconds < 90 ? `${Math.max(10 * Math.round(seconds / 10), 10)} s` : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+  return `about ${text} left`;
 }
 
 function tileOf(image) {
   return gallery.querySelector(`[data-image="${CSS.escape(image)}"]`);
 }
 
-function showShares(fresh) {
-  shares = fresh;
+function showShares(shares) {
   for (const [image, share] of Object.entries(shares)) {
     const tile = tileOf(image);
     const bar = tile && tile.querySelector("progress");
