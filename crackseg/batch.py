@@ -35,10 +35,12 @@ from crackseg.folders import (
     choose_folder,
     clear_leftovers,
     filling,
+    identity_of,
     origin_of,
     plain_path,
     read_mark,
     refuse_foreign,
+    refuse_lost,
 )
 from crackseg.imagery.files import OpenImage, open_image
 from crackseg.imagery.regions import find_region_files, refuse_missing, region_facts
@@ -122,7 +124,7 @@ def run(
     predictor = Predictor.open(options.model, options.predict)
     chosen = [options_for(path, options) for path in paths]
     _make_folder(out)
-    identity = _identity(out)
+    identity = identity_of(out)
     survey = _Survey(out, options, predictor.card, passed, facts)
     if len(paths) > 1 or facts:
         survey.check()
@@ -135,7 +137,7 @@ def run(
             listener.end(outcome)
     except KeyboardInterrupt:
         outcomes = _still_there(outcomes)
-        if _identity(out) != identity:
+        if identity_of(out) != identity:
             raise Interrupted(outcomes) from None
         rows = [outcome.row for outcome in outcomes]
         there = {row["image"] for row in _earlier_rows(out, rows)}  # by other processes, too
@@ -143,7 +145,7 @@ def run(
         survey.write([*rows, *(failure_row(path, NOT_REACHED) for path in rest)])
         raise Interrupted(outcomes) from None
     outcomes = _still_there(outcomes)
-    if _identity(out) == identity:  # else there is no place for it, and every image says so
+    if identity_of(out) == identity:  # else there is no place for it, and every image says so
         survey.write([outcome.row for outcome in outcomes])
     return outcomes
 
@@ -295,7 +297,7 @@ def _start(model: str, options: PredictOptions) -> Callable[[_Task | Outcome], O
 def _begin(path: Path, out: Path, options: AnalyzeOptions, job: _Job) -> _Task | Outcome:
     """Return what is to be done, or the outcome where there is nothing to do."""
     try:
-        _refuse_lost(out, job.identity)
+        refuse_lost(out, job.identity)
         with open_image(path, max_megapixels=options.max_megapixels) as image:
             content = image.info.sha256
             folder = choose_folder(out, path, content, taken=job.taken)
@@ -315,9 +317,11 @@ def _analyze(predictor: Predictor, step: Callable[[float], Any], task: _Task | O
         return task
     path, out, options = task.path, task.out, task.options
     try:
-        with open_image(path, max_megapixels=options.max_megapixels, sha256=task.content) as image:
+        with open_image(path, max_megapixels=options.max_megapixels) as image:
+            if image.info.sha256 != task.content:  # workers take it up later than it was begun
+                raise ImageError(f"`{path.name}` changed since this run began with it; run again.")
             report = analyze(image, predictor, options, step)
-            _refuse_lost(out, task.identity)
+            refuse_lost(out, task.identity)
             report = export(
                 report, task.folder, image, options.exports,
                 origin=origin_of(path), content=task.content,
@@ -399,27 +403,6 @@ def _make_folder(out: Path) -> None:
         raise ConfigError(
             f"`--out {out}` cannot be written: {error.strerror}; choose another folder."
         ) from error
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    """Return what tells a folder from another that has come to its place; None: it is gone."""
-    try:
-        facts = folder.stat()
-    except OSError:
-        return None
-    return facts.st_dev, facts.st_ino
-
-
-def _refuse_lost(out: Path, identity: tuple[int, int] | None) -> None:
-    """Raise where the folder for the results is not the one that the run began with.
-
-    Below the place of a drive that has gone, a new folder would be filled on another disk.
-    """
-    if _identity(out) != identity:
-        raise OutputError(
-            f"`{out}` has gone or was replaced during the run; bring it back, then the same "
-            "command goes on."
-        )
 
 
 def _reason(error: BaseException, path: Path, out: Path) -> str:

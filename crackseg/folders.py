@@ -310,3 +310,27 @@ def _lock(stream: IO[str]) -> bool:
     except OSError:  # a disk without locks
         return True
     return True
+
+
+def identity_of(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from another that has come to its place; None: it is gone."""
+    try:
+        facts = folder.stat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
+
+
+def refuse_lost(out: Path, identity: tuple[int, int] | None) -> None:
+    """Raise where the folder for the results is not the one that the run began with.
+
+    Below the place of a drive that has gone, a new folder would be filled on another disk.
+
+    Raises:
+        OutputError: it is another folder, or none.
+    """
+    if identity_of(out) != identity:
+        raise OutputError(
+            f"`{out}` has gone or was replaced during the run; bring it back, then the same "
+            "command goes on."
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from crackseg.imagery.blank import (
     unjudged_notices,
     unjudged_parts,
 )
-from crackseg.imagery.clarity import impaired_notices
+from crackseg.imagery.clarity import ClarityCounter, impaired, impaired_notices, spoilt
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.masks import MaskRule, read_mask, refuse_missed
 from crackseg.imagery.regions import (
@@ -194,6 +194,7 @@ def measure_mask(
     _check_sizes(mask_image, source)
     refuse_missing(options.region)
     with clock.step("decode"):
+        decoded = () if image is None else image.decode()
         region = read_region(options.region, source.info)
         rule, path = rule or MaskRule(), mask_image.info.path
         read = read_mask(path, rule)
@@ -202,9 +203,9 @@ def measure_mask(
     with clock.step("scale"):
         scale, scale_notices = find_scale(source.info, options.scale, source.read)
     with clock.step("measure"):
-        valid, blank_px2 = (None, {}) if image is None else _looked_at(image, region)
-        mask, valid, outside_px2 = _within(mask, valid, region)
-        unjudged = unjudged_parts(mask.shape, valid, outside_px2, blank_px2)
+        look = _Look(None, {}) if image is None else _looked_at(image, region)
+        mask, valid, outside_px2 = _within(mask, look.valid, region)
+        unjudged = unjudged_parts(mask.shape, valid, outside_px2, look.blank_px2, look.spoilt)
         cracks, notices = measure(
             mask,
             image=None if image is None else image.read,
@@ -213,6 +214,7 @@ def measure_mask(
             mask_options=options.mask,
             options=options.measure,
         )
+        cracks = doubt_blurred_widths(cracks, (*look.spoilt, *look.impaired), mask.shape)
         cracks, joints = _part_joints(cracks, region, options.region)
         cracks = rank(cracks, None)
     return Report(
@@ -227,13 +229,16 @@ def measure_mask(
         totals=sum_up(cracks, mask.shape, _judged_px2(mask.size, unjudged), scale),
         notices=_distinct(
             source.info.notices,
+            decoded,
             mask_notices,
             scale_notices,
             unjudged_notices(unjudged, judged=can_judge(unjudged)),
+            impaired_notices(look.impaired),
             notices,
         ),
         timing_s=clock.seconds,
         unjudged=unjudged,
+        impaired=look.impaired,
         joints=joints,
         left_out=outline(region),
         region_files=() if region is None else region_facts(region.files),
@@ -334,25 +339,34 @@ def _part_joints(
     return tuple(parted[0]), tuple(parted[1])
 
 
-def _looked_at(image: OpenImage, region: Region | None) -> tuple[Array | None, dict[str, float]]:
-    """Return which pixels of a photograph hold data (None: all), and the areas that show nothing.
+@dataclass(frozen=True)
+class _Look:
+    """What a photograph lets one see, of a picture that no network read."""
 
-    It is read in bands. What lies outside of the region counts for nothing.
-    """
+    valid: Array | None  # (H, W) bool, True = holds data; None: all of it
+    blank_px2: dict[str, float]  # areas that show nothing, by kind
+    spoilt: tuple[Unjudged, ...] = ()
+    impaired: tuple[Unjudged, ...] = ()
+
+
+def _looked_at(image: OpenImage, region: Region | None) -> _Look:
+    """Look at a photograph in bands. What lies outside of the region counts for nothing."""
     height, width = image.info.height_px, image.info.width_px
     valid: Array | None = None
-    blank = BlankCounter(height, width)
+    blank, clarity = BlankCounter(height, width), ClarityCounter(height, width)
     for top in range(0, height, _BAND_ROWS):
         band = Window(row=top, col=0, height=min(_BAND_ROWS, height - top), width=width)
-        pixels, seen = image.load(band)
-        if seen is not None:
+        pixels, counts = image.load(band)
+        if counts is not None:
             valid = np.ones((height, width), dtype=bool) if valid is None else valid
-            valid[band.slices] = seen
+            valid[band.slices] = counts
         if region is not None and region.inside is not None:
             inside = region.inside[band.slices]
-            seen = inside if seen is None else seen & inside
-        blank.add(top, pixels, seen)
-    return valid, blank.areas_px2()
+            counts = inside if counts is None else counts & inside
+        for counter in (blank, clarity):
+            counter.add(top, pixels, counts)
+    measures = clarity.measures()
+    return _Look(valid, blank.areas_px2(), spoilt(measures), impaired(measures))
 
 
 def sum_up(

@@ -119,6 +119,20 @@ def test_same_stem_in_two_folders_and_two_forms(
     assert [o.folder.name for o in again if o.folder] == ["wall_png", "right_wall", "wall"]
 
 
+def test_a_file_that_changes_after_its_turn_began_is_named(
+    photo: Photo, options: AnalyzeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = photo(tmp_path / "wall.jpg", cracks=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "refuse_foreign", lambda folder: photo(path, cracks=2))
+        (changed,) = batch.run([path], tmp_path / "out", options)
+    assert changed.status == "failed"
+    assert changed.reason is not None
+    assert "changed since" in changed.reason
+    (again,) = batch.run([path], tmp_path / "out", options)
+    assert again.row["cracks"] == 2
+
+
 def test_a_later_run_never_writes_over_another_image(
     photo: Photo, options: AnalyzeOptions, tmp_path: Path
 ) -> None:
