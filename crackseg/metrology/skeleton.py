@@ -211,6 +211,8 @@ def _lengths(points: Array, start: Array, ends: Array, centres: Array) -> Array:
 def _without_spurs(chains: Chains, radius: Array, component: Array) -> Array:
     """Return the (K,) skeleton pixels that stay when spurs and pinhole loops are taken away."""
     count = len(radius)
+    if not len(chains.ends):  # dots alone, thinned to blocks of four pixels: no line begins there
+        return np.arange(count)
     joined = chains.ends >= 0
     head = chains.order[chains.start[:-1]]
     tail = chains.order[chains.start[1:] - 1]

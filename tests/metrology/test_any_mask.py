@@ -40,3 +40,20 @@ def test_centre_lines_stay_on_the_mask(
                 assert np.abs(nearest - inside).max() <= OFF_PX
                 assert away[tuple(inside.T)].max() <= OFF_PX
             assert crack.length.px <= 2 * mask.sum() + 2 * OFF_PX
+
+
+@pytest.mark.parametrize(
+    "rows", [("##", "##"), (".##.", "####", "####", ".##."), (".###", "####", "####", "..#.")]
+)
+@pytest.mark.parametrize("dots", [1, 2])
+@pytest.mark.parametrize("photograph", [False, True])
+def test_dots_that_thin_to_four_pixels_are_no_crack(
+    cracks_of: Any, rows: tuple[str, ...], dots: int, photograph: bool
+) -> None:
+    """Their skeleton is a block of junctions alone, in which no line begins."""
+    mask = np.zeros((40, 60), dtype=bool)
+    dot = np.array([[letter == "#" for letter in row] for row in rows])
+    for number in range(dots):
+        mask[10 : 10 + len(rows), 10 + 25 * number : 10 + 25 * number + len(rows[0])] = dot
+    picture = np.where(mask, 60, 150).astype(np.uint8) if photograph else None
+    assert len(cracks_of(mask, picture, mask_options=EVERY, min_length_px=0.0)) == 0
