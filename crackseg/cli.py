@@ -313,7 +313,10 @@ def face_command(
     ] = None,
     survey: Annotated[
         Path | None,
-        typer.Option(help="What is known of the survey; default: survey.toml of the analysis."),
+        typer.Option(
+            help="What is known of the survey; default: survey.toml in the results, else that of "
+            "the analysis."
+        ),
     ] = None,
     locale: Locale = "en",
     ignore_poses: Annotated[

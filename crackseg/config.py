@@ -240,10 +240,12 @@ def read_options(kind: type[T], values: Mapping[str, Any], *, where: str = "opti
         if key not in known:
             raise ConfigError(f"unknown key `{where}.{key}`; known: {nearest(str(key), known)}.")
         arguments[key] = _convert(hints[key], value, f"{where}.{key}")
-    try:
-        return kind(**arguments)
-    except TypeError as error:
-        raise ConfigError(f"`{where}` is incomplete: {error}.") from error
+    lacking = [f.name for f in dataclasses.fields(kind)  # type: ignore[arg-type]
+               if f.default is f.default_factory is dataclasses.MISSING
+               and f.name not in arguments]  # fmt: skip
+    if lacking:
+        raise ConfigError(f"`{where}` lacks {', '.join(f'`{name}`' for name in lacking)}.")
+    return kind(**arguments)
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from crackseg.errors import DataError
+from crackseg.exports.wording import count
 from crackseg.face.block import Placed, place, tie_gaps_mm
 from crackseg.face.cameras import FRONTAL, View
 from crackseg.face.cracks import FaceCrack, cracks_of
@@ -28,7 +29,7 @@ from crackseg.face.plane import FacePlane, plane_of
 from crackseg.face.scaling import FaceScale, References, put_scale, views_of
 from crackseg.folders import read_mark
 from crackseg.records import Array, Notice
-from crackseg.survey import Survey, survey_from
+from crackseg.survey import NAME, Survey, read_survey, survey_from
 
 TOLERANCE_PX = 3.0  # how far centre lines of one crack lie apart in two views, at least
 _TOLERANCE_RESIDUALS = 3.0  # or so many times what the ties miss
@@ -99,7 +100,7 @@ def make_map(
         results: as ``crackseg analyze`` wrote it.
         pictures: where to look for photographs that were moved.
         references: what was measured on the face.
-        survey: None: what the results say of it.
+        survey: None: ``survey.toml`` in the results, else what the analysis knew.
         use_poses: False: place by what neighbours show alone.
         listen: is told of the step and the share of it that is done.
 
@@ -126,6 +127,9 @@ def make_map(
 
 
 def _survey_in(results: Path) -> Survey | None:
+    """Return a survey.toml that was put into the results since, else what the analysis knew."""
+    if (results / NAME).is_file():
+        return read_survey(results / NAME)
     mark = read_mark(results)
     if mark is None or "survey.json" not in mark.files:
         return None
@@ -199,7 +203,9 @@ def _assemble(
 def _notices(placed: Placed, scale: FaceScale) -> list[Notice]:
     found = []
     if placed.aside:
-        text = f"{len(placed.aside)} photographs are not on the map; what they show is not counted."
+        many = len(placed.aside)
+        are = "is" if many == 1 else "are"
+        text = f"{count(many, 'photograph')} {are} not on the map: what is on none is not counted."
         found.append(Notice(code="photographs_set_aside", message=text))
     if len(placed.photographs) == 1 and scale.source != "orthomosaic":
         text = "one photograph alone: its place is by its pose and scale, nothing confirms it."
@@ -212,7 +218,10 @@ def _notices(placed: Placed, scale: FaceScale) -> list[Notice]:
         found.append(Notice(code="place_not_known", message=text))
     blind = [p.name for p in placed.photographs if not p.judged]
     if blind:
-        text = f"{len(blind)} photographs cannot be judged: that no crack lies there is not known."
+        text = (
+            f"{count(len(blind), 'photograph')} cannot be judged: that no crack lies there is not "
+            "known."
+        )
         found.append(Notice(code="not_judged", message=text))
     return found
 
@@ -232,7 +241,7 @@ def _map_of_rasters(
         )
     aside: list[tuple[str, str]] = []
     rasters = each_once(rasters, aside)
-    count = len(rasters)
+    number = len(rasters)
     views = [
         View(lens=p.lens, axes=FRONTAL, position_m=np.array([0.0, 0.0, 1.0]), raster=p.raster_m)
         for p in rasters
@@ -249,14 +258,14 @@ def _map_of_rasters(
     placed = Placed(
         photographs=tuple(rasters),
         block=Block(
-            axes=np.repeat(FRONTAL[None], count, axis=0),
-            positions_m=np.zeros((count, 3)),
+            axes=np.repeat(FRONTAL[None], number, axis=0),
+            positions_m=np.zeros((number, 3)),
             lenses=(),
-            lens_of=np.zeros(count, int),
+            lens_of=np.zeros(number, int),
             frame=np.zeros(4),
         ),
         ties=Ties(first=none, second=none, first_px=none, second_px=none, sigma_px=none),
-        tied=np.ones(count, bool),
+        tied=np.ones(number, bool),
         aside=tuple(aside),
         notices=(),
         pose_misses_m=None,

@@ -30,7 +30,7 @@ def with_files(photographs: Sequence[Photograph], aside: list[tuple[str, str]]) 
     kept = []
     for photograph in photographs:
         if photograph.path is None:
-            text = "its file is not where it was analyzed; name its folder after the results."
+            text = "its file is not where it was analyzed; give its folder with `--photographs`."
             aside.append((photograph.name, text))
         else:
             kept.append(photograph)

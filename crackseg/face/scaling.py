@@ -16,6 +16,7 @@ import numpy as np
 
 from crackseg.config import read_options, read_toml
 from crackseg.errors import ConfigError, DataError, ScaleError
+from crackseg.exports.wording import count
 from crackseg.face.adjustment import Block
 from crackseg.face.block import Placed
 from crackseg.face.cameras import View
@@ -26,6 +27,7 @@ from crackseg.scales import SIGMA_REL_MAX
 
 _PICK_PX = 0.7  # standard deviation of a point picked by hand, each direction
 _AGREE_SIGMAS, _AGREE_FLOOR = 3.0, 0.02
+_GROSS_SIGMAS, _GROSS = 5.0, math.log(1.5)  # beyond both no map: a scale was typed wrong
 _MISFIT_SIGMAS = 5.0  # of a reference point, beyond which it is named
 
 
@@ -96,9 +98,14 @@ def read_references(path: Path) -> References:
     """Return the references of a TOML file: tables ``[[length]]`` and ``[[point]]``.
 
     Raises:
-        ConfigError: a key or value does not fit.
+        ConfigError: a key or value does not fit, or the file holds neither.
     """
-    return read_options(References, read_toml(path), where=path.name)
+    found = read_options(References, read_toml(path), where=path.name)
+    if not found.length and not found.point:
+        raise ConfigError(
+            f"`{path.name}` holds no reference, expected tables `[[length]]` or `[[point]]`."
+        )
+    return found
 
 
 def views_of(block: Block) -> list[View]:
@@ -156,11 +163,20 @@ def _contradictions(best: _Choice, choices: Sequence[_Choice]) -> list[Notice]:
     found = []
     for other in choices:
         apart = abs(math.log(other.factor / best.factor))
-        if apart > _AGREE_SIGMAS * math.hypot(best.sigma_rel, other.sigma_rel) + _AGREE_FLOOR:
-            text = (
-                f"{other.detail} make the face {100 * (other.factor / best.factor - 1):+.1f} % "
-                f"larger than {best.detail}: the latter is taken; check both."
+        unsure = math.hypot(best.sigma_rel, other.sigma_rel)
+        by = 100 * (other.factor / best.factor - 1)
+        text = (
+            f"by {other.detail} the face is {abs(by):.1f} % {'larger' if by > 0 else 'smaller'} "
+            f"than by {best.detail}"
+        )
+        if apart > max(_GROSS_SIGMAS * unsure, _GROSS):
+            raise ScaleError(
+                f"{text}: one of the two is wrong; check lengths, rows and columns of references "
+                "and the scale of the analysis. Where the drone's places are wrong, "
+                "`--ignore-poses` leaves them out."
             )
+        if apart > _AGREE_SIGMAS * unsure + _AGREE_FLOOR:
+            text = f"{text}: the latter is taken; check both."
             found.append(Notice(code="scales_disagree", message=text))
     return found
 
@@ -190,7 +206,7 @@ def _of_lengths(
             "rows, columns and lengths."
         )
     sigma = float(max(1 / math.sqrt(weights.sum()), max(spread, 0.0)))
-    detail = f"{len(factors)} reference length(s)"
+    detail = count(len(factors), "reference length")
     return [_Choice(factor=factor, sigma_rel=sigma, source="reference_length", detail=detail)]
 
 
@@ -221,7 +237,7 @@ def _of_poses(placed: Placed, plane: FacePlane) -> list[_Choice]:
     if len(tied) < 3:
         return []
     spread = float(np.sqrt(((tied[:, :2] - tied[:, :2].mean(axis=0)) ** 2).sum()))
-    detail = f"the places of {placed.posed} photographs by the drone"
+    detail = f"the places of {count(placed.posed, 'photograph')} by the drone"
     sigma = max(placed.pose_misses_m, 0.02) / max(spread, 1e-9)
     return [_Choice(factor=1.0, sigma_rel=sigma, source="poses", detail=detail)]
 
@@ -238,7 +254,7 @@ def _of_reports(placed: Placed, views: Sequence[View]) -> list[_Choice]:
     factor = float(np.exp(np.median(np.log(ratios))))
     scatter = float(np.log(ratios).std() / math.sqrt(len(ratios)))
     sigma = math.hypot(float(np.median(sigmas)), scatter)  # what they share does not average out
-    detail = f"the scales of {len(known)} photographs"
+    detail = f"the scale of {count(len(known), 'photograph')}"
     return [_Choice(factor=factor, sigma_rel=sigma, source="photographs", detail=detail)]
 
 
@@ -268,7 +284,7 @@ def _by_points(
         placed.block, float(abs(turn)), float(np.angle(turn)), np.array([shift.real, shift.imag])
     )
     best = _Choice(factor=float(abs(turn)), sigma_rel=sigma, source="reference_points",
-                   detail=f"{len(a)} reference points")  # fmt: skip
+                   detail=count(len(a), "reference point"))  # fmt: skip
     others = [*_of_poses(placed, plane), *_of_reports(placed, views)]
     scale = FaceScale(
         source=best.source,

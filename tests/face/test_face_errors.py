@@ -26,6 +26,7 @@ from crackseg.face.scaling import (
     read_references,
 )
 from crackseg.folders import filling
+from crackseg.survey import Survey
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,14 @@ def test_an_empty_folder_is_no_survey(tmp_path: Path) -> None:
         make_map(tmp_path)
     with pytest.raises(DataError, match="must be a folder"):
         make_map(tmp_path / "nowhere")
+
+
+def test_a_survey_toml_in_the_results_is_that_of_the_map(tmp_path: Path) -> None:
+    (tmp_path / "survey.toml").write_text("[face]\nbatter = 'steep'\n")
+    with pytest.raises(ConfigError, match=r"face.batter"):
+        make_map(tmp_path)
+    with pytest.raises(DataError, match="holds no report"):
+        make_map(tmp_path, survey=Survey(dam="Other"))
 
 
 def test_a_report_of_an_older_release_is_refused(tmp_path: Path) -> None:
@@ -205,8 +214,22 @@ def test_a_reference_names_a_photograph_of_the_map(
             Length(length_m=2.4, start=spot, end=far),
             Length(length_m=4.8, start=spot, end=far),
         )
-    _, known = scale(Length(length_m=9.0, start=spot, end=far))
-    assert "scales_disagree" in {notice.code for notice in known.notices}  # the drone says 2.4 m
+    _, known = scale(Length(length_m=3.2, start=spot, end=far))  # the drone says 2.4 m
+    assert "scales_disagree" in {notice.code for notice in known.notices}
+
+
+@pytest.mark.parametrize(("length_m", "text"), [(9.0, "smaller than"), (0.6, "larger than")])
+def test_a_length_that_the_drones_places_rule_out_is_refused(
+    length_m: float, text: str, photographs: list[Photograph], plane: FacePlane
+) -> None:
+    placed = place(photographs[:3], plane)
+    name = photographs[0].name
+    ends = {"start": Spot(image=name, row=10, col=10), "end": Spot(image=name, row=10, col=600)}
+    typed = References(length=(Length(length_m=length_m, **ends),))  # 2.4 m in truth
+    with pytest.raises(ScaleError, match=rf"{text} by 1 reference length: .*--ignore-poses"):
+        put_scale(placed, typed, plane)
+    bare = place([replace(p, pose=None) for p in photographs[:3]], FacePlane())
+    assert put_scale(bare, typed, FacePlane())[1].source == "reference_length"
 
 
 def test_reference_points_put_the_map_where_they_say(
@@ -232,8 +255,19 @@ def test_reference_points_put_the_map_where_they_say(
         put_scale(placed, References(point=wrong), FacePlane())
 
 
-def test_unknown_keys_of_references_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("[[length]]\nlenght_m = 1.0\n", "unknown key .*length_m"),
+        ("[[length]]\nlength_m = 1.0\n", "lacks `start`, `end`"),
+        ("[[length]]\nlength_m = 1.0\nstart = {image = 'a', col = 1.0}\n", "lacks `row`"),
+        ("[[length]]\nlength_m = 0.0\nstart = {image = 'a', row = 1.0, col = 1.0}\n"
+         "end = {image = 'a', row = 1.0, col = 9.0}\n", "larger than 0, got 0"),
+        ("", "holds no reference"),
+    ],
+)  # fmt: skip
+def test_references_that_do_not_fit_are_a_sentence(text: str, error: str, tmp_path: Path) -> None:
     path = tmp_path / "references.toml"
-    path.write_text("[[length]]\nlenght_m = 1.0\n")
-    with pytest.raises(ConfigError, match="length_m"):
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=error):
         read_references(path)
