@@ -47,6 +47,8 @@ router = APIRouter(include_in_schema=False)
 PAGES = Path(__file__).parent.parent / "pages"
 _PAGE = 100
 _PAST = 50  # changes of an image that its page shows
+_IN_PROGRAMS = "`use_metadata = false` ignores what the camera wrote"  # in a refusal of a scale
+_SAID = {"accept": "accepted", "reject": "rejected", "open": ""}
 DOWNLOADS = (
     ("report.csv", "table (CSV)"),
     ("report.json", "JSON"),
@@ -248,6 +250,7 @@ def task_place(task: Record) -> tuple[Any, ...]:
 
 def plain_words(text: str) -> str:
     """Return an error as a sentence for people: no marks of code, a capital at its start."""
+    text = text.replace(_IN_PROGRAMS, "tick “ignore what the camera wrote”")
     start = text[:1].upper()  # of a name in marks it is the mark
     return f"{start}{text[1:]}".replace("`", "")
 
@@ -296,6 +299,7 @@ def show_image(survey_id: str, image_id: str, request: Request, job: str = "") -
     place = order.index(image_id) if image_id in order else 0
     values: dict[str, Any] = {
         "survey": {"id": survey_id, "name": row.name},
+        "is_survey": row.kind == "survey",
         "of_job": _of_job(chosen, every),
         "image": task_answer(task),
         "own": dict.fromkeys(ImageOptions.model_fields) | own,
@@ -378,6 +382,7 @@ def _crack(
         "label": (labels[document] or BETWEEN_CLASSES) if document in labels else "–",
         "class_value": crack[f"width_p95_{unit}"] or 0,  # classes sort by the width they are of
         "verdict": said.get("verdict", "open"),
+        "said": _SAID[said.get("verdict", "open")],
         "note": said.get("note", ""),
         "at": said.get("updated_at", ""),
         "made": _made(crack),

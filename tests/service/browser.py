@@ -15,9 +15,15 @@ def find(browser: Any, selector: str) -> Any:
     return wait_for(lambda: next(iter(shown(browser, selector)), None), why=selector)
 
 
+SEEN = """return [...document.querySelectorAll(arguments[0])].filter((element) =>
+    element.getClientRects().length &&
+    element.checkVisibility({ opacityProperty: true, visibilityProperty: true }))"""
+
+
 def shown(browser: Any, selector: str) -> list[Any]:
-    """Return the elements that can be seen."""
-    return [e for e in browser.find_elements("css selector", selector) if e.is_displayed()]
+    """Return the elements that can be seen, all at one moment: pages put others in their place."""
+    found: list[Any] = browser.execute_script(SEEN, selector)
+    return found
 
 
 def names(browser: Any) -> list[str]:

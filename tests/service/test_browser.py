@@ -340,6 +340,10 @@ def test_the_sample_survey_by_the_shipped_model(
         assert names(browser)[0] == "drone_rotated.jpg"
         assert "not analyzed" in tiles[0].text
         assert "contradict" in tiles[0].text
+        assert "tick “ignore what the camera wrote”" in tiles[0].text
+        # The page was open all the time: it speaks of mm now, and of what may be missed.
+        assert find(browser, "#unit").text == "mm"
+        assert "90 % probability" in find(browser, "#detectionbox").text
         choose(browser, "cracks")
         wait_for(lambda: len(names(browser)) == len(cracked), why="only those with cracks")
         choose(browser, "all")

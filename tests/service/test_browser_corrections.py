@@ -233,11 +233,20 @@ def test_fingers_move_pinch_draw_and_choose(browser: Any, service: Service, widt
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", stage)
     tap(browser, stage, SEEN.points[140])
     wait_for(lambda: find(browser, "#which").text == "1", why="chosen")
-    judge = browser.execute_script(
-        "return document.getElementById('judge').getBoundingClientRect().toJSON()"
-    )
-    assert judge["top"] < high - 100  # in sight
+    assert rect(browser, "#verdict")["bottom"] <= high + 1  # the answer stands below the question
+    picture = rect(browser, "#stage")
+    assert min(picture["bottom"], high) - max(picture["top"], 0) > 0.35 * high
+    assert rect(browser, ".light")["right"] <= rect(browser, ".stage")["right"]  # the last tool
+    assert rect(browser, ".tools")["bottom"] <= picture["top"]  # nothing hides the picture
     assert complaints(browser) == []
+
+
+def rect(browser: Any, selector: str) -> dict[str, float]:
+    """Return where on the screen an element stands."""
+    found: dict[str, float] = browser.execute_script(
+        "return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()", selector
+    )
+    return found
 
 
 def tap(browser: Any, stage: Any, place: Any) -> None:
@@ -249,6 +258,32 @@ def tap(browser: Any, stage: Any, place: Any) -> None:
     touch(browser, "touchStart", (x, y))
     touch(browser, "touchEnd")
     browser.execute_async_script("setTimeout(arguments[0], 400)")  # two taps at once are another
+
+
+def test_a_double_click_comes_nearer_unless_it_ends_what_is_drawn(
+    browser: Any, service: Service
+) -> None:
+    from selenium.webdriver import ActionChains
+
+    client = service.client()
+    image = analyzed(client)
+    open_page(browser, service, image)
+    start = view(browser)[2]
+    ActionChains(browser).double_click(find(browser, "#stage")).perform()
+    wait_for(lambda: view(browser)[2] == pytest.approx(start / 2, rel=0.01), why="nearer")
+    find(browser, "#fit").click()
+    wait_for(lambda: view(browser)[2] == pytest.approx(start, rel=0.01), why="all of it")
+    find(browser, "[data-tool=draw]").click()
+    click_places(browser, MISSED.points[[0, 100, 200]])
+    x0, y0, resolution = view(browser)
+    row, col = MISSED.points[-1]
+    at = round((col + 0.5 - x0) / resolution), round((row + 0.5 + y0) / resolution)
+    ActionChains(browser).move_to_element_with_offset(
+        find(browser, "#stage"), *at
+    ).double_click().perform()
+    wait_for(lambda: edits(browser) == 1, why="ended")
+    assert view(browser)[2] == pytest.approx(start, rel=0.01)
+    assert complaints(browser) == []
 
 
 def test_an_edit_that_cannot_be_done_says_why(browser: Any, service: Service) -> None:

@@ -70,6 +70,21 @@ def test_it_goes_by_megapixels_of_the_job_itself(rows: sa.Connection) -> None:
     assert remaining_s(rows, job()) is None
 
 
+@pytest.mark.parametrize(
+    ("small_s", "large_s", "left_s"),
+    [(3.0, 12.0, 30.0), (2.0, 40.0, 81.0), (5.0, 3.0, 17.0)],  # each and by size; by size; odd
+)
+def test_what_each_image_takes_beside_its_size_counts(
+    rows: sa.Connection, small_s: float, large_s: float, left_s: float
+) -> None:
+    names = ["1 small.png", "2 small.png", "3 large.png", "4 small.png", "5 small.png",
+             "6 large.png", "7 large.png"]  # fmt: skip
+    job = start(rows, *names)
+    for name in names[:3]:
+        change(rows, job().id, name, **DONE, seconds=large_s if "large" in name else small_s)
+    assert remaining_s(rows, job()) == left_s
+
+
 def test_a_job_that_waits_learns_from_others_and_counts_them(rows: sa.Connection) -> None:
     first = start(rows, "1 small.png", "2 large.png")
     change(rows, first().id, "1 small.png", **DONE, seconds=1.0)

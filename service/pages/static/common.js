@@ -38,3 +38,12 @@ function readOptions(form) {
 document.addEventListener("input", ({ target }) => {
   if (["distance_m", "mm_per_px"].includes(target.id)) target.form.querySelector(`input[name=scale][value=${target.id}]`).checked = true;
 });
+
+// Open what an address leads into: not every browser does that by itself.
+function reveal() {
+  const target = location.hash && byId(location.hash.slice(1));
+  for (let box = target; box; box = box.parentElement) if (box.tagName === "DETAILS") box.open = true;
+  if (target) target.scrollIntoView();
+}
+window.addEventListener("hashchange", reveal);
+reveal();

@@ -3,8 +3,8 @@ import { Draw, Modify, Snap } from "./vendor/ol/ol.js";
 import { toPlace } from "./picture.js";
 
 const TOOLS = { // kind of edit -> what is drawn for it, and what the hint says
-  draw: { type: "LineString", places: "line", hint: "Click along the missed crack; double-click or Enter ends it." },
-  erase: { type: "Polygon", places: "area", hint: "Click around what is to go; double-click or Enter ends it." },
+  draw: { type: "LineString", places: "line", hint: "Click along the missed crack; double-click, Enter or Done ends it." },
+  erase: { type: "Polygon", places: "area", hint: "Click around what is to go; double-click, Enter or Done ends it." },
   split: { type: "Point", places: "point", snap: true, hint: "Click the crack where it is to be cut." },
   join: { type: "LineString", places: "line", snap: true, most: 2, hint: "Click the end of one crack, then the other crack." },
   move: { hint: "Drag the points of the line; click it to add one. Enter measures it." },
@@ -25,7 +25,7 @@ export class Corrections {
     this.find("#undo").addEventListener("click", () => this.undo());
     this.find("#redo").addEventListener("click", () => this.redo());
     this.find("#done").addEventListener("click", () => this.end());
-    this.load();
+    box.dataset.busy = "yes"; // until `load`, which waits for the picture
   }
 
   find(selector) { return this.box.querySelector(selector); }

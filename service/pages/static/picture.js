@@ -93,10 +93,7 @@ export class Picture {
     this.map.getView().fit([0, -height, width, 0], { padding: [4, 4, 4, 4] });
   }
 
-  zoom(factor) {
-    const view = this.map.getView();
-    view.setResolution(view.getResolution() * factor);
-  }
+  zoom(factor, at) { this.map.getView().adjustResolution(factor, at); }
 
   pan(right, down) {
     const view = this.map.getView();

@@ -14,8 +14,11 @@ function showStatus(status) {
 }
 
 // Say how long the rest takes, as exactly as an estimate deserves.
+let before_s = Infinity;
 function inWords(seconds) {
   if (seconds === null) return "";
+  // While a slot changes its image the rest looks longer for a moment: the shorter of two is said.
+  [seconds, before_s] = [Math.min(seconds, before_s), seconds];
   const text = seconds < 90 ? `${Math.max(10 * Math.round(seconds / 10), 10)} s` : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
   return `about ${text} left`;
 }
@@ -56,7 +59,7 @@ async function refresh() {
     if (old.dataset.state !== tile.dataset.state) old.replaceWith(tile);
     else old.dataset.order = tile.dataset.order;
   }
-  for (const id of ["totals", "after", "latebox", ...(finished ? ["job"] : [])]) byId(id).replaceWith(page.getElementById(id));
+  for (const id of ["totals", "after", "latebox", "facebox", "detectionbox", "unit", ...(finished ? ["job"] : [])]) byId(id).replaceWith(page.getElementById(id));
   if (finished) { bind(); byId("reportbox").hidden = false; }
   took_ms = performance.now() - started;
   filter();

@@ -19,7 +19,7 @@ function choose(found) {
   const left = found.length - chosen.length - (known ? 1 : 0);
   const size = chosen.reduce((sum, { file }) => sum + file.size, 0) / 1048576;
   byId("chosen").textContent = `${chosen.length} photographs, ${size.toFixed(1)} MB` +
-    (known ? ", with what survey.toml says" : "") + (left ? `; ${left} other files are left out` : "") + ".";
+    (known ? ", with what survey.toml says" : "") + (left ? `; ${left} other ${left === 1 ? "file is" : "files are"} left out` : "") + ".";
   byId("start").disabled = !chosen.length && !Number(form.dataset.images);
   if (byId("name") && !byId("name").value && chosen.length) {
     const folder = found[0].folder;

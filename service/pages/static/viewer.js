@@ -53,13 +53,12 @@ function start() {
     else tip(event.pixel, told(id));
   });
   stage.addEventListener("pointerleave", () => { light(null); byId("tip").hidden = true; });
+  picture.map.on("dblclick", (event) => { if (!corrections.tool) picture.zoom(0.5, event.coordinate); });
   picture.map.on("singleclick", (event) => {
     const id = corrections.tool ? null : picture.crackAt(event.pixel);
     showOther(id === null && !corrections.tool ? picture.otherAt(event.pixel) : null);
     if (id === null) return;
     choose(id, false);
-    // On a phone the verdict stands below the picture, out of sight.
-    if (window.matchMedia("(max-width: 1000px)").matches) byId("judge").scrollIntoView({ block: "nearest" });
   });
 
   // Joints and lines that are taken for no cracks: one of them may be a crack after all.
@@ -95,7 +94,7 @@ function start() {
     box.textContent = text;
     box.hidden = false;
     box.style.left = `${Math.min(x + 14, stage.clientWidth - box.offsetWidth - 4)}px`;
-    box.style.top = `${Math.min(y + 14, stage.clientHeight - box.offsetHeight - 4)}px`;
+    box.style.top = `${stage.offsetTop + Math.min(y + 14, stage.clientHeight - box.offsetHeight - 4)}px`;
   }
   function choose(id, jump) {
     const old = chosen;
@@ -106,13 +105,15 @@ function start() {
     row.classList.add("lit");
     if (jump && boxes.has(id)) picture.goTo(boxes.get(id));
     picture.redraw();
-    row.scrollIntoView({ block: "nearest", inline: "start" });
     byId("judge").hidden = false;
     byId("which").textContent = id;
     byId("details").textContent = told(id).split("\n").slice(1).join(" · ");
     for (const radio of byId("judge").verdict) radio.checked = radio.value === row.dataset.verdict;
     if (old !== id) byId("note").value = row.dataset.note; // else it may be just being typed
     if (!unsent.size) byId("say").textContent = "";
+    // On a phone picture and verdict stand above the table, on a desk beside it.
+    if (window.matchMedia("(max-width: 1000px)").matches) byId("verdict").scrollIntoView({ block: "end" });
+    else row.scrollIntoView({ block: "nearest", inline: "start" });
   }
   function step(forward) {
     const visible = [...body().children].filter((row) => row.dataset.id && !row.hidden);
@@ -184,7 +185,7 @@ function start() {
     const row = rows.get(id);
     if (row.dataset.verdict === said.verdict && row.dataset.note === said.note && !unsent.has(id)) return;
     Object.assign(row.dataset, said);
-    row.querySelector(".said").textContent = said.verdict === "open" ? "" : said.verdict;
+    row.querySelector(".said").textContent = { accept: "accepted", reject: "rejected", open: "" }[said.verdict];
     count();
     filter();
     unsent.set(id, said);
@@ -276,7 +277,7 @@ function start() {
     const joints = report.joints.map((line) => ({ ...line, what: "A joint" }));
     const lines = [...joints, ...(report.other_lines || []).map((line) => ({ ...line, what: "Another line" }))];
     picture.drawOthers(lines);
-    byId("othercount").textContent = lines.length;
+    byId("othercount").textContent = lines.length === 1 ? "1 other line" : `${lines.length} other lines`;
     byId("othersbox").hidden = !lines.length;
     showOther(null);
   }
@@ -312,7 +313,7 @@ function start() {
   count();
   filter();
   picture.fit();
-  read().then(() => { filter(); viewer.dataset.ready = "yes"; });
+  read().then(() => { filter(); viewer.dataset.ready = "yes"; corrections.load(); });
 }
 
 document.addEventListener("keydown", (event) => {
