@@ -199,6 +199,9 @@ def facts(report: Report) -> list[tuple[str, str]]:
     else:
         high, low = report.thresholds
         rows.append(("Model", f"{report.model.name} {report.model.version}"))
+        predict = report.options["predict"]
+        bits = "in 8 bit" if predict.get("precision") == "int8" else "in float"
+        rows.append(("Network run", f"{bits}, by {predict['runtime']}"))
         rows.append(("Thresholds", f"{high:.2f}, and {low:.2f} where joined to such pixels"))
     return rows
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from crackseg.errors import ConfigError, ModelError
-from crackseg.inference.models import Model
+from crackseg.inference.models import GRAPHS, Model
 from crackseg.inference.runtimes import Forward
+from crackseg.inference.weights import SAFETENSORS, read_weights
 from crackseg.networks import build
 from crackseg.records import Array
 
@@ -23,7 +22,7 @@ def open_runtime(
     Raises:
         ConfigError: the device is not there.
         MissingExtra: the network's own library is not installed.
-        ModelError: weights.safetensors is missing or does not fit the network.
+        ModelError: the folder holds no trained tensors, or they do not fit the network.
     """
     if precision != "float":
         raise ConfigError(f"`precision` {precision} is not there for the runtime `torch`.")
@@ -84,15 +83,12 @@ def _device(device: str) -> Any:
 
 
 def _network(model: Model) -> Any:
-    path = model.folder / "weights.safetensors"
-    if path.name not in model.card.sha256:
-        raise ModelError(
-            f"model `{model.card.name}` has no {path.name}: the runtime `torch` needs it; "
-            "take the runtime `onnx`."
-        )
+    own = SAFETENSORS in model.card.sha256
+    path = model.folder / (SAFETENSORS if own else GRAPHS["float"])
+    weights = read_weights(path)
     network = build(model.card.network, **model.card.network_arguments)
     try:
-        network.load_state_dict(load_file(path))
-    except (RuntimeError, SafetensorError) as error:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
         raise ModelError(f"`{path}` does not fit its network: {str(error)[:300]}") from error
     return network

@@ -72,6 +72,8 @@ def record_rows(gathered: Gathered, words: Words) -> Iterator[tuple[str, str]]:
         levels = (words.number(model[key], 3) for key in ("threshold", "threshold_low"))
         yield words("record.thresholds"), " / ".join(levels)
         yield from _card_rows(_card(model["sha256"]), words)
+    for precision, runtime in sorted({p.network_run for p in seen if p.model}):
+        yield words("record.network_run"), words(f"record.{precision}", runtime=runtime)
     about = gathered.about
     readings = about.get("options", {}).get("predict", {}).get("readings")
     if readings:

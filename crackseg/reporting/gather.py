@@ -51,6 +51,7 @@ class Photograph:
     analyzed_mm2: float | None = None
     detection: Mapping[str, Any] | None = None  # what its report says of the detection limit
     model: Mapping[str, Any] | None = None
+    network_run: tuple[str, str] = ("", "")  # precision and runtime
     release: str = ""
     others: OtherLines | None = None  # None: its model does not tell them from cracks
     copy_of: str = ""  # the photograph whose very file it is, which counts for both
@@ -322,6 +323,7 @@ def _photograph(
 ) -> Photograph:
     if report is None:
         return Photograph(number=number, name=name, folder=None, status=FAILED, row=row)
+    predict = report["options"]["predict"]
     return Photograph(
         number=number,
         name=name,
@@ -336,6 +338,7 @@ def _photograph(
         analyzed_mm2=report["totals"].get("analyzed_mm2"),
         detection=report.get("detection"),
         model=report["model"],
+        network_run=(predict.get("precision", "float"), predict.get("runtime", "")),
         release=report["package_version"],
         others=report["others"],
     )

@@ -1,4 +1,4 @@
-"""A trained network -> a model folder: ONNX graph, safetensors, probe and card.
+"""A trained network -> a model folder: ONNX graph, probe and card.
 
 The graph takes uint8 RGB pixels and gives probability, so that no caller can normalise wrongly.
 """
@@ -20,14 +20,16 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from onnx import TensorProto, helper
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from crackseg.errors import ModelError
 from crackseg.inference.models import CARD, is_classifier, write_card, write_probe
+from crackseg.inference.weights import SAFETENSORS, read_weights
 from crackseg.networks import build
 from crackseg.records import Array, ModelCard
 from crackseg.training.export_scan import scan_pictures
+from crackseg.training.joins import split_joined
+from crackseg.training.stored import store_trained
 
 OPSET = 18
 TILE_PX = 512
@@ -94,8 +96,9 @@ def write_graph(
             if getattr(network, "one_by_one", False):
                 onnx.save(scan_pictures(module, _example(multiple), OPSET), str(file))
             else:
-                _export_free(module, multiple).save(str(file))
-                store_halved(file, network)
+                graph = split_joined(_export_free(module, multiple).model_proto)
+                store_trained(graph, network, 4 * multiple)
+                onnx.save(graph, str(file))
     except torch.onnx.errors.OnnxExporterError as error:
         raise ModelError(f"this network has no ONNX graph: {str(error)[:200]}") from error
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
@@ -125,56 +128,6 @@ def _export_free(module: torch.nn.Module, multiple: int) -> Any:
         opset_version=OPSET,
         verbose=False,
     )
-
-
-def store_halved(file: Path, network: torch.nn.Module) -> None:
-    """Rewrite a graph so that it holds the float16 weights of a network in half the bytes.
-
-    The exporter has multiplied each convolution's weights by its normalisation, channel by channel.
-    Here they become float16 x float32 channel factor again, which is the same network: a runtime
-    multiplies them out once, when it opens the graph. Weights that are not float16 stay.
-    """
-    model = onnx.load(str(file))
-    state = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    nodes = []
-    for stored in list(model.graph.initializer):
-        trained = state.get(stored.name)
-        folded = onnx.numpy_helper.to_array(stored)
-        if trained is None or trained.shape != folded.shape or trained.dim() != 4:
-            continue
-        halves = trained.numpy().astype(np.float16)
-        factor = _channel_factor(folded, halves.astype(np.float32))
-        if factor is None:
-            continue
-        names = [f"{stored.name}{end}" for end in (":half", ":float", ":factor")]
-        parts = (halves, None, factor)
-        model.graph.initializer.extend(
-            onnx.numpy_helper.from_array(part, name)
-            for part, name in zip(parts, names, strict=True)
-            if part is not None
-        )
-        nodes += [
-            helper.make_node("Cast", [names[0]], [names[1]], to=TensorProto.FLOAT),
-            helper.make_node("Mul", [names[1], names[2]], [stored.name]),
-        ]
-        model.graph.initializer.remove(stored)
-    after = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend([*nodes, *after])
-    onnx.save(model, str(file))
-
-
-def _channel_factor(folded: Array, trained: Array) -> Array | None:
-    """Return (C, 1, 1, 1) float32 that ``trained`` was multiplied by; None where it was not."""
-    flat = trained.reshape(len(trained), -1)
-    place = np.arange(len(flat)), np.abs(flat).argmax(axis=1)
-    largest = flat[place]
-    factor = np.where(
-        largest == 0, 1, folded.reshape(len(flat), -1)[place] / np.where(largest == 0, 1, largest)
-    )
-    shaped: Array = factor.astype(np.float32).reshape(-1, 1, 1, 1)
-    same = np.allclose(trained * shaped, folded, rtol=1e-5, atol=1e-9)
-    return shaped if same else None
 
 
 def _example(multiple: int) -> Any:
@@ -225,13 +178,26 @@ def export_run(
     )
     with _taking_place_of(folder) as part:
         write_graph(network, part / "model.onnx", mean=mean, std=std, multiple=multiple)
-        save_file(weights, part / "weights.safetensors")
-        (part / "weights.safetensors").chmod(0o644)  # safetensors writes for the owner alone
+        if not _holds(part / "model.onnx", weights):
+            save_file(weights, part / SAFETENSORS)
+            (part / SAFETENSORS).chmod(0o644)  # safetensors writes for the owner alone
         image = _probe_image(4 * multiple)
         with torch.inference_mode():
             probability = PixelsToProbability(network, mean, std).eval()(torch.from_numpy(image))
         write_probe(part, image, probability.numpy())
         return write_card(part, card)
+
+
+def _holds(graph: Path, weights: Mapping[str, Any]) -> bool:
+    """Return whether a graph gives every weight back as it is; a counter of batches is none."""
+    try:
+        found = read_weights(graph)
+    except ModelError:
+        return False
+    return all(
+        name in found and (name.endswith("num_batches_tracked") or torch.equal(found[name], tensor))
+        for name, tensor in weights.items()
+    )
 
 
 @contextmanager
@@ -258,7 +224,7 @@ def _read_run(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what ``run.json`` says and the weights."""
     try:
         identity = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        return identity, load_file(run / "weights.safetensors")
+        return identity, read_weights(run / SAFETENSORS)
     except OSError as error:
         raise ModelError(
             f"`{run}` is not a finished run: {error}; run `crackseg train`."

@@ -22,14 +22,14 @@ from crackseg import __version__
 from crackseg.config import to_plain
 from crackseg.errors import ConfigError, ModelError
 from crackseg.inference.models import default_model, read_card, shipped_models
+from crackseg.inference.weights import SAFETENSORS, weights_file
 from crackseg.records import Sample
 from crackseg.training.areas import areas_file
 from crackseg.training.manifest import sha256_of
 from crackseg.training.options import TrainOptions, differences
 
 RUN = "run.json"
-WEIGHTS = "weights.safetensors"
-_OURS = ("checkpoints", "log", "tensorboard", WEIGHTS)  # what a run writes beside run.json
+_OURS = ("checkpoints", "log", "tensorboard", SAFETENSORS)  # what a run writes beside run.json
 
 
 def find_weights(name: Path, here: Path) -> Path:
@@ -43,7 +43,7 @@ def find_weights(name: Path, here: Path) -> Path:
     shipped = shipped_models()
     if not path.exists() and str(name) in {"default", *shipped}:
         path = shipped[default_model() if str(name) == "default" else str(name)]
-    return path / WEIGHTS if path.is_dir() else path
+    return weights_file(path) if path.is_dir() else path
 
 
 def describe(options: TrainOptions, samples: Sequence[Sample]) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def claim_folder(out: Path, identity: Mapping[str, Any], options: TrainOptions) 
                 f"`out` {out} holds {foreign[0]} and no {RUN}, so that it is not the folder of a "
                 "run; choose another."
             )
-    elif any((out / "checkpoints").glob("*.ckpt")) or (out / WEIGHTS).exists():
+    elif any((out / "checkpoints").glob("*.ckpt")) or (out / SAFETENSORS).exists():
         _refuse_other(out, json.loads(file.read_text(encoding="utf-8")), identity, options)
     else:
         for name in ("log", "tensorboard"):  # of a start that failed

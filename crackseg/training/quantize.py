@@ -2,8 +2,8 @@
 
 Weights are 8 bit per channel, activations 8 bit by their range over the tiles (static, as pairs of
 QuantizeLinear and DequantizeLinear, which ONNX Runtime and OpenVINO both fuse). The ends stay in
-float, see ``sensitive_ends``, and so does up-sampling by transposed convolution. Two changes leave
-the function what it is and make it cheaper, see ``split_joined`` and ``_read_whole_levels``.
+float, see ``sensitive_ends``, and so does up-sampling by transposed convolution. The picture's
+levels are read as they are, see ``_read_whole_levels``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -30,9 +30,9 @@ from crackseg.imagery.files import open_image
 from crackseg.imagery.tiles import pad_tile
 from crackseg.inference.models import GRAPHS, Model, read_probe, write_probe
 from crackseg.records import Array, Sample
+from crackseg.training.joins import drop_unused
 
 QUANTIZED = ["Conv", "Concat", "Add", "Resize", "Relu", "Clip", "MaxPool", "DepthToSpace"]
-FEW_CHANNELS = 8  # a convolution with so few outputs leaves most of a vector register empty
 _LEAST_TOLERANCE = 0.02
 
 
@@ -79,7 +79,7 @@ def quantize(model: Model, tiles: Array) -> float:
     target = model.folder / GRAPHS["int8"]
     with tempfile.TemporaryDirectory() as folder:
         plain, rough = Path(folder) / "plain.onnx", Path(folder) / "rough.onnx"
-        graph = split_joined(_folded(model.folder / GRAPHS["float"], plain))
+        graph = _folded(model.folder / GRAPHS["float"], plain)
         onnx.save(graph, str(plain))
         quantize_static(
             str(plain),
@@ -138,101 +138,6 @@ def _up_to_next_conv(nodes: Sequence[Any], start: Any) -> Iterator[str]:
                 reached.update(node.output)
 
 
-def split_joined(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the same function with every costly last join of a decoder computed at half size.
-
-    A 3 x 3 convolution of an enlarged map beside a map of full size is the sum of two: one of the
-    full-size map, and one of the small map with a kernel for each of the four places in a pixel,
-    which DepthToSpace puts side by side. That is exact, also at the borders.
-    """
-    graph = model.graph
-    values = {each.name: each for each in graph.initializer}
-    makers = {output: node for node in graph.node for output in node.output}
-    for conv in [node for node in graph.node if node.op_type == "Conv"]:
-        parts = _joined_parts(conv, makers)
-        if parts is None or len(conv.input) < 3:
-            continue
-        small, skip = parts
-        weight = numpy_helper.to_array(values[conv.input[1]])
-        enlarged = weight.shape[1] - _channels(skip, makers, values)
-        if weight.shape[0] > FEW_CHANNELS or weight.shape[2:] != (3, 3) or enlarged < 1:
-            continue
-        names = [f"{conv.name}:{end}" for end in ("small", "skip")]
-        kernels = (_by_place(weight[:, :enlarged]), np.ascontiguousarray(weight[:, enlarged:]))
-        graph.initializer.extend(map(numpy_helper.from_array, kernels, names))
-        _replace(graph, conv, _split_nodes(conv, small, skip, names))
-    _drop_unused(graph)
-    return model
-
-
-def _joined_parts(conv: Any, makers: dict[str, Any]) -> tuple[str, str] | None:
-    """Return the small map and the full-size one that a convolution reads side by side."""
-    join = makers.get(conv.input[0])
-    if join is None or join.op_type != "Concat" or len(join.input) != 2:
-        return None
-    enlarge = makers.get(join.input[0])
-    if enlarge is None or enlarge.op_type != "Resize":
-        return None
-    mode = {a.name: a.s for a in enlarge.attribute}.get("mode", b"nearest")
-    return (enlarge.input[0], join.input[1]) if mode == b"nearest" else None
-
-
-def _channels(name: str, makers: dict[str, Any], values: dict[str, Any]) -> int:
-    """Return the channels of a map: those of the convolution it comes from."""
-    while makers[name].op_type != "Conv":
-        name = makers[name].input[0]
-    return int(values[makers[name].input[1]].dims[0])
-
-
-def _by_place(weight: Array) -> Array:
-    """Return (4 C, c, 3, 3) kernels over a small map that give a (C, c, 3, 3) one's four places."""
-    count = len(weight)
-    kernels = np.zeros((4 * count, *weight.shape[1:]), np.float32)
-    for place, (down, right) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
-        own = kernels[place * count : (place + 1) * count]
-        for row in (-1, 0, 1):
-            for col in (-1, 0, 1):
-                at = (down + row) // 2 + 1, (right + col) // 2 + 1
-                own[:, :, at[0], at[1]] += weight[:, :, row + 1, col + 1]
-    return kernels
-
-
-def _split_nodes(conv: Any, small: str, skip: str, weights: list[str]) -> list[Any]:
-    at = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
-    name = conv.name
-    low, up, full = (f"{name}:{end}" for end in ("low", "up", "full"))
-    return [
-        helper.make_node("Conv", [small, weights[0]], [low], name=low, **at),
-        helper.make_node("DepthToSpace", [low], [up], name=up, blocksize=2, mode="DCR"),
-        helper.make_node("Conv", [skip, weights[1], conv.input[2]], [full], name=full, **at),
-        helper.make_node("Add", [full, up], list(conv.output), name=f"{name}:sum"),
-    ]
-
-
-def _replace(graph: Any, old: Any, new: list[Any]) -> None:
-    nodes = list(graph.node)
-    place = nodes.index(old)
-    nodes[place : place + 1] = new
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
-def _drop_unused(graph: Any) -> None:
-    """Remove nodes and constants whose output nobody reads."""
-    nodes = list(graph.node)
-    while True:
-        read = {name for node in nodes for name in node.input} | {o.name for o in graph.output}
-        live = [node for node in nodes if read.intersection(node.output)]
-        if len(live) == len(nodes):
-            break
-        nodes = live
-    constants = [each for each in graph.initializer if each.name in read]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    del graph.initializer[:]
-    graph.initializer.extend(constants)
-
-
 def _read_whole_levels(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the same function that takes the picture's levels as 8-bit activations as they are.
 
@@ -257,7 +162,7 @@ def _read_whole_levels(model: onnx.ModelProto) -> onnx.ModelProto:
             if node.op_type == "DequantizeLinear" and node.input[0] == quantized.output[0]:
                 node.input[:] = [levels, "level:scale", "level:zero"]
         break
-    _drop_unused(graph)
+    drop_unused(graph)
     return model
 
 

@@ -7,13 +7,13 @@ that is not finite: each stops the run with what to change, before hours are spe
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from crackseg.errors import ConfigError, TrainingError
+from crackseg.errors import ConfigError, ModelError, TrainingError
+from crackseg.inference.weights import read_weights
 from crackseg.networks import build
 from crackseg.training.options import TrainOptions
 
@@ -46,7 +46,7 @@ def start_network(options: TrainOptions) -> Any:
     """
     network = build(options.network, **options.arguments)
     if options.initial_weights is not None:
-        _load(network, options)
+        _load(network, options.initial_weights, options.network)
     multiple = int(getattr(network, "multiple", 32))
     side = -(-options.data.crop_px // multiple) * multiple
     _try(network, options, (options.data.crop_px,) * 2, "crops")
@@ -90,20 +90,19 @@ def _astray(what: str, step: int, lr: float, options: TrainOptions) -> TrainingE
     )
 
 
-def _load(network: Any, options: TrainOptions) -> None:
+def _load(network: Any, file: Path, name: str) -> None:
     """Load the weights that a run starts from."""
     try:
-        weights = load_file(options.initial_weights)
-    except (OSError, SafetensorError) as error:
-        raise ConfigError(
-            f"`initial_weights` {options.initial_weights} cannot be read: {error}."
-        ) from error
+        weights = read_weights(file)
+    except ModelError as error:
+        raise ConfigError(f"`initial_weights`: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"`initial_weights` {file} cannot be read: {error}.") from error
     try:
         start_from(network, weights)
     except ConfigError as error:
         raise ConfigError(
-            f"{str(error).rstrip('.')}, `{options.network}` with these arguments "
-            f"(got {options.initial_weights})."
+            f"{str(error).rstrip('.')}, `{name}` with these arguments (got {file})."
         ) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch")
-from safetensors.torch import load_file, save_file  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 
 from crackseg.cli import app  # noqa: E402
 from crackseg.errors import DataError, ModelError  # noqa: E402
 from crackseg.inference.models import load_model  # noqa: E402
 from crackseg.inference.runtimes import check_probe  # noqa: E402
+from crackseg.inference.weights import SAFETENSORS, read_weights, weights_file  # noqa: E402
 from crackseg.networks import build  # noqa: E402
+from crackseg.training import export_onnx  # noqa: E402
 from crackseg.training.evaluate import (  # noqa: E402
     EvaluateOptions,
     choose_threshold,
@@ -52,7 +55,7 @@ def test_the_mean_of_two_runs(tmp_path: Path) -> None:
     one, other = write_run(tmp_path / "one", 1), write_run(tmp_path / "other", 2)
     export_run(one, tmp_path / "model", OPTIONS, [other])
     first, second, found = (
-        load_file(folder / "weights.safetensors") for folder in (one, other, tmp_path / "model")
+        read_weights(weights_file(folder)) for folder in (one, other, tmp_path / "model")
     )
     for name, tensor in found.items():
         if tensor.is_floating_point():
@@ -154,9 +157,63 @@ def test_two_outputs_are_exported_and_every_runtime_answers_alike(tmp_path: Path
         assert probe["probability"].shape == (*probe["image"].shape[:3], 2)
 
 
-def test_the_graph_holds_halved_weights_in_half_the_bytes(tmp_path: Path) -> None:
+def test_the_graph_alone_holds_the_weights_in_half_the_bytes(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", 1, width=0.125)
     export_run(run, tmp_path / "model", OPTIONS)
-    graph, weights = (tmp_path / "model" / n for n in ("model.onnx", "weights.safetensors"))
-    assert graph.stat().st_size < 1.2 * weights.stat().st_size + 100_000
+    assert not (tmp_path / "model" / SAFETENSORS).exists()
+    graph = tmp_path / "model" / "model.onnx"
+    assert graph.stat().st_size < 0.6 * (run / SAFETENSORS).stat().st_size + 100_000
+    trained = read_weights(run / SAFETENSORS)
+    found = read_weights(graph)
+    assert found.keys() == trained.keys()
+    for name, tensor in trained.items():
+        exact = tensor.half() if tensor.dim() > 1 else tensor
+        assert torch.equal(found[name], exact)
+    for runtime in ("onnx", "torch"):
+        assert check_probe(load_model(tmp_path / "model"), runtime=runtime) < PARITY
+
+
+class Odd(torch.nn.Module):  # type: ignore[misc, name-defined]
+    """Convolutions that feed normalisations in each way that there is."""
+
+    multiple = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.biased = torch.nn.Conv2d(3, 4, 3, padding=1)  # has a bias and a normalisation
+        self.behind = torch.nn.BatchNorm2d(4, eps=1e-3)
+        self.twice = torch.nn.Conv2d(4, 4, 1, bias=False)  # feeds two of them in turn
+        self.norms = torch.nn.ModuleList(torch.nn.BatchNorm2d(4) for _ in range(2))
+        self.plain = torch.nn.BatchNorm2d(4, affine=False)  # has no weight and bias
+        self.last = torch.nn.Conv2d(4, 1, 1)
+        self.unused = torch.nn.Parameter(torch.ones(3))
+
+    def forward(self, x: Any) -> Any:
+        x = self.behind(self.biased(x)).relu()
+        for norm in self.norms:
+            x = norm(self.twice(x)).relu()
+        return self.last(self.plain(self.twice(x)))
+
+
+def test_what_a_graph_does_not_hold_lies_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(5)
+    network = Odd()
+    with torch.no_grad():
+        for _ in range(3):
+            network(40 + 9 * torch.randn(4, 3, 32, 32))
+    run = write_run(tmp_path / "run", 1)
+    save_file(network.state_dict(), run / SAFETENSORS)
+    monkeypatch.setattr(export_onnx, "build", lambda *_, **__: Odd())
+    export_run(run, tmp_path / "model", OPTIONS)
     assert check_probe(load_model(tmp_path / "model")) < PARITY
+    in_graph = read_weights(tmp_path / "model" / "model.onnx")
+    state = network.state_dict()
+    assert torch.equal(in_graph["biased.weight"], state["biased.weight"].half())
+    for name in ("biased.bias", "behind.running_var", "behind.bias"):
+        assert torch.equal(in_graph[name], state[name])
+    assert "unused" not in in_graph
+    beside = read_weights(weights_file(tmp_path / "model"))
+    assert beside.keys() == state.keys()
+    Odd().load_state_dict(beside)

@@ -29,11 +29,11 @@ from crackseg.inference.models import (  # noqa: E402
 )
 from crackseg.inference.runtimes import check_probe  # noqa: E402
 from crackseg.records import Array, Sample  # noqa: E402
+from crackseg.training.joins import split_joined  # noqa: E402
 from crackseg.training.quantize import (  # noqa: E402
     calibration_tiles,
     quantize,
     sensitive_ends,
-    split_joined,
 )
 
 

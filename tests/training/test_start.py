@@ -15,11 +15,12 @@ from PIL import Image
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 pytest.importorskip("lightning", reason="training needs the extra `train`")
 
-from safetensors.torch import load_file, save_file  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 
 from crackseg.config import read_options  # noqa: E402
 from crackseg.errors import ConfigError, DataError, ModelError, TrainingError  # noqa: E402
 from crackseg.inference.models import SHIPPED, read_card  # noqa: E402
+from crackseg.inference.weights import read_weights  # noqa: E402
 from crackseg.networks import build  # noqa: E402
 from crackseg.training import export_onnx, start  # noqa: E402
 from crackseg.training.export_onnx import ExportOptions, export_run, write_graph  # noqa: E402
@@ -196,9 +197,10 @@ def test_weights_of_another_network_are_a_sentence(write: Write, tmp_path: Path)
     save_file(build("unet", width=0.0625).state_dict(), tmp_path / "other.safetensors")
     with pytest.raises(ConfigError, match=r"do not fit: .*`unet`.*other\.safetensors"):
         train(read_run(write(top='initial_weights = "other.safetensors"')))
-    (tmp_path / "other.safetensors").write_bytes(b"no weights")
-    with pytest.raises(ConfigError, match="cannot be read"):
-        train(read_run(write(top='initial_weights = "other.safetensors"')))
+    for name, fault in (("other.safetensors", "not safetensors"), ("other.onnx", "not an ONNX")):
+        (tmp_path / name).write_bytes(b"no weights")
+        with pytest.raises(ConfigError, match=f"`initial_weights`: .*{name}` is {fault}"):
+            train(read_run(write(top=f'initial_weights = "{name}"')))
     with pytest.raises(ConfigError, match=r"shipped model \(default"):
         train(read_run(write(top='initial_weights = "nothing"')))
 
@@ -212,10 +214,14 @@ def test_a_network_bound_to_a_size_is_a_sentence(write: Write) -> None:
 
 
 def test_weights_are_found_by_name_folder_and_file(tmp_path: Path) -> None:
-    default = SHIPPED / "default" / "weights.safetensors"
+    default = SHIPPED / "default" / "model.onnx"  # which holds them under their names
     assert find_weights(Path("default"), tmp_path) == default
     assert find_weights(SHIPPED / "default", tmp_path) == default
     assert find_weights(default, tmp_path) == default
+    (tmp_path / "old").mkdir()  # of an earlier release: the graph's weights have no names
+    for name in ("model.onnx", "weights.safetensors"):
+        (tmp_path / "old" / name).touch()
+    assert find_weights(Path("old"), tmp_path) == tmp_path / "old" / "weights.safetensors"
     (tmp_path / "default").mkdir()  # a folder of this name comes first
     assert find_weights(Path("default"), tmp_path) == tmp_path / "default" / "weights.safetensors"
 
@@ -223,10 +229,10 @@ def test_weights_are_found_by_name_folder_and_file(tmp_path: Path) -> None:
 def test_the_card_of_a_model_says_whose_weights_and_pictures_it_goes_back_to(write: Write) -> None:
     options = read_run(write(top='network = "cdds_lite"\ninitial_weights = "default"'))
     claim(options)
-    save_file(load_file(str(options.initial_weights)), options.out / "weights.safetensors")
+    save_file(read_weights(options.initial_weights), options.out / "weights.safetensors")
     found = json.loads((options.out / "run.json").read_text())
     parent = read_card(SHIPPED / "default")
-    digest = parent.sha256["weights.safetensors"]
+    digest = parent.sha256["model.onnx"]
     through = {"name": "default", "version": parent.version, "sha256": digest}
     assert found["started_from"] == through
     own, *inherited = found["data"]
