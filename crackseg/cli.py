@@ -1005,16 +1005,33 @@ def keys_revoke(
 
 
 @db_app.command("check")
-def db_check(data: DataOption = SERVICE_DATA, db: DbOption = "") -> None:
-    """Check the database and that the files it names are there; exit code 1 if not."""
+def db_check(
+    data: DataOption = SERVICE_DATA,
+    db: DbOption = "",
+    remove_unnamed: Annotated[
+        bool,
+        typer.Option(
+            "--remove-unnamed", help="Delete stored files that no row names, if all else is sound."
+        ),
+    ] = False,
+) -> None:
+    """Check the database, and that its rows have files and files rows; exit code 1 if not."""
     settings = _settings(data, db)
-    from service.database import check
+    from service.check import check
+    from service.check import remove_unnamed as remove
 
-    problems = check(settings)
-    for problem in problems:
+    findings = check(settings)
+    for problem in findings.problems:
         typer.echo(problem)
-    typer.echo(f"{len(problems)} problems" if problems else "sound")
-    raise typer.Exit(1 if problems else 0)
+    for stored in findings.unnamed:
+        typer.echo(f"{stored.relative_to(settings.data)} is stored, but no row names it.")
+    if remove_unnamed:
+        remove(settings, findings)
+        typer.echo(f"{len(findings.unnamed)} deleted")
+        raise typer.Exit
+    count = len(findings.problems) + len(findings.unnamed)
+    typer.echo(f"{count} problems" if count else "sound")
+    raise typer.Exit(1 if count else 0)
 
 
 @db_app.command("backup")

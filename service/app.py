@@ -30,7 +30,7 @@ from service.state import Service
 from service.storage import Storage
 
 HERE = Path(__file__).parent
-_GATE_PLACES = 3  # headers looked at at once; one tenant gets all but one of them
+GATE_PLACES = 3  # headers looked at at once; one tenant gets all but one of them
 _GATE_MEMORY_MB = 4096  # headers only; TIFF directories may be large
 _GATE_CPU_S = 60.0  # for one header
 _DESCRIPTION = """Upload photographs of concrete, get cracks with length, width and area.
@@ -89,12 +89,12 @@ def route_modules() -> list[ModuleType]:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state  # type: ignore[assignment]
     service.gate = Sandbox(
-        _GATE_PLACES,
+        GATE_PLACES,
         memory_mb=_GATE_MEMORY_MB,
         cpu_s=_GATE_CPU_S,
         prepare=slot.get_ready_to_judge,
     )
-    service.turns = Turns(_GATE_PLACES)
+    service.turns = Turns(GATE_PLACES)
     memory_mb, cpu_s = service.settings.image_memory_mb, service.settings.image_cpu_s
     service.press = Sandbox(1, memory_mb=memory_mb, cpu_s=cpu_s)
     service.corrector, service.correcting = Corrector(service.settings), Turns(PLACES)

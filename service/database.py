@@ -1,4 +1,4 @@
-"""The tables of the service, on SQLite (WAL) or PostgreSQL, and how they are opened and checked.
+"""The tables of the service, on SQLite (WAL) or PostgreSQL, and how they are opened and copied.
 
 Files are never in the database: a row names what lies under the data folder (see ``storage.py``).
 Times are RFC 3339 in UTC as text, so that they sort and mean the same in both databases.
@@ -300,42 +300,6 @@ def new_id() -> str:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return str(uuid.UUID(int=value))
-
-
-def check(settings: Settings) -> list[str]:
-    """Return what is wrong with the databases and with the files their rows name."""
-    problems: list[str] = []
-    if not settings.db:
-        for name in DATABASES:
-            problems += _check_sqlite(settings.data / name)
-    if problems:
-        return problems
-    engine = open_database(settings)
-    with engine.connect() as db:
-        named = db.execute(sa.select(images.c.survey_id, images.c.id, images.c.size_bytes)).all()
-        done = db.execute(
-            sa.select(tasks.c.job_id, tasks.c.image_id).where(tasks.c.state == State.SUCCEEDED)
-        ).all()
-    engine.dispose()
-    for survey, image, size in named:
-        path = settings.data / "uploads" / survey / image
-        if not path.is_file() or path.stat().st_size != size:
-            problems.append(f"image {image} of survey {survey} is missing or has another size.")
-    for job, image in done:
-        if not (settings.data / "results" / job / image / "report.json").is_file():
-            problems.append(f"the report of image {image} of job {job} is missing.")
-    return problems
-
-
-def _check_sqlite(path: Path) -> list[str]:
-    if not path.is_file():
-        return [f"`{path}` does not exist."]
-    try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-            answer = [row[0] for row in db.execute("PRAGMA integrity_check")]
-    except sqlite3.Error as error:
-        return [f"`{path.name}`: {error}."]
-    return [] if answer == ["ok"] else [f"`{path.name}`: {line}." for line in answer]
 
 
 def backup(settings: Settings, out: Path) -> None:

@@ -24,12 +24,11 @@ from service.database import Record, State, new_id
 from service.errors import Problem
 from service.sandbox import Died, OnDemand, Sandbox
 from service.settings import Settings
-from service.storage import Storage
+from service.storage import REPORTS, Storage
 from service.survey_files import write_survey_files
 from service.verdicts import verdict_rows
 
 LANGUAGES = (("en", "English"), ("de", "Deutsch"))  # offered in the page; any locale may be asked
-_FOLDER = ".inspections"
 _PATIENCE_S = 5.0  # of a request, which holds a thread; clients give up from ten seconds on
 _PATIENT = 4  # requests that wait at once
 _MOST = 3  # reports of one tenant that are made or wait to be
@@ -136,7 +135,7 @@ class Inspections:
             verdict_rows(db, job.id),
         ]
         key = hashlib.sha256(json.dumps(says, sort_keys=True).encode()).hexdigest()[:16]
-        return self._storage.result(str(job.id), _FOLDER) / key
+        return self._storage.result(str(job.id), REPORTS) / key
 
     def _make(self, job: Record, wish: _Wish, target: Path) -> Path:
         work = self._storage.data / "work" / new_id()

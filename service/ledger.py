@@ -252,7 +252,7 @@ def create_job(
 
 
 def cancel(db: Connection, job_id: str) -> None:
-    """Cancel what of a job is not done; workers notice within a second."""
+    """Cancel what of a job is not done; workers see it within two seconds."""
     open_tasks = (tasks.c.job_id == job_id) & ~tasks.c.state.in_(FINAL)
     done = now()
     db.execute(tasks.update().where(open_tasks).values(state=State.CANCELLED, finished_at=done))
@@ -401,12 +401,21 @@ def delete_with_files(engine: Engine, storage: Storage, survey_id: str) -> None:
 
 
 def expired_surveys(db: Connection, keep_days: float) -> list[str]:
-    """Return the surveys whose last job ended long ago."""
+    """Return the surveys in which nothing has happened for long.
+
+    What counts is the survey itself, its images and those that are on their way, its jobs (an open
+    one never ends it), and what people changed.
+    """
     limit = now(ago=timedelta(days=keep_days))
-    newer = sa.select(jobs.c.survey_id).where(
-        sa.or_(jobs.c.finished_at.is_(None), jobs.c.finished_at > limit)
+    alive = sa.union(
+        sa.select(images.c.survey_id).where(images.c.created_at > limit),
+        sa.select(uploads.c.survey_id).where(uploads.c.created_at > limit),
+        sa.select(changes.c.survey_id).where(changes.c.at > limit),
+        sa.select(jobs.c.survey_id).where(
+            sa.or_(jobs.c.finished_at.is_(None), jobs.c.finished_at > limit)
+        ),
     )
-    query = sa.select(surveys.c.id).where(surveys.c.created_at < limit, ~surveys.c.id.in_(newer))
+    query = sa.select(surveys.c.id).where(surveys.c.created_at < limit, surveys.c.id.not_in(alive))
     return list(db.scalars(query))
 
 

@@ -39,16 +39,25 @@ Spoken = dict[int, dict[str, str]]  # crack -> word, by, at, note
 
 def spoken(db: Connection, task: Record) -> Spoken:
     """Return what was said of the cracks of an image, in the words of the papers."""
-    return {
-        row["crack"]: {
-            "word": WORDS[row["verdict"]],
-            "by": row["by_name"] or row["by"],
-            "at": row["updated_at"],
-            "note": row["note"],
-        }
-        for row in verdict_rows(db, task.job_id, task.image_id)
-        if row["verdict"] != "open" or row["note"]
-    }
+    return _by_image(verdict_rows(db, task.job_id, task.image_id)).get(task.image_id, {})
+
+
+def spoken_of_job(db: Connection, job_id: str) -> dict[str, Spoken]:
+    """Return ``spoken`` of each image of a job; one of which nothing was said is not in it."""
+    return _by_image(verdict_rows(db, job_id))
+
+
+def _by_image(rows: list[dict[str, Any]]) -> dict[str, Spoken]:
+    images: dict[str, Spoken] = {}
+    for row in rows:
+        if row["verdict"] != "open" or row["note"]:
+            images.setdefault(row["image"], {})[row["crack"]] = {
+                "word": WORDS[row["verdict"]],
+                "by": row["by_name"] or row["by"],
+                "at": row["updated_at"],
+                "note": row["note"],
+            }
+    return images
 
 
 def paper(

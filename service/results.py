@@ -207,27 +207,28 @@ def survey_geojson(service: Service, job: Record, *, rejected: bool) -> Iterator
 def _survey_features(service: Service, job: Record, base: str, rejected: bool) -> Iterator[str]:
     with service.engine.connect() as db:
         done = [t for t in ledger.task_rows(db, job.id) if t.state == State.SUCCEEDED]
-        judged = {t.image_id: papers.spoken(db, t) for t in done}
+        judged = papers.spoken_of_job(db, job.id)
     yield '{"type":"FeatureCollection","features":['
     between = ""
     for task in done:
         path = service.storage.result(job.id, task.image_id) / "cracks.geojson"
         if not path.is_file():
             continue
+        verdicts = judged.get(task.image_id, {})
         for feature in json.loads(path.read_text(encoding="utf-8"))["features"]:
             about = feature.get("properties") or {}
-            said = judged[task.image_id].get(int(about.get("id") or 0), {})
-            if said.get("word") == "rejected" and not rejected:
+            verdict = verdicts.get(int(about.get("id") or 0), {})
+            if verdict.get("word") == "rejected" and not rejected:
                 continue
             feature["properties"] = {
                 **about,
                 "image": task.name,
                 "image_id": task.image_id,
                 "link": f"{base}/{task.image_id}/{ImageFile.PAGE}",
-                "verdict": said.get("word"),
-                "verdict_by": said.get("by"),
-                "verdict_at": said.get("at"),
-                "note": said.get("note"),
+                "verdict": verdict.get("word"),
+                "verdict_by": verdict.get("by"),
+                "verdict_at": verdict.get("at"),
+                "note": verdict.get("note"),
             }
             yield between + json.dumps(feature, ensure_ascii=False, allow_nan=False)
             between = ",\n"
@@ -247,6 +248,7 @@ def bundle(service: Service, job: Record, *, rejected: bool) -> Iterator[bytes]:
                 f"images/{task.image_id}": f"images/{ledger.safe_stem(task.name, number)}"
                 for number, task in enumerate(tasks, 1)
             }
+            judged = papers.spoken_of_job(db, job.id)  # as in the tables
             write_survey_files(db, job, storage, work, names)
         # Pictures are packed already; deflating them again costs time and gains nothing.
         archive = ZipStream(sized=False)
@@ -254,7 +256,9 @@ def bundle(service: Service, job: Record, *, rejected: bool) -> Iterator[bytes]:
             archive.add_path(path, path.name)
         for task in tasks:
             folder = names[f"images/{task.image_id}"]
-            for name, content in _image_files(service, task, rejected):
+            for name, content in _image_files(
+                service, task, judged.get(task.image_id, {}), rejected=rejected
+            ):
                 if isinstance(content, Path):
                     archive.add_path(content, f"{folder}/{name}")
                 else:
@@ -264,11 +268,9 @@ def bundle(service: Service, job: Record, *, rejected: bool) -> Iterator[bytes]:
 
 
 def _image_files(
-    service: Service, task: Record, rejected: bool
+    service: Service, task: Record, verdicts: papers.Spoken, *, rejected: bool
 ) -> Iterator[tuple[str, Path | str]]:
     """Yield name and place of the files of an image; a text says why papers are missing."""
-    with service.engine.connect() as db:
-        verdicts = papers.spoken(db, task)
     folder = service.storage.result(task.job_id, task.image_id)
     for path in sorted((folder / NETWORK).glob("[!.]*")):  # as it was before the first edit
         yield f"{NETWORK}/{path.name}", path
@@ -283,7 +285,6 @@ def _image_files(
                 service, task, name, verdicts, with_rejected=rejected, patient=True
             )
             yield path.name, paper
-        except (
-            Problem
-        ) as problem:  # a paper with what was rejected must not pass for the judged one
+        except Problem as problem:
+            # A paper with what was rejected must not pass for the judged one.
             yield f"{path.name}.missing.txt", f"{problem.detail}\n"

@@ -47,7 +47,7 @@ class Settings:
     threads: int = 0  # of the network per slot; 0: cores / slots
     image_timeout_s: float = 900.0  # 100 megapixels take some 60 s on two cores
     image_cpu_s: float = 3600.0
-    image_memory_mb: int = 8192  # address space of one slot; 200 megapixels need about 3 GB
+    image_memory_mb: int = 8192  # address space of a process that decodes; 200 megapixels: 3 GB
     attempts: int = 8  # starts of one image, counting those that a dead worker cut short
 
     max_image_mb: int = 512
@@ -60,7 +60,7 @@ class Settings:
     head_s: float = 5.0  # a request head must be whole within
 
     grace_s: float = 30.0  # running images may finish after SIGTERM
-    keep_days: float = 0.0  # finished surveys are deleted after; 0: never
+    keep_days: float = 0.0  # surveys are deleted that long after anything happened; 0: never
     keep_uploads_h: float = 24.0  # unfinished uploads
 
     def __post_init__(self) -> None:

@@ -25,6 +25,7 @@ from service.errors import Problem
 from service.private import FOLDERS, RESERVE, make_private, private_file, private_folder
 from service.settings import MB, Settings
 
+REPORTS = ".inspections"  # folder of a job's reports beside the results of its images
 _BUFFER = MB  # bytes gathered before a write
 _RESERVE_BYTES = 8 * MB
 
@@ -75,9 +76,10 @@ class Storage:
             raise Problem(507, "disk-low", "The disk of the service is nearly full; try later.")
 
     def keep(self, part: Path, survey_id: str, image_id: str) -> None:
-        """Move a whole part file to its place among the uploads."""
+        """Move a whole part file to its place among the uploads; its age begins now."""
         target = self.upload(survey_id, image_id)
         target.parent.mkdir(exist_ok=True)
+        os.utime(part)  # a check takes what is old and has no row for left behind
         part.replace(target)
         sync(target.parent)
 

@@ -1,7 +1,7 @@
-"""A body becomes an image of a survey: received whole, hashed once, its header judged, kept.
+"""A body becomes an image of a survey: received whole, hashed, its header judged, kept.
 
-Also the bodies that come in pieces: announced, appended to, and kept like the others when the last
-byte is there. Nothing here knows of requests.
+Also the bodies that come in pieces: announced, appended to, and hashed and kept like the others
+when the last byte is there. Nothing here knows of requests.
 """
 
 from __future__ import annotations

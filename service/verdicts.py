@@ -18,8 +18,7 @@ from sqlalchemy.engine import Connection
 
 from crackseg.exports.survey import report_row
 from crackseg.metrology import ranking
-from service import ledger
-from service.database import Record, State, now, tasks, verdicts
+from service.database import Record, State, images, now, tasks, verdicts
 from service.errors import Problem
 from service.history import Place, note_change, people
 from service.names import text_cell
@@ -136,16 +135,17 @@ def _judged(crack: Mapping[str, Any], said: Mapping[int, str]) -> dict[str, Any]
 
 def verdict_rows(db: Connection, job_id: str, image_id: str | None = None) -> list[dict[str, Any]]:
     """Return what inspectors said of the cracks of a job, or of one image of it."""
-    names = {task.image_id: task.name for task in ledger.task_rows(db, job_id)}
     inspectors = people(db)
-    query = sa.select(verdicts).where(verdicts.c.job_id == job_id)
+    query = sa.select(verdicts, images.c.name.label("image_name"))
+    query = query.join(images, images.c.id == verdicts.c.image_id)
+    query = query.where(verdicts.c.job_id == job_id)
     if image_id:
         query = query.where(verdicts.c.image_id == image_id)
-    found = db.execute(query.order_by(verdicts.c.image_id, verdicts.c.crack_id)).mappings()
+    rows = db.execute(query.order_by(verdicts.c.image_id, verdicts.c.crack_id)).mappings()
     return [
         {
             "image": row["image_id"],
-            "image_name": names.get(row["image_id"], ""),
+            "image_name": row["image_name"],
             "crack": row["crack_id"],
             "verdict": row["verdict"],
             "note": row["note"],
@@ -153,8 +153,14 @@ def verdict_rows(db: Connection, job_id: str, image_id: str | None = None) -> li
             "by_name": inspectors.get(row["by"], ""),
             "updated_at": row["updated_at"],
         }
-        for row in found
+        for row in rows
     ]
+
+
+def verdict_counts(db: Connection, job_id: str) -> dict[str, int]:
+    """Return how many cracks of each image of a job have a verdict; of the others nothing."""
+    query = sa.select(verdicts.c.image_id, sa.func.count()).where(verdicts.c.job_id == job_id)
+    return {row[0]: row[1] for row in db.execute(query.group_by(verdicts.c.image_id))}
 
 
 def verdicts_csv(rows: list[dict[str, Any]]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ from service.schemas import ImageOptions, Options
 from service.state import service_of
 from service.survey_files import survey_rows
 from service.tiles import FILE as TILES
-from service.verdicts import verdict_rows
+from service.verdicts import verdict_counts, verdict_rows
 
 router = APIRouter(include_in_schema=False)
 PAGES = Path(__file__).parent.parent / "pages"
@@ -188,7 +187,7 @@ def show_survey(survey_id: str, request: Request, job: str = "") -> Response:
                 **fixed,
             )
         tasks = sorted(ledger.task_rows(db, chosen.id), key=task_place)
-        verdicts = Counter(verdict["image"] for verdict in verdict_rows(db, chosen.id))
+        verdicts = verdict_counts(db, chosen.id)
         rows = survey_rows(db, chosen.id)
         values = {
             **fixed,
@@ -205,7 +204,9 @@ def show_survey(survey_id: str, request: Request, job: str = "") -> Response:
             "rejected": sum(row.get("rejected", 0) for row in rows),
         }
     scaled = any((task.summary or {}).get("mm_per_px") for task in tasks)
-    images = [_tile(task, verdicts[task.image_id], "mm" if scaled else "px") for task in tasks]
+    images = [
+        _tile(task, verdicts.get(task.image_id, 0), "mm" if scaled else "px") for task in tasks
+    ]
     return render(
         request,
         "survey.html.j2",
@@ -234,7 +235,7 @@ def _other(db: Connection, job: Record) -> dict[str, Any]:
         "id": job.id,
         "created_at": job.created_at,
         "options": said.replace("_", " ") or "no options",
-        "verdicts": len(verdict_rows(db, job.id)),
+        "verdicts": sum(verdict_counts(db, job.id).values()),
     }
 
 
@@ -295,7 +296,7 @@ def show_image(survey_id: str, image_id: str, request: Request, job: str = "") -
         past = find_changes(db, survey_id, image_id=image_id, limit=_PAST)
         names, own = people(db), ledger.own_options(db, image_id)
         order = [t.image_id for t in sorted(rows, key=task_place)]
-        said = {v["crack"]: v for v in verdict_rows(db, chosen.id) if v["image"] == image_id}
+        said = {v["crack"]: v for v in verdict_rows(db, chosen.id, image_id)}
     place = order.index(image_id) if image_id in order else 0
     values: dict[str, Any] = {
         "survey": {"id": survey_id, "name": row.name},

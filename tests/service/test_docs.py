@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 import pytest
 from service_process import Service
 
+from service.app import GATE_PLACES
+from service.corrections import PLACES
+
 ROOT = Path(__file__).parent.parent.parent
 CURL = shutil.which("curl")
 WRITTEN = "http://127.0.0.1:8000"
@@ -54,3 +57,9 @@ def test_the_commands_run_as_they_stand(service: Service, tmp_path: Path, sample
         assert bundle.testzip() is None
     survey = json.loads((tmp_path / "survey.json").read_text())["id"]
     assert service.client().get(f"/v1/surveys/{survey}").status_code == 404  # the last line
+
+
+def test_the_page_counts_the_processes_below_the_web_server() -> None:
+    text = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
+    for name, places in (("gates", GATE_PLACES), ("correctors", PLACES)):
+        assert f"| {name} | {places} child processes of the web server" in text

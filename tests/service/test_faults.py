@@ -20,7 +20,7 @@ from service_process import Service, finished, running, wait_for
 from test_surveys import make_survey
 from tiny_model import picture
 
-from service.database import check
+from service.check import Findings, check
 from service.files import ImageFile
 from service.settings import Settings
 
@@ -96,7 +96,7 @@ def compare_with_calm(
     assert len(list(folder.iterdir())) == len(images)
     whole = {f"{name}/{file}" for name in images for file in ImageFile}
     assert whole <= digests(service, calm).keys()
-    assert check(Settings(data=service.data, db=database)) == []
+    assert check(Settings(data=service.data, db=database)) == Findings([], [])
 
 
 def test_a_kill_and_a_restart_lose_nothing(tmp_path: Path, model_folder: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_full_disk_loses_nothing(small_disk: Path, model_folder: Path) -> None
         wait_for_share(client, path, 1)
         assert finished(client, path)["counts"]["succeeded"] == len(images)
         assert client.post("/v1/analyses", content=picture(1)).status_code == 202
-        assert check(Settings(data=service.data)) == []
+        assert check(Settings(data=service.data)) == Findings([], [])
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,18 @@ import sqlalchemy as sa
 
 from crackseg.records import ImageInfo
 from service import claims, ledger, submit
-from service.database import State, jobs, new_id, open_database, tasks
+from service.database import (
+    State,
+    changes,
+    images,
+    jobs,
+    new_id,
+    now,
+    open_database,
+    surveys,
+    tasks,
+    uploads,
+)
 from service.errors import Problem
 from service.settings import Settings
 from service.storage import Received
@@ -158,3 +170,41 @@ def test_a_deleted_survey_leaves_no_row(db: sa.Connection) -> None:
     assert ledger.delete_survey(db, survey) == [job]
     assert not db.execute(sa.select(tasks)).all()
     assert ledger.find_surveys(db, "dam", limit=9) == []
+
+
+LONG_AGO, SHORT_AGO = (now(ago=timedelta(days=days)) for days in (40, 20))
+
+
+@pytest.mark.parametrize("newest", ["survey", "image", "upload", "verdict", "job", "open", None])
+def test_a_survey_is_kept_for_what_happened_last_in_it(db: sa.Connection, newest: str) -> None:
+    """Each thing that is young keeps a survey by itself: with all of them old it is past."""
+
+    def at(what: str) -> str:
+        return SHORT_AGO if what == newest else LONG_AGO
+
+    survey, job = begin(db, "a.png")
+    other, _ = begin(db, "b.png")
+    end(db, job, State.SUCCEEDED)
+    db.execute(surveys.update().values(created_at=LONG_AGO))
+    db.execute(surveys.update().where(surveys.c.id == survey).values(created_at=at("survey")))
+    db.execute(images.update().values(created_at=LONG_AGO))
+    db.execute(images.update().where(images.c.survey_id == survey).values(created_at=at("image")))
+    finished = None if newest == "open" else at("job")
+    db.execute(jobs.update().values(finished_at=LONG_AGO))
+    db.execute(jobs.update().where(jobs.c.id == job).values(finished_at=finished))
+    row = {"id": new_id(), "survey_id": survey, "tenant": "dam", "name": "c.png", "size_bytes": 1}
+    db.execute(uploads.insert().values(**row, created_at=at("upload")))
+    row = {"id": new_id(), "survey_id": survey, "kind": "verdict", "by": "local"}
+    db.execute(changes.insert().values(**row, after={}, at=at("verdict")))
+    assert set(ledger.expired_surveys(db, 30)) == ({other} if newest else {survey, other})
+
+
+def test_a_survey_that_was_never_analyzed_is_kept_for_a_photograph_of_today(
+    db: sa.Connection,
+) -> None:
+    survey = new_id()
+    ledger.create_survey(db, "dam", "face", kind="survey", survey_id=survey)
+    db.execute(surveys.update().values(created_at=LONG_AGO))
+    assert ledger.expired_surveys(db, 30) == [survey]
+    add_image(db, survey, "today.png")
+    assert ledger.expired_surveys(db, 30) == []

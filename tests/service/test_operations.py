@@ -23,7 +23,8 @@ from tiny_model import picture
 
 from service import ledger
 from service.app import create_app
-from service.database import check, new_id, now, open_database, uploads, workers
+from service.check import check
+from service.database import new_id, now, open_database, uploads, workers
 from service.settings import Settings
 from service.storage import Storage
 
@@ -78,6 +79,7 @@ def test_a_low_disk_pauses_intake_and_work_and_old_surveys_go(
     with closing(sqlite3.connect(service.data / "service.sqlite")) as db, db:
         past = now(ago=timedelta(days=40))
         db.execute("UPDATE surveys SET created_at = ? WHERE id = ?", (past, old_id))
+        db.execute("UPDATE images SET created_at = ? WHERE survey_id = ?", (past, old_id))
         db.execute("UPDATE jobs SET finished_at = ?", (past,))
     engine = open_database(Settings(data=service.data))
     with engine.begin() as rows:
@@ -159,15 +161,15 @@ def test_the_check_names_what_is_missing(client: Any, service: Service) -> None:
     path = client.post("/v1/analyses", content=picture(4)).headers["location"]
     finished(client, path)
     settings, name = Settings(data=service.data), path.rpartition("/")[2]
-    assert not any(name in problem for problem in check(settings))
+    assert not any(name in problem for problem in check(settings).problems)
     (service.data / "uploads" / name / name).write_bytes(b"short")
     (service.data / "results" / name / name / "report.json").unlink()
-    found = [problem for problem in check(settings) if name in problem]
+    found = [problem for problem in check(settings).problems if name in problem]
     assert len(found) == 2
     assert "another size" in found[0]
     assert "report" in found[1]
     client.delete(path)
-    assert not any(name in problem for problem in check(settings))
+    assert not any(name in problem for problem in check(settings).problems)
 
 
 def test_a_survey_leaves_a_disk_that_is_full(tmp_path: Path, monkeypatch: Any) -> None:
