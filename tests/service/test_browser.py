@@ -236,7 +236,10 @@ def test_finished_images_open_while_others_run(
         assert not shown(browser, "#estimate") or not find(browser, "#estimate").text
         assert find(browser, "#search").get_attribute("value") == "1"
         find(browser, "#gallery a").click()
-        find(browser, "nav a[href^='/surveys/']").click()
+        find(browser, ".notices a[href='#own_distance_m']").click()  # no scale: it says where
+        find(browser, "#own_distance_m")
+        find(browser, ".notices a[href$='#againbox']").click()
+        find(browser, "#again button")
         wait_for(lambda: find(browser, "#search").get_attribute("value") == "1", why="the filter")
         assert complaints(browser) == []
 
