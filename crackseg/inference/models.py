@@ -1,12 +1,11 @@
 """A model folder becomes a checked record; a missing, altered or incomplete folder is refused.
 
-    card.json             what the model is and says of itself, with the digest of each file below
-    model.onnx            `image` (n, h, w, 3) uint8 RGB -> `probability` (n, h, w) float32; holds
-                          the weights by name, for the torch runtime and for further training
-    weights.safetensors   only where the graph does not hold them all
-    probe.npz             `image` (n, h, w, 3) uint8 with its expected `probability`
-    model.int8.onnx       optional: model.onnx in 8 bit, and
-    probe.int8.npz        what it gives
+- ``card.json``: what the model is and says of itself, with the digest of each file below.
+- ``model.onnx``: `image` (n, h, w, 3) uint8 RGB -> `probability` (n, h, w) float32; holds the
+  weights by name, for the torch runtime and for further training.
+- ``weights.safetensors``: only where the graph does not hold them all.
+- ``probe.npz``: `image` (n, h, w, 3) uint8 with its expected `probability`.
+- ``model.int8.onnx``: optional, model.onnx in 8 bit, and ``probe.int8.npz``, what it gives.
 
 Normalisation and the final sigmoid are inside model.onnx; nothing is unpickled.
 """
