@@ -37,6 +37,20 @@ def _holds_code(folder: Path) -> bool:
     return (folder / "__init__.py").is_file()
 
 
+@pytest.mark.parametrize("page", ["docs/architecture.md", "README.md"])
+def test_the_map_names_every_module_beside_the_rooms(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8").split("## The house")[-1]
+    modules = {path.name for path in Path(crackseg.__file__).parent.glob("[!_]*.py")}
+    assert modules <= set(re.findall(r"`(?:crackseg/)?(\w+\.py)`", text))
+
+
+def test_the_order_of_the_page_is_the_one_that_is_held() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    order = [layer.replace("crackseg.", "") for layer in contracts["contracts"][0]["layers"]]
+    blocks = re.findall(r"```\n(.*?)\n```", (DOCS / "architecture.md").read_text("utf-8"), re.S)
+    assert blocks[0].splitlines() == order
+
+
 def test_every_page_is_reached_from_the_index() -> None:
     pages = {page.stem for page in DOCS.glob("*.md")} - {"index"}
     listed = re.findall(r"^([a-z-]+)$", (DOCS / "index.md").read_text(encoding="utf-8"), re.M)
@@ -77,7 +91,7 @@ def test_help_and_pages_name_every_export(name: str) -> None:
     assert re.search(rf"\b{name}\b", help_text)
 
 
-def test_the_page_on_networks_names_every_network() -> None:
+@pytest.mark.parametrize("name", [*NETWORKS, *FAMILIES])
+def test_the_page_on_networks_names_every_network(name: str) -> None:
     page = (DOCS / "networks.md").read_text(encoding="utf-8")
-    rows = set(re.findall(r"^\| `(\w+)", page, flags=re.M))
-    assert {*NETWORKS, *FAMILIES} <= rows
+    assert name in re.findall(r"^\| `(\w+)", page, flags=re.M)

@@ -1,7 +1,9 @@
 """A report becomes files: tables, pictures, map lines and a page; one function per format.
 
 Each export is ``write(report, folder, image) -> [paths]``; ``image`` is None when a mask from
-elsewhere was measured without its photograph.
+elsewhere was measured without its photograph. The paths are all that was written, and no more lies
+in the folder of that export. A file is never empty, also without cracks, but where the format has
+an empty file for that (YOLO's labels).
 """
 
 from __future__ import annotations

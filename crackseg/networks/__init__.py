@@ -1,10 +1,17 @@
 """The networks by name; needs the extra ``train``.
 
 Every entry is a function that returns a module (N, 3, H, W) float -> (N, 1, H, W) crack logits at
-full size, for any H and W. A module with skip branches returns a tuple in training mode, the
-final map first. A class attribute ``multiple`` says what sides the graph takes; 32 without it. A
-module whose targets are not pixels (classifiers, Mask R-CNN) brings a
-``loss(x, mask)`` of its own. ``smp:ARCHITECTURE:ENCODER`` names any pair of
+full size, for any H and W, or (N, 2, H, W) with those of other lines second. What else a module
+may bring, each left out where it is not needed:
+
+- with skip branches it returns a tuple in training mode, the final map first;
+- an attribute ``encoder``: its weights learn at ``encoder_lr_ratio`` of the others' rate;
+- an argument ``encoder_weights``: a file of weights to begin with, by its path beside the run file;
+- a class attribute ``multiple``: what the sides of its graph divide by; 32 without it;
+- a class attribute ``one_by_one`` that is True: its graph takes a batch picture by picture;
+- ``loss(x, mask)`` of its own, where its targets are not pixels (classifiers, Mask R-CNN).
+
+``smp:ARCHITECTURE:ENCODER`` names any pair of
 segmentation-models-pytorch, ``classifier:NAME`` a tile classifier.
 """
 
