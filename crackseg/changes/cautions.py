@@ -20,7 +20,10 @@ def cautions(old: Mapping[str, Any], new: Mapping[str, Any], words: Words) -> li
         new: the later one.
         words: the language.
     """
+    dams = [str((values["survey"] or {}).get("dam") or "") for values in (old, new)]
     found = [*_same_photographs(old, new, words), *_order(old, new, words)]
+    if all(dams) and dams[0].casefold() != dams[1].casefold():
+        found.insert(0, _notice("other_dam", words, old=dams[0], new=dams[1]))
     sizes = [size_mm(values) for values in (old, new)]
     if max(sizes) > _COARSER * min(sizes):
         before, now = (words.figures(size, 2) for size in sizes)

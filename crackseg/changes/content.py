@@ -33,6 +33,7 @@ class Content:
 
     words: Words
     title: str
+    structure: str  # dam and part; empty where no survey.toml names them
     span: str
     cautions: tuple[str, ...]
     counts: tuple[tuple[str, str], ...]  # number and what it is of
@@ -60,6 +61,7 @@ def compose(
     return Content(
         words=words,
         title=words("changes.title"),
+        structure=_structure(values),
         span=words(
             "changes.span", old=old or words("changes.earlier"), new=new or words("changes.later")
         ),
@@ -75,6 +77,12 @@ def compose(
         laid=tuple(_laid(values["registration"], words)),
         values=values,
     )
+
+
+def _structure(values: Mapping[str, Any]) -> str:
+    """Return what was photographed, as the later survey names it, else the earlier."""
+    old, new = values["old"], values["new"]
+    return ", ".join(filter(None, (new[name] or old[name] for name in ("dam", "part"))))
 
 
 def _day(value: str | None, words: Words) -> str | None:
@@ -107,6 +115,7 @@ def _dates(values: Mapping[str, Any], words: Words) -> list[tuple[str, ...]]:
         (words("changes.reservoir"), *pair("reservoir_level_m", 2)),
         (words("changes.temperature"), *pair("temperature_c", 1)),
         (words("head.weather"), *texts("weather")),
+        (words("head.people"), *texts("people")),
         (words("changes.cracks"), *pair("cracks", 0)),
         (words("changes.length"), *pair("length_m", 2)),
         (words("changes.photographs"), *pair("photographs", 0)),

@@ -38,13 +38,16 @@ _TOP_LEFT = TableStyle([("LEFTPADDING", (0, 0), (-1, -1), 0), ("VALIGN", (0, 0),
 def write_pdf(content: Content, folder: Path) -> Path:
     """Write ``changes.pdf``."""
     path = folder / "changes.pdf"
-    paper.build(path, _story(content, folder), content.title, content.span, content.words)
+    above = content.structure or content.span.rstrip(".")
+    paper.build(path, _story(content, folder), content.title, above, content.words)
     return path
 
 
 def _story(content: Content, folder: Path) -> Iterator[Flowable]:
     words = content.words
     yield para(content.title, TITLE)
+    if content.structure:
+        yield para(content.structure, TEXT)
     yield para(content.span, ParagraphStyle("span", TEXT, textColor=SOFT, spaceAfter=6))
     for caution in content.cautions:
         yield Grid([[para(caution, SMALL)]], colWidths=[WIDE], spaceAfter=3,

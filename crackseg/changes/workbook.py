@@ -34,7 +34,7 @@ def write_workbook(content: Content, folder: Path) -> Path:
 def _summary(content: Content) -> Iterator[tuple[str, ...]]:
     words = content.words
     yield (content.title,)
-    yield "", content.span
+    yield "", ". ".join(filter(None, (content.structure, content.span)))
     yield from (("", caution) for caution in content.cautions)
     yield from ((what, number) for number, what in content.counts)
     yield (words("changes.dates"),)

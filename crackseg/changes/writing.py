@@ -65,6 +65,8 @@ def comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
 def _date(values: Mapping[str, Any]) -> dict[str, Any]:
     survey = values["survey"] or {}
     return {
+        **{name: survey.get(name) or None for name in ("dam", "owner", "part")},
+        "people": list(survey.get("people") or ()),
         "inspected_on": date_of(values),
         "reservoir_level_m": survey.get("reservoir_level_m"),
         "temperature_c": survey.get("temperature_c"),

@@ -230,6 +230,8 @@ def test_paper_and_workbook_say_it_in_the_language(written: Path) -> None:
     values = json.loads((written / "changes.json").read_text(encoding="utf-8"))
     text = " ".join(page.extract_text() for page in PdfReader(written / "changes.pdf").pages)
     assert "Was sich an der Fläche verändert hat" in text
+    assert text.count("Test dam") == len(PdfReader(written / "changes.pdf").pages)
+    assert values["new"]["dam"] == "Test dam"
     assert "Stauspiegel" in text
     assert "401,00" in text
     book = openpyxl.load_workbook(written / "changes.xlsx")
@@ -245,6 +247,7 @@ def test_paper_and_workbook_say_it_in_the_language(written: Path) -> None:
     assert grown == values["changes"][first]["longer_by_mm"]
     page = (written / "changes.html").read_text(encoding="utf-8")
     assert '<html lang="de">' in page
+    assert "Test dam" in page
     assert "länger" in page
 
 
@@ -287,6 +290,11 @@ def test_what_is_to_be_minded_of_two_dates_is_said(
     for photograph in new["photographs"]:
         photograph["taken_at"] = None
     assert "date_not_known" in codes()
+    assert "other_dam" not in codes()
+    new["survey"]["dam"] = "Other dam"
+    assert "other_dam" in codes()
+    new["survey"]["dam"] = None  # not known is not another
+    assert "other_dam" not in codes()
 
 
 def test_what_the_other_date_takes_for_a_joint_is_neither_new_nor_gone(
