@@ -654,6 +654,57 @@ def train_command(
     typer.echo(f"finished: {train(read_run(run, root))}")
 
 
+@app.command("fine-tune", rich_help_panel=MODELS)
+def fine_tune_command(
+    data: Annotated[
+        Path, typer.Argument(help="Set of `data from-survey`, folder of sets, or manifest CSV.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")] = Path(
+        "site_model"
+    ),
+    name: Annotated[str, typer.Option(help="Name of the model; default: that of its folder.")] = "",
+    version: Annotated[str, typer.Option(help="Version of the model.")] = "1",
+    parent: Annotated[
+        str, typer.Option(help="Shipped model or model folder to start from.")
+    ] = "default",
+    check: Annotated[
+        Path | None,
+        typer.Option(help="Folder of sets, or manifest, whose val lists must not lose by it."),
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="What a stopped run goes on from; default: OUT.work.")
+    ] = None,
+    hold_out: Annotated[
+        float, typer.Option(help="Share of the photographs to judge by, where no list says.")
+    ] = 0.25,
+    steps: Annotated[int, typer.Option(help="Of the training.")] = 120,
+    threads: Annotated[int, typer.Option(help="Of the training.")] = 2,
+) -> None:
+    """Teach a model one site by what was accepted and rejected there; says what it brought."""
+    from crackseg.names import require
+
+    require("torch", extra="train")
+    from crackseg.training.fine_tune import FineTuneOptions, fine_tune
+
+    options = FineTuneOptions(
+        data=data, out=out, name=name or out.resolve().name, version=version, parent=parent,
+        check=check, root=root, work=work, hold_out=hold_out, steps=steps, threads=threads,
+    )  # fmt: skip
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a container that stops, as Ctrl-C
+    try:
+        card = fine_tune(options, typer.echo)
+    except KeyboardInterrupt:
+        typer.echo("stopped: the fine-tuning goes on with the same command", err=True)
+        raise typer.Exit(130) from None
+    typer.echo(
+        f"wrote {out}: {card.name} {card.version}, threshold {card.threshold:g} down to "
+        f"{card.threshold_low:g}"
+    )
+
+
 @app.command("cross-validate", rich_help_panel=MODELS)
 def cross_validate_command(
     run: Annotated[Path, typer.Argument(help="RUN.toml; its train and val are dealt anew.")],

@@ -1,6 +1,6 @@
 """Render the sample photographs and their truth: ``python data/make_samples.py [FOLDER]``.
 
-Each scene is a concrete wall (``concrete.py``) with cracks of known course and width. Cracks
+Each scene is a wall of ``crackseg.training.concrete`` with cracks of known course and width. Cracks
 are laid over the displayed picture by exact pixel coverage, before lens blur and noise: the edge
 of a crack lies where its darkness falls to half. ``truth.json`` holds each crack's length along
 the centre line (px), its mean width (area over length) and its maximum width (averaged over 5 px
@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import concrete
 import cv2
 import numpy as np
-from concrete import LIME, RUST, WET, Wall
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from crackseg.metrology.phantoms import Look, Stroke, draw
+from crackseg.training import concrete
+from crackseg.training.concrete import LIME, RUST, WET, Wall
 
 Array = NDArray[np.float64]
 STEP_PX = 0.25  # distance of neighbouring stations along a course

@@ -10,12 +10,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import concrete
 import cv2
 import numpy as np
 from make_samples import Line, course_between, coverage, lay, line
 from numpy.typing import NDArray
 from PIL import Image
+
+from crackseg.training import concrete
 
 SHAPE = (448, 448)
 SET = "rendered"

@@ -27,6 +27,7 @@ from crackseg.names import look_up
 NETWORKS: dict[str, str] = {
     "cdds": "crackseg.networks.cdds:cdds",
     "cdds_lite": "crackseg.networks.cdds_lite:cdds_lite",
+    "cdds_site": "crackseg.networks.cdds_site:cdds_site",
     "fcn": "crackseg.networks.fcn:fcn",
     "fcn_lite": "crackseg.networks.fcn:fcn_lite",
     "icnet": "crackseg.networks.icnet:icnet",

@@ -89,8 +89,13 @@ class CddsLite(nn.Module):
         self.fuse = nn.Conv2d(5 * outputs, outputs, 1, groups=outputs) if branches else None
         _start_rare(self)
 
-    def forward(self, x: Tensor) -> Any:
-        """Return (N, outputs, H, W) logits; in training a tuple (fused, S1, S2, S3, S4, main)."""
+    def forward(self, x: Tensor, encoded: Sequence[Tensor] | None = None) -> Any:
+        """Return (N, outputs, H, W) logits; in training a tuple (fused, S1, S2, S3, S4, main).
+
+        Args:
+            x: (N, 3, H, W).
+            encoded: the encoder's maps of it, where they are there already.
+        """
         height, width = x.shape[-2:]
         down, right = -height % self.multiple, -width % self.multiple
         if not torch.jit.is_tracing() and not torch.compiler.is_compiling() and (down or right):
@@ -98,7 +103,7 @@ class CddsLite(nn.Module):
         stem = self.stem(x)
         if self.stem2 is not None:
             stem = stem + self.stem2(stem)
-        skips = [stem, *self.encoder(x)]
+        skips = [stem, *(self.encoder(x) if encoded is None else encoded)]
         deep, maps = skips[5], []
         for block, skip in zip(self.decoder, skips[4::-1], strict=True):
             deep = block(torch.cat([F.interpolate(deep, scale_factor=2), skip], 1))

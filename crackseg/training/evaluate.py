@@ -220,9 +220,18 @@ def choose_threshold(
 
 
 def tally_thresholds(
-    samples: Sequence[Sample], options: EvaluateOptions, progress: Progress | None = None
+    samples: Sequence[Sample],
+    options: EvaluateOptions,
+    progress: Progress | None = None,
+    levels: Sequence[tuple[int, int]] | None = None,
 ) -> Tally:
     """Return the counts of every ``val`` picture at every pair of thresholds that is tried.
+
+    Args:
+        samples: labelled pictures.
+        options: the model and how it is read.
+        progress: called with pictures done and pictures in all.
+        levels: pairs of lower and upper threshold, in %; None: a grid of all.
 
     Raises:
         ConfigError: a sample is not of split ``val``.
@@ -234,7 +243,8 @@ def tally_thresholds(
             "use --split val, or give --threshold."
         )
     predictor = Predictor.open(options.model, options.predict)
-    levels = [(low, high) for low in LOWS for high in (low, *range(low // 5 * 5 + 5, 100, 5))]
+    grid = [(low, high) for low in LOWS for high in (low, *range(low // 5 * 5 + 5, 100, 5))]
+    levels = grid if levels is None else levels
     tally: Tally = {pair: {} for pair in levels}
     for done, sample in enumerate(samples, start=1):
         truth = read_truth(sample, *read_pair(sample), options.line_tolerance_px)

@@ -33,6 +33,7 @@ SMALL = {"width": 0.0625}
 PIXELS = {  # networks with one logit per pixel, at sizes for a test
     "cdds": SMALL,
     "cdds_lite": {},
+    "cdds_site": {},
     "fcn": SMALL,
     "fcn_lite": {},
     "icnet": {},

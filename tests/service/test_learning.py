@@ -47,6 +47,7 @@ def test_a_bundle_becomes_masks_and_the_page_says_how(owner: Any, tmp_path: Path
     page = owner.get(f"/surveys/{survey.rpartition('/')[2]}").text
     command = re.search(r"crackseg data from-survey (\S+) --out site", page)
     assert command is not None
+    assert "crackseg fine-tune site --out site_model" in page
     answer = owner.get(f"{job}/bundle.zip")
     assert command[1] in answer.headers["content-disposition"]
     path = tmp_path / command[1]

@@ -163,7 +163,7 @@ def add_lift_joint(wall: Wall, rng: np.random.Generator, *, row: float, half_px:
     wall.albedo *= (1 - 0.22 * np.exp(-((t / 0.8) ** 2)))[..., None].astype(np.float32)
     above = ramp(course[None, :] - y, 0, 3)
     wall.albedo *= (1 + 0.05 * above)[..., None]  # the two lifts are of different casts
-    return course.astype(np.float32)
+    return np.asarray(course, np.float32)
 
 
 def add_panel_line(wall: Wall, rng: np.random.Generator, *, at: float, vertical: bool) -> None:
@@ -274,7 +274,7 @@ def bars(
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
     angle = np.deg2rad(angle_deg)
     across = x * np.cos(angle) + y * np.sin(angle) - first_px
-    return (np.mod(across, gap_px) < width_px).astype(np.float32)
+    return np.asarray(np.mod(across, gap_px) < width_px, np.float32)
 
 
 def expose(wall: Wall, *, sun: tuple[float, float], ambient: float, gain: float) -> Array:
@@ -291,12 +291,11 @@ def expose(wall: Wall, *, sun: tuple[float, float], ambient: float, gain: float)
     hollow = np.clip(
         1 + 0.10 * (wall.height_px - cv2.GaussianBlur(wall.height_px, (0, 0), 5)), 0.5, 1.2
     )
-    sky = np.float32([0.93, 1.0, 1.10]) * ambient
+    sky = np.array([0.93, 1.0, 1.10], np.float32) * ambient
     linear = wall.albedo * (direct[..., None] + sky * hollow[..., None]) * gain
     linear = np.clip(linear, 0, 1)
-    return np.where(linear < 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055).astype(
-        np.float32
-    )
+    shown = np.where(linear < 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.asarray(shown, np.float32)
 
 
 def photograph(
@@ -317,4 +316,4 @@ def photograph(
     grain = rng.standard_normal((rows, cols, 1), dtype=np.float32)
     colour = cv2.GaussianBlur(rng.standard_normal((rows, cols, 3), dtype=np.float32), (0, 0), 1.1)
     seen += noise / 255 * (0.7 + 0.6 * np.sqrt(np.clip(1 - seen, 0, 1))) * (grain + 1.2 * colour)
-    return np.clip(seen * 255 + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(seen * 255 + 0.5, 0, 255), np.uint8)
