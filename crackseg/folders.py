@@ -334,3 +334,22 @@ def refuse_lost(out: Path, identity: tuple[int, int] | None) -> None:
             f"`{out}` has gone or was replaced during the run; bring it back, then the same "
             "command goes on."
         )
+
+
+def find_from(written: str, folder: Path) -> Path | str:
+    """Return a path as it is reached from here.
+
+    A relative path was written from the folder in which a command ran, which is most often one
+    above the results.
+
+    Args:
+        written: the path; empty: none.
+        folder: of the file that it stands in.
+
+    Returns:
+        ``written`` itself where it leads somewhere, or nowhere from any folder above.
+    """
+    if not written or Path(written).exists():
+        return written
+    places = (above / written for above in folder.resolve().parents)
+    return next((place for place in places if place.exists()), written)

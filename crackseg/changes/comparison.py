@@ -382,7 +382,9 @@ def _width(
         _width_sigma_mm(side, numbers) for side, numbers in zip(sides, (old, new), strict=True)
     ]
     mean = float(np.nanmean(ours.widths_mm))
-    sigma = math.hypot(*sigmas, registration.scale_sigma_rel * mean)
+    # where maps lie loosely, other places of the course, or of its neighbour, are taken for one
+    loose = min(3 * registration.sigma_m / tolerance, 1.0) * float(change.std())
+    sigma = math.hypot(*sigmas, registration.scale_sigma_rel * mean, loose)
     return Difference(by_mm=float(change.mean()), u_mm=2 * sigma)
 
 

@@ -16,7 +16,7 @@ from crackseg.face.cracks import STATISTICS, FaceCrack, interval_to_dict
 from crackseg.face.mapping import FaceMap, summary_of
 from crackseg.face.other_lines import FaceLine
 from crackseg.face.photographs import Photograph
-from crackseg.folders import plain_path
+from crackseg.folders import find_from, plain_path
 from crackseg.records import Array
 from crackseg.survey import survey_to_dict
 
@@ -168,7 +168,7 @@ def _round(value: float | None, digits: int) -> float | None:
 
 
 def read_face(folder: Path) -> dict[str, Any]:
-    """Return the ``face.json`` of a folder.
+    """Return the ``face.json`` of a folder, paths of photographs as they are reached from here.
 
     Raises:
         DataError: there is none, it is damaged, or of another release.
@@ -185,6 +185,8 @@ def read_face(folder: Path) -> dict[str, Any]:
     version = values.get("schema_version") if isinstance(values, dict) else None
     if version != SCHEMA_VERSION:
         raise DataError(f"`{path}` is of schema {version}, expected {SCHEMA_VERSION}.")
+    for photograph in values["photographs"]:
+        photograph["path"] = plain_path(find_from(photograph["path"], folder))
     return dict(values)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from crackseg.errors import DataError, ImageError
 from crackseg.face.cameras import Lens
-from crackseg.folders import read_mark
+from crackseg.folders import find_from, read_mark
 from crackseg.imagery.camera import focal_px, gimbal_deg, laser_distance_m, upright_to_stored
 from crackseg.imagery.files import open_image
 from crackseg.imagery.planes import camera_axes
@@ -136,7 +136,8 @@ def _photograph(
     image = report["image"]
     written = Path(image["path"])
     notices: list[Notice] = []
-    info = _find_file([*by_name.get(written.name, ()), written], image["sha256"])
+    places = [*by_name.get(written.name, ()), Path(find_from(image["path"], folder))]
+    info = _find_file(places, image["sha256"])
     focal = None if info is None else focal_px(info, notices)
     diagonal = math.hypot(image["height_px"], image["width_px"])
     lens = Lens(

@@ -18,6 +18,7 @@ import numpy as np
 from crackseg.errors import CracksegError
 from crackseg.exports import overlay
 from crackseg.exports.places import scale_of
+from crackseg.folders import find_from
 from crackseg.imagery.files import OpenImage, open_image
 from crackseg.records import Array, Scale, Window
 from crackseg.reporting.gather import Photograph, SurveyCrack, read_report
@@ -59,6 +60,8 @@ def close_up(crack: SurveyCrack, photographs: Path | None = None) -> CloseUp:
 def find_photograph(photograph: Photograph, folder: Path | None = None) -> Path | None:
     """Return where a photograph lies, or None where it is not at hand."""
     path = Path(str(photograph.image.get("path", "")))
+    if photograph.folder is not None:
+        path = Path(find_from(str(path), photograph.folder))
     places = [path] if folder is None else [path, folder / photograph.name, folder / path.name]
     return next((place for place in places if place.is_file()), None)
 

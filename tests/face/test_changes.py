@@ -22,11 +22,11 @@ from crackseg.changes.cautions import cautions
 from crackseg.changes.command import compare_folders
 from crackseg.changes.comparison import Change, Difference, compare
 from crackseg.changes.records import Comparison
-from crackseg.changes.registration import Registration, register
+from crackseg.changes.registration import Registration, photographs_of, register
 from crackseg.changes.writing import SCHEMA, write_changes
 from crackseg.cli import app
 from crackseg.errors import ConfigError, DataError
-from crackseg.face.face_json import face_to_dict
+from crackseg.face.face_json import face_to_dict, read_face
 from crackseg.face.mapping import FaceMap, make_map
 from crackseg.face.writing import write_map
 from crackseg.reporting.words import read_words
@@ -118,6 +118,20 @@ def test_a_map_compared_with_itself_has_no_change(
     assert all(change.length and change.length.by_mm == 0 for change in changes)
 
 
+@pytest.mark.parametrize("shift", [0.15 + 0.05j, -0.1 - 0.1j, 0.05 - 0.15j])
+def test_where_maps_lie_loosely_no_crack_gets_wider_by_it(
+    maps: tuple[dict[str, Any], dict[str, Any]], shift: complex
+) -> None:
+    loose = Registration(
+        factor=1 + 0j, shift=shift, source="coordinates", points=0, sigma_m=0.15,
+        scale_sigma_rel=1e-4,
+    )  # fmt: skip
+    widths = [c.width for c in compare(maps[0], maps[0], loose) if c.old_ids and c.new_ids]
+    known = [width for width in widths if width is not None]
+    assert known
+    assert not any(width.significant for width in known)
+
+
 def test_a_crack_in_two_pieces_later_is_one_that_split(
     maps: tuple[dict[str, Any], dict[str, Any]],
 ) -> None:
@@ -168,6 +182,22 @@ def test_without_photographs_coordinates_lay_the_maps_on_each_other(
     old["scale"]["placed"] = False
     with pytest.raises(DataError, match="cannot be laid on each other"):
         register(old, new)
+
+
+def test_photographs_are_found_from_another_working_folder(
+    maps: tuple[dict[str, Any], dict[str, Any]], tmp_path: Path
+) -> None:
+    place = tmp_path / "job" / "out" / "face"
+    place.mkdir(parents=True)
+    values = json.loads(json.dumps(maps[0]))
+    beside = tmp_path / "job" / "photographs"
+    beside.symlink_to(Path(values["photographs"][0]["path"]).parent)
+    for photograph in values["photographs"]:
+        photograph["path"] = f"photographs/{Path(photograph['path']).name}"
+    (place / "face.json").write_text(json.dumps(values), encoding="utf-8")
+    assert len(photographs_of(read_face(place))) == len(values["photographs"])
+    beside.unlink()
+    assert not photographs_of(read_face(place))
 
 
 def test_the_command_writes_page_table_layers_and_crops(
