@@ -76,7 +76,7 @@ def place(
     aside: list[tuple[str, str]] = []
     kept = with_files(each_once(photographs, aside), aside)
     azimuth = plane.azimuth_deg if plane.azimuth_deg is not None else facing_deg(kept)
-    kept = of_this_face(kept, azimuth, aside)
+    kept = of_this_face(kept, plane, azimuth, aside)
     if not kept:
         raise DataError(f"no photograph can be placed on the face: {_sentences(aside)}")
     features = []
@@ -131,7 +131,7 @@ class _Placing:
     # -- what is kept ---------------------------------------------------------------------------
 
     def _connected(self) -> Array:
-        """Return which photographs are of the block: those with poses and the largest group."""
+        """Return which are of the block: all that poses hold, or a larger group without any."""
         count = len(self.photographs)
         pairs = np.array([(m.first, m.second) for m in self.matches]).reshape(-1, 2)
         graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
@@ -139,7 +139,7 @@ class _Placing:
         posed = np.isfinite(self.positions).all(axis=1)
         main = int(np.argmax(np.bincount(group, minlength=groups)))
         has_pose = np.bincount(group, weights=posed, minlength=groups) > 0
-        kept = has_pose[group] | (group == main) if posed.any() else group == main
+        by_pose, by_looks = np.asarray(has_pose[group]), np.asarray(group == main)
         if count > 1 and not posed.any() and (group == main).sum() < 2:
             bare = sum(len(f.looks) < 50 for f in self.features)
             why = (
@@ -150,12 +150,16 @@ class _Placing:
             raise DataError(
                 f"the {count} photographs cannot be placed: they have no pose and {why}; "
                 "photograph with more than half overlap, or keep the drone's own files."
+                f"{' Set aside: ' * bool(self.aside)}{_sentences(self.aside)}"
             )
-        return np.asarray(kept)
+        return by_pose if by_pose.sum() >= by_looks.sum() else by_looks
 
     def _keep(self, kept: Array) -> None:
+        posed = np.flatnonzero(np.isfinite(self.positions).all(axis=1))
         for number in np.flatnonzero(~kept):
             text = "it has no pose and shows nothing that the other photographs show."
+            if number in posed:
+                text = "it has a pose, most others have none, and nothing ties it to them."
             self.aside.append((self.photographs[number].name, text))
         self._choose(kept)
 

@@ -12,12 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crackseg.errors import ScaleError
 from crackseg.records import Array
 
 FRONTAL = np.diag([1.0, -1.0, -1.0])  # axes of a camera that looks squarely at the face
 _UNDISTORT_STEPS = 8
-_STEEPEST = math.cos(math.radians(80))
 _EDGE = 1.15  # beyond it, in half diagonals, a fitted distortion is not believed
 
 
@@ -173,17 +171,3 @@ def project(optics: Optics, axes: Array, positions_m: Array, places_m: Array) ->
     bent = straight * _bend(optics, straight)[:, None]
     pixels: Array = (bent * np.reshape(optics.focal_px, (-1, 1)) + optics.centre)[:, ::-1]
     return pixels
-
-
-def check_direction(axes: Array, name: str) -> None:
-    """Raise where a camera looks along the face or at its back.
-
-    Raises:
-        ScaleError: it does.
-    """
-    if -axes[2, 2] < _STEEPEST:
-        angle = math.degrees(math.acos(min(max(-float(axes[2, 2]), -1.0), 1.0)))
-        raise ScaleError(
-            f"`{name}` looks at {angle:.0f} deg from the face's normal, more than 80: it shows "
-            "another face, or the face's azimuth and batter are wrong."
-        )

@@ -34,7 +34,6 @@ from crackseg.survey import WidthBins
 COLOURS = ("#4a90d9", "#2ca02c", "#e0a800", "#ef6c00", "#d62728", "#8e1b6b")
 DOUBTFUL = "#7a8794"
 OTHER = "#1d2126"
-_MARGIN_M = 0.03  # of the larger side, for axes
 _TEXT_COLUMNS = (
     "id", "section", "certainty", "length_mm", "length_u_mm",
     *(f"width_{s}_{part}" for s in STATISTICS for part in

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from crackseg.face.matching import Features, Match, match_pairs, vote_for_pairs
-from crackseg.face.photographs import Photograph
-from crackseg.face.plane import FacePlane, placed_by_drone
+from crackseg.face.photographs import Photograph, Pose
+from crackseg.face.plane import STEEP_PITCH_DEG, FacePlane, placed_by_drone
 from crackseg.records import Array
 
 AROUND_M = 1.0  # what a drone's place may be off before any tie is known
+_STEEPEST_DEG = 80.0  # from the normal; beyond it a pixel covers six times what it seems to
 _TURNED_DEG = 50.0  # a camera turned further from the others looks at another face
 
 
@@ -38,21 +40,37 @@ def with_files(photographs: Sequence[Photograph], aside: list[tuple[str, str]]) 
 
 
 def of_this_face(
-    photographs: Sequence[Photograph], azimuth: float | None, aside: list[tuple[str, str]]
+    photographs: Sequence[Photograph],
+    plane: FacePlane,
+    azimuth: float | None,
+    aside: list[tuple[str, str]],
 ) -> list[Photograph]:
     """Return those that look at the face, or of which it is not known."""
     kept = []
     for photograph in photographs:
         pose = photograph.pose
-        turn = 0.0
-        if pose is not None and azimuth is not None and abs(pose.pitch_deg) < 75:
-            turn = abs((pose.yaw_deg - azimuth) % 360 - 180)
-        if turn > _TURNED_DEG:
-            text = f"it looks {turn:.0f} deg away from the face: another face; map that by itself."
+        text = "" if pose is None or azimuth is None else _looks_elsewhere(pose, plane, azimuth)
+        if text:
             aside.append((photograph.name, text))
         else:
             kept.append(photograph)
     return kept
+
+
+def _looks_elsewhere(pose: Pose, plane: FacePlane, azimuth: float) -> str:
+    """Return a sentence where a camera looks at another face, or along this one; else nothing."""
+    turn = abs((pose.yaw_deg - azimuth) % 360 - 180)
+    if turn > _TURNED_DEG and abs(pose.pitch_deg) < STEEP_PITCH_DEG:
+        return f"it looks {turn:.0f} deg away from the face: another face; map that by itself."
+    cosine = -float((pose.axes @ plane.frame(azimuth).T)[2, 2])
+    angle = math.degrees(math.acos(min(max(cosine, -1.0), 1.0)))
+    if angle > _STEEPEST_DEG:
+        return (
+            f"it looks along the face, at {angle:.0f} deg from its normal (pitch "
+            f"{pose.pitch_deg:.0f} deg): ground, crest or another face; for a face that lies flat "
+            "give its `batter` in survey.toml, or place without poses (`--ignore-poses`)."
+        )
+    return ""
 
 
 def match_all(

@@ -14,6 +14,8 @@ from crackseg.names import require
 from crackseg.records import Array
 from crackseg.survey import Face
 
+STEEP_PITCH_DEG = 75.0  # up or down; beyond it the compass direction says little of the view
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FacePlane:
@@ -76,11 +78,14 @@ class FacePlane:
 def facing_deg(photographs: Sequence[Photograph]) -> float | None:
     """Return the compass direction of the face that most cameras look at, or None without poses.
 
-    The median turn of the cameras, so that some that look elsewhere do not count.
+    The median turn of the cameras, so that some that look elsewhere do not count. Those that look
+    straight down count where there are no others: of the face they show nothing.
     """
-    yaws = [math.radians(p.pose.yaw_deg) for p in photographs if p.pose]
-    if not yaws:
+    poses = [p.pose for p in photographs if p.pose]
+    if not poses:
         return None
+    level = [pose for pose in poses if abs(pose.pitch_deg) < STEEP_PITCH_DEG]
+    yaws = [math.radians(pose.yaw_deg) for pose in level or poses]
     middle = min(yaws, key=lambda a: sum(abs(math.remainder(b - a, math.tau)) for b in yaws))
     near = [math.remainder(b - middle, math.tau) for b in yaws]
     close = [turn for turn in near if abs(turn) < math.radians(45)]

@@ -16,7 +16,7 @@ from crackseg.errors import ConfigError, DataError, ScaleError
 from crackseg.face.block import place
 from crackseg.face.mapping import make_map
 from crackseg.face.photographs import Photograph, read_photographs, read_report
-from crackseg.face.plane import FacePlane, plane_of
+from crackseg.face.plane import FacePlane, facing_deg, plane_of
 from crackseg.face.scaling import (
     Length,
     Point,
@@ -26,6 +26,7 @@ from crackseg.face.scaling import (
     read_references,
 )
 from crackseg.folders import filling
+from crackseg.imagery.planes import camera_axes
 from crackseg.survey import Survey
 
 
@@ -52,9 +53,9 @@ def own_hash(like: Photograph, name: str) -> dict[str, Any]:
     return {**like.report, "image": {**like.report["image"], "sha256": name}}
 
 
-def other_wall(folder: Path, name: str, like: Photograph) -> Photograph:
+def other_wall(folder: Path, name: str, like: Photograph, seed: int = 99) -> Photograph:
     """Return a photograph of something else, without a pose."""
-    rng = np.random.default_rng(99)
+    rng = np.random.default_rng(seed)
     shape = (like.lens.height_px // 5, like.lens.width_px // 5)
     noise = Image.fromarray(rng.integers(40, 220, shape, dtype=np.uint8))
     path = folder / name
@@ -96,8 +97,8 @@ def test_photographs_without_pose_and_texture_are_refused(
     photographs: list[Photograph], tmp_path: Path
 ) -> None:
     bare = [flat(tmp_path, f"{n}.png", photographs[0]) for n in range(3)]
-    with pytest.raises(DataError, match="no texture"):
-        place(bare, FacePlane())
+    with pytest.raises(DataError, match=r"no texture.*Set aside: `down.JPG`: it looks along"):
+        place([*bare, looking_down(photographs[0])], FacePlane())
 
 
 def test_a_photograph_without_pose_and_match_is_set_aside(
@@ -119,6 +120,52 @@ def test_a_photograph_of_another_face_is_set_aside(
     placed = place([*photographs[:3], turned], plane)
     assert [name for name, _ in placed.aside] == ["side.JPG"]
     assert "another face" in placed.aside[0][1]
+
+
+def test_one_pose_among_photographs_that_nothing_holds_is_a_map_of_that_one(
+    photographs: list[Photograph], plane: FacePlane, tmp_path: Path
+) -> None:
+    strays = [other_wall(tmp_path, f"{n}.png", photographs[0], seed=n) for n in range(3)]
+    placed = place([strays[0], photographs[0], *strays[1:]], plane)
+    assert [p.name for p in placed.photographs] == [photographs[0].name]
+    assert [name for name, _ in placed.aside] == ["0.png", "1.png", "2.png"]
+    assert all("has no pose" in why for _, why in placed.aside)
+
+
+def test_one_pose_among_many_photographs_without_any_does_not_rule(
+    photographs: list[Photograph], tmp_path: Path
+) -> None:
+    stray = other_wall(tmp_path, "stray.png", photographs[0])
+    posed = replace(stray, pose=photographs[0].pose)
+    placed = place([posed, *(replace(p, pose=None) for p in photographs[:4])], FacePlane())
+    assert len(placed.photographs) == 4
+    assert [name for name, _ in placed.aside] == ["stray.png"]
+    assert "nothing ties it" in placed.aside[0][1]
+
+
+def looking_down(like: Photograph) -> Photograph:
+    pose = like.pose
+    assert pose is not None
+    down = replace(pose, pitch_deg=-90.0, axes=camera_axes(pose.yaw_deg, -90.0, 0.0))
+    return replace(like, name="down.JPG", pose=down)
+
+
+def test_a_photograph_that_looks_along_the_face_is_set_aside(
+    photographs: list[Photograph], plane: FacePlane
+) -> None:
+    placed = place([looking_down(photographs[3]), *photographs[:3]], plane)
+    assert [name for name, _ in placed.aside] == ["down.JPG"]
+    assert "looks along the face, at 90 deg" in placed.aside[0][1]
+    with pytest.raises(DataError, match=r"`down.JPG`: it looks along the face.*--ignore-poses"):
+        place([looking_down(photographs[3])], FacePlane())
+
+
+def test_cameras_that_look_down_do_not_turn_the_face(photographs: list[Photograph]) -> None:
+    pose = looking_down(photographs[0]).pose
+    assert pose is not None
+    down = replace(photographs[0], pose=replace(pose, yaw_deg=pose.yaw_deg + 120))
+    assert facing_deg([down, down, down, photographs[1]]) == facing_deg([photographs[1]])
+    assert facing_deg([down]) == pytest.approx((pose.yaw_deg + 300) % 360)
 
 
 def test_a_photograph_that_is_gone_is_set_aside(
