@@ -3,18 +3,22 @@
 Each picture goes through the same chain as a photograph that is analyzed. A listed mark is real
 when at least half of its centre line lies on or near a label. A logistic regression on few
 measures of the mark then says how many marks like it are real; it is judged by cross-validation
-over photographs, and its limit parts the main list from what is also marked.
+over photographs, and its limit parts the main list from what is also marked. Such pictures hold
+hardly a clamp or a bracket: what it counts for that a mark stands a second time in the picture is
+learned on them and on the same pictures with fittings drawn in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import cv2
 import numpy as np
 from scipy import ndimage
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 
 from crackseg.config import AnalyzeOptions, PredictOptions
 from crackseg.errors import DataError
@@ -22,34 +26,26 @@ from crackseg.imagery.files import open_image
 from crackseg.imagery.masks import read_mask
 from crackseg.inference.models import CARD, Model, load_model, write_card
 from crackseg.inference.predictor import Predictor
-from crackseg.metrology.ranking import FEATURES
+from crackseg.metrology.ranking import ALIKE, FEATURES, REPETITION
+from crackseg.metrology.repeats import repetitions
 from crackseg.names import require
 from crackseg.pipeline import analyze
 from crackseg.records import Array, Certainty, Crack, ModelCard, Sample
 from crackseg.training.areas import counted, read_areas
 from crackseg.training.evaluate import load_samples
 from crackseg.training.evaluate_command import progress_bar
+from crackseg.training.fittings import with_fittings
 from crackseg.training.manifest import photograph_of, read_pair
+from crackseg.training.reliability import Mark, as_text, parting_text, plot
 
 NEAR_PX = 3.0  # labels are drawn by hand
 REAL_SHARE = 0.5  # of the centre line
 FOLDS = 10
 RIDGE = 1.0  # on standardized features: a few dozen false marks carry no large weights
 LOST_SHARE = 0.02  # of the length of the real cracks, that may stand under "also marked"
-BINS = (0.0, 0.5, 0.75, 0.9, 0.95, 1.0)  # of the reliability table
+MOST = 100.0  # weight of what repeats: more is certain anyway
+DRAWINGS = 2  # times that fittings are drawn into each picture
 READINGS = (1, 4)  # by default and --thorough: a certainty must hold for both
-DRAWS = 1000  # of photographs, for the interval
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """One listed mark of a labelled picture."""
-
-    source: str
-    photograph: str
-    features: Array  # (len(FEATURES),)
-    length_px: float
-    real: bool
 
 
 def collect(
@@ -72,24 +68,63 @@ def collect(
     for sample in samples:
         distance, counts = _distance(sample)
         for predictor in predictors:
-            with open_image(sample.image) as image:
-                cracks = analyze(image, predictor, AnalyzeOptions()).cracks
             marks += [
-                _mark(crack, sample, distance)
-                for crack in cracks
+                _mark(crack, sample, real=_is_real(crack, distance))
+                for crack in _marked(sample.image, predictor)
                 if counts is None or _share(crack, counts) > 0.5
             ]
         progress()
     return marks
 
 
-def _mark(crack: Crack, sample: Sample, distance: Array) -> Mark:
+def collect_fittings(
+    samples: Sequence[Sample], model: Model, progress: Callable[[], object] = lambda: None
+) -> list[Mark]:
+    """Return what is marked of fittings drawn into the largest square of each picture, by default.
+
+    Raises:
+        ImageError: a picture is unreadable.
+    """
+    predictor = Predictor(model, PredictOptions(runtime="onnx", precision="float"))
+    rng = np.random.default_rng(0)
+    marks: list[Mark] = []
+    for sample in samples:
+        with open_image(sample.image) as image:
+            pixels = image.read()
+        for _ in range(DRAWINGS):
+            drawn, covered = with_fittings(pixels, rng)
+            with TemporaryDirectory() as folder:
+                file = Path(folder) / f"{sample.image.stem}.png"
+                file.write_bytes(cv2.imencode(".png", drawn[..., ::-1])[1].tobytes())
+                cracks = _marked(file, predictor)
+            marks += [
+                _mark(crack, sample, real=False, drawn=True)
+                for crack in cracks
+                if _share(crack, covered) > 0.5
+            ]
+        progress()
+    return marks
+
+
+def _marked(file: Path, predictor: Predictor) -> tuple[Crack, ...]:
+    """Return what is marked in a picture, all of it held against the rest of the picture."""
+    with open_image(file) as image:
+        report = analyze(image, predictor, AnalyzeOptions())
+        shape = report.image.height_px, report.image.width_px
+        alike = repetitions(report.cracks, shape, image.read)
+    return tuple(
+        replace(crack, repetition=value) for crack, value in zip(report.cracks, alike, strict=True)
+    )
+
+
+def _mark(crack: Crack, sample: Sample, *, real: bool, drawn: bool = False) -> Mark:
     return Mark(
         source=sample.source,
         photograph=f"{sample.source}/{photograph_of(sample)}",
         features=np.array([feature(crack) for feature in FEATURES.values()]),
         length_px=crack.length.px or 0.0,
-        real=_is_real(crack, distance),
+        real=real,
+        drawn=drawn,
     )
 
 
@@ -128,7 +163,7 @@ def fit(marks: Sequence[Mark], fitted_on: str = "") -> Certainty:
         DataError: all marks are real, or none is: nothing can be learned from them.
     """
     card = _regress(marks, fitted_on)
-    return replace(card, limit=_limit(marks, cross_validate(marks)))
+    return replace(card, limit=_limit(*_undrawn(marks, cross_validate(marks))))
 
 
 def cross_validate(marks: Sequence[Mark], folds: int = FOLDS) -> Array:
@@ -152,8 +187,33 @@ def certainties(marks: Sequence[Mark], card: Certainty) -> Array:
     return _sigmoid(card.intercept + x @ weights)
 
 
+def _undrawn(marks: Sequence[Mark], sure: Array) -> tuple[list[Mark], Array]:
+    """Return the marks of pictures as they are, and their certainties."""
+    drawn = np.array([mark.drawn for mark in marks])
+    return [mark for mark in marks if not mark.drawn], sure[~drawn]
+
+
 def _regress(marks: Sequence[Mark], fitted_on: str = "") -> Certainty:
+    """Return the regression: on marks as they are, then what it counts for that one repeats."""
+    card = _regress_undrawn([mark for mark in marks if not mark.drawn], fitted_on)
     x, real = _table(marks)
+    repeated = x[:, list(FEATURES).index(REPETITION)]
+    odds = np.log(np.maximum(certainties(marks, card), 1e-9)) - np.log(
+        np.maximum(1 - certainties(marks, card), 1e-9)
+    )
+
+    def loss(weight: float) -> float:
+        value = np.logaddexp(0, (1 - 2 * real) * (odds + weight * repeated)).sum()
+        return float(value + RIDGE / 2 * (weight * repeated.std()) ** 2)
+
+    weight = minimize_scalar(loss, bounds=(-MOST, 0.0), method="bounded").x
+    weights = {**card.weights, REPETITION: round(float(weight), 4)}
+    return replace(card, weights=weights)
+
+
+def _regress_undrawn(marks: Sequence[Mark], fitted_on: str) -> Certainty:
+    x, real = _table(marks)
+    x[:, list(FEATURES).index(REPETITION)] = 0.0
     if len(set(real)) < 2:
         raise DataError(
             f"certainty needs real and false marks, got {len(marks)} marks, {int(real.sum())} of "
@@ -194,115 +254,6 @@ def _table(marks: Sequence[Mark]) -> tuple[Array, Array]:
     return np.array([m.features for m in marks]), np.array([m.real for m in marks], dtype=float)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reliability:
-    """How well certainties agree with what was real; intervals are over photographs."""
-
-    bins: tuple[tuple[int, float, float], ...]  # marks, mean certainty, share that is real
-    brier: float
-    brier_constant: float  # of one certainty for all, the share that is real
-    error: float  # expected calibration error
-    error_low: float  # 95 %
-    error_high: float
-    brier_low: float
-    brier_high: float
-
-
-def reliability(marks: Sequence[Mark], sure: Array) -> Reliability:
-    """Return the reliability table and scores of certainties.
-
-    Args:
-        marks: what was marked, with what was real.
-        sure: (N,) certainty of each.
-    """
-    real = np.array([mark.real for mark in marks], dtype=float)
-    names, photograph = np.unique([mark.photograph for mark in marks], return_inverse=True)
-    rng = np.random.default_rng(0)
-    drawn = []
-    for _ in range(DRAWS):
-        times = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
-        weight = times[photograph].astype(float)
-        if weight.sum():
-            drawn.append(_scores(real, sure, weight))
-    (brier_low, error_low), (brier_high, error_high) = np.percentile(drawn, (2.5, 97.5), axis=0)
-    brier, error = _scores(real, sure, np.ones(len(real)))
-    return Reliability(
-        bins=tuple(
-            (int(part.sum()), float(sure[part].mean()), float(real[part].mean()))
-            for part in _parts(sure)
-        ),
-        brier=brier,
-        brier_constant=float(real.mean() * (1 - real.mean())),
-        error=error,
-        error_low=float(error_low),
-        error_high=float(error_high),
-        brier_low=float(brier_low),
-        brier_high=float(brier_high),
-    )
-
-
-def _parts(sure: Array) -> list[Array]:
-    """Return the (N,) bool of every bin that holds a mark."""
-    number = np.digitize(sure, BINS[1:-1])
-    return [number == k for k in np.unique(number)]
-
-
-def _scores(real: Array, sure: Array, weight: Array) -> tuple[float, float]:
-    """Return Brier score and expected calibration error of weighted marks."""
-    total = weight.sum()
-    brier = float((weight * (sure - real) ** 2).sum() / total)
-    gaps = [abs((weight * (sure - real))[part].sum()) for part in _parts(sure)]
-    return brier, float(sum(gaps) / total)
-
-
-def as_text(name: str, marks: Sequence[Mark], sure: Array) -> str:
-    """Return the reliability of certainties as a Markdown table with its scores."""
-    scores = reliability(marks, sure)
-    lines = [
-        f"| {name}: marks | mean certainty | real |",
-        "|---|---|---|",
-        *(f"| {n} | {mean:.0%} | {share:.0%} |" for n, mean, share in scores.bins),
-        "",
-        f"{len(marks)} marks of {len({mark.photograph for mark in marks})} photographs, "
-        f"{sum(not mark.real for mark in marks)} of them false. Brier score {scores.brier:.3f} "
-        f"({scores.brier_low:.3f} to {scores.brier_high:.3f}; one certainty for all: "
-        f"{scores.brier_constant:.3f}), expected calibration error {scores.error:.3f} "
-        f"({scores.error_low:.3f} to {scores.error_high:.3f}).",
-    ]
-    return "\n".join(lines)
-
-
-def parting_text(marks: Sequence[Mark], sure: Array, limit: float) -> str:
-    """Return what a limit puts under "also marked", in one sentence."""
-    real = np.array([mark.real for mark in marks])
-    length = np.array([mark.length_px for mark in marks])
-    aside = sure < limit
-    return (
-        f"Limit {limit:g}: {aside.sum()} of {len(marks)} marks stand under “also marked”, "
-        f"{(aside & ~real).sum()} of the {(~real).sum()} false ones and {(aside & real).sum()} of "
-        f"the {real.sum()} real ones, which hold "
-        f"{(length * aside * real).sum() / max((length * real).sum(), 1e-9):.1%} of their length."
-    )
-
-
-def plot(groups: Mapping[str, tuple[Sequence[Mark], Array]], file: Path) -> None:
-    """Draw the share that is real over the certainty, one line per group; needs matplotlib."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color="0.8", lw=0.8)
-    for name, (marks, sure) in groups.items():
-        bins = reliability(marks, sure).bins
-        axes.plot([b[1] for b in bins], [b[2] for b in bins], "o-", ms=4, label=name)
-        for count, mean, share in bins:
-            axes.annotate(str(count), (mean, share), (4, -10), textcoords="offset points", size=7)
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="certainty", ylabel="share that is real")
-    axes.grid(alpha=0.2)
-    axes.legend(frameon=False, fontsize=8)
-    figure.savefig(file, dpi=100)
-
-
 TEXT = """# How certain a mark is a crack
 
 Written by `crackseg calibrate` for the model {name} {version}.
@@ -313,6 +264,10 @@ A mark is *real* when at least half of its centre line lies within {near:g} px o
 logistic regression gives the *certainty*, the share of marks like this one that are real, from the
 mark's length, its slenderness (extent over width), the network's mean probability, its contrast
 (how much darker it is than the darker of its two sides) and step (how much the two sides differ).
+Then its *repetition* is looked at: how alike the most alike other place of the picture is, as a
+correlation. No two cracks are alike; clamps, brackets, bolts and joints are. What lies over
+{alike:g} lowers the certainty, by a weight that is learned on the same marks and on those of
+fittings that are drawn into the pictures: pictures of cracks hold few.
 
 It is a share of what is *marked*: cracks that the model missed are in no such figure. Labels have
 faults, and a photograph unlike these pictures can hold marks that none of them taught. Intervals
@@ -362,9 +317,11 @@ def run(
         require("matplotlib", extra="train")
     model = load_model(model_name)
     samples = load_samples(data, root=root, split="val", sets=(*sets, *judges) if sets else ())
+    learned = [sample for sample in samples if sample.source not in judges]
     with progress_bar() as bar:
-        task = bar.add_task("", total=len(samples))
+        task = bar.add_task("", total=len(samples) + len(learned))
         marks = collect(samples, model, lambda: bar.advance(task))
+        marks += collect_fittings(learned, model, lambda: bar.advance(task))
     card, groups = _fit_and_judge(samples, marks, judges)
     text = _text(model.card, card, groups)
     say(text)
@@ -385,14 +342,18 @@ def _fit_and_judge(
     fitted = [mark for mark in marks if mark.source not in judges]
     pictures = [sample for sample in samples if sample.source not in judges]
     names = ", ".join(sorted({sample.source for sample in pictures}))
+    drawn = sum(mark.drawn for mark in fitted)
     card = fit(
         fitted,
-        f"{len(fitted)} marks in the {len(pictures)} pictures of the val lists of {names}, each "
-        "picture read as by default and as by --thorough",
+        f"{len(fitted) - drawn} marks in the {len(pictures)} pictures of the val lists of {names}, "
+        f"each picture read as by default and as by --thorough, and {drawn} marks on fittings that "
+        "were drawn into them",
     )
-    groups: dict[str, tuple[Sequence[Mark], Array]] = {
-        "cross-validated": (fitted, cross_validate(fitted))
-    }
+    sure = cross_validate(fitted)
+    groups: dict[str, tuple[Sequence[Mark], Array]] = {"cross-validated": _undrawn(fitted, sure)}
+    if drawn:
+        only = np.array([mark.drawn for mark in fitted])
+        groups["drawn fittings"] = ([mark for mark in fitted if mark.drawn], sure[only])
     for name in judges:
         held = [mark for mark in marks if mark.source == name]
         if held:
@@ -412,6 +373,7 @@ def _text(
         version=model.version,
         about=card.fitted_on,
         near=NEAR_PX,
+        alike=ALIKE,
         groups="\n\n".join(tables),
         weights="\n".join(f"| {name} | {weight:+.3f} |" for name, weight in card.weights.items()),
         intercept=card.intercept,

@@ -44,10 +44,12 @@ from crackseg.inference.predictor import Predictor
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import probability_to_mask
 from crackseg.metrology.other_lines import find_other_lines
-from crackseg.metrology.ranking import rank
+from crackseg.metrology.ranking import REPETITION, certainty, rank, with_repetition
+from crackseg.metrology.repeats import repetitions
 from crackseg.metrology.unclear import doubt_blurred_widths
 from crackseg.records import (
     Array,
+    Certainty,
     Crack,
     ModelCard,
     Notice,
@@ -127,6 +129,7 @@ def analyze(
         blurred = (*prediction.spoilt, *prediction.impaired)
         cracks = doubt_blurred_widths(cracks, blurred, mask.shape)
         cracks, joints = _part_joints(cracks, region, options.region)
+        cracks = _look_for_repeats(cracks, card.certainty, mask.shape, image)
         cracks = rank(cracks, card.certainty)
         other_lines = find_other_lines(
             prediction,
@@ -322,6 +325,18 @@ def _within(
     inside = region.inside
     outside_px2 = float(np.count_nonzero(~inside))
     return mask & inside, inside if valid is None else valid & inside, outside_px2
+
+
+def _look_for_repeats(
+    cracks: tuple[Crack, ...], card: Certainty | None, shape: tuple[int, ...], image: OpenImage
+) -> tuple[Crack, ...]:
+    """Return the cracks with what stands a second time; only what the main list would hold."""
+    if card is None or not card.weights.get(REPETITION):
+        return cracks
+    listed = [crack for crack in cracks if (certainty(crack, card) or 0.0) >= card.limit]
+    alike = repetitions(listed, (shape[0], shape[1]), image.read)
+    seen = {crack.id: with_repetition(crack, a) for crack, a in zip(listed, alike, strict=True)}
+    return tuple(seen.get(crack.id, crack) for crack in cracks)
 
 
 def _part_joints(

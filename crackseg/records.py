@@ -1,7 +1,6 @@
 """The records that rooms hand each other: frozen and keyword-only.
 
-Those with a rule that a caller could break check it when they are made (`__post_init__`); the
-others hold what they are given.
+Those with a rule check it when they are made (`__post_init__`); others hold what they are given.
 
 Coordinates are (row, col) with pixel centres at whole numbers and the origin at the top left
 pixel. A quantity's unit is in its name; everything in mm is ``None`` without a known scale.
@@ -270,6 +269,7 @@ class Crack:
     probability_mean: float | None
     contrast: float | None = None  # how much darker than the darker of its two sides, to 1
     step: float | None = None  # how much its two sides differ, 0..1
+    repetition: float | None = None  # how alike another place is, to 1; None: not looked at
     certainty: float | None = None  # share of marks like this one that are real; None: unknown
     section: Section = "main"
     width_classes: tuple[WidthClass, ...] = ()

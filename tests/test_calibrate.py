@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,14 @@ import pytest
 from PIL import Image, ImageDraw
 
 from crackseg import calibrate
-from crackseg.calibrate import Mark
 from crackseg.config import AnalyzeOptions
 from crackseg.errors import DataError
 from crackseg.imagery.files import open_image
 from crackseg.inference.models import read_card
 from crackseg.inference.predictor import Predictor
-from crackseg.metrology.ranking import FEATURES
+from crackseg.metrology.ranking import FEATURES, REPETITION
 from crackseg.pipeline import analyze
+from crackseg.training.reliability import Mark, reliability
 
 
 def marks(count: int, seed: int, *, photographs: int = 40) -> list[Mark]:
@@ -42,7 +43,7 @@ def test_the_fit_finds_the_law_and_is_calibrated() -> None:
     card = calibrate.fit(learned)
     assert card.weights[next(iter(FEATURES))] == pytest.approx(4, rel=0.15)
     assert max(abs(w) for w in list(card.weights.values())[1:]) < 0.3
-    scores = calibrate.reliability(fresh, calibrate.certainties(fresh, card))
+    scores = reliability(fresh, calibrate.certainties(fresh, card))
     assert scores.error < 0.03
     assert scores.brier < 0.6 * scores.brier_constant
     assert scores.error_low <= scores.error_high
@@ -80,6 +81,41 @@ def test_a_mark_is_never_judged_by_a_fit_on_its_own_photograph() -> None:
     own = np.array([mark.photograph == "3" for mark in told])
     before, after = (calibrate.cross_validate(group)[own] for group in (told, swapped))
     assert before == pytest.approx(after)
+
+
+def with_repetition(mark: Mark, excess: float, *, drawn: bool = False) -> Mark:
+    """Return a mark that repeats, or a fitting drawn into the same photograph that looks real."""
+    features = mark.features.copy()
+    features[list(FEATURES).index(REPETITION)] = excess
+    return replace(mark, features=features, drawn=drawn, real=mark.real and not drawn)
+
+
+def test_what_repeats_loses_certainty_and_nothing_else_does() -> None:
+    """Of crack-like drawn fittings half repeat; of real cracks one in a hundred does."""
+    natural = [
+        with_repetition(mark, 0.2 if k % 100 == 0 else 0.0) for k, mark in enumerate(marks(1000, 6))
+    ]
+    sure = [mark for mark in natural if mark.features[0] > 1]
+    drawn = [with_repetition(m, 0.3 * (k % 2), drawn=True) for k, m in enumerate(sure)]
+    plain, taught = calibrate.fit(natural), calibrate.fit([*natural, *drawn])
+    assert taught.weights[REPETITION] < -8
+    for name in FEATURES:
+        if name != REPETITION:
+            assert taught.weights[name] == plain.weights[name]
+    assert taught.intercept == plain.intercept
+    clamps = [mark for mark in drawn if mark.features[-1] > 0]
+    assert calibrate.certainties(clamps, plain).mean() > 0.95
+    assert calibrate.certainties(clamps, taught).mean() < 0.85
+    others = [mark for mark in natural if mark.features[-1] == 0]
+    assert calibrate.certainties(others, taught) == pytest.approx(
+        calibrate.certainties(others, plain)
+    )
+
+
+def test_drawn_fittings_do_not_move_the_limit_of_the_main_list() -> None:
+    natural = [with_repetition(mark, 0.0) for mark in marks(500, 7)]
+    drawn = [with_repetition(mark, 0.4, drawn=True) for mark in natural]
+    assert calibrate.fit([*natural, *drawn]).limit == calibrate.fit(natural).limit
 
 
 def test_marks_of_one_kind_teach_nothing() -> None:

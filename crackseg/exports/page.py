@@ -44,6 +44,7 @@ FLAGS = {
     "bridged": "crosses gaps",
     "joined": "joined by the photograph",
     "hidden": "not seen in part: something hides it",
+    "repeats": "looks like another place: perhaps a fitting or a joint",
     "blurred": "in a blurred place: the width may be that of the blur",
 }
 

@@ -162,6 +162,7 @@ def _crack(values: Mapping[str, Any], mask: Array) -> Crack:
         openings=tuple(_opening(opening) for opening in values["openings"]),
         width_classes=tuple(WidthClass(**entry) for entry in values["width_classes"]),
         flags=tuple(values["flags"]),
+        repetition=values.get("repetition"),
     )
 
 

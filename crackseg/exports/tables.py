@@ -143,6 +143,7 @@ def crack_to_dict(crack: Crack) -> dict[str, Any]:
         "probability_mean": _round(crack.probability_mean, 4),
         "contrast": _round(crack.contrast, 3),
         "step": _round(crack.step, 3),
+        "repetition": _round(crack.repetition, 3),
         "width_classes": to_plain(crack.width_classes),
         "flags": list(crack.flags),
         "centre_line": [
@@ -425,6 +426,6 @@ CRACK_COLUMNS = [
     "width_max_col", "width_left_out_px", "openings", "opening_max_px", "opening_max_mm",
     "area_px2", "area_mm2", "paper_length_px", "paper_width_px",
     "orientation_deg", "tortuosity", "branches", "tips", "junctions", "loops", "pattern",
-    "touches_border", "probability_mean", "contrast", "step", "flags",
+    "touches_border", "probability_mean", "contrast", "step", "repetition", "flags",
     *_BY_HAND,
 ]  # fmt: skip

@@ -16,6 +16,9 @@ from typing import Any
 
 from crackseg.records import Certainty, Crack, Section
 
+ALIKE = 0.5  # correlation up to which another place is no more alike than chance
+REPEATS = 0.6  # from here on the reader is told: one in a hundred real cracks reaches it
+REPETITION = "repetition"
 FINE_PX = 0.5  # width that a crack too fine to be measured counts as: the limit of detection
 
 FEATURES: dict[str, Callable[[Crack], float]] = {
@@ -26,6 +29,7 @@ FEATURES: dict[str, Callable[[Crack], float]] = {
     "probability": lambda crack: crack.probability_mean or 0.0,
     "contrast": lambda crack: crack.contrast or 0.0,
     "step": lambda crack: crack.step or 0.0,
+    REPETITION: lambda crack: max((crack.repetition or 0.0) - ALIKE, 0.0),
 }
 
 
@@ -35,6 +39,12 @@ def certainty(crack: Crack, card: Certainty | None) -> float | None:
         return None
     terms = (weight * FEATURES[name](crack) for name, weight in card.weights.items())
     return 1 / (1 + math.exp(-min(max(card.intercept + sum(terms), -30.0), 30.0)))
+
+
+def with_repetition(crack: Crack, alike: float | None) -> Crack:
+    """Return the crack with how alike another place is, and the flag of one that repeats."""
+    flags = (*crack.flags, "repeats") if alike is not None and alike >= REPEATS else crack.flags
+    return replace(crack, repetition=alike, flags=flags)
 
 
 def severity(length: float | None, width_mean: float | None, fine: float = FINE_PX) -> float:

@@ -13,6 +13,7 @@ from crackseg.metrology.centreline import Line
 from crackseg.metrology.columns import concatenate, take
 from crackseg.metrology.consistency import Reading
 from crackseg.metrology.cuts import Cut
+from crackseg.metrology.partings import parting_px
 from crackseg.metrology.sampling import normals
 from crackseg.metrology.stations import AVERAGE, Stations
 from crackseg.records import Array, Branch, Crack, Measure, Opening, Scale, Window
@@ -202,22 +203,37 @@ def _length(branches: tuple[Branch, ...], tips: int, scale: Scale | None) -> Mea
 
 
 def _sized(lines: list[Line], stations: list[Stations], scale: Scale | None) -> _Sized:
-    """Return the stations with a width, away from junctions and tips."""
+    """Return the stations with a width, away from junctions, tips and sharp forks."""
     thick: dict[int, float] = {}
     for line in lines:
         for node in line.nodes:
             thick[node] = max(thick.get(node, 0.0), line.radius_px)
-    parts = []
-    for line, station in zip(lines, stations, strict=True):
-        at = arc.along(line.points)
-        margin = [
-            _END_PX if line.free[side] else thick[line.nodes[side]] + _END_PX for side in (0, 1)
+    margins = [
+        [_END_PX if line.free[side] else thick[line.nodes[side]] + _END_PX for side in (0, 1)]
+        for line in lines
+    ]
+    counted = [station.counted for station in stations]
+    clear = [
+        part & _inner(line, margin)
+        for line, part, margin in zip(lines, counted, margins, strict=True)
+    ]
+    alone = list(clear)
+    for (number, side), far in parting_px(lines).items():
+        margin = [far if end == side else 0.0 for end in (0, 1)]
+        alone[number] = alone[number] & _inner(lines[number], margin)
+    chosen = next((parts for parts in (alone, clear) if any(part.any() for part in parts)), counted)
+    return concatenate(
+        [
+            _some(line.points, station, np.flatnonzero(part), scale)
+            for line, station, part in zip(lines, stations, chosen, strict=True)
         ]
-        good = station.counted
-        clear = good & (at >= margin[0]) & (at <= at[-1] - margin[1])
-        chosen = np.flatnonzero(clear if clear.any() else good)
-        parts.append(_some(line.points, station, chosen, scale))
-    return concatenate(parts)
+    )
+
+
+def _inner(line: Line, margin: list[float]) -> Array:
+    at = arc.along(line.points)
+    inner: Array = (at >= margin[0]) & (at <= at[-1] - margin[1])
+    return inner
 
 
 def _some(points: Array, stations: Stations, chosen: Array, scale: Scale | None) -> _Sized:

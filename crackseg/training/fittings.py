@@ -57,6 +57,21 @@ def fitting(picture: Array, labels: Array, rng: Rng) -> tuple[Array, Array]:
     return changed, np.where(covered, UNKNOWN, labels).astype(np.uint8)
 
 
+def with_fittings(picture: Array, rng: Rng) -> tuple[Array, Array]:
+    """Return the largest square of a picture with fittings, and the (n, n) bool they cover.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        rng: what is drawn, and where the square lies, depends on its state alone.
+    """
+    side = min(picture.shape[:2])
+    top, left = (int(rng.integers(0, size - side + 1)) for size in picture.shape[:2])
+    square = picture[top : top + side, left : left + side]
+    drawn, labels = fitting(square, np.zeros((side, side), np.uint8), rng)
+    covered = cv2.dilate((labels == UNKNOWN).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    return drawn, covered
+
+
 def _fitting_parts(rng: Rng) -> list[_Part]:
     """Return a fitting's parts from back to front: (N, 2) course, thickness, tone and tint.
 

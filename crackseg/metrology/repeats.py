@@ -1,0 +1,186 @@
+"""Look whether what is marked stands a second time in the photograph.
+
+No two cracks are alike. What people fix to a wall or build it of does repeat: the clamps of a
+pipe, brackets, bolts, the joints of bricks, letters. The surroundings of a mark's line are held
+against every other place near it, coarsely, and the most alike of these again in more detail:
+coarsely, a short crack is like many a thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from crackseg.metrology.centreline import UNMARKED
+from crackseg.metrology.sampling import to_grey
+from crackseg.records import Array, Crack, Window
+
+_CELL_PX = 2048  # a mark is looked for in its cell and half a cell around it
+_SEARCHED_PX2 = 1_000_000  # size to which the searched part is made smaller
+_COARSE_PX, _FINE_PX = 48, 96  # sides of a square as large as the mark's window, at either look
+_BESIDE_PX = 10.0  # beside a mark's edges, what is compared
+_FINER = 1.2  # times as fine: else there is nothing more to be seen
+_LEAST_PX = 5  # side of a window: a smaller one is like everything
+_CANDIDATES = 3  # places looked at in detail
+_EVEN_PX, _NOISE = 8.0, 6.0  # light is evened out over such a distance; grey values that are noise
+_FLAT = 0.25  # times the mark's variance: even places are like nothing
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    window: Window  # with what is compared beside the mark
+    lines: tuple[Array, ...]  # (N, 2) float (row, col)
+    beside_px: float  # of the centre line
+
+
+def repetitions(
+    cracks: Sequence[Crack], shape: tuple[int, int], image: Callable[[Window], Array]
+) -> list[float | None]:
+    """Return how alike another place of the photograph is to each mark: a correlation, up to 1.
+
+    Marks at the same place of the picture's cells follow each other fastest. None where a mark is
+    too small or too large for another place to be compared.
+
+    Args:
+        cracks: with the branches that were measured.
+        shape: (H, W) of the photograph.
+        image: reads a window of it as (h, w, 3) uint8 RGB.
+    """
+    result: list[float | None] = [None] * len(cracks)
+    marks = [_mark(crack, shape) for crack in cracks]
+    cells = [_cell(mark.window, shape) for mark in marks]
+    for cell in dict.fromkeys(cells):
+        grey = to_grey(image(cell))
+        for number, mark in enumerate(marks):
+            if cells[number] == cell:
+                result[number] = _repetition(mark, cell, grey, shape, image)
+    return result
+
+
+def _mark(crack: Crack, shape: tuple[int, int]) -> _Mark:
+    beside = _BESIDE_PX + 0.5 * crack.paper_width_px
+    marked = [branch for branch in crack.branches if branch.kind not in UNMARKED]
+    lines = tuple(branch.centre_line for branch in marked)
+    points = np.concatenate(lines)
+    low, high = points.min(axis=0) - beside, points.max(axis=0) + beside + 1
+    return _Mark(_inside(low, high, shape), lines, beside)
+
+
+def _cell(window: Window, shape: tuple[int, int]) -> Window:
+    middle = np.array([window.row + window.height // 2, window.col + window.width // 2])
+    first = middle // _CELL_PX * _CELL_PX - _CELL_PX // 2
+    return _inside(first, first + 2 * _CELL_PX, shape)
+
+
+def _holds(cell: Window, window: Window) -> bool:
+    rows = cell.row <= window.row and window.row + window.height <= cell.row + cell.height
+    return rows and cell.col <= window.col and window.col + window.width <= cell.col + cell.width
+
+
+def _inside(low: Array, high: Array, shape: tuple[int, int]) -> Window:
+    top, left = (int(v) for v in np.maximum(np.floor(low), 0))
+    bottom, right = (int(v) for v in np.minimum(np.ceil(high), shape))
+    return Window(row=top, col=left, height=max(bottom - top, 1), width=max(right - left, 1))
+
+
+def _repetition(
+    mark: _Mark,
+    cell: Window,
+    grey: Array,
+    shape: tuple[int, int],
+    image: Callable[[Window], Array],
+) -> float | None:
+    """Return the likeness of the most alike place in a cell, whose (H, W) grey values are given."""
+    side = float(np.sqrt(mark.window.height * mark.window.width))
+    factor = min(1.0, _COARSE_PX / side, float(np.sqrt(_SEARCHED_PX2 / grey.size)))
+    finer = min(1.0, _FINE_PX / side)
+    alike = _coarsely(mark, cell, grey, factor) if _holds(cell, mark.window) else None
+    if alike is None or alike.max() <= -1.0:
+        return None
+    if finer < _FINER * factor:
+        return float(alike.max())
+    own = _evened(to_grey(image(mark.window)), finer)
+    weight = _weight(mark, own.shape, finer)
+    return max(
+        _finely(own, weight, _evened(to_grey(image(window)), finer))
+        for window in _places(alike, mark.window, cell, factor, shape)
+    )
+
+
+def _coarsely(mark: _Mark, cell: Window, grey: Array, factor: float) -> Array | None:
+    """Return how alike each place of a cell is, -1 where it would overlap the mark's own."""
+    whole = _evened(grey, factor)
+    row, col = (
+        round((a - b) * factor)
+        for a, b in ((mark.window.row, cell.row), (mark.window.col, cell.col))
+    )
+    height, width = (round(v * factor) for v in (mark.window.height, mark.window.width))
+    own = whole[row : row + height, col : col + width]
+    if min(own.shape) < _LEAST_PX:
+        return None
+    alike = _alike(whole, own, _weight(mark, own.shape, factor))
+    top, left = max(row - own.shape[0] + 1, 0), max(col - own.shape[1] + 1, 0)
+    alike[top : row + own.shape[0], left : col + own.shape[1]] = -1.0
+    return alike
+
+
+def _finely(own: Array, weight: Array, other: Array) -> float:
+    """Return the likeness of the best place in ``other``; -1 where it is cut by the picture."""
+    if any(a < b for a, b in zip(other.shape, own.shape, strict=True)):
+        return -1.0
+    return float(_alike(other, own, weight).max())
+
+
+def _places(
+    alike: Array, window: Window, cell: Window, factor: float, shape: tuple[int, int]
+) -> list[Window]:
+    """Return where in the photograph the most alike places are, each with some slack around it."""
+    rest, places = alike.copy(), []
+    size, slack = np.array([window.height, window.width]), np.ceil(2 / factor)
+    for _ in range(_CANDIDATES):
+        row, col = np.unravel_index(int(rest.argmax()), rest.shape)
+        if rest[row, col] <= -1.0:  # its own place, or one that was looked at
+            break
+        low = np.array([cell.row, cell.col]) + np.array([row, col]) / factor
+        places.append(_inside(low - slack, low + size + slack, shape))
+        rest[max(row - 3, 0) : row + 4, max(col - 3, 0) : col + 4] = -1.0
+    return places
+
+
+def _evened(grey: Array, factor: float) -> Array:
+    """Return (h, w) float32 grey values made smaller, over their unevenness, without slow light."""
+    grey = grey.astype(np.float32)
+    if factor < 1:
+        size = tuple(max(round(v * factor), 1) for v in grey.shape[::-1])
+        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    rest = grey - cv2.GaussianBlur(grey, (0, 0), _EVEN_PX)
+    evened: Array = rest / (np.sqrt(cv2.GaussianBlur(rest * rest, (0, 0), _EVEN_PX)) + _NOISE)
+    return evened
+
+
+def _weight(mark: _Mark, shape: tuple[int, ...], factor: float) -> Array:
+    """Return the (h, w) float32 pixels of a mark's window that are compared, 1 or 0."""
+    drawn = np.zeros(shape, np.uint8)
+    origin = np.array([mark.window.row, mark.window.col])
+    for line in mark.lines:
+        points = np.rint((line - origin)[:, ::-1] * factor).astype(np.int32)
+        cv2.polylines(drawn, [points], False, 1, max(round(2 * mark.beside_px * factor), 3))
+    weight: Array = drawn.astype(np.float32)
+    return weight
+
+
+def _alike(whole: Array, own: Array, weight: Array) -> Array:
+    """Return the weighted correlation of ``own`` with every place of ``whole``."""
+    count = float(weight.sum())
+    part = (own - float((own * weight).sum()) / count) * weight
+    variance = float((part**2).sum()) / count
+    mean, square = (
+        cv2.matchTemplate(values, weight, cv2.TM_CCORR) / count for values in (whole, whole**2)
+    )
+    spread = np.maximum(square - mean**2, _FLAT * variance)
+    product = cv2.matchTemplate(whole, part, cv2.TM_CCORR) / count
+    alike: Array = product / np.sqrt(np.maximum(spread * variance, 1e-9))
+    return alike

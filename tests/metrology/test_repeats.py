@@ -1,0 +1,130 @@
+"""No two cracks are alike; what stands a second time in a photograph is a fitting or a joint."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from crackseg.config import MaskOptions, MeasureOptions
+from crackseg.metrology.cracks import measure
+from crackseg.metrology.phantoms import Look, draw, wandering
+from crackseg.metrology.repeats import repetitions
+from crackseg.records import Array, Crack, Window
+
+CLAMPS = ((120, 90), (120, 290), (120, 490), (300, 190))  # row, col of their middles
+
+
+def wall(seed: int, *, clamps: int) -> tuple[Array, Array]:
+    """Return photograph and mask of two cracks on a wall with a number of clamps, one marked."""
+    rng = np.random.default_rng(seed)
+    strokes = [
+        wandering((220, 60), 5, 380, 2.5, rng, bend_deg=30),
+        wandering((420, 80), -8, 300, 1.5, rng, bend_deg=35),
+    ]
+    phantom = draw((480, 640), strokes, Look(noise=0.03), rng)
+    picture, mask = phantom.picture.copy(), phantom.mask.copy()
+    for number, (row, col) in enumerate(CLAMPS[:clamps]):
+        put_clamp(picture, row, col, rng)
+        if number == 0:
+            outline = np.zeros(mask.shape, np.uint8)
+            cv2.line(outline, (col - 14, row - 30), (col - 14, row + 24), 1, 3)
+            cv2.line(outline, (col - 14, row + 24), (col + 14, row + 24), 1, 3)
+            mask |= outline > 0
+    return picture, mask
+
+
+def put_clamp(picture: Array, row: int, col: int, rng: np.random.Generator) -> None:
+    """Draw a bracket with dark rims, a bolt and a shadow; its steel is never quite the same."""
+    steel = int(rng.integers(120, 140))
+    box = np.s_[row - 30 : row + 26, col - 16 : col + 17]
+    part = np.full((56, 33), 35, np.uint8)
+    cv2.rectangle(part, (4, 0), (28, 50), steel, -1)
+    cv2.circle(part, (16, 40), 5, 20, -1)
+    noisy = cv2.GaussianBlur(part.astype(np.float32), (0, 0), 0.8) + rng.normal(0, 4, part.shape)
+    picture[box] = np.clip(noisy, 0, 255).astype(np.uint8)[..., None]
+
+
+def measured(picture: Array, mask: Array) -> tuple[Crack, ...]:
+    """Return the cracks of a mask, longest first."""
+    cracks, _ = measure(
+        mask,
+        image=lambda window: picture[window.slices],
+        mask_options=MaskOptions(),
+        options=MeasureOptions(join_px=0),
+    )
+    return cracks
+
+
+def likeness(picture: Array, cracks: tuple[Crack, ...]) -> list[float | None]:
+    """Return the repetition of every crack."""
+    return repetitions(cracks, picture.shape[:2], lambda window: picture[window.slices])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_clamp_of_a_row_repeats_and_a_crack_does_not(seed: int) -> None:
+    picture, mask = wall(seed, clamps=4)
+    cracks = measured(picture, mask)
+    assert len(cracks) == 3
+    found = likeness(picture, cracks)
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[2] is not None
+    assert max(found[0], found[1]) < 0.5
+    assert found[2] > 0.75
+
+
+def test_a_clamp_that_stands_alone_does_not_repeat() -> None:
+    picture, mask = wall(0, clamps=1)
+    found = likeness(picture, measured(picture, mask))
+    assert found[2] is not None
+    assert found[2] < 0.5
+
+
+def test_what_shows_nothing_is_like_nothing() -> None:
+    """Burnt light and black bars have no contrast: a correlation with them is no likeness."""
+    picture, mask = wall(1, clamps=1)
+    picture[360:, 400:] = 255
+    picture[:60, :] = 0
+    found = likeness(picture, measured(picture, mask))
+    assert all(value is not None and value < 0.6 for value in found)
+
+
+def test_a_mark_is_looked_for_nearby_in_a_photograph_of_any_size() -> None:
+    """The picture is read in parts, and the row of clamps crosses a border of these."""
+    part, mask_part = wall(2, clamps=4)
+    picture = np.random.default_rng(0).normal(150, 4, (2300, 4700, 1)).astype(np.uint8)
+    picture = np.repeat(picture, 3, axis=2)
+    mask = np.zeros(picture.shape[:2], bool)
+    at = np.s_[1800:2280, 1900:2540]
+    picture[at], mask[at] = part, mask_part
+    read: list[Window] = []
+    cracks = measured(picture, mask)
+
+    def image(window: Window) -> Array:
+        read.append(window)
+        return picture[window.slices]
+
+    found = repetitions(cracks, mask.shape, image)
+    assert found[2] is not None
+    assert found[2] > 0.75
+    assert found[0] is not None
+    assert found[0] < 0.6
+    assert max(window.width for window in read) <= 4096
+
+
+def test_a_crack_across_the_picture_is_not_held_against_itself() -> None:
+    """Beside it is room for hardly another place: its own must not stand in for these."""
+    rng = np.random.default_rng(5)
+    for size in (200, 230, 256, 290):
+        stroke = wandering((size * 0.2, 4), -10, size - 8, 3.0, rng)
+        phantom = draw((size, size), [stroke], Look(noise=0.03), rng)
+        (found,) = likeness(phantom.picture, measured(phantom.picture, phantom.mask))
+        assert found is None or found < 0.5
+
+
+def test_too_little_to_compare_is_unknown() -> None:
+    rng = np.random.default_rng(3)
+    phantom = draw((60, 200), [wandering((30, 20), 0, 160, 3.0, rng)], Look(), rng)
+    assert likeness(phantom.picture, measured(phantom.picture, phantom.mask)) == [None]
+    assert repetitions((), (60, 200), lambda window: phantom.picture[window.slices]) == []
