@@ -19,8 +19,8 @@ def wall(seed: int, *, clamps: int) -> tuple[Array, Array]:
     """Return photograph and mask of two cracks on a wall with a number of clamps, one marked."""
     rng = np.random.default_rng(seed)
     strokes = [
-        wandering((220, 60), 5, 380, 2.5, rng, bend_deg=30),
-        wandering((420, 80), -8, 300, 1.5, rng, bend_deg=35),
+        wandering((220, 60), 5, 180, 2.5, rng, bend_deg=30),
+        wandering((420, 80), -8, 150, 1.5, rng, bend_deg=35),
     ]
     phantom = draw((480, 640), strokes, Look(noise=0.03), rng)
     picture, mask = phantom.picture.copy(), phantom.mask.copy()
@@ -128,3 +128,20 @@ def test_too_little_to_compare_is_unknown() -> None:
     phantom = draw((60, 200), [wandering((30, 20), 0, 160, 3.0, rng)], Look(), rng)
     assert likeness(phantom.picture, measured(phantom.picture, phantom.mask)) == [None]
     assert repetitions((), (60, 200), lambda window: phantom.picture[window.slices]) == []
+
+
+def test_long_cracks_side_by_side_are_no_fittings() -> None:
+    """Restraint draws straight cracks of one look beside each other: length tells them apart."""
+    picture, _ = wall(0, clamps=0)
+    rng = np.random.default_rng(1)
+    strokes = [wandering((row, 60), 0, 400, 2.5, np.random.default_rng(9)) for row in (120, 300)]
+    phantom = draw(picture.shape[:2], strokes, Look(noise=0.03), rng)
+    assert likeness(phantom.picture, measured(phantom.picture, phantom.mask)) == [None, None]
+
+
+def test_the_photograph_itself_once_more_says_nothing() -> None:
+    """A mosaic laid of one tile holds each crack many times."""
+    rng = np.random.default_rng(2)
+    phantom = draw((240, 320), [wandering((120, 80), 5, 150, 2.5, rng)], Look(noise=0.03), rng)
+    picture, mask = np.tile(phantom.picture, (2, 2, 1)), np.tile(phantom.mask, (2, 2))
+    assert likeness(picture, measured(picture, mask)) == [None] * 4
