@@ -20,7 +20,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from crackseg.config import PredictOptions, to_plain
+from crackseg.config import to_plain
 from crackseg.errors import ConfigError, TrainingError
 from crackseg.inference.models import CARD, find_folder, read_card, write_card
 from crackseg.networks import build
@@ -264,7 +264,7 @@ def _choose(
         | {(low, high)}
     )
     say(f"choosing thresholds on {len(samples)} photographs")
-    asked = EvaluateOptions(model=str(model), split="val", predict=_predict())
+    asked = EvaluateOptions(model=str(model), split="val")
     tally = tally_thresholds(samples, asked, levels=levels)
     low, high = best_near(tally, (low, high))
     choice = {"threshold": high / 100, "threshold_low": low / 100, "pictures": len(samples)}
@@ -295,10 +295,6 @@ def _but_walls(counts: Mapping[str, Sequence[LineCounts]]) -> dict[str, Sequence
     return {name: of for name, of in counts.items() if name != NAME}
 
 
-def _predict() -> PredictOptions:
-    return PredictOptions(readings=1)
-
-
 def _judge_once(
     options: FineTuneOptions,
     when: str,
@@ -319,7 +315,7 @@ def _judge_once(
 
 def _judged(samples: Sequence[Sample], model: str) -> dict[str, Any]:
     """Return score and counts, all sets together and each by itself."""
-    asked = EvaluateOptions(model=model, split="val", sizes=False, predict=_predict())
+    asked = EvaluateOptions(model=model, split="val", sizes=False)
     counts: dict[str, list[LineCounts]] = {}
     for score in score_pictures(samples, asked):
         counts.setdefault(score.sample.source, []).append(score.found)

@@ -234,16 +234,15 @@ def _command(options: FineTuneOptions, steps: int) -> list[str]:
 
 @pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_with_the_same_command(small: FineTuneOptions) -> None:
-    command = _command(small, 60)
+    command = _command(small, 40)
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    running = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     last = small.folder / "run" / "checkpoint.pt"
-    while running.poll() is None and not last.is_file():
-        time.sleep(0.05)
-    running.send_signal(signal.SIGINT)
-    assert running.stderr is not None
-    text = running.stderr.read()
-    assert running.wait() == 130, text
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        while running.poll() is None and not last.is_file():
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, text = running.communicate()
+    assert running.returncode == 130, text
     assert "stopped: the fine-tuning goes on with the same command" in text
     assert "Traceback" not in text
     assert not small.out.exists()
@@ -252,7 +251,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_command(small: FineTuneOpt
     assert "cutting tiles" not in done.stdout  # what was done is not done again
     assert read_card(small.out).name == "ours"
     again = replace(small, out=small.out.with_name("again"))
-    subprocess.run(_command(again, 60), env=environment, capture_output=True, check=True)
+    subprocess.run(_command(again, 40), env=environment, capture_output=True, check=True)
     first, second = (_weights(options.out, "cdds_site") for options in (small, again))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
