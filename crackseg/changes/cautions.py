@@ -6,24 +6,28 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from crackseg.changes.records import Comparison
 from crackseg.records import Notice
 from crackseg.reporting.words import Words
 
 _COARSER = 1.3  # from this ratio of pixel sizes on the two dates do not show the same
 
 
-def cautions(old: Mapping[str, Any], new: Mapping[str, Any], words: Words) -> list[Notice]:
-    """Return what to mind of two dates of a face.
+def cautions(comparison: Comparison, words: Words) -> list[Notice]:
+    """Return what to mind of a comparison of two dates of a face.
 
     Args:
-        old: a ``face.json``.
-        new: the later one.
+        comparison: of two maps.
         words: the language.
     """
+    old, new = comparison.old, comparison.new
     dams = [str((values["survey"] or {}).get("dam") or "") for values in (old, new)]
     found = [*_same_photographs(old, new, words), *_order(old, new, words)]
     if all(dams) and dams[0].casefold() != dams[1].casefold():
         found.insert(0, _notice("other_dam", words, old=dams[0], new=dams[1]))
+    if comparison.registration.source == "coordinates":
+        u_mm = 2000 * comparison.registration.sigma_m
+        found.append(_notice("loosely_laid", words, u=words.figures(u_mm, 2)))
     sizes = [size_mm(values) for values in (old, new)]
     if max(sizes) > _COARSER * min(sizes):
         before, now = (words.figures(size, 2) for size in sizes)

@@ -55,7 +55,7 @@ def comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
         "totals": _totals(comparison.changes),
         "warnings": [
             {"code": n.code, "message": n.message}
-            for n in cautions(comparison.old, comparison.new, read_words("en"))
+            for n in cautions(comparison, read_words("en"))
         ],
         "changes": [row_of(change, comparison) | {"course": _course(change, comparison)}
                     for change in comparison.changes],
@@ -162,7 +162,7 @@ def write_changes(
         write_table(fresh / "changes.csv", COLUMNS, cells, form)
         crops = write_crops(comparison, fresh, listen)
         listen("page, PDF and layers", 0.0)
-        content = compose(values, cautions(comparison.old, comparison.new, words), crops, words)
+        content = compose(values, cautions(comparison, words), crops, words)
         write_page(content, fresh)
         write_pdf(content, fresh)
         write_workbook(content, fresh)

@@ -196,6 +196,7 @@ def _findings(gathered: Gathered, words: Words) -> Iterable[Finding]:
     partly = [
         p for p in gathered.photographs if p.status not in (FAILED, NOT_JUDGED, COPY) and p.unjudged
     ]
+    copies = len(gathered.of_status(COPY))
     unscaled = [
         p for p in gathered.photographs if p.status not in (FAILED, COPY) and p.scale is None
     ]
@@ -212,7 +213,8 @@ def _findings(gathered: Gathered, words: Words) -> Iterable[Finding]:
         shares = [f"{p.name}: {cells.shares(p.impaired, words)}" for p in seen_less]
         yield _finding(words("judged.impaired", n=len(seen_less)), shares)
     if unscaled:
-        names = [p.name for p in unscaled]
+        all_of_them = len(unscaled) == len(gathered.photographs) - len(failed) - copies
+        names = [] if all_of_them else [p.name for p in unscaled]
         yield _finding(words("judged.no_scale", n=len(unscaled)), names)
     if gathered.passed_over:
         left = [
@@ -220,9 +222,11 @@ def _findings(gathered: Gathered, words: Words) -> Iterable[Finding]:
             for item in gathered.passed_over
         ]
         yield _finding(words("judged.passed_over", n=len(left)), left)
-    if copies := gathered.of_status(COPY):
-        same = [words("judged.copy_of", name=p.name, other=p.copy_of) for p in copies]
-        yield _finding(words("judged.copies", n=len(copies)), same)
+    if copies:
+        same = [
+            words("judged.copy_of", name=p.name, other=p.copy_of) for p in gathered.of_status(COPY)
+        ]
+        yield _finding(words("judged.copies", n=copies), same)
     warned = _warned(gathered.photographs, words)
     if warned:
         yield _finding(words("judged.warnings"), warned)

@@ -93,8 +93,16 @@ def write_tables(content: Content, folder: Path, names: Sequence[str] = ()) -> l
     everything = (*gathered.cracks, *gathered.doubtful, *gathered.rejected)
     paths = [folder / "cracks.csv", folder / "photographs.csv"]
     write_table(paths[0], CRACK_HEADER, crack_rows(everything, gathered, words), form)
-    write_table(paths[1], PHOTO_HEADER, photograph_rows(gathered.photographs, words), form)
+    rows = map(_with_spaced_time, photograph_rows(gathered.photographs, words))
+    write_table(paths[1], PHOTO_HEADER, rows, form)
     return paths
+
+
+def _with_spaced_time(row: list[Any]) -> list[Any]:
+    """Return a row whose time spreadsheets take for one: they do not know ISO 8601's T."""
+    at = PHOTO_HEADER.index("taken_at")
+    row[at] = row[at] and row[at].replace("T", " ")
+    return row
 
 
 def write(content: Content, folder: Path, names: Sequence[str] = ()) -> list[Path]:
@@ -126,7 +134,7 @@ def forms_of(book: xlsxwriter.Workbook) -> dict[str, Format]:
         "head": book.add_format({"bold": True, "bg_color": "#EEF1F4", "bottom": 1}),
         "title": book.add_format({"bold": True, "font_size": 16}),
         "section": book.add_format({"bold": True, "font_size": 12}),
-        "wrap": book.add_format({"text_wrap": True, "valign": "top"}),
+        "wrap": book.add_format({"text_wrap": True, "valign": "top", "align": "left"}),
         "time": book.add_format({"num_format": 22}),  # date and time as the program's locale
     }
 
@@ -157,7 +165,7 @@ def _summary(content: Content) -> Iterator[tuple[str, ...]]:
 
 
 def write_pairs(sheet: Worksheet, rows: Iterable[Sequence[str]], forms: dict[str, Format]) -> None:
-    """Write rows of texts; a row of one is a heading."""
+    """Write rows of texts, counts as numbers; a row of one is a heading."""
     sheet.set_column(0, 0, 34)
     sheet.set_column(1, 1, 70)
     sheet.set_column(2, 3, 20)
@@ -166,7 +174,10 @@ def write_pairs(sheet: Worksheet, rows: Iterable[Sequence[str]], forms: dict[str
             sheet.write_string(number, 0, row[0], forms["section" if number else "title"])
             continue
         for column, value in enumerate(row):
-            sheet.write_string(number, column, value, forms["wrap"])
+            if column and value.isdecimal() and str(int(value)) == value:
+                sheet.write_number(number, column, int(value), forms["wrap"])
+            else:
+                sheet.write_string(number, column, value, forms["wrap"])
 
 
 def write_grid(

@@ -300,13 +300,14 @@ def test_layers_of_a_comparison_are_read_by_others(written: Path) -> None:
 
 
 def test_what_is_to_be_minded_of_two_dates_is_said(
-    maps: tuple[dict[str, Any], dict[str, Any]],
+    maps: tuple[dict[str, Any], dict[str, Any]], registration: Registration
 ) -> None:
     words = read_words("en")
     old, new = (json.loads(json.dumps(values)) for values in maps)
 
     def codes() -> set[str]:
-        return {notice.code for notice in cautions(old, new, words)}
+        comparison = Comparison(old=old, new=new, registration=registration, changes=())
+        return {notice.code for notice in cautions(comparison, words)}
 
     assert codes() == set()
     old, new = new, old
@@ -325,6 +326,11 @@ def test_what_is_to_be_minded_of_two_dates_is_said(
     assert "other_dam" in codes()
     new["survey"]["dam"] = None  # not known is not another
     assert "other_dam" not in codes()
+    assert "loosely_laid" not in codes()
+    registration = replace(registration, source="coordinates", sigma_m=0.15)
+    assert "loosely_laid" in codes()
+    comparison = Comparison(old=old, new=new, registration=registration, changes=())
+    assert any("within 300 mm" in notice.message for notice in cautions(comparison, words))
 
 
 def test_what_the_other_date_takes_for_a_joint_is_neither_new_nor_gone(

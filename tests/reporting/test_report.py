@@ -213,6 +213,22 @@ def test_what_could_not_be_judged_comes_first_with_its_reason(results: Path) -> 
     assert "a video; take stills" in html
 
 
+def test_photographs_without_scale_are_named_unless_all_are(results: Path) -> None:
+    def names() -> list[tuple[str, ...]]:
+        found = content(results).findings
+        return [f.items for f in found if "no known scale" in f.sentence]
+
+    path = results / "a" / "report.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**report, "scale": None}), encoding="utf-8")
+    assert len(names()) == 1
+    assert "a.png" in names()[0]
+    for path in results.glob("*/report.json"):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps({**report, "scale": None}), encoding="utf-8")
+    assert names() == [()]
+
+
 def state(results: Path, name: str, **said: Any) -> None:
     """Let a report state from which width on cracks are found."""
     path = results / name / "report.json"
@@ -280,6 +296,9 @@ def test_the_workbook_holds_numbers_and_runs_nothing(results: Path) -> None:
     photos = list(book["Fotos"].iter_rows(values_only=True))
     shown = dict(zip(photos[0], photos[1], strict=True))
     assert shown["taken_at"].year == 2026
+    counts = [row[1] for row in book["Zusammenfassung"].iter_rows(values_only=True) if row[0]]
+    assert 2 in counts  # cracks, as a number
+    assert not any(isinstance(value, str) and value.isdecimal() for value in counts)
     assert (shown["lat_deg"], shown["judged_share"]) == (46.5, 1)
     assert all(cell.data_type != "f" for sheet in book for row in sheet for cell in row)
 
@@ -297,6 +316,10 @@ def test_tables_are_read_in_their_locale(
     assert [row["section"] for row in rows] == ["main", "main", "also_marked", "also_marked"]
     assert rows[0]["width_max_mm"] == f"2{decimal}1"
     assert float(rows[0]["length_mm"].replace(decimal, ".")) == 30.0
+    with (path.parent / "photographs.csv").open(encoding="utf-8-sig", newline="") as file:
+        times = [row["taken_at"] for row in csv.DictReader(file, delimiter=delimiter)]
+    assert any(times)
+    assert all(re.fullmatch(r"2026-05-12 09:0\d:00", time) for time in times if time)
 
 
 def test_close_ups_come_from_the_photograph_or_else_from_the_overlay(results: Path) -> None:
