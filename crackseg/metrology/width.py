@@ -24,8 +24,8 @@ from crackseg.records import Array
 # profiles anything from 0.85 to 1.0 passes and 0.85 to 0.9 is best on both sites; a drawn or
 # wet crack is black. The middle is taken, and its standard uncertainty covers the range.
 INTERIOR, INTERIOR_U = 0.93, 0.04
-# The lightest interior that an interval holds: grey 110 in concrete of 190, dusty or lime-filled.
-LIGHTEST = 0.4
+# The lightest interior that an interval holds: grey 110 in concrete of 150, dusty or lime-filled.
+LIGHTEST = 0.25
 _BACKGROUND_PX = 10  # of concrete on either side that make the background level
 SHORTEST_PROFILE = 9  # samples: fewer hold no background
 _OUTER_PX = 5  # at either end of the profile: the background to begin with

@@ -117,7 +117,7 @@ def contrast_rows() -> str:
 
 def interior_rows() -> str:
     """Return the table of intervals that hold the width, by width and grey of the interior."""
-    greys, background = (20, 40, 60, 80, 95, 110), 190.0
+    greys, background = (20, 40, 60, 80, 95, 110), 150.0
     lines = ["| width px | " + " | ".join(map(str, greys)) + " |", "|---" * (len(greys) + 1) + "|"]
     for width in (0.8, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 3.0, 4.0, 6.0):
         cells = []
@@ -321,7 +321,7 @@ to 100 % dark:
 
 Where the darkness is not seen, the stated interval reaches up to what the crack would be with an
 interior that is {lightest:.0%} dark, or as dark as its profile shows it to be at least; where it is
-seen on part of the crack, that holds for all of it. Share of cracks in concrete of grey 190 whose
+seen on part of the crack, that holds for all of it. Share of cracks in concrete of grey 150 whose
 width lies in the interval, by the grey of the interior, and the mean interval in px:
 
 {interiors}

@@ -119,7 +119,8 @@ def test_a_trace_below_detection_gets_a_bound(cracks_of: Any) -> None:
     assert crack.width_mean.status == "below_detection"
     assert crack.width_mean.px is None
     assert crack.width_mean.low_px == 0
-    assert 0.2 < crack.width_mean.high_px < 0.8
+    # 0.2 px of black are as dark as 0.75 px of grey 110 in such concrete
+    assert 0.75 < crack.width_mean.high_px < 0.9
     assert crack.width_mean.high_mm == pytest.approx(0.1 * crack.width_mean.high_px, rel=0.01)
     labels = {entry.document: entry.label for entry in crack.width_classes}
     assert labels["bins"] == "up to 0.1 mm"

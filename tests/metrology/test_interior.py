@@ -52,3 +52,17 @@ def test_the_width_follows_the_darkness_that_is_shown(cracks_of: Any, contrast: 
     phantom = draw((120, 240), [straight((60.2, 120.4), 20, 180, 4)], look, rng)
     mean = cracks_of(phantom.mask, phantom.picture)[0].width_mean
     assert mean.px == pytest.approx(4, abs=0.15)
+
+
+@pytest.mark.parametrize("blur_px", [0.6, 0.9, 1.2])
+@pytest.mark.parametrize("width", [1.0, 1.5, 2.0, 2.5])
+def test_the_interval_holds_a_thin_crack_of_a_pale_interior(
+    cracks_of: Any, width: float, blur_px: float
+) -> None:
+    """Grey 110 in concrete of 150: it looks like a hair crack of black, and may be one."""
+    for seed in range(3):
+        look = Look(background=150, contrast=1 - 110 / 150, blur_px=blur_px, noise=0.015)
+        stroke = straight((60.2, 120.4), 20, 180, width)
+        phantom = draw((120, 240), [stroke], look, np.random.default_rng(seed))
+        mean = cracks_of(phantom.mask, phantom.picture)[0].width_mean
+        assert mean.low_px <= width <= mean.high_px
