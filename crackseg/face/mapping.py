@@ -27,6 +27,7 @@ from crackseg.face.other_lines import FaceLine, lines_of, notice_of
 from crackseg.face.photographs import Photograph, read_photographs
 from crackseg.face.plane import FacePlane, plane_of
 from crackseg.face.scaling import FaceScale, References, put_scale, views_of
+from crackseg.face.space import notice_of_space
 from crackseg.folders import read_mark
 from crackseg.records import Array, Notice
 from crackseg.survey import NAME, Survey, read_survey, survey_from
@@ -177,7 +178,9 @@ def _assemble(
     area, unjudged = _areas_m2(placed.photographs, views)
     cracks = cracks_of(groups, placed.photographs, views, scale.sigma_rel)
     others = lines_of(placed.photographs, views, cracks, tolerance_m)
-    notices = (*placed.notices, *scale.notices, *notice_of(others), *_notices(placed, scale))
+    notices = [*placed.notices, *scale.notices, *notice_of(others), *_notices(placed, scale)]
+    if scale.placed:
+        notices += notice_of_space(plane, survey.face.crs if survey else "")
     return FaceMap(
         photographs=placed.photographs,
         views=tuple(views),
@@ -190,7 +193,7 @@ def _assemble(
         pose_misses_m=placed.pose_misses_m,
         tolerance_mm=float(1000 * np.median(tolerance_m)),
         aside=placed.aside,
-        notices=notices,
+        notices=tuple(notices),
         survey=survey,
         area_m2=area,
         unjudged_m2=unjudged,

@@ -16,7 +16,7 @@ import numpy as np
 
 from crackseg.face.photographs import earth_radii_m
 from crackseg.face.plane import FacePlane
-from crackseg.records import Array
+from crackseg.records import Array, Notice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +57,20 @@ def space_of(plane: FacePlane, crs: str = "") -> Space | None:
     if importlib.util.find_spec("pyproj") is None:
         return Space(plane=plane, crs=None)
     return Space(plane=plane, crs=crs if crs and _is_metric(crs) else _utm(*plane.origin[:2]))
+
+
+def notice_of_space(plane: FacePlane, crs: str = "") -> list[Notice]:
+    """Return what to mind of the files in space: without pyproj they are in no reference system."""
+    space = space_of(plane, crs)
+    if space is None or space.crs is not None:
+        return []
+    if not any(map(importlib.util.find_spec, ("pyogrio", "ezdxf"))):  # no such file is written
+        return []
+    text = (
+        "east and north in `face_3d` are metres from the face's origin, in no reference system: "
+        "pyproj is missing; install `crackseg[geo]` and make the map again."
+    )
+    return [Notice(code="no_reference_system", message=text)]
 
 
 def _is_metric(crs: str) -> bool:

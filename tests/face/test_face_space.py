@@ -14,7 +14,7 @@ import shapely
 from crackseg.face.layers import write_layers
 from crackseg.face.mapping import FaceMap
 from crackseg.face.plane import FacePlane
-from crackseg.face.space import space_of
+from crackseg.face.space import notice_of_space, space_of
 
 pyproj = pytest.importorskip("pyproj", reason="extra geo is not installed")
 PLANE = FacePlane(azimuth_deg=200.0, batter=0.5, origin=(46.55, 8.345, 400.0))
@@ -51,6 +51,20 @@ def test_without_proj_places_are_metres_from_the_origin(monkeypatch: pytest.Monk
     assert space is not None
     assert space.crs is None
     assert space.to_world(np.array([[3.0, 2.0]]))[0] == pytest.approx([3.0, 0.0, 402.0], abs=1e-9)
+
+
+def test_without_proj_the_map_says_that_no_system_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert notice_of_space(PLANE) == []
+    packages = {"ezdxf"}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name in packages or None)
+    found = notice_of_space(PLANE)
+    assert [notice.code for notice in found] == ["no_reference_system"]
+    assert "crackseg[geo]" in found[0].message
+    assert notice_of_space(replace(PLANE, origin=None)) == []
+    packages.clear()
+    assert notice_of_space(PLANE) == []  # no file in space is written
 
 
 def lines_in(path: Path, table: str) -> list[tuple[str, shapely.Geometry]]:
