@@ -26,6 +26,12 @@ def shown(browser: Any, selector: str) -> list[Any]:
     return found
 
 
+def text_of(browser: Any, selector: str) -> str:
+    """Return the text of an element at one moment, "" where there is none."""
+    script = "const e = document.querySelector(arguments[0]); return e ? e.innerText : ''"
+    return str(browser.execute_script(script, selector)).strip()
+
+
 def names(browser: Any) -> list[str]:
     """Return the names of the images that the gallery shows."""
     return [tile.get_attribute("data-name") for tile in shown(browser, "#gallery li")]

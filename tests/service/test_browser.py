@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import MISSING, complaints, find, names, open_browser, shown
+from browser import MISSING, complaints, find, names, open_browser, shown, text_of
 from service_process import Service, running, wait_for
 from test_surveys import make_survey
 from tiny_model import picture
@@ -227,13 +227,13 @@ def test_finished_images_open_while_others_run(
         find(browser, "#search").send_keys("1")
         wait_for(lambda: shown(browser, "#gallery a"), deadline_s=600, why="a finished image")
         opened = client.get(job).json()["finished"] is None
-        estimate = wait_for(lambda: find(browser, "#estimate").text, why="a time")
+        estimate = wait_for(lambda: text_of(browser, "#estimate"), why="a time")
         wait_for(lambda: shown(browser, "#job[data-finished=yes]"), deadline_s=900, why="done")
         wait_for(lambda: len(shown(browser, "#gallery a")) == 13, why="all of the filter")
         assert opened, "the job was done before the browser looked"
         assert re.fullmatch(r"about \d+ (s|min) left", estimate)
-        assert find(browser, "#message").text == "40 of 40 images done"  # and no time is left
-        assert not shown(browser, "#estimate") or not find(browser, "#estimate").text
+        assert text_of(browser, "#message") == "40 of 40 images done"  # and no time is left
+        assert not text_of(browser, "#estimate")
         assert find(browser, "#search").get_attribute("value") == "1"
         find(browser, "#gallery a").click()
         find(browser, ".notices a[href='#own_distance_m']").click()  # no scale: it says where
