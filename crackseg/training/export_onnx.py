@@ -98,6 +98,7 @@ def write_graph(
             else:
                 graph = split_joined(_export_free(module, multiple).model_proto)
                 store_trained(graph, network, 4 * multiple)
+                _forget_sources(graph.graph)
                 onnx.save(graph, str(file))
     except torch.onnx.errors.OnnxExporterError as error:
         raise ModelError(f"this network has no ONNX graph: {str(error)[:200]}") from error
@@ -112,6 +113,13 @@ def write_graph(
     if not worst <= PARITY:
         raise ModelError(f"`{file.name}` differs from torch by {worst:.1e}, allowed {PARITY:.0e}.")
     return worst
+
+
+def _forget_sources(graph: onnx.GraphProto) -> None:
+    """Drop what the exporter notes of its own run: it names files of the machine it ran on."""
+    for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
 
 
 def _export_free(module: torch.nn.Module, multiple: int) -> Any:

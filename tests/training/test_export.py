@@ -163,6 +163,7 @@ def test_the_graph_alone_holds_the_weights_in_half_the_bytes(tmp_path: Path) -> 
     assert not (tmp_path / "model" / SAFETENSORS).exists()
     graph = tmp_path / "model" / "model.onnx"
     assert graph.stat().st_size < 0.6 * (run / SAFETENSORS).stat().st_size + 100_000
+    assert b".py" not in graph.read_bytes()  # the exporter names its own files and the network's
     trained = read_weights(run / SAFETENSORS)
     found = read_weights(graph)
     assert found.keys() == trained.keys()
