@@ -340,16 +340,16 @@ def find_from(written: str, folder: Path) -> Path | str:
     """Return a path as it is reached from here.
 
     A relative path was written from the folder in which a command ran, which is most often one
-    above the results.
+    above the results. Those come first: the working folder may hold another date's photographs.
 
     Args:
         written: the path; empty: none.
         folder: of the file that it stands in.
 
     Returns:
-        ``written`` itself where it leads somewhere, or nowhere from any folder above.
+        ``written`` itself where it is absolute, or leads nowhere from any folder above.
     """
-    if not written or Path(written).exists():
+    if not written or Path(written).is_absolute():
         return written
     places = (above / written for above in folder.resolve().parents)
     return next((place for place in places if place.exists()), written)

@@ -7,6 +7,7 @@ coordinates of both maps are taken, which are as sure as each map's place.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -96,10 +97,19 @@ def _between_origins(old: Mapping[str, Any], new: Mapping[str, Any]) -> complex:
 
 
 def photographs_of(values: Mapping[str, Any]) -> list[tuple[Path, View]]:
-    """Return the photographs of a map whose files are at hand, with their views."""
-    entries = values["photographs"]
-    return [(Path(p["path"]), view_from(p)) for p in entries if p["path"] and
-            Path(p["path"]).is_file()]  # fmt: skip
+    """Return the photographs of a map whose files are at hand, with their views.
+
+    A file of that name with other content is not the photograph.
+    """
+    return [(Path(p["path"]), view_from(p)) for p in values["photographs"] if _is_at_hand(p)]
+
+
+def _is_at_hand(photograph: Mapping[str, Any]) -> bool:
+    path = Path(photograph["path"])
+    if not photograph["path"] or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == str(photograph["sha256"])
 
 
 def _places_alike(

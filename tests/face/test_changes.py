@@ -196,6 +196,9 @@ def test_photographs_are_found_from_another_working_folder(
         photograph["path"] = f"photographs/{Path(photograph['path']).name}"
     (place / "face.json").write_text(json.dumps(values), encoding="utf-8")
     assert len(photographs_of(read_face(place))) == len(values["photographs"])
+    values["photographs"][0]["sha256"] = "0" * 64  # another date's, by the same name
+    (place / "face.json").write_text(json.dumps(values), encoding="utf-8")
+    assert len(photographs_of(read_face(place))) == len(values["photographs"]) - 1
     beside.unlink()
     assert not photographs_of(read_face(place))
 
