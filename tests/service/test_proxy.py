@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ ROOT = Path(__file__).parent.parent.parent
 NGINX = shutil.which("nginx") or next((p for p in ("/usr/sbin/nginx",) if Path(p).exists()), None)
 CADDY = shutil.which("caddy")
 needs_nginx = pytest.mark.skipif(not NGINX, reason="no nginx")
+needs_caddy = pytest.mark.skipif(not CADDY, reason="no caddy")
 
 
 def block(kind: str) -> str:
@@ -48,18 +50,37 @@ def nginx(folder: Path, location: str, body: str) -> Iterator[str]:
         f"server {{ listen 127.0.0.1:{port}; location {location} {{ {body} }} }} }}\n"
     )
     command = [str(NGINX), "-p", str(folder), "-c", f"{folder}/nginx.conf"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}{location.rstrip('/')}"
+    with answering(command, folder, f"http://127.0.0.1:{port}{location.rstrip('/')}") as url:
+        yield url
+
+
+@contextmanager
+def caddy(folder: Path, site: str) -> Iterator[str]:
+    """Run Caddy with what one site holds and give the site's address."""
+    port = free_port()
+    text = f"{{\n admin off\n}}\nhttp://127.0.0.1:{port} {{\n{site}\n}}\n"
+    (folder / "Caddyfile").write_text(text)
+    command = [str(CADDY), "run", "--config", str(folder / "Caddyfile")]
+    with answering(command, folder, f"http://127.0.0.1:{port}/cracks") as url:
+        yield url
+
+
+@contextmanager
+def answering(command: list[str], folder: Path, url: str) -> Iterator[str]:
+    """Run a proxy as long as it is needed; give its address when the service answers there."""
+    log = folder / "proxy.log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(command, stderr=stream, env={**os.environ, "HOME": str(folder)})
 
     def answers() -> bool:
-        assert process.poll() is None, (folder / "error.log").read_text()
+        assert process.poll() is None, log.read_text()
         try:
             return httpx.get(f"{url}/healthz").status_code == 200
         except httpx.TransportError:
             return False
 
     try:
-        wait_for(answers, why="nginx")
+        wait_for(answers, why=command[0])
         yield url
     finally:
         process.terminate()
@@ -149,7 +170,21 @@ def test_a_proxy_with_default_headers_lets_pages_work(service: Service, tmp_path
             assert (answer.status_code, "Host" in answer.json()["detail"]) == (403, True)
 
 
-@pytest.mark.skipif(not CADDY, reason="no caddy")
+@needs_caddy
+def test_the_documented_caddy_serves_everything_below_its_path(
+    service: Service, tmp_path: Path
+) -> None:
+    body = re.findall(r"^dam.example \{\n(.*)^\}", block("caddyfile"), flags=re.S | re.M)[0]
+    site = body.replace("127.0.0.1:8000", urlsplit(service.url).netloc)
+    with caddy(tmp_path, site) as url, at(url) as client:
+        client.headers["Origin"] = f"http://{urlsplit(url).netloc}"
+        walk(client, "/cracks")
+        foreign = client.post("/cracks/v1/surveys", json={"name": "x"},
+                              headers={"Origin": "http://evil.example"})  # fmt: skip
+        assert foreign.status_code == 403
+
+
+@needs_caddy
 def test_the_documented_caddyfile_is_valid(tmp_path: Path) -> None:
     (tmp_path / "Caddyfile").write_text(block("caddyfile"))
     command = [str(CADDY), "validate", "--config", str(tmp_path / "Caddyfile")]

@@ -60,7 +60,7 @@ async function refresh() {
     else old.dataset.order = tile.dataset.order;
   }
   for (const id of ["totals", "after", "latebox", "facebox", "detectionbox", "unit", ...(finished ? ["job"] : [])]) byId(id).replaceWith(page.getElementById(id));
-  if (finished) { bind(); byId("reportbox").hidden = false; }
+  if (finished) { bind(); byId("reportbox").hidden = false; byId("lost").hidden = true; }
   took_ms = performance.now() - started;
   filter();
 }
