@@ -203,18 +203,18 @@ class _Survey:
 def _earlier_rows(out: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows of results and failures of earlier runs that this run says nothing of."""
     folders = {row["folder"] for row in rows}
-    found: list[dict[str, Any]] = []
+    earlier: list[dict[str, Any]] = []
     for folder in sorted(path for path in out.iterdir() if path.is_dir()):
         report = None if folder.name in folders else _read_report(folder)
         if report:
-            found.append(report_row(report, folder.name, "earlier"))
-    named = {Path(row["image"]).absolute() for row in [*rows, *found]}
+            earlier.append(report_row(report, folder.name, "earlier"))
+    named = {Path(row["image"]).absolute() for row in [*rows, *earlier]}
     for row in _read_survey(out).get("images", ()):
         path = Path(row["image"]).absolute()
         gone = path.parent.is_dir() and not path.exists()  # deleted, not on a drive that is away
         if row["status"] == "failed" and path not in named and not gone:
-            found.append(failure_row(Path(row["image"]), row["reason"]))
-    return found
+            earlier.append(failure_row(Path(row["image"]), row["reason"]))
+    return earlier
 
 
 def _earlier_passed(out: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -251,7 +251,7 @@ class _Job:
 
     predictor: Predictor
     overwrite: bool
-    taken: set[str]  # folder names given away in this run
+    folders: set[str]  # folder names given away in this run
     listener: Listener
     identity: tuple[int, int] | None  # of the folder for the results
 
@@ -300,8 +300,8 @@ def _begin(path: Path, out: Path, options: AnalyzeOptions, job: _Job) -> _Task |
         refuse_lost(out, job.identity)
         with open_image(path, max_megapixels=options.max_megapixels) as image:
             content = image.info.sha256
-            folder = choose_folder(out, path, content, taken=job.taken)
-            job.taken.add(folder.name)
+            folder = choose_folder(out, path, content, names=job.folders)
+            job.folders.add(folder.name)
             earlier = None if job.overwrite else _read_report(folder)
             if earlier and _is_current(earlier, image, options, job.predictor.card):
                 return outcome_of(path, folder, earlier, "unchanged")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -173,10 +174,9 @@ def cross_validate(marks: Sequence[Mark], folds: int = FOLDS) -> Array:
     fold = np.array([dealt[mark.photograph] for mark in marks])
     result = np.empty(len(marks))
     for number in np.unique(fold):
-        out = fold == number
-        card = _regress([mark for mark, held in zip(marks, out, strict=True) if not held])
-        held = [mark for mark, held in zip(marks, out, strict=True) if held]
-        result[out] = certainties(held, card)
+        inside = fold == number
+        card = _regress(list(compress(marks, ~inside)))
+        result[inside] = certainties(list(compress(marks, inside)), card)
     return result
 
 
@@ -355,9 +355,9 @@ def _fit_and_judge(
         only = np.array([mark.drawn for mark in fitted])
         groups["drawn fittings"] = ([mark for mark in fitted if mark.drawn], sure[only])
     for name in judges:
-        held = [mark for mark in marks if mark.source == name]
-        if held:
-            groups[f"{name}, not learned from"] = (held, certainties(held, card))
+        of_source = [mark for mark in marks if mark.source == name]
+        if of_source:
+            groups[f"{name}, not learned from"] = (of_source, certainties(of_source, card))
     return card, groups
 
 

@@ -152,7 +152,7 @@ def analyze_command(
     from crackseg.inputs import find_inputs
     from crackseg.survey import find_survey, read_survey
 
-    given = {
+    flags = {
         "model": model,
         "exports": None if exports is None else [e for e in exports.split(",") if e],
         "predict": {
@@ -167,11 +167,11 @@ def analyze_command(
         "region": {"region": region, "ignore": ignore},
         "locale": locale,
     }
-    values = merge(read_toml(config) if config else {}, given)
+    values = merge(read_toml(config) if config else {}, flags)
     options = read_options(AnalyzeOptions, values)
-    found = find_inputs(inputs, out)
-    facts = read_survey(survey) if survey else find_survey(inputs, found.paths)
-    for name in batch.unused_scales(found.paths, options):
+    photographs = find_inputs(inputs, out)
+    facts = read_survey(survey) if survey else find_survey(inputs, photographs.paths)
+    for name in batch.unused_scales(photographs.paths, options):
         typer.echo(
             f"warning: `picture_scale` names `{name}`: no photograph is called so.", err=True
         )
@@ -179,13 +179,13 @@ def analyze_command(
     try:
         with screen.watch(quiet=quiet or as_json) as listener:
             outcomes = batch.run(
-                found.paths, out, options,
-                overwrite=overwrite, listener=listener, passed=found.passed, facts=facts,
+                photographs.paths, out, options,
+                overwrite=overwrite, listener=listener, passed=photographs.passed, facts=facts,
             )  # fmt: skip
     except batch.Interrupted as stop:
-        screen.show_interrupted(stop.outcomes, len(found.paths), out)
+        screen.show_interrupted(stop.outcomes, len(photographs.paths), out)
         raise typer.Exit(130) from None
-    screen.show_outcomes(outcomes, out, quiet=quiet, as_json=as_json, passed=found.passed)
+    screen.show_outcomes(outcomes, out, quiet=quiet, as_json=as_json, passed=photographs.passed)
     if any(outcome.status == "failed" for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -224,8 +224,8 @@ def measure_command(
     rule = MaskRule(values=tuple(v.strip() for v in values.split(",") if v), invert=invert)
     scale = {"mm_per_px": mm_per_px, "distance_m": distance_m, "marker_mm": marker_mm}
     chosen = {"scale": scale, "region": {"region": region, "ignore": ignore}, "locale": locale}
-    given = merge(read_toml(config) if config else {}, chosen)
-    options = read_options(AnalyzeOptions, given)
+    settings = merge(read_toml(config) if config else {}, chosen)
+    options = read_options(AnalyzeOptions, settings)
     with ExitStack() as stack:
         mask_image = stack.enter_context(open_image(mask, is_mask=True))
         picture = stack.enter_context(open_image(image)) if image else None
@@ -972,7 +972,7 @@ DbOption = Annotated[
 SERVICE_DATA = Path("crackseg-data")
 
 
-def _settings(data: Path, db: str, config: Path | None = None, **given: object) -> Settings:
+def _settings(data: Path, db: str, config: Path | None = None, **flags: object) -> Settings:
     """Return the service's settings from a TOML file and what was given by hand."""
     from importlib.util import find_spec
 
@@ -988,7 +988,7 @@ def _settings(data: Path, db: str, config: Path | None = None, **given: object) 
         )
 
     values = {"data": data.resolve(), "db": db, **(read_toml(config) if config else {})}
-    values |= {key: value for key, value in given.items() if value is not None}
+    values |= {key: value for key, value in flags.items() if value is not None}
     return read_options(Settings, values, where="settings")
 
 
@@ -1006,8 +1006,8 @@ def serve(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
 ) -> None:
     """Run the web service: upload photographs, watch, browse the cracks."""
-    given = {"host": host, "port": port, "role": role, "model": model, "root_path": root_path}
-    settings = _settings(data, db, config, **given)
+    flags = {"host": host, "port": port, "role": role, "model": model, "root_path": root_path}
+    settings = _settings(data, db, config, **flags)
     from service.server import serve as run_service
 
     run_service(settings)

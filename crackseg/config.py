@@ -234,11 +234,11 @@ def read_options(kind: type[T], values: Mapping[str, Any], *, where: str = "opti
     if not isinstance(values, Mapping):
         raise ConfigError(f"`{where}` must be a table, got {type(values).__name__}.")
     hints = typing.get_type_hints(kind)
-    known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    names = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     arguments: dict[str, Any] = {}
     for key, value in values.items():
-        if key not in known:
-            raise ConfigError(f"unknown key `{where}.{key}`; known: {nearest(str(key), known)}.")
+        if key not in names:
+            raise ConfigError(f"unknown key `{where}.{key}`; known: {nearest(str(key), names)}.")
         arguments[key] = _convert(hints[key], value, f"{where}.{key}")
     lacking = [f.name for f in dataclasses.fields(kind)  # type: ignore[arg-type]
                if f.default is f.default_factory is dataclasses.MISSING
@@ -320,15 +320,15 @@ def _hint(error: tomllib.TOMLDecodeError) -> str:
     return ""
 
 
-def merge(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``values`` with those of ``given`` laid over, table by table; None gives nothing.
+def merge(values: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``values`` with those of ``upper`` laid over, table by table; None gives nothing.
 
     Example:
         >>> merge({"mask": {"gap_px": 4}}, {"mask": {"threshold": 0.5}, "model": None})
         {'mask': {'gap_px': 4, 'threshold': 0.5}}
     """
     merged = dict(values)
-    for key, value in given.items():
+    for key, value in upper.items():
         if isinstance(value, Mapping):
             below = merged.get(key, {})
             if not isinstance(below, Mapping):
@@ -354,7 +354,7 @@ def to_plain(record: Any) -> Any:
     return str(record) if isinstance(record, Path) else record
 
 
-def says_the_same(there: Mapping[str, Any], wanted: AnalyzeOptions) -> bool:
+def says_the_same(there: Mapping[str, Any], options: AnalyzeOptions) -> bool:
     """Return whether a report's options are those wanted.
 
     What is left open may be anything, and how many photographs were analyzed at a time changes
@@ -362,9 +362,9 @@ def says_the_same(there: Mapping[str, Any], wanted: AnalyzeOptions) -> bool:
 
     Args:
         there: as a report holds them.
-        wanted: of a new analysis.
+        options: of a new analysis.
     """
-    plain = json.loads(json.dumps(to_plain(wanted)))
+    plain = json.loads(json.dumps(to_plain(options)))
     free = ["workers", *(n for n in ("runtime", "precision") if plain["predict"][n] == "auto")]
     for name in free:
         plain["predict"][name] = there["predict"].get(name)

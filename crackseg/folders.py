@@ -162,8 +162,8 @@ def filling(
     fresh = work / f"{_TEMPORARY}{secrets.token_hex(4)}"
     fresh.mkdir()
     try:
-        with (fresh / MARK).open("w") as held:
-            _lock(held)
+        with (fresh / MARK).open("w") as mark:
+            _lock(mark)
             yield fresh
         names = sorted(path.name for path in fresh.iterdir() if path.name != MARK)
         files = {name: (_digest(fresh / name),) for name in names}
@@ -177,13 +177,13 @@ def clear_leftovers(folder: Path) -> None:
     for path in folder.glob(f"{_TEMPORARY}*"):
         if path.is_symlink() or not (path / MARK).is_file():
             continue
-        with suppress(OSError), (path / MARK).open("r+") as held:
-            if _lock(held):
+        with suppress(OSError), (path / MARK).open("r+") as mark:
+            if _lock(mark):
                 shutil.rmtree(path, ignore_errors=True)
 
 
 def choose_folder(
-    out: Path, path: Path, content: str, *, stem: str | None = None, taken: Iterable[str] = ()
+    out: Path, path: Path, content: str, *, stem: str | None = None, names: Iterable[str] = ()
 ) -> Path:
     """Return the folder for the results of a file: that of an earlier run, else a free one.
 
@@ -195,9 +195,9 @@ def choose_folder(
         path: what the results are of.
         content: sha256 of its bytes; a file that was moved is known by it.
         stem: of the folder's name, default that of ``path``.
-        taken: names given to other files in this run.
+        names: of other files' folders in this run.
     """
-    used = {_plain(name) for name in taken}
+    used = {_plain(name) for name in names}
     present = {_plain(entry.name) for entry in out.iterdir()} if out.is_dir() else set()
     free = None
     for name, is_last in _names(path, stem):
@@ -288,8 +288,8 @@ def _write_mark(folder: Path, mark: Mark) -> None:
 
 
 def _is_made(file: Path, mark: Mark) -> bool:
-    known = mark.files.get(file.name, ())
-    return bool(known) and file.is_file() and not file.is_symlink() and _digest(file) in known
+    digests = mark.files.get(file.name, ())
+    return bool(digests) and file.is_file() and not file.is_symlink() and _digest(file) in digests
 
 
 def _digest(file: Path) -> str:

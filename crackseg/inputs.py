@@ -52,15 +52,15 @@ def find_inputs(inputs: Iterable[str | Path], out: Path | None = None) -> Inputs
     Raises:
         ConfigError: an input names nothing, or a folder holds no image.
     """
-    found: dict[Path, Path] = {}
+    photographs: dict[Path, Path] = {}
     passed: dict[Path, Passed] = {}
     for each in inputs:
         here = _expand(str(each), out)
         for path in here.paths:
-            found.setdefault(_real(path), path)
+            photographs.setdefault(_real(path), path)
         passed |= {_real(item.path): item for item in here.passed}
-    aside = [item for real, item in sorted(passed.items()) if real not in found]
-    return Inputs(tuple(found.values()), tuple(aside))
+    aside = [item for real, item in sorted(passed.items()) if real not in photographs]
+    return Inputs(tuple(photographs.values()), tuple(aside))
 
 
 def _real(path: Path) -> Path:
@@ -108,17 +108,17 @@ def _files_below(folder: Path, out: Path | None) -> Iterator[Path]:
     own = None if out is None else _real(out)
     if own is not None and (own == _real(folder) or own in _real(folder).parents):
         own = None  # results go beside the photographs: marks alone tell them apart
-    seen: set[Path] = set()
+    visited: set[Path] = set()
     refused: list[Path] = []
     for at, folders, files in os.walk(
         folder, followlinks=True, onerror=lambda error: refused.append(Path(error.filename))
     ):
         here = Path(at)
         real = _real(here)
-        if real in seen or real == own:
+        if real in visited or real == own:
             folders.clear()
             continue
-        seen.add(real)
+        visited.add(real)
         folders[:] = sorted(f for f in folders if f[0] != "." and f.lower() not in _JUNK_FOLDERS)
         mark = read_mark(here)
         made = mark.files if mark else ()

@@ -166,8 +166,8 @@ def histogram(probability: Array, labelled: Array, counts: Array | None = None) 
             f"`probability` must be uint8 of the label's shape {labelled.shape}, got "
             f"{probability.dtype} {probability.shape}."
         )
-    seen = probability.ravel() if counts is None else probability[counts]
-    every = np.bincount(seen, minlength=256)
+    judged = probability.ravel() if counts is None else probability[counts]
+    every = np.bincount(judged, minlength=256)
     crack = np.bincount(probability[_counted(labelled, counts)], minlength=256)
     return np.stack([every - crack, crack])
 

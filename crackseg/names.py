@@ -15,9 +15,9 @@ from typing import Any
 from crackseg.errors import MissingExtra, UnknownName
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, candidates: Iterable[str]) -> str:
     """Return the known names as one line, the ones most like ``name`` first."""
-    names = sorted(known)
+    names = sorted(candidates)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
     return ", ".join([*close, *(n for n in names if n not in close)])
 

@@ -105,8 +105,8 @@ def analyze(
         prediction = predictor.predict(image, progress, inside)
     clock.move("stitch", "forward", prediction.forward_s)
     # what was left open is in the report as it was taken
-    taken = replace(options.predict, runtime=prediction.runtime, precision=prediction.precision)
-    options = replace(options, predict=taken)
+    resolved = replace(options.predict, runtime=prediction.runtime, precision=prediction.precision)
+    options = replace(options, predict=resolved)
     threshold, threshold_low = thresholds(options.mask, card)
     with clock.step("mask"):
         mask = probability_to_mask(
@@ -335,8 +335,8 @@ def _look_for_repeats(
         return cracks
     listed = [crack for crack in cracks if (certainty(crack, card) or 0.0) >= card.limit]
     alike = repetitions(listed, (shape[0], shape[1]), image.read)
-    seen = {crack.id: with_repetition(crack, a) for crack, a in zip(listed, alike, strict=True)}
-    return tuple(seen.get(crack.id, crack) for crack in cracks)
+    repeats = {crack.id: with_repetition(crack, a) for crack, a in zip(listed, alike, strict=True)}
+    return tuple(repeats.get(crack.id, crack) for crack in cracks)
 
 
 def _part_joints(

@@ -21,9 +21,9 @@ def cpu_count() -> int:
     """
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     counts = [bound or 1, *(math.ceil(quota) for quota in _quotas())]
-    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if wanted.isdecimal() and int(wanted) > 0:
-        counts.append(int(wanted))
+    threads = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if threads.isdecimal() and int(threads) > 0:
+        counts.append(int(threads))
     return max(min(counts), 1)
 
 

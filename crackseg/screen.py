@@ -93,8 +93,8 @@ def _bar(console: Console) -> Iterator[Listener]:
             progress.update(task, total=len(paths))
 
         def step(path: Path, share: float) -> None:
-            shown = escape(names[path][-32:])
-            progress.update(task, description=shown, completed=done + share)
+            name = escape(names[path][-32:])
+            progress.update(task, description=name, completed=done + share)
 
         def end(outcome: Outcome) -> None:
             nonlocal done
@@ -119,8 +119,8 @@ def _lines(console: Console, *, quiet: bool) -> Listener:
                 _say(console, text, "red")
             return
         seconds = time.monotonic() - start
-        left = seconds / done * (len(names) - done)
-        tail = f", {left:.0f} s left" if len(names) > done else ""
+        rest_s = seconds / done * (len(names) - done)
+        tail = f", {rest_s:.0f} s left" if len(names) > done else ""
         _say(console, f"[{done}/{len(names)}] {text} ({seconds:.0f} s{tail})")
 
     return Listener(begin=lambda paths: names.update(_names(paths)), end=end)
@@ -130,11 +130,11 @@ def _lines(console: Console, *, quiet: bool) -> Listener:
 def steps(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
     """Give a function that is told of a step and the share of it that is done, shown on stderr."""
     console = _console(stderr=True)
-    shown: list[str] = []
+    names: list[str] = []
 
     def line(step: str, share: float) -> None:
-        if not quiet and step not in shown[-1:]:
-            shown.append(step)
+        if not quiet and step not in names[-1:]:
+            names.append(step)
             _say(console, f"{step} ...")
 
     if quiet or not console.is_terminal:
@@ -184,9 +184,9 @@ def show_changes(comparison: Comparison, folder: Path, *, quiet: bool) -> None:
         _say(errors, f"warning: {notice['message']}", "yellow")
     if quiet:
         return
-    told = [f"{number} {name.replace('_', ' ')}" for name, number in values["totals"].items()
+    counts = [f"{number} {name.replace('_', ' ')}" for name, number in values["totals"].items()
             if number]  # fmt: skip
-    _say(console, f"{', '.join(told) or 'no crack at either date'}.")
+    _say(console, f"{', '.join(counts) or 'no crack at either date'}.")
     registration = values["registration"]
     how = (
         f"{registration['points']} points of both dates"
@@ -280,8 +280,8 @@ def _report_of(done: Sequence[Outcome]) -> Path | None:
 
 def show_measured(report: Report, mask: Path, folder: Path, *, quiet: bool) -> None:
     """Print what a mask from elsewhere measures and where its report lies."""
-    found = report_to_dict(report)
-    outcome = outcome_of(mask, folder, found, "analyzed")
+    values = report_to_dict(report)
+    outcome = outcome_of(mask, folder, values, "analyzed")
     show_warnings([outcome], quiet=quiet)
     if not quiet:
         if not report.cracks:
@@ -389,6 +389,6 @@ def _table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
             *(measured(read_measure(crack, key)) for key in ("width_mean", "width_max")),
         )
         sure = certainty(crack.get("certainty"))
-        shown = name if len(name) <= LONGEST_NAME else f"...{name[3 - LONGEST_NAME :]}"
-        table.add_row(escape(shown), str(crack["id"]), sure, *figures, _shape(crack))
+        label = name if len(name) <= LONGEST_NAME else f"...{name[3 - LONGEST_NAME :]}"
+        table.add_row(escape(label), str(crack["id"]), sure, *figures, _shape(crack))
     return table

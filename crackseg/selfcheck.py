@@ -52,9 +52,9 @@ def check_all() -> list[Check]:
 
 
 def _versions() -> tuple[bool, str]:
-    found = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
     python = f"Python {platform.python_version()}"
-    return True, ", ".join([f"crackseg {__version__}", python, *found])
+    return True, ", ".join([f"crackseg {__version__}", python, *versions])
 
 
 def _model_check(name: str) -> Callable[[], tuple[bool, str]]:

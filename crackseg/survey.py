@@ -222,12 +222,12 @@ def find_survey(inputs: Iterable[str | Path], photographs: Iterable[Path]) -> Su
     Raises:
         ConfigError: a file does not fit, or two of them say different things.
     """
-    folders = [Path(given) for given in inputs] + [path.parent for path in photographs]
+    folders = [Path(name) for name in inputs] + [path.parent for path in photographs]
     files = [folder / NAME for folder in dict.fromkeys(folders)]
-    found = {file: read_survey(file) for file in files if file.is_file()}
-    if not found:
+    surveys = {file: read_survey(file) for file in files if file.is_file()}
+    if not surveys:
         return None
-    (first, survey), *others = found.items()
+    (first, survey), *others = surveys.items()
     for file, other in others:
         if other != survey:
             raise ConfigError(
@@ -244,16 +244,16 @@ def with_face(options: AnalyzeOptions, survey: Survey | None) -> AnalyzeOptions:
         ConfigError: an option says otherwise.
     """
     face = Face() if survey is None else survey.face
-    stated = {"face_batter": face.batter, "face_azimuth_deg": face.azimuth_deg}
-    known: dict[str, Any] = {name: value for name, value in stated.items() if value is not None}
-    for name, value in known.items():
-        given = getattr(options.scale, name)
-        if given not in (None, value):
+    of_face = {"face_batter": face.batter, "face_azimuth_deg": face.azimuth_deg}
+    angles: dict[str, Any] = {name: value for name, value in of_face.items() if value is not None}
+    for name, value in angles.items():
+        option = getattr(options.scale, name)
+        if option not in (None, value):
             raise ConfigError(
-                f"`scale.{name}` is {given:g}, but `{NAME}` says {value:g} of the face; correct "
+                f"`scale.{name}` is {option:g}, but `{NAME}` says {value:g} of the face; correct "
                 "one of them."
             )
-    return replace(options, scale=replace(options.scale, **known))
+    return replace(options, scale=replace(options.scale, **angles))
 
 
 def write_template(folder: Path) -> Path:

@@ -110,9 +110,9 @@ def _torn(rng: np.random.Generator, count: int) -> Array:
 
 def inside_only(stretch: Line, shape: tuple[int, int]) -> Line:
     """Return the part of a line whose stations lie in the picture."""
-    kept = ((stretch.course > -0.5) & (stretch.course < np.array(shape) - 0.5)).all(axis=1)
-    drawn = Stroke(points=stretch.drawn.points[kept], width_px=stretch.drawn.width_px[kept])
-    return Line(stretch.course[kept], drawn)
+    inside = ((stretch.course > -0.5) & (stretch.course < np.array(shape) - 0.5)).all(axis=1)
+    drawn = Stroke(points=stretch.drawn.points[inside], width_px=stretch.drawn.width_px[inside])
+    return Line(stretch.course[inside], drawn)
 
 
 def coverage(crack: list[Line], shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -130,8 +130,8 @@ def lay(
     lit = np.clip(np.roll(cover, (2, 2), axis=(0, 1)) - cover, 0, 1)
     chips = concrete.fractal(rng, cover.shape, beta=1.2, band_px=(3, 30))
     around = picture * (1 + 0.08 * lit + 0.20 * rim * chips)[..., None]
-    left = INSIDE + 0.025 * concrete.fractal(rng, cover.shape, beta=1.8, band_px=(3, 80))
-    dark = picture * np.clip(left, 0.02, 0.14)[..., None] * np.float32([1.0, 0.95, 0.88])
+    inside = INSIDE + 0.025 * concrete.fractal(rng, cover.shape, beta=1.8, band_px=(3, 80))
+    dark = picture * np.clip(inside, 0.02, 0.14)[..., None] * np.float32([1.0, 0.95, 0.88])
     return np.asarray(around * (1 - cover[..., None]) + dark * cover[..., None], np.float32)
 
 

@@ -243,14 +243,14 @@ def cameras(plan: Plan) -> list[Camera]:
     height, width = (s / plan.focal_px * plan.distance_m for s in plan.picture_px)
     xs = np.linspace(0.42 * width, plan.width_m - 0.42 * width, plan.cols)
     ys = np.linspace(0.42 * height, plan.height_m - 0.42 * height, plan.rows)
-    found = []
+    poses = []
     for i, y in enumerate(ys):
         for x in xs if i % 2 == 0 else xs[::-1]:
             place = np.array([x, y, plan.distance_m]) + rng.normal(0, plan.wander_m, 3)
             turn = Rotation.from_rotvec(np.radians(rng.normal(0, plan.wander_deg, 3)))
             axes = np.diag([1.0, -1.0, -1.0]) @ turn.as_matrix()
-            found.append(Camera(axes=axes, position_m=place, plan=plan))
-    return found
+            poses.append(Camera(axes=axes, position_m=place, plan=plan))
+    return poses
 
 
 def photograph(
@@ -336,10 +336,10 @@ def save(pixels: Array, path: Path, camera: Camera, number: int, pose: dict[str,
     plan = camera.plan
     exif = Image.Exif()
     exif[0x010F], exif[0x0110] = "DJI", "M30T"
-    taken = f"{plan.day} 09:{number // 60:02d}:{number % 60:02d}"
-    exif[0x0132] = taken
+    time = f"{plan.day} 09:{number // 60:02d}:{number % 60:02d}"
+    exif[0x0132] = time
     photo = exif.get_ifd(0x8769)
-    photo[0x9003], photo[0x920A], photo[0xA405] = taken, 9.1, round(plan.focal_35mm)
+    photo[0x9003], photo[0x920A], photo[0xA405] = time, 9.1, round(plan.focal_35mm)
     extra: dict[str, Any] = {}
     if plan.with_pose:
         extra["xmp"] = xmp(pose).encode()

@@ -38,14 +38,14 @@ def carry_verdicts(db: Connection, storage: Storage, job_id: str, image_id: str)
     old, new = (_report(storage, job, image_id) for job in (old_job, job_id))
     if old is None or new is None:  # the new analysis failed, or the old one's files are gone
         return
-    found = matches(old["cracks"], new["cracks"], {row["crack_id"]: dict(row) for row in rows})
-    if not found:
+    pairs = matches(old["cracks"], new["cracks"], {row["crack_id"]: dict(row) for row in rows})
+    if not pairs:
         return
-    fresh = [{**row, "job_id": job_id, "crack_id": crack} for crack, row in found.items()]
+    fresh = [{**row, "job_id": job_id, "crack_id": crack} for crack, row in pairs.items()]
     db.execute(verdicts.insert(), fresh)
     this = (tasks.c.job_id == job_id) & (tasks.c.image_id == image_id)
     summary = db.execute(sa.select(tasks.c.summary).where(this)).scalar_one()
-    by_crack = {crack: str(row["verdict"]) for crack, row in found.items()}
+    by_crack = {crack: str(row["verdict"]) for crack, row in pairs.items()}
     db.execute(tasks.update().where(this).values(summary=judged_row(new, summary, by_crack)))
 
 
@@ -64,18 +64,18 @@ def earlier_edits(
 def matches(
     old: Iterable[Mapping[str, Any]],
     new: Iterable[Mapping[str, Any]],
-    said: Mapping[int, dict[str, Any]],
+    verdicts: Mapping[int, dict[str, Any]],
 ) -> dict[int, dict[str, Any]]:
     """Return the verdict that each new crack takes over, by its number.
 
     Args:
         old: cracks of the earlier report, as in ``report.json``.
         new: cracks of the new report.
-        said: verdict rows of the old cracks by number; those without one count as open.
+        verdicts: verdict rows of the old cracks by number; those without one count as open.
     """
-    judged = [(_around(_cells(c)), said[c["id"]]) for c in old if c["id"] in said]
-    unjudged = [_around(_cells(c)) for c in old if c["id"] not in said]
-    found = {}
+    judged = [(_around(_cells(c)), verdicts[c["id"]]) for c in old if c["id"] in verdicts]
+    unjudged = [_around(_cells(c)) for c in old if c["id"] not in verdicts]
+    pairs = {}
     for crack in new:
         cells = _cells(crack)
         shares = sorted(((_share(cells, place), row) for place, row in judged), key=_first)
@@ -87,8 +87,8 @@ def matches(
         others -= {best["verdict"]}
         in_doubt = others and "reject" in (others | {best["verdict"]})
         if share >= _SHARES[best["verdict"]] and not in_doubt:
-            found[crack["id"]] = best
-    return found
+            pairs[crack["id"]] = best
+    return pairs
 
 
 def _first(pair: tuple[float, dict[str, Any]]) -> float:

@@ -120,9 +120,9 @@ def take_over(db: Connection, storage: Storage, task: Record, before: Edits, key
     own = _report(storage, task, NETWORK) or report
     ids = {crack["id"] for crack in (*report["cracks"], *own["cracks"])}
     db.execute(verdicts.delete().where(mine, ~verdicts.c.crack_id.in_(ids)))
-    said = dict(db.execute(sa.select(verdicts.c.crack_id, verdicts.c.verdict).where(mine)).all())
+    words = dict(db.execute(sa.select(verdicts.c.crack_id, verdicts.c.verdict).where(mine)).all())
     first = summary.get("as_measured") or {name: summary[name] for name in AS_MEASURED}
-    row = judged_row(report, {**summary, "as_measured": first}, said)
+    row = judged_row(report, {**summary, "as_measured": first}, words)
     db.execute(tasks.update().where(this).values(summary=row))
     after = edits_of(storage, task)
     _note(db, task, before.edits, after.edits, key_id)

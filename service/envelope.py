@@ -174,8 +174,8 @@ class _Exchange:
         """Pass the answer on, with the headers every answer has; to HEAD without its body."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            known = {name.lower() for name, _ in message["headers"]}
-            added = [(n, v) for n, v in _SECURITY.items() if n not in known]
+            names = {name.lower() for name, _ in message["headers"]}
+            added = [(n, v) for n, v in _SECURITY.items() if n not in names]
             added.append((b"x-request-id", self._id.encode()))
             message = {**message, "headers": [*message["headers"], *added]}
             await self._send(message)

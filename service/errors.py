@@ -94,7 +94,7 @@ def answer(request: Request, problem: Problem) -> JSONResponse:
 def install(app: FastAPI, page: Callable[[Request, Problem], Response]) -> None:
     """Let every exception of an application become a problem, for people a ``page``."""
 
-    async def known(request: Request, error: Exception) -> Response:
+    async def explain(request: Request, error: Exception) -> Response:
         problem = to_problem(error)
         if problem.status == 405:
             problem.headers["Allow"] = _allowed(request) or problem.headers.get("Allow", "")
@@ -103,12 +103,12 @@ def install(app: FastAPI, page: Callable[[Request, Problem], Response]) -> None:
             return page(request, problem)
         return answer(request, problem)
 
-    app.add_exception_handler(Problem, known)
-    app.add_exception_handler(HTTPException, known)
-    app.add_exception_handler(RequestValidationError, known)
-    app.add_exception_handler(Exception, known)
+    app.add_exception_handler(Problem, explain)
+    app.add_exception_handler(HTTPException, explain)
+    app.add_exception_handler(RequestValidationError, explain)
+    app.add_exception_handler(Exception, explain)
     for kind in (*EXCEPTIONS, OSError, sa.exc.OperationalError):
-        app.add_exception_handler(kind, known)
+        app.add_exception_handler(kind, explain)
 
 
 def _allowed(request: Request) -> str:
@@ -130,9 +130,9 @@ def to_problem(error: Exception) -> Problem:
         return Problem(
             error.status_code, kind, f"{error.detail.rstrip('.')}.", headers=error.headers
         )
-    for known, (status, name) in EXCEPTIONS.items():
-        if isinstance(error, known):
-            return _known(error, status, name)
+    for exception, (status, name) in EXCEPTIONS.items():
+        if isinstance(error, exception):
+            return _of_kind(error, status, name)
     if is_disk_full(error):
         return Problem(507, "disk-low", "The disk of the service is full; try later.")
     if isinstance(error, sa.exc.OperationalError):
@@ -150,7 +150,7 @@ def is_disk_full(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def _known(error: Exception, status: int, name: str) -> Problem:
+def _of_kind(error: Exception, status: int, name: str) -> Problem:
     if status < 500:
         return Problem(status, name, str(error))
     log.error("%s", error)

@@ -28,19 +28,19 @@ def remaining_s(db: Connection, job: Record) -> float | None:
     if pace is None:
         return None
     each_s, per_megapixel_s = pace
-    count, megapixels = _left(db, job)
+    count, megapixels = _rest(db, job)
     running = sa.select(sa.func.count()).select_from(tasks).where(tasks.c.state == State.RUNNING)
     at_once = int(db.scalar(running) or workers)
     return float(f"{(each_s * count + per_megapixel_s * megapixels) / at_once:.2g}")
 
 
-def _left(db: Connection, job: Record) -> tuple[float, float]:
+def _rest(db: Connection, job: Record) -> tuple[float, float]:
     """Return images and megapixels that are to do of a job and of those that go before it."""
     older, single = jobs.c.id <= job.id, jobs.c.kind == "analysis"
     first = older & single if job.kind == "analysis" else older | single
     share = 1 - tasks.c.progress
-    left = sa.select(sa.func.sum(share), sa.func.sum(_MEGAPIXELS * share))
-    query = left.select_from(tasks.join(images, images.c.id == tasks.c.image_id).join(jobs))
+    sums = sa.select(sa.func.sum(share), sa.func.sum(_MEGAPIXELS * share))
+    query = sums.select_from(tasks.join(images, images.c.id == tasks.c.image_id).join(jobs))
     open_ones = ~jobs.c.state.in_(FINAL) & ~tasks.c.state.in_(FINAL)
     count, megapixels = db.execute(query.where(open_ones, first)).one()
     return float(count or 0), float(megapixels or 0)

@@ -119,15 +119,17 @@ def with_face(db: Connection, survey_id: str, options: Options) -> Options:
         ConfigError: an option says otherwise.
     """
     face = survey_of(db, survey_id).face
-    known = {name: getattr(face, of) for name, of in _FACE.items() if getattr(face, of) is not None}
-    for name, value in known.items():
+    angles = {
+        name: getattr(face, of) for name, of in _FACE.items() if getattr(face, of) is not None
+    }
+    for name, value in angles.items():
         typed = getattr(options, name)
         if typed not in (None, value):
             raise ConfigError(
                 f"`{name}` is {typed:g}, but `{NAME}` of the survey says {value:g}; correct one "
                 "of them."
             )
-    return options.model_copy(update=known) if known else options
+    return options.model_copy(update=angles) if angles else options
 
 
 def face_changed(db: Connection, survey_id: str, options: Mapping[str, Any]) -> bool:

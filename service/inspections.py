@@ -87,7 +87,7 @@ class Inspections:
         if not self._patient.acquire(blocking=False):
             return None
         try:
-            found = made.result(_PATIENCE_S)
+            return made.result(_PATIENCE_S)
         except TimeoutError:
             return None
         except CancelledError as error:
@@ -95,7 +95,6 @@ class Inspections:
         finally:
             self._patient.release()
             self._forget(wish, made)
-        return found
 
     def _start(self, wish: _Wish, job: Record, target: Path) -> Future[Path]:
         """Let a report be made, unless that was begun meanwhile."""

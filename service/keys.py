@@ -122,8 +122,8 @@ def identify(request: Request) -> Caller:
         return before
     engine: Engine = request.app.state.engine
     header = request.headers.get("authorization", "")
-    scheme, _, given = header.partition(" ")
-    key = given.strip() if scheme.lower() == "bearer" else request.cookies.get(COOKIE, "")
+    scheme, _, token = header.partition(" ")
+    key = token.strip() if scheme.lower() == "bearer" else request.cookies.get(COOKIE, "")
     caller = verify(engine, key) if key else None
     if caller is None and not key and not header and not any_key(engine):
         _require_known_host(request)
@@ -186,6 +186,6 @@ def _require_known_host(request: Request) -> None:
     """Refuse a foreign Host header where no key protects: a web page may point its name at us."""
     settings: Settings = request.app.state.settings
     host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
-    known = {*LOOPBACK, "[::1]", settings.host, *settings.allowed_hosts}
-    if host not in known:
+    hosts = {*LOOPBACK, "[::1]", settings.host, *settings.allowed_hosts}
+    if host not in hosts:
         raise Problem(403, "unknown-host", "The service does not go by this host name.")

@@ -94,15 +94,15 @@ def change_survey(
 
 def draft_options(db: Connection, survey_id: str) -> dict[str, Any]:
     """Return the options that were kept for a survey."""
-    found = db.scalar(sa.select(drafts.c.options).where(drafts.c.survey_id == survey_id))
-    return dict(found or {})
+    options = db.scalar(sa.select(drafts.c.options).where(drafts.c.survey_id == survey_id))
+    return dict(options or {})
 
 
 def late_images(db: Connection, survey_id: str, job_id: str) -> dict[str, str]:
     """Return the images that came after a job of their survey had begun: id -> name."""
-    seen = sa.select(tasks.c.image_id).where(tasks.c.job_id == job_id)
+    in_job = sa.select(tasks.c.image_id).where(tasks.c.job_id == job_id)
     query = sa.select(images.c.id, images.c.name).where(images.c.survey_id == survey_id)
-    return {row[0]: row[1] for row in db.execute(query.where(~images.c.id.in_(seen)))}
+    return {row[0]: row[1] for row in db.execute(query.where(~images.c.id.in_(in_job)))}
 
 
 def find_surveys(
@@ -213,11 +213,11 @@ def add_image(
         "created_at": now(),
     }
     fresh = insert_new(db, images, row)
-    kept = find_image(db, survey_id, name)
-    if kept.sha256 != received.sha256:
+    stored = find_image(db, survey_id, name)
+    if stored.sha256 != received.sha256:
         detail = "The survey holds another image of this name; delete it, or rename this one."
         raise Problem(409, "name-taken", detail)
-    return kept, fresh
+    return stored, fresh
 
 
 def create_job(
@@ -234,10 +234,10 @@ def create_job(
     Raises:
         Problem: 409, the survey holds no image, or is being analyzed.
     """
-    found = db.scalars(
+    image_ids = db.scalars(
         sa.select(images.c.id).where(images.c.survey_id == survey_id).order_by(images.c.id)
     ).all()
-    if not found:
+    if not image_ids:
         raise Problem(409, "survey-empty", "The survey holds no image yet.")
     busy = sa.select(jobs.c.id).where(jobs.c.survey_id == survey_id, ~jobs.c.state.in_(FINAL))
     if db.scalar(busy.limit(1)):
@@ -247,7 +247,8 @@ def create_job(
     row |= {"state": State.QUEUED, "created_at": created, "updated_at": created}
     db.execute(jobs.insert().values(**row, options=dict(options)))
     db.execute(
-        tasks.insert(), [{"job_id": job_id, "image_id": i, "state": State.QUEUED} for i in found]
+        tasks.insert(),
+        [{"job_id": job_id, "image_id": i, "state": State.QUEUED} for i in image_ids],
     )
 
 

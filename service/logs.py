@@ -42,12 +42,12 @@ def set_up_logging() -> None:
 
 def _log_thread(problem: threading.ExceptHookArgs) -> None:
     if problem.exc_value is not None and problem.exc_type is not SystemExit:
-        told = (problem.exc_type, problem.exc_value, problem.exc_traceback)
-        logging.getLogger("crackseg").critical("a thread ended by an error", exc_info=told)
+        trace = (problem.exc_type, problem.exc_value, problem.exc_traceback)
+        logging.getLogger("crackseg").critical("a thread ended by an error", exc_info=trace)
 
 
 def _log_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         return
-    told = (kind, error, trace)
-    logging.getLogger("crackseg").critical("the process ended by an error", exc_info=told)
+    record = (kind, error, trace)
+    logging.getLogger("crackseg").critical("the process ended by an error", exc_info=record)

@@ -9,8 +9,8 @@ _NAME_BYTES = 200
 
 def clean_text(text: str) -> str:
     """Return text without control characters and marks that turn round what stands behind them."""
-    kept = "".join(c for c in unicodedata.normalize("NFC", text) if not _is_control(c)).strip()
-    return kept or "unnamed"
+    printable = "".join(c for c in unicodedata.normalize("NFC", text) if not _is_control(c)).strip()
+    return printable or "unnamed"
 
 
 def clean_name(name: str) -> str:
@@ -19,10 +19,10 @@ def clean_name(name: str) -> str:
     The name is shown and exported, it never becomes a path of the service.
     """
     text = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2]
-    kept = "".join(c for c in text if not _is_control(c)).strip()
-    while len(kept.encode()) > _NAME_BYTES:
-        kept = kept[:-1]
-    return kept if kept.strip(". ") else "image"
+    printable = "".join(c for c in text if not _is_control(c)).strip()
+    while len(printable.encode()) > _NAME_BYTES:
+        printable = printable[:-1]
+    return printable if printable.strip(". ") else "image"
 
 
 def text_cell(value: object) -> object:

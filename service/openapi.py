@@ -219,14 +219,14 @@ def _problem(status: int, bare: bool) -> Json:
 def _file_answers(names: type[ImageFile] | type[JobFile]) -> Json:
     """Return the answers of a route that gives one of several files, in the media type it has."""
     report: Json = {"$ref": "#/components/schemas/Report"}
-    known = {
+    schemas = {
         "application/json": report if names is ImageFile else _SURVEY,
         "application/geo+json": _FEATURES,
         "text/csv": _TEXT,
         "text/html": _TEXT,
     }
     kinds = sorted({media_type(name).partition(";")[0] for name in names})
-    whole = {kind: {"schema": known.get(kind, _BINARY)} for kind in kinds}
+    whole = {kind: {"schema": schemas.get(kind, _BINARY)} for kind in kinds}
     answers: Json = {"200": {"description": "The file.", "content": whole}}
     if names is JobFile:
         wait: Json = {"type": "object", "required": ["status", "message"]}
@@ -245,18 +245,18 @@ def _link(paths: Json) -> None:
     """Let the answer that tells an id lead to every operation that asks for it."""
     operations = {one["operationId"]: one for methods in paths.values() for one in methods.values()}
     for name, operation in operations.items():
-        asked = [p["name"] for p in operation.get("parameters", ()) if p["in"] == "path"]
-        for parameter in asked:
+        names = [p["name"] for p in operation.get("parameters", ()) if p["in"] == "path"]
+        for parameter in names:
             source, pointer = _FOUND_IN.get(name) or _FOUND_IN.get(parameter) or ("", "")
             if source not in operations:
                 continue
-            values = {p: f"$request.path.{p}" for p in asked if p != parameter}
-            values = {p: text for p, text in values.items() if p in _asked(operations[source])}
+            values = {p: f"$request.path.{p}" for p in names if p != parameter}
+            values = {p: text for p, text in values.items() if p in _parameters(operations[source])}
             values[parameter] = f"$response.body#{pointer}"
             answers = operations[source]["responses"]
-            told = answers[min(status for status in answers if status.startswith("2"))]
-            told.setdefault("links", {})[name] = {"operationId": name, "parameters": values}
+            answer = answers[min(status for status in answers if status.startswith("2"))]
+            answer.setdefault("links", {})[name] = {"operationId": name, "parameters": values}
 
 
-def _asked(operation: Json) -> set[str]:
+def _parameters(operation: Json) -> set[str]:
     return {p["name"] for p in operation.get("parameters", ()) if p["in"] == "path"}

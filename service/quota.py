@@ -17,9 +17,9 @@ from service.settings import MB, Settings
 def stored_bytes(db: Connection, tenant: str) -> int:
     """Return the bytes of a tenant's images, with those that are announced to come."""
     mine = sa.select(surveys.c.id).where(surveys.c.tenant == tenant)
-    kept = sa.select(sa.func.sum(images.c.size_bytes)).where(images.c.survey_id.in_(mine))
+    stored = sa.select(sa.func.sum(images.c.size_bytes)).where(images.c.survey_id.in_(mine))
     coming = sa.select(sa.func.sum(uploads.c.size_bytes)).where(uploads.c.tenant == tenant)
-    return int(db.scalar(kept) or 0) + int(db.scalar(coming) or 0)
+    return int(db.scalar(stored) or 0) + int(db.scalar(coming) or 0)
 
 
 def waiting_images(db: Connection, tenant: str) -> int:

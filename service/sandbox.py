@@ -174,8 +174,8 @@ class _Place:
         self._done = 0
         self._ready = False
         self._pipe, theirs = _SPAWN.Pipe()
-        given = (theirs, os.getpid(), self._limits, self._prepare)
-        self._process = _SPAWN.Process(target=_serve, args=given, daemon=True)
+        arguments = (theirs, os.getpid(), self._limits, self._prepare)
+        self._process = _SPAWN.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()  # so that its end shows here
 

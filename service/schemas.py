@@ -57,10 +57,10 @@ class Options(BaseModel):
 
     def for_image(self, own: dict[str, Any]) -> Options:
         """Return the options of one image: a source of scale of its own replaces the survey's."""
-        kept = self.plain()
+        shared = self.plain()
         if any(name in own for name in _SCALES):
-            kept = {name: value for name, value in kept.items() if name not in _SCALES}
-        return Options.model_validate({**kept, **own})
+            shared = {name: value for name, value in shared.items() if name not in _SCALES}
+        return Options.model_validate({**shared, **own})
 
     def plain(self) -> dict[str, Any]:
         """Return what was given, as it is kept."""

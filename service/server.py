@@ -171,17 +171,17 @@ def deadline_protocol(head_s: float) -> type[H11Protocol]:
             self._await_head()
 
         def _await_head(self) -> None:
-            self._seen = self.cycle
+            self._judged_cycle = self.cycle
             late = self.conn.their_state is h11.SEND_BODY  # of a request that was answered
             self._timer = self.loop.call_later(_LINGER_S if late else head_s, self._judge)
 
         def _judge(self) -> None:
-            if self.cycle is self._seen and not self.transport.is_closing():
+            if self.cycle is self._judged_cycle and not self.transport.is_closing():
                 self.transport.close()
 
         def data_received(self, data: bytes) -> None:
             idle = self.cycle is not None and self.cycle.response_complete
-            if idle and self.cycle is not getattr(self, "_seen", None):
+            if idle and self.cycle is not getattr(self, "_judged_cycle", None):
                 self._timer.cancel()
                 self._await_head()  # the next request on a connection that was kept
             super().data_received(data)

@@ -119,7 +119,7 @@ def _write_papers(request: dict[str, Any]) -> None:
     from crackseg.imagery.files import open_image
     from crackseg.records import Verdict
 
-    verdicts = {int(number): Verdict(**said) for number, said in request["verdicts"].items()}
+    verdicts = {int(number): Verdict(**verdict) for number, verdict in request["verdicts"].items()}
     work, target, limit = Path(request["work"]), Path(request["target"]), request["max_megapixels"]
     fresh = work / "papers"
     fresh.mkdir()

@@ -81,11 +81,11 @@ def submit_job(
     service.storage.require_room()
     ledger.find_survey(db, tenant, survey_id)
     options = facts.with_face(db, survey_id, options)
-    fresh, given = new_id(), options.checked(service.settings.analyze)
-    job_id = submit_once(db, tenant, "jobs", key, fingerprint(survey_id, given), fresh)
+    fresh, values = new_id(), options.checked(service.settings.analyze)
+    job_id = submit_once(db, tenant, "jobs", key, fingerprint(survey_id, values), fresh)
     if job_id == fresh:
         require_queue(db, tenant, service.settings)
-        ledger.create_job(db, tenant, survey_id, given, kind="survey", job_id=fresh)
+        ledger.create_job(db, tenant, survey_id, values, kind="survey", job_id=fresh)
     return job_id
 
 

@@ -58,7 +58,7 @@ def write_survey_files(
     rows = survey_rows(db, job.id)
     for row in rows:
         row["folder"] = (names or {}).get(row["folder"], row["folder"])
-    said = verdict_rows(db, job.id)
+    verdicts_of_images = verdict_rows(db, job.id)
     name = ledger.name_of(db, job.survey_id)
     about = {
         "package_version": __version__,
@@ -68,11 +68,11 @@ def write_survey_files(
         "survey": name,
         "facts": facts.for_report(db, job.survey_id, name),
         "options": job.options,
-        "verdicts": said,
+        "verdicts": verdicts_of_images,
         "rejected": sum(row.get("rejected", 0) for row in rows),
     }
     write_survey(rows, about, folder, gallery=True)
-    write_verdicts(said, folder)
+    write_verdicts(verdicts_of_images, folder)
     write_changes(db, job.survey_id, folder)
 
 

@@ -71,8 +71,8 @@ def put_verdict(
     db.execute(verdicts.delete().where(*same))
     db.execute(verdicts.insert().values(row))
     mine = (verdicts.c.job_id == task.job_id) & (verdicts.c.image_id == task.image_id)
-    said = dict(db.execute(sa.select(verdicts.c.crack_id, verdicts.c.verdict).where(mine)).all())
-    summary = judged_row(report, task.summary, said)
+    words = dict(db.execute(sa.select(verdicts.c.crack_id, verdicts.c.verdict).where(mine)).all())
+    summary = judged_row(report, task.summary, words)
     db.execute(tasks.update().where(this).values(summary=summary))
     about = {"image": task.image_id, "crack": crack_id, "by_name": people(db).get(by, "")}
     return Verdict.model_validate(row | about)
@@ -95,18 +95,20 @@ def _refuse_late(db: Connection, before: Record, new: NewVerdict, by: str) -> No
 
 
 def judged_row(
-    report: Mapping[str, Any], row: Mapping[str, Any], said: Mapping[int, str]
+    report: Mapping[str, Any], row: Mapping[str, Any], words: Mapping[int, str]
 ) -> dict[str, Any]:
     """Return an image's row of the survey by the verdicts on its cracks.
 
     Args:
         report: the image's ``report.json``.
         row: its row so far.
-        said: id of a crack -> accept, reject or open.
+        words: id of a crack -> accept, reject or open.
     """
-    kept = [_judged(crack, said) for crack in report["cracks"] if said.get(crack["id"]) != "reject"]
-    main = [crack for crack in kept if crack["section"] == "main"]
-    besides = [crack for crack in kept if crack["section"] != "main"]
+    remaining = [
+        _judged(crack, words) for crack in report["cracks"] if words.get(crack["id"]) != "reject"
+    ]
+    main = [crack for crack in remaining if crack["section"] == "main"]
+    besides = [crack for crack in remaining if crack["section"] != "main"]
     totals = dict(report["totals"])
     for name in _SUMS:
         if totals[name] is not None:
@@ -115,20 +117,20 @@ def judged_row(
     totals["also_marked"] = len(besides)
     for unit in ("px", "mm"):
         lengths = [crack[f"length_{unit}"] or 0.0 for crack in besides]
-        known = totals[f"length_{unit}"] is not None
-        totals[f"also_marked_length_{unit}"] = sum(lengths) if known else None
+        has_length = totals[f"length_{unit}"] is not None
+        totals[f"also_marked_length_{unit}"] = sum(lengths) if has_length else None
     if totals["analyzed_mm2"]:
         totals["density_m_per_m2"] = 1000 * totals["length_mm"] / totals["analyzed_mm2"]
-    judged = {**report, "cracks": sorted(kept, key=ranking.place), "totals": totals}
+    judged = {**report, "cracks": sorted(remaining, key=ranking.place), "totals": totals}
     fresh = report_row(judged, row["folder"], row["status"])
     measured = report_row(report, row["folder"], row["status"])
     first = row.get("as_measured") or {name: measured[name] for name in AS_MEASURED}
-    return {**fresh, "rejected": len(report["cracks"]) - len(kept), "as_measured": first}
+    return {**fresh, "rejected": len(report["cracks"]) - len(remaining), "as_measured": first}
 
 
-def _judged(crack: Mapping[str, Any], said: Mapping[int, str]) -> dict[str, Any]:
+def _judged(crack: Mapping[str, Any], words: Mapping[int, str]) -> dict[str, Any]:
     """Return a crack in the section where a verdict puts it: one that is accepted is certain."""
-    if said.get(crack["id"]) == "accept":
+    if words.get(crack["id"]) == "accept":
         return {**crack, "section": "main", "certainty": 1.0}
     return {**crack, "section": crack.get("section", "main")}
 

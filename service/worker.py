@@ -162,10 +162,10 @@ class Worker:
     def _free(self, name: str) -> None:
         """Let the images wait again that a dead worker left in the middle."""
         with self.engine.begin() as db:
-            left = claims.claims_of(db, name)
-            claims.give_back(db, name, left)
-        if left:
-            log.warning("%d images of dead %s wait again", len(left), name)
+            orphans = claims.claims_of(db, name)
+            claims.give_back(db, name, orphans)
+        if orphans:
+            log.warning("%d images of dead %s wait again", len(orphans), name)
 
     def _free_forgotten(self) -> None:
         """Let images wait again that are this worker's and that no thread works on, seen twice.

@@ -128,7 +128,7 @@ def make_report(tmp_path: Path) -> Callable[..., Report]:
         width: int = 320,
         **image: Any,
     ) -> Report:
-        found = tuple(
+        listed = tuple(
             make_crack(n + 1, row=40 + 50 * n, col=60 * n, length=120, scale=scale)
             for n in range(cracks)
         )
@@ -151,7 +151,7 @@ def make_report(tmp_path: Path) -> Callable[..., Report]:
             model=None,
             thresholds=None,
             options=to_plain(AnalyzeOptions()),
-            cracks=found,
+            cracks=listed,
             totals=Totals(
                 cracks=cracks,
                 length_px=length,

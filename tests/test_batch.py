@@ -97,8 +97,8 @@ def test_one_bad_file_never_stops_the_others(
     gallery = (out / "index.html").read_text(encoding="utf-8")
     assert gallery.index("cut.jpg") < gallery.index("z.png")
     assert "4 images were not analyzed" in gallery.replace("\n", " ")
-    kept = {path.name for path in out.iterdir() if path.is_dir()}
-    assert kept == {"Größe 1", "z"}
+    names = {path.name for path in out.iterdir() if path.is_dir()}
+    assert names == {"Größe 1", "z"}
     assert {"report.json", "page.html"} <= {p.name for p in (out / "Größe 1").iterdir()}
 
 
@@ -260,8 +260,8 @@ def test_files_left_aside_stand_in_the_survey(
     video = tmp_path / "in" / "flight.mp4"
     photo(tmp_path / "in" / "a.png")
     video.write_bytes(b"....ftypmp42")
-    found, out = find_inputs([tmp_path / "in"]), tmp_path / "out"
-    batch.run(found.paths, out, options, passed=found.passed)
+    inputs, out = find_inputs([tmp_path / "in"]), tmp_path / "out"
+    batch.run(inputs.paths, out, options, passed=inputs.passed)
     survey = json.loads((out / "survey.json").read_text(encoding="utf-8"))
     assert survey["totals"]["passed_over"] == 1
     assert survey["passed_over"] == [{"path": str(video), "reason": "a video; take stills from it"}]

@@ -64,22 +64,22 @@ def test_the_limit_gives_away_little_of_the_real_length() -> None:
 def test_a_mark_is_never_judged_by_a_fit_on_its_own_photograph() -> None:
     """Ten photographs, in each of which another feature value is always real: not to be learned."""
     rng = np.random.default_rng(4)
-    told = []
+    marks = []
     for photograph in range(10):
         features = np.zeros(len(FEATURES))
         features[0] = photograph
-        told += [
+        marks += [
             Mark(source="s", photograph=str(photograph), features=features, length_px=1.0,
                  real=bool(rng.random() < 0.5))
             for _ in range(50)
         ]  # fmt: skip
-    swapped = [*told]
-    for k, mark in enumerate(told):
+    swapped = [*marks]
+    for k, mark in enumerate(marks):
         if mark.photograph == "3":
             swapped[k] = Mark(source="s", photograph="3", features=mark.features, length_px=1.0,
                               real=not mark.real)  # fmt: skip
-    own = np.array([mark.photograph == "3" for mark in told])
-    before, after = (calibrate.cross_validate(group)[own] for group in (told, swapped))
+    own = np.array([mark.photograph == "3" for mark in marks])
+    before, after = (calibrate.cross_validate(group)[own] for group in (marks, swapped))
     assert before == pytest.approx(after)
 
 

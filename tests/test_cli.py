@@ -162,8 +162,8 @@ def test_wrong_usage_is_exit_code_2_and_one_sentence(
     photo(tmp_path / "in" / "a.jpg")
     (tmp_path / "empty").mkdir()
     places = {"IN": tmp_path / "in", "OUT": tmp_path / "out", "EMPTY": tmp_path / "empty"}
-    given = [str(places.get(word, word)).replace("IN/", f"{tmp_path}/") for word in arguments]
-    assert crackseg(*given) == 2
+    words = [str(places.get(word, word)).replace("IN/", f"{tmp_path}/") for word in arguments]
+    assert crackseg(*words) == 2
     shown = capsys.readouterr()
     assert sentence in " ".join(shown.err.split())
     assert "Traceback" not in shown.err

@@ -34,9 +34,9 @@ def test_photographs_of_kinds_that_cannot_be_read_are_handed_on(
     ):
         (tmp_path / name).write_bytes(content)
     photo(tmp_path / "x.jpg").rename(tmp_path / "no suffix")
-    found = find_inputs([tmp_path])
-    assert names(found.paths, tmp_path) == ["a.jpg", "b.HEIC", "c.DNG", "d.webp", "e", "no suffix"]
-    assert found.passed == ()
+    inputs = find_inputs([tmp_path])
+    assert names(inputs.paths, tmp_path) == ["a.jpg", "b.HEIC", "c.DNG", "d.webp", "e", "no suffix"]
+    assert inputs.passed == ()
 
 
 def test_videos_archives_and_second_copies_are_passed_over_by_name(
@@ -48,9 +48,9 @@ def test_videos_archives_and_second_copies_are_passed_over_by_name(
     (tmp_path / "flight.MP4").write_bytes(MP4)
     (tmp_path / "rest.zip").write_bytes(b"PK\3\4")
     (tmp_path / "DJI_1.JPG_original").write_bytes(shot.read_bytes())
-    found = find_inputs([tmp_path])
-    assert names(found.paths, tmp_path) == ["DJI_1.JPG", "DJI_2.DNG"]
-    reasons = {item.path.name: item.reason.split(";")[0] for item in found.passed}
+    inputs = find_inputs([tmp_path])
+    assert names(inputs.paths, tmp_path) == ["DJI_1.JPG", "DJI_2.DNG"]
+    reasons = {item.path.name: item.reason.split(";")[0] for item in inputs.passed}
     assert reasons == {
         "DJI_1.DNG": "the raw data of a photograph that is analyzed beside it",
         "DJI_1.JPG_original": "a second copy by its suffix",
@@ -89,8 +89,8 @@ def test_links_are_followed_once_and_dangling_ones_are_handed_on(
     (box / "missing drive").symlink_to(tmp_path / "away")
     os.mkfifo(box / "pipe.jpg")
     os.mkfifo(box / "pipe")
-    found = names(find_inputs([box]).paths, box)
-    assert found == ["a.png", "gone.jpg", "itself", "linked/b.png", "missing drive", "pipe.jpg"]
+    below = names(find_inputs([box]).paths, box)
+    assert below == ["a.png", "gone.jpg", "itself", "linked/b.png", "missing drive", "pipe.jpg"]
 
 
 def test_results_are_no_photographs_wherever_they_lie(photo: Photo, tmp_path: Path) -> None:
@@ -119,8 +119,8 @@ def test_a_pattern_takes_folders_and_dangling_links_too(photo: Photo, tmp_path: 
     photo(tmp_path / "b.jpg")
     (tmp_path / "c.jpg").symlink_to(tmp_path / "away")
     (tmp_path / "Thumbs.db").touch()
-    found = names(find_inputs([str(tmp_path / "*")]).paths, tmp_path)
-    assert found == ["b.jpg", "c.jpg", "north/a.jpg"]
+    matched = names(find_inputs([str(tmp_path / "*")]).paths, tmp_path)
+    assert matched == ["b.jpg", "c.jpg", "north/a.jpg"]
     assert names(find_inputs([str(tmp_path / "**" / "*.jpg")]).paths, tmp_path) == [
         "b.jpg", "c.jpg", "north/a.jpg",
     ]  # fmt: skip

@@ -71,10 +71,10 @@ def test_both_probabilities_are_stitched_alike(picture, model, monkeypatch):
     for readings, tile_px in ((1, 128), (4, 128), (1, 512)):
         with open_image(picture) as image:
             choice = PredictOptions(readings=readings, tile_px=tile_px)
-            found = Predictor(model, choice).predict(image)
+            prediction = Predictor(model, choice).predict(image)
             grey = image.read()[..., 0]
-        np.testing.assert_array_equal(found.probability > 127, grey == CRACK)
-        np.testing.assert_array_equal(found.other > 127, grey == LINE)
+        np.testing.assert_array_equal(prediction.probability > 127, grey == CRACK)
+        np.testing.assert_array_equal(prediction.other > 127, grey == LINE)
 
 
 def test_an_old_model_says_that_it_does_not_tell(picture, model, tmp_path):

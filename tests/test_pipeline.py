@@ -87,13 +87,13 @@ def test_without_scale_there_is_one_warning_and_no_mm(image: OpenImage, dark_mod
 def test_measured_mask_agrees_with_analysis(
     image: OpenImage, dark_model: Path, tmp_path: Path
 ) -> None:
-    found = pipeline.analyze(image, Predictor.open(dark_model), options())
-    pipeline.export(found, tmp_path / "out", image, ["mask"])
+    report = pipeline.analyze(image, Predictor.open(dark_model), options())
+    pipeline.export(report, tmp_path / "out", image, ["mask"])
     with open_image(tmp_path / "out" / "mask.png") as mask:
         again = pipeline.measure_mask(mask, image, options())
     assert again.model is None
-    assert [c.length.px for c in again.cracks] == [c.length.px for c in found.cracks]
-    assert [c.width_mean.px for c in again.cracks] == [c.width_mean.px for c in found.cracks]
+    assert [c.length.px for c in again.cracks] == [c.length.px for c in report.cracks]
+    assert [c.width_mean.px for c in again.cracks] == [c.width_mean.px for c in report.cracks]
 
 
 @pytest.mark.parametrize("value", [1, 200, 255])

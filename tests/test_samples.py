@@ -36,9 +36,9 @@ def test_every_sample_is_analyzed(sample_reports: dict[str, dict[str, Any]]) -> 
 
 def test_the_scales_beside_the_samples_are_those_drawn() -> None:
     scales = read_toml(SAMPLES / "scale.toml")["picture_scale"]
-    given = {name: values["mm_per_px"] for name, values in scales.items()}
+    stated_mm = {name: values["mm_per_px"] for name, values in scales.items()}
     drawn = {name: truth["mm_per_px"] for name, truth in TRUTH.items()}
-    assert drawn == given | {"drone_rotated.jpg": drawn["drone_rotated.jpg"]}
+    assert drawn == stated_mm | {"drone_rotated.jpg": drawn["drone_rotated.jpg"]}
 
 
 def test_the_figures_are_in_millimetres(sample_reports: dict[str, dict[str, Any]]) -> None:

@@ -121,8 +121,8 @@ def test_it_is_looked_for_beside_the_photographs(tmp_path: Path) -> None:
     flight.mkdir(parents=True)
     assert find_survey([tmp_path / "flight"], [flight / "x.jpg"]) is None
     (tmp_path / "flight" / "survey.toml").write_text('dam = "A"', encoding="utf-8")
-    found = find_survey([tmp_path / "flight"], [flight / "x.jpg"])
-    assert found == Survey(dam="A")
+    survey = find_survey([tmp_path / "flight"], [flight / "x.jpg"])
+    assert survey == Survey(dam="A")
     assert find_survey([flight / "x.jpg"], [flight / "x.jpg"]) is None  # a folder above is no place
     (flight / "survey.toml").write_text('dam = "B"', encoding="utf-8")
     with pytest.raises(ConfigError, match="two surveys"):

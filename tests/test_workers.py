@@ -41,8 +41,8 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_results_come_in_order_and_a_death_takes_one() -> None:
-    found = list(in_processes(squares, [1, 7, 3, 4, 5], 2))
-    assert found == [(1, 1), (7, None), (3, 9), (4, 16), (5, 25)]
+    results = list(in_processes(squares, [1, 7, 3, 4, 5], 2))
+    assert results == [(1, 1), (7, None), (3, 9), (4, 16), (5, 25)]
 
 
 def test_tasks_are_taken_a_few_ahead_and_the_rest_is_let_go() -> None:
@@ -75,11 +75,11 @@ def walls(tmp_path: Path) -> list[Path]:
 def analyzed(paths: list[Path], out: Path, model: Path, workers: int) -> list[Outcome]:
     predict = PredictOptions(workers=workers, runtime="onnx", precision="float")
     options = AnalyzeOptions(model=str(model), predict=predict, exports=("csv", "mask"))
-    told: list[Path] = []
+    ended: list[Path] = []
     outcomes = batch.run(
-        paths, out, options, listener=batch.Listener(end=lambda outcome: told.append(outcome.path))
+        paths, out, options, listener=batch.Listener(end=lambda outcome: ended.append(outcome.path))
     )
-    assert told == paths  # in order, each once
+    assert ended == paths  # in order, each once
     return outcomes
 
 

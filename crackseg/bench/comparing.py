@@ -85,16 +85,16 @@ def compare(
         turns = [stack.enter_context(_started(variant)) for variant in variants]
         runs: list[list[dict[str, Any]]] = [[] for _ in turns]
         for number in range(rounds + 1):  # the first is to warm up
-            for turn, kept in zip(turns, runs, strict=True):
+            for turn, rows in zip(turns, runs, strict=True):
                 say(f"round {number} of {rounds}: {turn.variant.name}")
-                kept.append(turn.analyze(photographs))
+                rows.append(turn.analyze(photographs))
         tiles = [turn.time_tiles() for turn in turns]
     results = [
-        _sum_up(turn, kept[1:], of_tiles, ceiling, device)
-        for turn, kept, of_tiles in zip(turns, runs, tiles, strict=True)
+        _sum_up(turn, rows[1:], of_tiles, ceiling, device)
+        for turn, rows, of_tiles in zip(turns, runs, tiles, strict=True)
     ]
-    for result, kept in zip(results, runs, strict=True):
-        result["times_the_first"] = _ratio(kept[1:], runs[0][1:])
+    for result, rows in zip(results, runs, strict=True):
+        result["times_the_first"] = _ratio(rows[1:], runs[0][1:])
     return {
         "package_version": __version__,
         "machine": {
@@ -174,8 +174,8 @@ def _program(command: list[str], errors: Any) -> Iterator[subprocess.Popen[str]]
 
 def _ceiling(device: str, threads: int | None) -> dict[str, float]:
     side = peak.SIDES.get(device, peak.OTHER_SIDE)
-    wanted = json.dumps({"device": device, "threads": threads, "side": side})
-    command = [sys.executable, "-m", "crackseg.bench.peak", wanted]
+    question = json.dumps({"device": device, "threads": threads, "side": side})
+    command = [sys.executable, "-m", "crackseg.bench.peak", question]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         words = "".join(done.stderr.strip().splitlines()[-1:])

@@ -136,5 +136,5 @@ def _varint(value: int) -> bytes:
 
 
 if __name__ == "__main__":
-    wanted = json.loads(sys.argv[1])
-    print(json.dumps(measure_peak(wanted["device"], wanted["threads"], wanted["side"])))
+    request = json.loads(sys.argv[1])
+    print(json.dumps(measure_peak(request["device"], request["threads"], request["side"])))

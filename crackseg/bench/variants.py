@@ -46,8 +46,8 @@ def read_variant(text: str) -> Variant:
         elif key in hints:
             options["predict"][key] = _plain(value)
         elif python == sys.executable:  # another release may have options of its own
-            known = nearest(key, [*hints, *_OWN])
-            raise ConfigError(f"unknown key `{key}` in `{text}`; known: {known}.")
+            names = nearest(key, [*hints, *_OWN])
+            raise ConfigError(f"unknown key `{key}` in `{text}`; known: {names}.")
         else:
             options["predict"][key] = _plain(value)
     if python == sys.executable:

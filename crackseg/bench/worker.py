@@ -43,13 +43,13 @@ def serve(values: dict[str, Any]) -> None:
 def _run(batch: Any, paths: list[Path], out: Path, options: Any) -> dict[str, Any]:
     start, cpu = time.perf_counter(), time.process_time()
     outcomes = batch.run(paths, out, options)
-    taken = {"wall_s": time.perf_counter() - start, "cpu_s": time.process_time() - cpu}
+    times = {"wall_s": time.perf_counter() - start, "cpu_s": time.process_time() - cpu}
     failed = [outcome.reason for outcome in outcomes if outcome.status != "analyzed"]
     if failed:
         return {"failed": failed[0]}
     reports = [json.loads((each.folder / "report.json").read_text("utf-8")) for each in outcomes]
     return {
-        **taken,
+        **times,
         "peak_mb": _peak_mb(),
         "megapixels": sum(r["image"]["height_px"] * r["image"]["width_px"] for r in reports) / 1e6,
         "stages_s": _sum(report["timing_s"] for report in reports),

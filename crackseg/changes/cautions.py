@@ -22,21 +22,21 @@ def cautions(comparison: Comparison, words: Words) -> list[Notice]:
     """
     old, new = comparison.old, comparison.new
     dams = [str((values["survey"] or {}).get("dam") or "") for values in (old, new)]
-    found = [*_same_photographs(old, new, words), *_order(old, new, words)]
+    notices = [*_same_photographs(old, new, words), *_order(old, new, words)]
     if all(dams) and dams[0].casefold() != dams[1].casefold():
-        found.insert(0, _notice("other_dam", words, old=dams[0], new=dams[1]))
+        notices.insert(0, _notice("other_dam", words, old=dams[0], new=dams[1]))
     if comparison.registration.source == "coordinates":
         u_mm = 2000 * comparison.registration.sigma_m
-        found.append(_notice("loosely_laid", words, u=words.figures(u_mm, 2)))
+        notices.append(_notice("loosely_laid", words, u=words.figures(u_mm, 2)))
     sizes = [size_mm(values) for values in (old, new)]
     if max(sizes) > _COARSER * min(sizes):
         before, now = (words.figures(size, 2) for size in sizes)
-        found.append(_notice("other_scale", words, old=before, new=now))
+        notices.append(_notice("other_scale", words, old=before, new=now))
     models = [models_of(values) for values in (old, new)]
     if models[0] != models[1]:
         before, now = (", ".join(sorted(m)) or words("general.not_known") for m in models)
-        found.append(_notice("other_model", words, old=before, new=now))
-    return found
+        notices.append(_notice("other_model", words, old=before, new=now))
+    return notices
 
 
 def _notice(code: str, words: Words, **values: Any) -> Notice:
@@ -59,9 +59,9 @@ def _order(old: Mapping[str, Any], new: Mapping[str, Any], words: Words) -> list
 
 def date_of(values: Mapping[str, Any]) -> str | None:
     """Return the day of a survey: as survey.toml says, else of its first photograph."""
-    said = (values["survey"] or {}).get("inspected_on")
-    taken = sorted(p["taken_at"] for p in values["photographs"] if p["taken_at"])
-    return said or (taken[0][:10] if taken else None)
+    day = (values["survey"] or {}).get("inspected_on")
+    times = sorted(p["taken_at"] for p in values["photographs"] if p["taken_at"])
+    return day or (times[0][:10] if times else None)
 
 
 def size_mm(values: Mapping[str, Any]) -> float:

@@ -47,7 +47,7 @@ def _lasting(folder: Path, values: dict[str, Any]) -> dict[int, int] | None:
     path = folder.parent / "changes" / "changes.json"
     try:
         changes = json.loads(path.read_text(encoding="utf-8"))["changes"]
-        found = {int(n): int(c["lasting_id"]) for c in changes for n in c["new_ids"]}
+        lasting = {int(n): int(c["lasting_id"]) for c in changes for n in c["new_ids"]}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if {c["id"] for c in values["cracks"]} == set(found) else None
+    return lasting if {c["id"] for c in values["cracks"]} == set(lasting) else None

@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 
 from crackseg.changes.registration import Registration
 from crackseg.face.cameras import View
-from crackseg.face.cracks import shown
+from crackseg.face.cracks import in_view
 from crackseg.face.face_json import view_from
 from crackseg.face.lines import length_of
 from crackseg.face.merging import Samples, beside, sample
@@ -75,12 +75,12 @@ class Change:
     @property
     def words(self) -> list[str]:
         """What changed: longer, shorter, wider, narrower, or the kind itself."""
-        found = []
+        parts = []
         if self.length is not None and self.length.significant:
-            found.append("longer" if self.length.by_mm > 0 else "shorter")
+            parts.append("longer" if self.length.by_mm > 0 else "shorter")
         if self.width is not None and self.width.significant:
-            found.append("wider" if self.width.by_mm > 0 else "narrower")
-        return found or [self.kind.replace("_", " ")]
+            parts.append("wider" if self.width.by_mm > 0 else "narrower")
+        return parts or [self.kind.replace("_", " ")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,14 +134,14 @@ def compare(
     pairs = _pairs(sides, samples, tolerance)
     lasting = dict(lasting or {c["id"]: c["id"] for c in sides[0].cracks})
     free = max(lasting.values(), default=0) + 1
-    found = []
+    ordered = []
     for old_numbers, new_numbers in _groups(len(sides[0].cracks), len(sides[1].cracks), pairs):
         change = _change(old_numbers, new_numbers, sides, samples, registration, tolerance)
-        known = [lasting[i] for i in change.old_ids if i in lasting]
-        number = min(known) if known else free
-        free += not known
-        found.append(replace(change, lasting_id=number))
-    return sorted(found, key=lambda c: (KINDS.index(c.kind), c.lasting_id))
+        numbers = [lasting[i] for i in change.old_ids if i in lasting]
+        number = min(numbers) if numbers else free
+        free += not numbers
+        ordered.append(replace(change, lasting_id=number))
+    return sorted(ordered, key=lambda c: (KINDS.index(c.kind), c.lasting_id))
 
 
 def _side(values: Mapping[str, Any], registration: Registration | None) -> _Side:
@@ -187,14 +187,14 @@ def _pairs(
         np.column_stack([one.owner[keys[:, 0]], keys[:, 1]]), axis=0, return_counts=True
     )
     step = tolerance / 3
-    found = []
+    neighbours = []
     for (a, b), count in zip(pairs, counts, strict=True):
         shorter = min(
             sum(map(length_of, side.lines[n])) for side, n in zip(sides, (a, b), strict=True)
         )
         if count * step >= min(_NEED * tolerance, _SHARE * shorter):
-            found.append((int(a), int(b)))
-    return found
+            neighbours.append((int(a), int(b)))
+    return neighbours
 
 
 def _groups(
@@ -235,8 +235,8 @@ def _change(
     link = "split" if len(new) > len(old) >= 1 else "joined" if len(old) > len(new) >= 1 else ""
     members = [after.cracks[n] for n in new] or [before.cracks[n] for n in old]
     main = any(crack["section"] == "main" for crack in members)
-    known = [crack["width_mean_mm"] for crack in members if crack["width_mean_mm"] is not None]
-    mean = max(known, default=None)
+    widths = [crack["width_mean_mm"] for crack in members if crack["width_mean_mm"] is not None]
+    mean = max(widths, default=None)
     return Change(
         lasting_id=0,
         kind=kind,
@@ -305,11 +305,11 @@ def _views(side: _Side, registration: Registration | None) -> list[tuple[View, c
 
 
 def _shown_points(points: Array, views: Sequence[tuple[View, complex, complex]]) -> Array:
-    seen = np.zeros(len(points), bool)
+    visible = np.zeros(len(points), bool)
     for view, factor, shift in views:
         z = factor * (points @ [1, 1j]) + shift
-        seen |= shown(view, np.column_stack([z.real, z.imag]))
-    return np.asarray(seen)
+        visible |= in_view(view, np.column_stack([z.real, z.imag]))
+    return np.asarray(visible)
 
 
 def _is_shown(lines: Sequence[Array], views: Sequence[tuple[View, complex, complex]]) -> bool:
@@ -331,8 +331,8 @@ def _length(
         (after, new, before, _views(before, registration)),
     ):
         lines = [line for n in numbers for line in side.lines[n]]
-        known = (_length_shown(line, views, other.others, tolerance) for line in lines)
-        wholes.append(1000 * sum(known))
+        lengths = (_length_shown(line, views, other.others, tolerance) for line in lines)
+        wholes.append(1000 * sum(lengths))
         sigma = side.values["scale"]["sigma_rel"]
         own = [
             (side.cracks[n]["length_u_mm"] or 0.0, 2 * sigma * (side.cracks[n]["length_mm"] or 0))
@@ -351,9 +351,9 @@ def _length_shown(
     others: cKDTree | None,
     tolerance: float,
 ) -> float:
-    seen = _shown_points(line, views) & ~_near(line, others, tolerance)
+    visible = _shown_points(line, views) & ~_near(line, others, tolerance)
     steps = np.hypot(*np.diff(line, axis=0).T)
-    return float(steps[seen[:-1] & seen[1:]].sum())
+    return float(steps[visible[:-1] & visible[1:]].sum())
 
 
 def _width(

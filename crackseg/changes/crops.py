@@ -16,7 +16,7 @@ from crackseg.errors import ImageError
 from crackseg.exports.overlay import to_jpeg
 from crackseg.exports.wording import plain_length, round_length
 from crackseg.face.cameras import View
-from crackseg.face.cracks import shown
+from crackseg.face.cracks import in_view
 from crackseg.imagery.files import open_image
 from crackseg.records import Array
 
@@ -61,11 +61,11 @@ def write_crops(
     """Write crops of both dates at one scale for what changed; return them by lasting id."""
     sets = [photographs_of(values) for values in (comparison.old, comparison.new)]
     alone = ("new", "gone", "changed", "other_line_before", "other_line_now")
-    told = [c for c in comparison.changes if c.kind in alone][:MOST_CROPS]
+    changes = [c for c in comparison.changes if c.kind in alone][:MOST_CROPS]
     size_m = float(np.median([p["mm_per_px"] for p in comparison.new["photographs"]])) / 1000
     pairs: dict[int, Pair] = {}
-    for number, change in enumerate(told):
-        listen("crops", number / len(told))
+    for number, change in enumerate(changes):
+        listen("crops", number / len(changes))
         field = _field(np.concatenate(change.lines_m), size_m)
         names: list[str | None] = []
         for date, photographs in zip(("before", "after"), sets, strict=True):
@@ -105,7 +105,7 @@ def _crop(
         z = (places @ [1, 1j] - registration.shift) / registration.factor
         places = np.column_stack([z.real, z.imag])
     some = places[:: max(len(places) // 500, 1)]
-    shares = [shown(view, some).mean() for _, view in photographs]
+    shares = [in_view(view, some).mean() for _, view in photographs]
     if not shares or max(shares) < _LEAST_SHOWN:
         return None
     path, view = photographs[int(np.argmax(shares))]

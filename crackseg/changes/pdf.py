@@ -77,11 +77,11 @@ def _story(content: Content, folder: Path) -> Iterator[Flowable]:
 
 
 def _crops(content: Content, folder: Path) -> Iterator[Flowable]:
-    shown = [(row, row.pair) for row in content.rows if row.pair is not None]
-    if not shown:
+    pairs = [(row, row.pair) for row in content.rows if row.pair is not None]
+    if not pairs:
         return
     yield from section(content.words("changes.crops"), 80 * mm)
-    for row, pair in shown:
+    for row, pair in pairs:
         yield _crop(row, pair, content, folder)
 
 

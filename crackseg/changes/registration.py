@@ -62,9 +62,9 @@ def register(
         DataError: nothing says how the maps lie on each other.
     """
     pairs = _places_alike(old, new, listen)
-    found = None if pairs is None else _fit(*pairs)
-    if found is not None:
-        return found
+    alignment = None if pairs is None else _fit(*pairs)
+    if alignment is not None:
+        return alignment
     if not (old["scale"]["placed"] and new["scale"]["placed"]):
         raise DataError(
             "the two maps cannot be laid on each other: their photographs show nothing alike, or "

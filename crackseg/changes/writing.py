@@ -82,11 +82,11 @@ def _date(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _between(comparison: Comparison) -> dict[str, float | None]:
     """Return by how much level and temperature differ, None where one is not known."""
-    found: dict[str, float | None] = {}
+    differences: dict[str, float | None] = {}
     for name in ("reservoir_level_m", "temperature_c"):
         before, now = ((v["survey"] or {}).get(name) for v in (comparison.old, comparison.new))
-        found[name] = None if before is None or now is None else round(now - before, 3)
-    return found
+        differences[name] = None if before is None or now is None else round(now - before, 3)
+    return differences
 
 
 def _totals(changes: Sequence[Change]) -> dict[str, int]:
@@ -117,12 +117,11 @@ def row_of(change: Change, comparison: Comparison) -> dict[str, Any]:
 
 
 def _difference(name: str, difference: Difference | None) -> dict[str, Any]:
-    known = difference is not None
-    return {
-        f"{name}_by_mm": round(difference.by_mm, 3) if difference is not None else None,
-        f"{name}_u_mm": round(difference.u_mm, 3) if difference is not None else None,
-        f"{name}_significant": difference.significant if difference is not None and known else None,
-    }
+    keys = (f"{name}_by_mm", f"{name}_u_mm", f"{name}_significant")
+    if difference is None:
+        return dict.fromkeys(keys)
+    cells = (round(difference.by_mm, 3), round(difference.u_mm, 3), difference.significant)
+    return dict(zip(keys, cells, strict=True))
 
 
 def _course(change: Change, comparison: Comparison) -> list[list[list[float]]]:

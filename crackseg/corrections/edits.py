@@ -88,8 +88,8 @@ def parse_corrections(values: Any, image_sha256: str, where: str) -> tuple[Edit,
     """
     keys = {"schema_version", "image_sha256", "edits"}
     if not isinstance(values, Mapping) or set(values) != keys:
-        got = f"{sorted(map(str, values))}" if isinstance(values, Mapping) else repr(values)[:40]
-        raise DataError(f"`{where}` must hold {', '.join(sorted(keys))}, got {got}.")
+        text = f"{sorted(map(str, values))}" if isinstance(values, Mapping) else repr(values)[:40]
+        raise DataError(f"`{where}` must hold {', '.join(sorted(keys))}, got {text}.")
     if values["schema_version"] != SCHEMA_VERSION:
         raise DataError(
             f"`{where}` must have `schema_version` {SCHEMA_VERSION!r}, got "
@@ -145,8 +145,8 @@ def _edit(value: Any, where: str) -> Edit:
         raise DataError(f"{where} must be an object, got {value!r:.40}.")
     kind = value.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        known = nearest(str(kind)[:40], KINDS)
-        raise DataError(f"{where}: `kind` must be one of {known}, got {kind!r:.40}.")
+        kinds = nearest(str(kind)[:40], KINDS)
+        raise DataError(f"{where}: `kind` must be one of {kinds}, got {kind!r:.40}.")
     shape = KINDS[kind][0]
     keys = {"id", "kind", shape, "by", "at"} | ({"snap"} if shape == "line" else set())
     if kind == "redraw":

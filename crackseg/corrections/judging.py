@@ -30,8 +30,8 @@ def judge(
         numbers of cracks stay.
     """
     judged = [_judged(crack, verdicts.get(crack.id)) for crack in report.cracks]
-    kept = [crack for crack in judged if with_rejected or not _is_rejected(crack)]
-    cracks = in_order(kept)
+    remaining = [crack for crack in judged if with_rejected or not _is_rejected(crack)]
+    cracks = in_order(remaining)
     shape = (report.image.height_px, report.image.width_px)
     totals = sum_up(cracks, shape, report.totals.analyzed_px2, report.scale)
     notice = _notice([crack for crack in judged if _is_rejected(crack)], with_rejected)

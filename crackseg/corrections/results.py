@@ -73,11 +73,11 @@ def network_folder(folder: Path) -> Path:
         DataError: the result was corrected, but the network's own files are gone.
     """
     own, mark = folder / NETWORK, read_mark(folder)
-    kept = own / "report.json"
-    unfinished = mark is not None and not mark.complete and kept.is_file()
+    report = own / "report.json"
+    unfinished = mark is not None and not mark.complete and report.is_file()
     if not unfinished and "corrections" not in read_result(folder):
         # A run that was stopped before it replaced the report may have replaced other files.
-        same = kept.is_file() and kept.read_bytes() == (folder / "report.json").read_bytes()
+        same = report.is_file() and report.read_bytes() == (folder / "report.json").read_bytes()
         return own if same else folder
     if not (own / "report.json").is_file():
         raise DataError(
@@ -96,8 +96,8 @@ def write_files(report: Report, fresh: Path, image: OpenImage, names: Iterable[s
         image: the open photograph.
         names: exports; one that this version does not know is passed over.
     """
-    known = [name for name in names if name in EXPORTS]
-    for write in find_exports(dict.fromkeys([*known, "json"])).values():
+    exports = [name for name in names if name in EXPORTS]
+    for write in find_exports(dict.fromkeys([*exports, "json"])).values():
         write(report, fresh, image)
 
 

@@ -82,17 +82,17 @@ def along_line(line: Line, reach: Array, shape: tuple[int, int]) -> Shape:
         reach: (N, 2) px to the edge on either side, nan where no line stands out.
         shape: (H, W) of the picture.
     """
-    seen = ~np.isnan(reach[:, 0])
-    bounds = np.r_[0, np.flatnonzero(np.diff(seen)) + 1, len(seen)]
-    if seen.mean() < 0.5 or len(bounds) == 2:
+    visible = ~np.isnan(reach[:, 0])
+    bounds = np.r_[0, np.flatnonzero(np.diff(visible)) + 1, len(visible)]
+    if visible.mean() < 0.5 or len(bounds) == 2:
         return Shape((line,), *paint(line.points, reach, shape))
     lines = []
     for k, (start, stop) in enumerate(itertools.pairwise(bounds.tolist())):
-        first, last = start == 0, stop == len(seen)
+        first, last = start == 0, stop == len(visible)
         points = line.points[start : stop + (not last)]
-        free = (first and bool(seen[start]), last and bool(seen[start]))
+        free = (first and bool(visible[start]), last and bool(visible[start]))
         changes: dict[str, Any] = {"kind": "bridge", "pixel_length_px": 0.0}
-        if seen[start]:
+        if visible[start]:
             changes = {"kind": kind_of(free), "pixel_length_px": pixel_length(points)}
         lines.append(replace(line, points=points, nodes=(k, k + 1), free=free, **changes))
     lines = [part for part in lines if len(part.points) > 1]
@@ -155,8 +155,8 @@ def erase(shape: Shape, covers: Callable[[Array], Array]) -> list[Shape]:
     """
     lines, node = [], _new_node(shape)
     for line in shape.lines:
-        kept = np.r_[False, ~covers(line.points), False]
-        starts, stops = (np.flatnonzero(np.diff(kept.astype(int)) == sign) for sign in (1, -1))
+        remains = np.r_[False, ~covers(line.points), False]
+        starts, stops = (np.flatnonzero(np.diff(remains.astype(int)) == sign) for sign in (1, -1))
         for start, stop in zip(starts, stops, strict=True):
             if stop - start >= 2:
                 lines.append(_part(line, int(start), int(stop), node))

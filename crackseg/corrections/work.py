@@ -120,10 +120,10 @@ class Memory:
 
     def measured(self, shape: Shape, measure: Callable[[], Crack]) -> Crack:
         """Return what a shape measures; it is measured once."""
-        known = self._measured.get(id(shape))
-        if known is None or known[0] is not shape:
-            known = self._measured[id(shape)] = (shape, measure())
-        return known[1]
+        entry = self._measured.get(id(shape))
+        if entry is None or entry[0] is not shape:
+            entry = self._measured[id(shape)] = (shape, measure())
+        return entry[1]
 
 
 def _names(edits: Sequence[Edit]) -> tuple[str, ...]:

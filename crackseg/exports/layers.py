@@ -144,12 +144,12 @@ def fill(
         limits_mm: of the bins that cracks are counted by.
         cracks: those to draw, each with what more its row says; None: all.
     """
-    said = {**about, **photo_row(report)}
-    sheet.frames.add([frame(report, place)], said)
+    attributes = {**about, **photo_row(report)}
+    sheet.frames.add([frame(report, place)], attributes)
     for crack, more in cracks if cracks is not None else ((c, {}) for c in report["cracks"]):
         flat = flat_crack(crack)
         row = {
-            **said,
+            **attributes,
             **flat,
             "crack": crack["id"],
             "width_bin": bin_label(flat, limits_mm),

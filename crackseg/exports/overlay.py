@@ -117,10 +117,10 @@ def draw(report: Report, picture: Array, factor: float = 1.0) -> Array:
             cv2.polylines(picture, course, False, OTHER_LINE, 1, cv2.LINE_AA, 4)
     for crack in reversed(report.cracks):  # the worst on top
         draw_outline(picture, crack, factor, thickness=pen.line_px)
-    taken: list[_Box] = []
+    boxes: list[_Box] = []
     if report.scale is not None:
-        taken.append(_draw_scale_bar(picture, report.scale, factor, pen))
-    labels = _place_labels(report, picture, factor, pen, taken)
+        boxes.append(_draw_scale_bar(picture, report.scale, factor, pen))
+    labels = _place_labels(report, picture, factor, pen, boxes)
     for label in labels:  # before every tag, so that no line runs over a number
         cv2.line(picture, label.anchor, label.near(), LEADER, pen.line_px, cv2.LINE_AA)
     for label in labels:
@@ -129,21 +129,21 @@ def draw(report: Report, picture: Array, factor: float = 1.0) -> Array:
 
 
 def _place_labels(
-    report: Report, picture: Array, factor: float, pen: _Pen, taken: list[_Box]
+    report: Report, picture: Array, factor: float, pen: _Pen, boxes: list[_Box]
 ) -> list[_Label]:
     """Return the labels that find room: the worst and the widest with their width."""
     main = [crack for crack in report.cracks if crack.section == "main"]
     widest = sorted(main, key=lambda crack: -(crack.width_max.px or 0.0))[:WITH_WIDTH]
-    shown = {crack.id for crack in (*main[:WITH_WIDTH], *widest)}
-    chosen = [crack for k, crack in enumerate(main) if k < NUMBERED or crack.id in shown]
+    with_text = {crack.id for crack in (*main[:WITH_WIDTH], *widest)}
+    chosen = [crack for k, crack in enumerate(main) if k < NUMBERED or crack.id in with_text]
     labels = []
-    for crack in sorted(chosen, key=lambda crack: crack.id not in shown):
+    for crack in sorted(chosen, key=lambda crack: crack.id not in with_text):
         number = str(crack.id)
-        texts = (wording.label(crack), number) if crack.id in shown else (number,)
-        label = _label(crack, texts, factor, pen, taken, picture.shape)
+        texts = (wording.label(crack), number) if crack.id in with_text else (number,)
+        label = _label(crack, texts, factor, pen, boxes, picture.shape)
         if label is not None:
             labels.append(label)
-            taken.append(label.box)
+            boxes.append(label.box)
     return labels
 
 
@@ -292,14 +292,14 @@ def _label(
     texts: tuple[str, ...],
     factor: float,
     pen: _Pen,
-    taken: list[_Box],
+    boxes: list[_Box],
     shape: tuple[int, ...],
 ) -> _Label | None:
     """Return the first of the texts that finds room beside the crack's widest place."""
     row, col = (round(at * factor) for at in widest_place(crack))
     for text in texts:
         tag = _tag(text, pen.font_px)
-        places = _free_places(tag.shape[:2], (row, col), shape, pen, taken)
+        places = _free_places(tag.shape[:2], (row, col), shape, pen, boxes)
         box = min(places, key=lambda place: _hidden_px(crack, place, factor), default=None)
         if box is not None:
             return _Label(tag=tag, box=box, anchor=(col, row))
@@ -320,7 +320,7 @@ def _free_places(
     anchor: tuple[int, int],
     shape: tuple[int, ...],
     pen: _Pen,
-    taken: list[_Box],
+    boxes: list[_Box],
 ) -> Iterator[_Box]:
     """Yield places round the anchor, inside the picture and not taken, the nearest first."""
     height, width = size
@@ -330,7 +330,7 @@ def _free_places(
         cols = (col + distance, col - distance - width, col - width // 2)
         for top, left in itertools.product(rows, cols):
             box = _Box(top, left, height, width)
-            if box.inside(shape) and not any(box.meets(other) for other in taken):
+            if box.inside(shape) and not any(box.meets(other) for other in boxes):
                 yield box
 
 

@@ -134,17 +134,17 @@ def class_documents(report: Report) -> list[dict[str, Any]]:
     """
     main = [crack for crack in report.cracks if crack.section == "main"]
     options = report.options["measure"]
-    known = {d.name: d for d in read_documents((), options["width_classes"])}
-    shown = []
+    documents = {d.name: d for d in read_documents((), options["width_classes"])}
+    rows = []
     for name in documents_of(main):
-        document = known.get(name)
+        document = documents.get(name)
         classes: dict[str, list[int]] = {}
         for crack in sorted(main, key=lambda crack: crack.width_p95.px or 0.0):
             label = _label_of(crack, name)
             if label is not None:
                 classes.setdefault(label, []).append(crack.id)
         between = classes.pop(BETWEEN_CLASSES, None)
-        shown.append(
+        rows.append(
             {
                 "name": name,
                 "title": "" if document is None else _title(document),
@@ -155,7 +155,7 @@ def class_documents(report: Report) -> list[dict[str, Any]]:
                 + ([(BETWEEN_CLASSES, sorted(between))] if between else []),
             }
         )  # fmt: skip
-    return shown
+    return rows
 
 
 def _title(document: Document) -> str:
@@ -317,7 +317,7 @@ def _crack(report: Report, crack: Crack, image: OpenImage | None) -> dict[str, A
     """Return what the table and the close-ups say of one crack."""
     row, col = overlay.widest_place(crack)
     angle = crack.orientation_deg
-    shown: dict[str, Any] = {
+    values: dict[str, Any] = {
         "id": crack.id,
         "certainty": wording.certainty(crack.certainty),
         "location": place_in_words(row / report.image.height_px, col / report.image.width_px),
@@ -342,8 +342,8 @@ def _crack(report: Report, crack: Crack, image: OpenImage | None) -> dict[str, A
         "outlined": None,
     }
     if image is not None:
-        shown["plain"], shown["outlined"] = _close_ups(report, crack, image, (row, col))
-    return shown
+        values["plain"], values["outlined"] = _close_ups(report, crack, image, (row, col))
+    return values
 
 
 def place_in_words(down: float, across: float) -> str:

@@ -138,11 +138,11 @@ def stations_of(
 def _thinned(points: Array, widths: Sequence[float | None], step_px: float) -> list[int]:
     """Return the indices of points with a width that lie ``step_px`` or more apart."""
     along = arc.along(points)
-    taken: list[int] = []
+    places: list[int] = []
     for index, width in enumerate(widths):
-        if width is not None and (not taken or along[index] - along[taken[-1]] >= step_px):
-            taken.append(index)
-    return taken
+        if width is not None and (not places or along[index] - along[places[-1]] >= step_px):
+            places.append(index)
+    return places
 
 
 def _width_mm(points: Array, at: list[int], width_px: Array, scale: Scale | None) -> Array | None:

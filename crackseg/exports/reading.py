@@ -96,14 +96,14 @@ def _report(values: Mapping[str, Any], folder: Path, card: ModelCard | None) -> 
 
 
 def _image(values: Mapping[str, Any]) -> ImageInfo:
-    taken, gps, transform = values["taken_at"], values["gps"], values["transform"]
+    taken_at, gps, transform = values["taken_at"], values["gps"], values["transform"]
     return ImageInfo(
         path=Path(values["path"]),
         sha256=values["sha256"],
         height_px=values["height_px"],
         width_px=values["width_px"],
         format=values["format"],
-        taken_at=datetime.fromisoformat(taken) if taken else None,
+        taken_at=datetime.fromisoformat(taken_at) if taken_at else None,
         camera=values["camera"],
         gps=None if gps is None else Gps(**gps),
         crs=values["crs"],

@@ -133,12 +133,12 @@ def write_survey(
     text = json.dumps(survey, ensure_ascii=False, allow_nan=False, indent=1)
     paths = [out / "survey.json", out / "summary.csv"]
     paths[0].write_text(text + "\n", encoding="utf-8", errors="replace")
-    left = [
+    passed_rows = [
         NO_RESULT | {"image": i["path"], "status": "passed over", "reason": i["reason"]}
         for i in aside
     ]
     ranked = sorted(rows, key=row_place)
-    cells = ([_cell(row.get(column)) for column in COLUMNS] for row in [*ranked, *left])
+    cells = ([_cell(row.get(column)) for column in COLUMNS] for row in [*ranked, *passed_rows])
     form = CsvForm.of_locale((about.get("options") or {}).get("locale", "en"))
     write_table(paths[1], COLUMNS, cells, form)
     if gallery:
@@ -159,8 +159,8 @@ def survey_totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     A file that stands there under two names counts once.
     """
     analyzed = [row for row in rows if row["status"] != "failed"]
-    known = {row["sha256"]: row for row in reversed(analyzed) if row.get("sha256")}
-    done = [row for row in analyzed if known.get(row.get("sha256"), row) is row]
+    by_hash = {row["sha256"]: row for row in reversed(analyzed) if row.get("sha256")}
+    done = [row for row in analyzed if by_hash.get(row.get("sha256"), row) is row]
     scaled = [row for row in done if row["length_mm"] is not None]
     return {
         "images": len(rows),
@@ -238,7 +238,7 @@ def impaired_text(row: Mapping[str, Any]) -> str:
 
 def _tile(row: Mapping[str, Any], name: str) -> dict[str, Any]:
     failed = row["status"] == "failed"
-    found = bool(row["cracks"])
+    has_cracks = bool(row["cracks"])
     return {
         "name": name,
         "link": None if failed else quote(row["folder"]),
@@ -250,8 +250,8 @@ def _tile(row: Mapping[str, Any], name: str) -> dict[str, Any]:
         "cracks": row["cracks"],
         "also_marked": row.get("also_marked") or 0,
         "rejected": row.get("rejected", 0),  # by inspectors, whom the service asks
-        "length": length_text(row) if found else None,
-        "width": width_text(row) if found else None,
+        "length": length_text(row) if has_cracks else None,
+        "width": width_text(row) if has_cracks else None,
         "warnings": [code.replace("_", " ") for code in row["warnings"]],
     }
 

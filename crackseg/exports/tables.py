@@ -171,10 +171,13 @@ def _verdict(crack: Crack) -> dict[str, Any]:
     """Return what an inspector says of a crack; nothing of one that nobody has judged."""
     if crack.verdict is None:
         return {}
-    said = crack.verdict
+    verdict = crack.verdict
     return {
-        "verdict": said.word, "verdict_by": said.by, "verdict_at": said.at, "note": said.note
-    }  # fmt: skip
+        "verdict": verdict.word,
+        "verdict_by": verdict.by,
+        "verdict_at": verdict.at,
+        "note": verdict.note,
+    }
 
 
 def other_line_to_dict(line: Crack) -> dict[str, Any]:
@@ -365,14 +368,14 @@ def read_measure(record: Mapping[str, Any], name: str) -> Measure:
     sides, and a number for a measurement.
     """
     parts = {f"{part}{unit}": f"{name}_{part}{unit}" for part in _PARTS for unit in ("px", "mm")}
-    held: dict[str, Any] = {part: record.get(key) for part, key in parts.items()}
-    plain: WidthStatus = "not_resolvable" if held["px"] is None else "measured"
+    values: dict[str, Any] = {part: record.get(key) for part, key in parts.items()}
+    plain: WidthStatus = "not_resolvable" if values["px"] is None else "measured"
     status: WidthStatus = record.get(f"{name}_status") or plain
-    if status != "measured" and held["high_px"] is None:
+    if status != "measured" and values["high_px"] is None:
         return Measure(px=None, status="not_resolvable")
     if status == "below_detection":
-        held |= {"u_px": None, "u_mm": None}
-    return Measure(**held, status=status)
+        values |= {"u_px": None, "u_mm": None}
+    return Measure(**values, status=status)
 
 
 def _measure(name: str, measure: Measure) -> dict[str, Any]:

@@ -135,12 +135,12 @@ def made_by(crack: Crack) -> tuple[str, ...]:
 
 def judged_by(crack: Crack) -> tuple[str, ...]:
     """Return ``rejected by A. Meier, 4 May 2026: lift joint``; nothing where nobody judged."""
-    said = crack.verdict
-    if said is None:
+    verdict = crack.verdict
+    if verdict is None:
         return ()
-    day = datetime.fromisoformat(said.at)
-    note = f": {said.note}" if said.note else ""
-    return (f"{said.word} by {said.by}, {day.day} {day:%B %Y}{note}",)
+    day = datetime.fromisoformat(verdict.at)
+    note = f": {verdict.note}" if verdict.note else ""
+    return (f"{verdict.word} by {verdict.by}, {day.day} {day:%B %Y}{note}",)
 
 
 def certainty(share: float | None) -> str:

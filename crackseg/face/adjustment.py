@@ -218,8 +218,8 @@ def _moved(block: Block, step: Array) -> Block:
 def expected_poses(block: Block, priors: Priors) -> tuple[Array, Array]:
     """Return the priors' axes and positions on the face, their frame laid as the block has it."""
     turn = Rotation.from_rotvec(block.frame[:3]).as_matrix()
-    known = np.isfinite(priors.positions_m).all(axis=1)
-    middle = priors.positions_m[known].mean(axis=0) if known.any() else np.zeros(3)
+    finite = np.isfinite(priors.positions_m).all(axis=1)
+    middle = priors.positions_m[finite].mean(axis=0) if finite.any() else np.zeros(3)
     middle = middle * [1, 1, 0]
     places = (priors.positions_m - middle) @ turn + middle + [0, 0, block.frame[3]]
     return priors.axes @ turn, places

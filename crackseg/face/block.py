@@ -74,18 +74,18 @@ def place(
         DataError: nothing holds the photographs together, or they contradict each other.
     """
     aside: list[tuple[str, str]] = []
-    kept = with_files(each_once(photographs, aside), aside)
-    azimuth = plane.azimuth_deg if plane.azimuth_deg is not None else facing_deg(kept)
-    kept = of_this_face(kept, plane, azimuth, aside)
-    if not kept:
+    usable = with_files(each_once(photographs, aside), aside)
+    azimuth = plane.azimuth_deg if plane.azimuth_deg is not None else facing_deg(usable)
+    usable = of_this_face(usable, plane, azimuth, aside)
+    if not usable:
         raise DataError(f"no photograph can be placed on the face: {_sentences(aside)}")
     features = []
-    for number, photograph in enumerate(kept):
-        listen("features", number / len(kept))
+    for number, photograph in enumerate(usable):
+        listen("features", number / len(usable))
         features.append(find_features(photograph.path))  # type: ignore[arg-type]
-    matches = match_all(kept, features, plane, azimuth, listen)
+    matches = match_all(usable, features, plane, azimuth, listen)
     listen("adjustment", 0.0)
-    return _Placing(kept, features, matches, plane, azimuth, aside).run()
+    return _Placing(usable, features, matches, plane, azimuth, aside).run()
 
 
 class _Placing:
@@ -154,24 +154,24 @@ class _Placing:
             )
         return by_pose if by_pose.sum() >= by_looks.sum() else by_looks
 
-    def _keep(self, kept: Array) -> None:
+    def _keep(self, stays: Array) -> None:
         posed = np.flatnonzero(np.isfinite(self.positions).all(axis=1))
-        for number in np.flatnonzero(~kept):
+        for number in np.flatnonzero(~stays):
             text = "it has no pose and shows nothing that the other photographs show."
             if number in posed:
                 text = "it has a pose, most others have none, and nothing ties it to them."
             self.aside.append((self.photographs[number].name, text))
-        self._choose(kept)
+        self._choose(stays)
 
-    def _choose(self, kept: Array) -> None:
-        new = np.cumsum(kept) - 1
-        self.photographs = [p for p, k in zip(self.photographs, kept, strict=True) if k]
-        self.features = [f for f, k in zip(self.features, kept, strict=True) if k]
-        self.axes, self.positions = self.axes[kept], self.positions[kept]
+    def _choose(self, stays: Array) -> None:
+        new = np.cumsum(stays) - 1
+        self.photographs = [p for p, k in zip(self.photographs, stays, strict=True) if k]
+        self.features = [f for f, k in zip(self.features, stays, strict=True) if k]
+        self.axes, self.positions = self.axes[stays], self.positions[stays]
         self.matches = [
             replace(m, first=int(new[m.first]), second=int(new[m.second]))
             for m in self.matches
-            if kept[m.first] and kept[m.second]
+            if stays[m.first] and stays[m.second]
         ]
 
     def _wrong(self, block: Block) -> Array:
@@ -250,15 +250,15 @@ class _Placing:
 
     def _drop_to_plane(self) -> None:
         """Put z = 0 on the face where its origin is not known: by distances that are."""
-        known = np.isfinite(self.positions).all(axis=1)
-        if not known.any() or self.plane.origin is not None:
+        finite = np.isfinite(self.positions).all(axis=1)
+        if not finite.any() or self.plane.origin is not None:
             return
         far = [
             distance_m(self.photographs[n], self.positions[n], self.plane)
             * max(-self.axes[n, 2, 2], 0.2)
-            for n in np.flatnonzero(known)
+            for n in np.flatnonzero(finite)
         ]
-        self.positions[:, 2] += float(np.median(far - self.positions[known, 2]))
+        self.positions[:, 2] += float(np.median(far - self.positions[finite, 2]))
 
     def _next(self, block: Block, bare: Array) -> tuple[int, Array, Array]:
         """Return the photograph with most ties to placed ones, its points and their places."""
@@ -282,16 +282,16 @@ class _Placing:
     def _priors(self, sigma_m: float, sigma_deg: float) -> Priors:
         lenses, _, focal_sigma, k = self._lenses()
         count = len(self.photographs)
-        known = np.asarray(np.isfinite(self.positions).all(axis=1))
-        axes = np.where(known[:, None, None], self.axes, FRONTAL)
+        finite = np.asarray(np.isfinite(self.positions).all(axis=1))
+        axes = np.where(finite[:, None, None], self.axes, FRONTAL)
         turns = np.full((count, 3), np.radians(_FRONTAL_DEG))
-        turns[known] = np.radians(sigma_deg)
+        turns[finite] = np.radians(sigma_deg)
         places, sigmas = self.positions.copy(), np.full((count, 3), _LOOSE)
-        for number in np.flatnonzero(known):
+        for number in np.flatnonzero(finite):
             pose = self.photographs[number].pose
-            stated = pose.sigma_m if pose else None
-            sigmas[number] = max(stated, 0.02) if stated else sigma_m
-        if not known.any():  # the first one holds the block where it lies
+            sigma = pose.sigma_m if pose else None
+            sigmas[number] = max(sigma, 0.02) if sigma else sigma_m
+        if not finite.any():  # the first one holds the block where it lies
             start = self._start()
             root = int(np.argmin(np.abs(start.positions_m[:, :2]).sum(axis=1)))
             places[root], sigmas[root] = start.positions_m[root], 1e-4
@@ -336,11 +336,11 @@ class _Placing:
 
     def _pose_miss(self, block: Block, priors: Priors) -> float | None:
         """Return the rms distance, per axis, of the drone's places from the block's."""
-        known = np.isfinite(self.positions).all(axis=1)
-        if known.sum() < 3:
-            return AROUND_M if known.any() else None
+        finite = np.isfinite(self.positions).all(axis=1)
+        if finite.sum() < 3:
+            return AROUND_M if finite.any() else None
         _, expected = expected_poses(block, priors)
-        apart = (block.positions_m - expected)[known]
+        apart = (block.positions_m - expected)[finite]
         robust = 1.4826 * np.median(np.abs(apart - np.median(apart, axis=0)))
         return float(max(robust, 0.3 * apart.std()))
 

@@ -84,8 +84,8 @@ def cracks_of(
         views: the same.
         sigma_rel: of the block's scale.
     """
-    found = [_crack(group, photographs, views, sigma_rel) for group in groups]
-    ordered = sorted(found, key=lambda c: (c.section != "main", -c.severity_mm2))
+    cracks = [_crack(group, photographs, views, sigma_rel) for group in groups]
+    ordered = sorted(cracks, key=lambda c: (c.section != "main", -c.severity_mm2))
     return [_numbered(crack, number) for number, crack in enumerate(ordered, 1)]
 
 
@@ -249,12 +249,12 @@ def _could_show(group: Group, views: Sequence[View]) -> int:
     points = points[:: max(len(points) // 40, 1)]
     marking = {mark.view for mark in group.marks}
     return sum(
-        number in marking or bool(shown(view, points).mean() >= _IN_VIEW)
+        number in marking or bool(in_view(view, points).mean() >= _IN_VIEW)
         for number, view in enumerate(views)
     )
 
 
-def shown(view: View, places_m: Array, margin_px: float = 0.0) -> Array:
+def in_view(view: View, places_m: Array, margin_px: float = 0.0) -> Array:
     """Return (N,) bool: which places a photograph shows."""
     pixels = view.to_picture(places_m)
     edge = np.array([view.lens.height_px, view.lens.width_px]) - 1 - margin_px
@@ -282,10 +282,10 @@ def _leaves_map(group: Group, views: Sequence[View]) -> bool:
     if not free.any():
         return False
     open_ends = ends[free]
-    seen: Array = np.zeros(len(open_ends), bool)
+    visible: Array = np.zeros(len(open_ends), bool)
     for view in views:
-        seen = np.asarray(seen | shown(view, open_ends))
-    return bool((~seen).any())
+        visible = np.asarray(visible | in_view(view, open_ends))
+    return bool((~visible).any())
 
 
 def _past_ends(part: Part, by_m: float) -> Array:

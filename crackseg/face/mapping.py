@@ -204,29 +204,29 @@ def _assemble(
 
 
 def _notices(placed: Placed, scale: FaceScale) -> list[Notice]:
-    found = []
+    notices = []
     if placed.aside:
         many = len(placed.aside)
         are = "is" if many == 1 else "are"
         text = f"{count(many, 'photograph')} {are} not on the map: what is on none is not counted."
-        found.append(Notice(code="photographs_set_aside", message=text))
+        notices.append(Notice(code="photographs_set_aside", message=text))
     if len(placed.photographs) == 1 and scale.source != "orthomosaic":
         text = "one photograph alone: its place is by its pose and scale, nothing confirms it."
-        found.append(Notice(code="one_photograph", message=text))
+        notices.append(Notice(code="one_photograph", message=text))
     if not scale.placed:
         text = (
             "stations and elevations are the map's own: nothing says where the face's origin lies; "
             "give `face.origin_gps` in survey.toml or two points in `--references`."
         )
-        found.append(Notice(code="place_not_known", message=text))
+        notices.append(Notice(code="place_not_known", message=text))
     blind = [p.name for p in placed.photographs if not p.judged]
     if blind:
         text = (
             f"{count(len(blind), 'photograph')} cannot be judged: that no crack lies there is not "
             "known."
         )
-        found.append(Notice(code="not_judged", message=text))
-    return found
+        notices.append(Notice(code="not_judged", message=text))
+    return notices
 
 
 def _map_of_rasters(

@@ -107,8 +107,8 @@ def vote_for_pairs(features: Sequence[Features], numbers: Iterable[int]) -> set[
         if not sizes[number]:
             continue
         looks = features[number].looks[:_SAMPLE].astype(np.float32)
-        found = index.knnMatch(looks, k=min(6, len(table)))
-        near = [owner[m.trainIdx] for row in found for m in row if owner[m.trainIdx] != number]
+        neighbours = index.knnMatch(looks, k=min(6, len(table)))
+        near = [owner[m.trainIdx] for row in neighbours for m in row if owner[m.trainIdx] != number]
         votes = np.bincount(near, minlength=len(features)) if near else np.zeros(len(features))
         for other in np.argsort(-votes, kind="stable")[:_VOTES]:
             if votes[other] > 2:
@@ -120,12 +120,12 @@ def match_pairs(
     features: Sequence[Features], pairs: Iterable[tuple[int, int]], diagonals: Sequence[float]
 ) -> list[Match]:
     """Return the matches of the pairs that show a part of the face in common."""
-    found = []
+    matches = []
     for first, second in sorted(pairs):
         match = _match(features, first, second, max(diagonals[first], diagonals[second]))
         if match is not None:
-            found.append(match)
-    return found
+            matches.append(match)
+    return matches
 
 
 def _match(features: Sequence[Features], first: int, second: int, diagonal: float) -> Match | None:

@@ -104,8 +104,12 @@ def sample(owned: Sequence[tuple[int, Sequence[Array], Sequence[Array]]], step_m
             end[[0, -1]] = True
             outward = along.copy()
             outward[0] *= -1
-            known = np.isfinite(width)
-            own = np.interp(new, at[known], width[known]) if known.any() else np.full(count, np.nan)
+            finite = np.isfinite(width)
+            own = (
+                np.interp(new, at[finite], width[finite])
+                if finite.any()
+                else np.full(count, np.nan)
+            )
             parts.append((places, along, np.full(count, owner), end, outward, own))
     names = ("places_m", "along", "owner", "end", "outward", "widths_mm")
     columns = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -123,12 +127,14 @@ def _same(marks: Sequence[Mark], samples: Samples, step: float, tolerance_m: Arr
     count = len(marks)
     nearest = np.lexsort([np.abs(gap), b, first])  # one of each mark beside each sample
     place = first[nearest] * np.int64(count) + b[nearest]
-    kept = nearest[np.append(True, np.diff(place) != 0)] if len(place) else nearest
-    key = a[kept] * np.int64(count) + b[kept]
+    firsts = nearest[np.append(True, np.diff(place) != 0)] if len(place) else nearest
+    key = a[firsts] * np.int64(count) + b[firsts]
     names, inverse = np.unique(key, return_inverse=True)
     together = np.bincount(inverse, minlength=len(names)) * step
-    mean = np.bincount(inverse, gap[kept], len(names)) / np.maximum(np.bincount(inverse), 1)
-    square = np.bincount(inverse, gap[kept] ** 2, len(names)) / np.maximum(np.bincount(inverse), 1)
+    mean = np.bincount(inverse, gap[firsts], len(names)) / np.maximum(np.bincount(inverse), 1)
+    square = np.bincount(inverse, gap[firsts] ** 2, len(names)) / np.maximum(
+        np.bincount(inverse), 1
+    )
     uneven = np.sqrt(np.maximum(square - mean**2, 0))
     one, other = names // count, names % count
     length = np.array([m.length_m for m in marks])
@@ -153,10 +159,10 @@ def beside(one: Samples, other: Samples, within_m: float) -> tuple[Array, Array,
     first, second, gaps = [], [], []
     for start in range(0, len(one.places_m), 20_000):
         part = slice(start, start + 20_000)
-        found = cKDTree(one.places_m[part]).sparse_distance_matrix(
+        distances = cKDTree(one.places_m[part]).sparse_distance_matrix(
             tree, within_m, output_type="coo_matrix"
         )
-        i, j = found.row + start, found.col
+        i, j = distances.row + start, distances.col
         cosine = np.abs((one.along[i] * other.along[j]).sum(axis=1))
         keep = cosine > np.cos(np.radians(_ANGLE_DEG))
         i, j = i[keep], j[keep]
@@ -203,13 +209,13 @@ def _beyond(
     covered = covered | _bulges(covered, far, tolerance)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], (~covered).astype(int), [0]])))
     least = max(3 * tolerance, 0.004 * mark.mm_per_px)
-    found = []
+    stretches = []
     for a, b in edges.reshape(-1, 2):
         if b - a < 2 or length_of(line[a:b]) < least:
             continue
         piece = _joined_on(line, a, b, covered, course.places_m[nearest], tolerance)
-        found.append(Part(mark=mark, line_m=piece, widths_mm=widths[a:b]))
-    return found
+        stretches.append(Part(mark=mark, line_m=piece, widths_mm=widths[a:b]))
+    return stretches
 
 
 def _bulges(covered: Array, far: Array, tolerance: float) -> Array:

@@ -108,8 +108,8 @@ def _lay(
             continue
         factor = grid.m_per_px * 1000 / view.mm_per_px
         source = picture if factor < 1.5 else cv2.GaussianBlur(picture, (0, 0), 0.4 * factor)
-        shown = _sampled(source, rows, cols)
-        pixels[place][better] = shown[better]
+        colours = _sampled(source, rows, cols)
+        pixels[place][better] = colours[better]
         best[place][better] = worth.astype(np.uint8)[better]
 
 
@@ -145,11 +145,11 @@ def _projected(view: View, grid: Grid, window: tuple[int, int, int, int]) -> tup
         for low, high in ((top, bottom), (left, right))
     )
     mesh = np.meshgrid(rows, cols, indexing="ij")
-    seen = view.to_picture(grid.places(mesh[0].ravel(), mesh[1].ravel()))
+    pixels = view.to_picture(grid.places(mesh[0].ravel(), mesh[1].ravel()))
     size = (len(cols) * _NODES_PX, len(rows) * _NODES_PX)
     fine = [
         cv2.resize(plane.reshape(mesh[0].shape), size, interpolation=cv2.INTER_LINEAR)
-        for plane in seen.T
+        for plane in pixels.T
     ]
     part = np.s_[
         _NODES_PX : _NODES_PX + bottom - top, _NODES_PX : _NODES_PX + right - left

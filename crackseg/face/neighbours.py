@@ -29,14 +29,14 @@ def each_once(photographs: Sequence[Photograph], aside: list[tuple[str, str]]) -
 
 def with_files(photographs: Sequence[Photograph], aside: list[tuple[str, str]]) -> list[Photograph]:
     """Return those whose files are at hand."""
-    kept = []
+    usable = []
     for photograph in photographs:
         if photograph.path is None:
             text = "its file is not where it was analyzed; give its folder with `--photographs`."
             aside.append((photograph.name, text))
         else:
-            kept.append(photograph)
-    return kept
+            usable.append(photograph)
+    return usable
 
 
 def of_this_face(
@@ -46,15 +46,15 @@ def of_this_face(
     aside: list[tuple[str, str]],
 ) -> list[Photograph]:
     """Return those that look at the face, or of which it is not known."""
-    kept = []
+    usable = []
     for photograph in photographs:
         pose = photograph.pose
         text = "" if pose is None or azimuth is None else _looks_elsewhere(pose, plane, azimuth)
         if text:
             aside.append((photograph.name, text))
         else:
-            kept.append(photograph)
-    return kept
+            usable.append(photograph)
+    return usable
 
 
 def _looks_elsewhere(pose: Pose, plane: FacePlane, azimuth: float) -> str:
@@ -87,11 +87,11 @@ def match_all(
     if azimuth is not None:
         pairs |= _near_pairs(photographs, plane, azimuth)
     diagonals = [float(np.hypot(p.lens.height_px, p.lens.width_px)) for p in photographs]
-    found: list[Match] = []
+    matches: list[Match] = []
     for number, pair in enumerate(sorted(pairs)):
         listen("matching", number / len(pairs))
-        found += match_pairs(features, [pair], diagonals)
-    return found
+        matches += match_pairs(features, [pair], diagonals)
+    return matches
 
 
 def _near_pairs(
@@ -99,17 +99,17 @@ def _near_pairs(
 ) -> set[tuple[int, int]]:
     """Return pairs whose middles lie nearer to each other than the pictures reach."""
     axes, positions = placed_by_drone(photographs, plane, azimuth)
-    known = [int(n) for n in np.flatnonzero(np.isfinite(positions).all(axis=1))]
+    placed = [int(n) for n in np.flatnonzero(np.isfinite(positions).all(axis=1))]
     pairs: set[tuple[int, int]] = set()
-    far = {n: distance_m(photographs[n], positions[n], plane) for n in known}
-    aim = {n: positions[n, :2] + far[n] * axes[n, 2, :2] / max(-axes[n, 2, 2], 0.2) for n in known}
+    far = {n: distance_m(photographs[n], positions[n], plane) for n in placed}
+    aim = {n: positions[n, :2] + far[n] * axes[n, 2, :2] / max(-axes[n, 2, 2], 0.2) for n in placed}
     size = {
         n: far[n] * np.hypot(photographs[n].lens.height_px, photographs[n].lens.width_px)
         / photographs[n].lens.focal_px
-        for n in known
+        for n in placed
     }  # fmt: skip
-    for place_, n in enumerate(known):
-        for m in known[place_ + 1 :]:
+    for place_, n in enumerate(placed):
+        for m in placed[place_ + 1 :]:
             apart = float(np.linalg.norm(aim[n] - aim[m])) - 2 * AROUND_M
             if apart < 0.5 * (size[n] + size[m]) * 0.85:
                 pairs.add((n, m))

@@ -57,12 +57,12 @@ def lines_of(
     groups = merge(other_marks_of(photographs, views), tolerance_m)
     tolerance = float(np.median(tolerance_m))
     tree = cKDTree(np.concatenate([c.points_m for c in cracks])) if cracks else None
-    found = []
+    lines = []
     for group in groups:
         pieces = [p for part in group.parts for p in _beside(part, tree, tolerance)]
         if pieces:
-            found.append(_line(group, pieces, cracks, tolerance))
-    ordered = sorted(found, key=lambda line: -line.length_m)
+            lines.append(_line(group, pieces, cracks, tolerance))
+    ordered = sorted(lines, key=lambda line: -line.length_m)
     return [
         FaceLine(id=number, lines_m=x.lines_m, width_mean_mm=x.width_mean_mm, views=x.views,
                  goes_on_from=x.goes_on_from)
@@ -100,14 +100,14 @@ def _line(
 
 
 def _mean_width_mm(marks: Sequence[Mark]) -> float | None:
-    known = [
+    weighted = [
         (m.crack["width_mean_px"] * m.mm_per_px, m.length_m)
         for m in marks
         if m.crack["width_mean_px"] is not None
     ]
-    if not known:
+    if not weighted:
         return None
-    widths, lengths = np.array(known).T
+    widths, lengths = np.array(weighted).T
     return float(np.average(widths, weights=lengths))
 
 
@@ -118,13 +118,13 @@ def notice_of(lines: Sequence[FaceLine]) -> list[Notice]:
     length = sum(line.length_m for line in lines)
     one = len(lines) == 1
     what = "1 other line" if one else f"{len(lines)} other lines"
-    taken = (
+    verb = (
         "was taken for a joint, cable or edge and is"
         if one
         else ("were taken for joints, cables or edges and are")
     )
     text = (
-        f"{what}, {length:.2f} m, {taken} in no figure: "
+        f"{what}, {length:.2f} m, {verb} in no figure: "
         "a crack that runs as straight can be among them"
     )
     ids = sorted({i for line in lines for i in line.goes_on_from})

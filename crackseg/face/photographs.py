@@ -83,17 +83,17 @@ def read_photographs(results: Path, pictures: Sequence[Path] = ()) -> list[Photo
     if not results.is_dir():
         raise DataError(f"`{results}` must be a folder of results of `crackseg analyze`.")
     by_name = _by_name(pictures)
-    found = []
+    photographs = []
     for folder in sorted(path for path in results.iterdir() if path.is_dir()):
         report = read_report(folder)
         if report is not None:
-            found.append(_photograph(folder, report, by_name))
-    if not found:
+            photographs.append(_photograph(folder, report, by_name))
+    if not photographs:
         raise DataError(
             f"`{results}` holds no report of a photograph; give the folder that `crackseg analyze` "
             "wrote with `--out`."
         )
-    return found
+    return photographs
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
@@ -187,8 +187,8 @@ def read_pose(info: ImageInfo) -> Pose | None:
     upright, _, _ = upright_to_stored(info)
     axes = camera_axes(*angles)
     axes[:2] = upright[:2, :2].T @ axes[:2]
-    stated = [info.metadata.get(f"rtk_sigma_{axis}_m") for axis in ("lon", "lat", "height")]
-    sigmas = [value for value in stated if isinstance(value, float) and value > 0]
+    values = [info.metadata.get(f"rtk_sigma_{axis}_m") for axis in ("lon", "lat", "height")]
+    sigmas = [value for value in values if isinstance(value, float) and value > 0]
     return Pose(
         lat_deg=gps.lat_deg,
         lon_deg=gps.lon_deg,

@@ -100,12 +100,12 @@ def read_references(path: Path) -> References:
     Raises:
         ConfigError: a key or value does not fit, or the file holds neither.
     """
-    found = read_options(References, read_toml(path), where=path.name)
-    if not found.length and not found.point:
+    references = read_options(References, read_toml(path), where=path.name)
+    if not references.length and not references.point:
         raise ConfigError(
             f"`{path.name}` holds no reference, expected tables `[[length]]` or `[[point]]`."
         )
-    return found
+    return references
 
 
 def views_of(block: Block) -> list[View]:
@@ -160,7 +160,7 @@ def put_scale(placed: Placed, references: References, plane: FacePlane) -> tuple
 
 
 def _contradictions(best: _Choice, choices: Sequence[_Choice]) -> list[Notice]:
-    found = []
+    notices = []
     for other in choices:
         apart = abs(math.log(other.factor / best.factor))
         unsure = math.hypot(best.sigma_rel, other.sigma_rel)
@@ -177,8 +177,8 @@ def _contradictions(best: _Choice, choices: Sequence[_Choice]) -> list[Notice]:
             )
         if apart > _AGREE_SIGMAS * unsure + _AGREE_FLOOR:
             text = f"{text}: the latter is taken; check both."
-            found.append(Notice(code="scales_disagree", message=text))
-    return found
+            notices.append(Notice(code="scales_disagree", message=text))
+    return notices
 
 
 def _of_lengths(
@@ -200,10 +200,10 @@ def _of_lengths(
     factor = float((np.array(factors) * weights).sum() / weights.sum())
     spread = max(abs(math.log(f / factor)) - 3 * s for f, s in zip(factors, sigmas, strict=True))
     if spread > _AGREE_FLOOR:
-        shown = ", ".join(f"{100 * (f / factor - 1):+.1f} %" for f in factors)
+        deviations = ", ".join(f"{100 * (f / factor - 1):+.1f} %" for f in factors)
         raise ScaleError(
-            f"the reference lengths contradict each other ({shown} from their mean); check their "
-            "rows, columns and lengths."
+            f"the reference lengths contradict each other ({deviations} from their mean); check "
+            "their rows, columns and lengths."
         )
     sigma = float(max(1 / math.sqrt(weights.sum()), max(spread, 0.0)))
     detail = count(len(factors), "reference length")
@@ -247,14 +247,14 @@ def _of_reports(placed: Placed, views: Sequence[View]) -> list[_Choice]:
         (photograph.mm_per_px, view.mm_per_px)
         for photograph, view in zip(placed.photographs, views, strict=True)
     ]
-    known = [(scale[0] / size, scale[1]) for scale, size in own if scale is not None]
-    if not known:
+    ratios_and_sigmas = [(scale[0] / size, scale[1]) for scale, size in own if scale is not None]
+    if not ratios_and_sigmas:
         return []
-    ratios, sigmas = np.array(known).T
+    ratios, sigmas = np.array(ratios_and_sigmas).T
     factor = float(np.exp(np.median(np.log(ratios))))
     scatter = float(np.log(ratios).std() / math.sqrt(len(ratios)))
     sigma = math.hypot(float(np.median(sigmas)), scatter)  # what they share does not average out
-    detail = f"the scale of {count(len(known), 'photograph')}"
+    detail = f"the scale of {count(len(ratios_and_sigmas), 'photograph')}"
     return [_Choice(factor=factor, sigma_rel=sigma, source="photographs", detail=detail)]
 
 

@@ -68,12 +68,12 @@ class BlankCounter:
         widths = np.full(codes.shape[1], BLOCK_PX)
         widths[-1] = self._size[1] - BLOCK_PX * (codes.shape[1] - 1)
         area = np.outer(self._heights, widths)
-        found: dict[str, float] = {}
+        areas: dict[str, float] = {}
         for index, code in enumerate(CODES, start=1):
             px2 = float(area[_opened(codes == index)].sum())
             if px2:
-                found[code] = px2
-        return found
+                areas[code] = px2
+        return areas
 
 
 def find_unjudged(prediction: Prediction) -> tuple[Unjudged, ...]:

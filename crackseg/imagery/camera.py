@@ -98,20 +98,20 @@ def upright_to_stored(info: ImageInfo) -> tuple[Array, int, int]:
 
 def _choices(values: Mapping[str, float], frame: Frame) -> list[Focal]:
     """Return every focal length that the metadata gives, the best first."""
-    found: list[Focal] = []
+    choices: list[Focal] = []
     calibrated = values.get("calibrated_focal_length_px") or values.get("dewarp_fx_px")
     if calibrated:
-        found.append((calibrated * frame.resized, _SIGMA_CALIBRATED, "calibrated focal length"))
+        choices.append((calibrated * frame.resized, _SIGMA_CALIBRATED, "calibrated focal length"))
     equivalent = values.get("focal_length_35mm")
     if equivalent:
-        found.append(
+        choices.append(
             (equivalent / DIAGONAL_35MM * frame.diagonal_px, _SIGMA_35MM, "35-mm equivalent")
         )
     per_mm = sensor_px_per_mm(values)
     if per_mm and values.get("focal_length_mm"):
         focal = values["focal_length_mm"] * per_mm * frame.resized
-        found.append((focal, _SIGMA_FOCAL_PLANE, "focal length and sensor resolution"))
-    return found
+        choices.append((focal, _SIGMA_FOCAL_PLANE, "focal length and sensor resolution"))
+    return choices
 
 
 def _zoom(values: Mapping[str, float], notices: list[Notice]) -> float:

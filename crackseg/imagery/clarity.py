@@ -108,8 +108,8 @@ class Measures:
         noise = 2 * (self.noise / (2 if half else 1)) ** 2  # mean square difference by noise alone
         even = self.change[int(half)] ** 2 - noise * 2 / np.pi
         enough &= even >= _LEAST_EVENNESS * (four - noise)
-        told: Array = enough.any(axis=0)
-        return told
+        decidable: Array = enough.any(axis=0)
+        return decidable
 
     def steps_on_grid(self) -> Array:
         """Return the (n, m) log of the steps on a grid of 8 px over the others, both ways."""
@@ -124,7 +124,7 @@ class Measures:
         """Return where cracks are missed, (n, m) bool by code; each block has one code at most."""
         contrast = np.sqrt(np.maximum(self.growth[0, 0, 3], 1.0))
         blur = self.blur()
-        told = {
+        blocks_by_code = {
             "dark": self.mean <= DARK_MEAN,
             "overexposed": self.clipped >= OVEREXPOSED_SHARE,
             "compressed": self.steps_on_grid() >= COMPRESSED_STEP,
@@ -135,7 +135,7 @@ class Measures:
         shows = (self.mean > BLACK_MEAN) & (self.clipped <= _WHITE_SHARE)  # else: ``blank``
         free = shows & (self.counts >= 0.5)
         areas = {}
-        for code, blocks in told.items():
+        for code, blocks in blocks_by_code.items():
             areas[code] = blocks & free
             free &= ~blocks
         return areas

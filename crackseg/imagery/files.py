@@ -246,8 +246,10 @@ def picture_kind(path: Path) -> str | None:
             head = file.read(32)
     except OSError:
         return None
-    known = head.startswith((b"GIF8", b"8BPS")) or head[8:12] == b"WEBP" or head[8:12] == b"avif"
-    return "other" if known else None
+    is_picture = (
+        head.startswith((b"GIF8", b"8BPS")) or head[8:12] == b"WEBP" or head[8:12] == b"avif"
+    )
+    return "other" if is_picture else None
 
 
 def _foreign(head: bytes) -> str:

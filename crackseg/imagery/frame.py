@@ -71,29 +71,29 @@ def find_frame(info: ImageInfo, values: Mapping[str, float], notices: list[Notic
     return _changed(info, changed[0], rewritten, notices)
 
 
-def _changed(info: ImageInfo, taken: _Size, rewritten: bool, notices: list[Notice]) -> Frame | None:
+def _changed(info: ImageInfo, size: _Size, rewritten: bool, notices: list[Notice]) -> Frame | None:
     """Return the frame of a picture whose size is not that of the camera."""
-    short, long = taken.ratios(info)
-    if abs(short / long - 1) > max(0.01, taken.slack):
-        uncut = next((r for r in (short, long) if abs(r - 1) <= max(0.002, taken.slack / 3)), None)
-        if uncut is None or max(short, long) > 1 + taken.slack:
-            return _refused(info, [taken], "it was cropped", notices)
-        text = f"the picture had {_sentence(info, taken)}: taken as cut along one side only."
+    short, long = size.ratios(info)
+    if abs(short / long - 1) > max(0.01, size.slack):
+        uncut = next((r for r in (short, long) if abs(r - 1) <= max(0.002, size.slack / 3)), None)
+        if uncut is None or max(short, long) > 1 + size.slack:
+            return _refused(info, [size], "it was cropped", notices)
+        text = f"the picture had {_sentence(info, size)}: taken as cut along one side only."
         notices.append(Notice(code="cut_picture", message=text))
-        return Frame(diagonal_px=math.hypot(taken.short, taken.long), resized=1.0)
+        return Frame(diagonal_px=math.hypot(size.short, size.long), resized=1.0)
     software = str(info.metadata.get("software", "")).lower()
     whole = any(name in software for name in _ADOBE) and "has_crop" in info.metadata
     if rewritten and not whole:
-        return _refused(info, [taken], "whether it was made smaller or cropped is unknown", notices)
+        return _refused(info, [size], "whether it was made smaller or cropped is unknown", notices)
     text = (
-        f"the picture had {_sentence(info, taken)}: taken as resized whole. If it was cut out of "
+        f"the picture had {_sentence(info, size)}: taken as resized whole. If it was cut out of "
         "the photograph instead, the scale is wrong: give `mm_per_px`."
     )
     notices.append(Notice(code="resized_picture", message=text))
     return Frame(
         diagonal_px=math.hypot(info.height_px, info.width_px),
         resized=math.sqrt(short * long),
-        sigma_rel=taken.slack / 3,
+        sigma_rel=size.slack / 3,
     )
 
 
@@ -108,9 +108,9 @@ def _refused(info: ImageInfo, sizes: list[_Size], why: str, notices: list[Notice
     return None
 
 
-def _sentence(info: ImageInfo, taken: _Size) -> str:
+def _sentence(info: ImageInfo, size: _Size) -> str:
     short, long = sorted([info.width_px, info.height_px])
-    return f"{taken.long:.0f} x {taken.short:.0f} px by {taken.name} and {long} x {short} px now"
+    return f"{size.long:.0f} x {size.short:.0f} px by {size.name} and {long} x {short} px now"
 
 
 def _agree(one: _Size, other: _Size) -> bool:

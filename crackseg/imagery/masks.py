@@ -70,7 +70,7 @@ class Mask:
 
     pixels: Array  # (H, W) bool
     crack: str  # which values were taken as crack; "" where none was there
-    found: str  # all values of the file, for messages
+    values_text: str  # all values of the file, for messages
     soft: bool = False  # edges were cut in the middle
     left: bool = False  # values besides the ground were not taken
 
@@ -78,10 +78,13 @@ class Mask:
         """Return what a report has to tell of the reading."""
         notices = []
         if self.soft:
-            text = f"The mask has soft edges ({self.found}); from the middle on a pixel is crack."
+            edges = f"soft edges ({self.values_text})"
+            text = f"The mask has {edges}; from the middle on a pixel is crack."
             notices.append(Notice(code="mask_not_binary", message=text))
         if rule != MaskRule():
-            text = f"Of the mask's values ({self.found}), crack is {self.crack}, as was asked."
+            text = (
+                f"Of the mask's values ({self.values_text}), crack is {self.crack}, as was asked."
+            )
             notices.append(Notice(code="mask_values", message=text))
         return tuple(notices)
 
@@ -221,11 +224,11 @@ def _packed(colours: Array) -> Array:
 
 def _count(values: Array, hidden: Array | None) -> tuple[Array, Array]:
     """Return the values in use, ascending, and how many pixels have each."""
-    seen = values.ravel() if hidden is None else values[~hidden]
+    visible = values.ravel() if hidden is None else values[~hidden]
     if values.dtype not in (np.uint8, np.uint16):  # sorting is slow, counting is not
-        levels, counts = np.unique(seen, return_counts=True)
+        levels, counts = np.unique(visible, return_counts=True)
         return levels, counts
-    counts = np.bincount(seen)
+    counts = np.bincount(visible)
     return np.flatnonzero(counts), counts[counts > 0]
 
 
@@ -233,10 +236,10 @@ def _on_nothing(stored: Stored, codes: _Codes, rule: MaskRule) -> Mask:
     """Return the crack of a picture that is transparent, or without data, in part."""
     hidden = np.asarray(stored.hidden)
     if not len(codes.levels):
-        return Mask(pixels=np.zeros(hidden.shape, dtype=bool), crack="", found="nothing")
+        return Mask(pixels=np.zeros(hidden.shape, dtype=bool), crack="", values_text="nothing")
     ground = codes.ground()
     if len(codes.levels) == 1 and (stored.see_through or ground is None):
-        return Mask(pixels=~hidden, crack="what is drawn", found=codes.list())
+        return Mask(pixels=~hidden, crack="what is drawn", values_text=codes.list())
     if ground is None or (codes.colours is None and ground != 0):
         raise codes.ask()
     of_pixel = np.where(hidden, np.asarray(ground, dtype=codes.of_pixel.dtype), codes.of_pixel)
@@ -263,17 +266,17 @@ def _of_two(codes: _Codes) -> Mask:
     if ground is None and len(codes.levels) == 2:
         raise codes.ask()
     crack = [codes.text(k) for k, level in enumerate(codes.levels.tolist()) if level != ground]
-    return Mask(pixels=codes.of_pixel != ground, crack="".join(crack), found=codes.list())
+    return Mask(pixels=codes.of_pixel != ground, crack="".join(crack), values_text=codes.list())
 
 
 def _soft_grey(codes: _Codes, lossy: bool, invert: bool) -> Mask:
     """Return the bright part of a mask with soft edges, if it has nothing but such edges."""
     grey = _on_255(codes.of_pixel, codes.levels)
-    shown = 255 - grey if invert else grey  # what is looked for is bright
-    if grey.max() < MIDDLE or not _only_edges(shown, lossy, len(codes.levels)):
+    brightness = 255 - grey if invert else grey  # what is looked for is bright
+    if grey.max() < MIDDLE or not _only_edges(brightness, lossy, len(codes.levels)):
         raise codes.ask(jpeg=lossy)
-    pixels = (shown >= MIDDLE) ^ invert
-    return Mask(pixels=pixels, crack="the bright half", found=codes.list(), soft=True)
+    pixels = (brightness >= MIDDLE) ^ invert
+    return Mask(pixels=pixels, crack="the bright half", values_text=codes.list(), soft=True)
 
 
 def _on_255(codes: Array, levels: Array) -> Array:
@@ -334,7 +337,7 @@ def _soft_colour(stored: Stored, codes: _Codes) -> Mask:
         grey, stored.lossy, len(codes.levels)
     ):
         raise codes.ask(jpeg=stored.lossy)
-    return Mask(pixels=grey >= MIDDLE, crack=f"#{colour:06x}", found=codes.list(), soft=True)
+    return Mask(pixels=grey >= MIDDLE, crack=f"#{colour:06x}", values_text=codes.list(), soft=True)
 
 
 def _chosen(stored: Stored, codes: _Codes, rule: MaskRule) -> Mask:
@@ -361,7 +364,7 @@ def _chosen(stored: Stored, codes: _Codes, rule: MaskRule) -> Mask:
     if stored.hidden is not None:
         pixels &= ~stored.hidden
     left = bool(((codes.of_pixel != codes.ground()) & ~pixels).any())
-    return Mask(pixels=pixels, crack=", ".join(rule.values), found=codes.list(), left=left)
+    return Mask(pixels=pixels, crack=", ".join(rule.values), values_text=codes.list(), left=left)
 
 
 def refuse_missed(masks: Mapping[str, Mask], rule: MaskRule) -> None:
@@ -378,18 +381,18 @@ def refuse_missed(masks: Mapping[str, Mask], rule: MaskRule) -> None:
     if rule.values and name is not None and not any(m.pixels.any() for m in masks.values()):
         raise DataError(
             f"`--values` must name values of the mask, got {', '.join(rule.values)}; "
-            f"`{name}` holds {masks[name].found}."
+            f"`{name}` holds {masks[name].values_text}."
         )
 
 
 def _of_colour(stored: Stored, colour: tuple[int, ...]) -> Array:
-    wanted = np.array(colour[:3])
+    target = np.array(colour[:3])
     if stored.palette is not None:
-        return np.asarray((stored.palette == wanted).all(axis=1)[stored.values])
+        return np.asarray((stored.palette == target).all(axis=1)[stored.values])
     if stored.values.ndim == 3:
-        return np.asarray((stored.values == wanted).all(axis=2))
-    grey = (wanted == wanted[0]).all()
-    return np.asarray((stored.values == wanted[0]) & grey)
+        return np.asarray((stored.values == target).all(axis=2))
+    grey = (target == target[0]).all()
+    return np.asarray((stored.values == target[0]) & grey)
 
 
 def _parse(text: str) -> tuple[float, float, tuple[int, ...] | None]:

@@ -127,22 +127,22 @@ def read_facts(tags: Mapping[str, Any], xmp: Any) -> Facts:
         tags: EXIF, Exif-IFD and GPS tags by name, values as a reader gave them.
         xmp: the packet as bytes, text or numbers, or None.
     """
-    flight, found = _read_xmp(_packet(xmp))
+    flight, notices = _read_xmp(_packet(xmp))
     values: dict[str, float | str] = {}
-    values |= _numbers(tags, _EXIF_NUMBERS, found)
-    values |= _numbers(flight, {**_DJI_NUMBERS, **_XMP_NUMBERS}, found, is_text=True)
-    values |= _dewarp(flight.get("DewarpData"), found)
+    values |= _numbers(tags, _EXIF_NUMBERS, notices)
+    values |= _numbers(flight, {**_DJI_NUMBERS, **_XMP_NUMBERS}, notices, is_text=True)
+    values |= _dewarp(flight.get("DewarpData"), notices)
     values |= _principal_point(flight.get("PrincipalPoint"))
     texts = {"lrf_status": flight.get(_LRF_STATUS), "has_crop": flight.get("HasCrop")}
     texts |= {"projection": flight.get("ProjectionType"), "software": tags.get("Software")}
     values |= {name: _text(text) for name, text in texts.items() if text and _text(text)}
     return Facts(
-        orientation=_orientation(tags.get("Orientation"), found),
+        orientation=_orientation(tags.get("Orientation"), notices),
         taken_at=_taken_at(tags),
         camera=_camera(tags),
-        gps=_gps(tags, values, found),
+        gps=_gps(tags, values, notices),
         values=values,
-        notices=tuple(found),
+        notices=tuple(notices),
     )
 
 
@@ -172,7 +172,7 @@ def _read_xmp(xmp: bytes | str | None) -> tuple[dict[str, str], list[Notice]]:
         pairs = [*element.attrib.items(), (element.tag, element.text or "")]
         for name, value in pairs:
             space, _, local = str(name).rpartition("}")
-            if any(known in space for known in _XMP_SPACES):
+            if any(prefix in space for prefix in _XMP_SPACES):
                 properties.setdefault(local, str(value).strip())
     return properties, []
 
@@ -199,11 +199,11 @@ def _numbers(
         if value is not None and low <= value <= high:
             numbers[name] = value
         else:
-            shown = _text(raw[tag]) if value is None else f"{value:g}"
+            text = _text(raw[tag]) if value is None else f"{value:g}"
             notices.append(
                 _notice(
                     "absurd_metadata",
-                    f"`{tag}` must lie between {low:g} and {high:g}, got {shown}: ignored.",
+                    f"`{tag}` must lie between {low:g} and {high:g}, got {text}: ignored.",
                 )
             )
     return numbers
@@ -224,8 +224,8 @@ def _number(value: Any) -> float | None:
 
 def _text(value: Any) -> str:
     raw = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    kept = "".join(c for c in raw.split("\0", 1)[0] if c.isprintable())
-    return " ".join(kept.split())[:120]
+    printable = "".join(c for c in raw.split("\0", 1)[0] if c.isprintable())
+    return " ".join(printable.split())[:120]
 
 
 def _orientation(value: Any, notices: list[Notice]) -> int:
@@ -293,10 +293,10 @@ def _degrees(value: Any, hemisphere: str) -> float | None:
     flat = list(value)
     pairs = [tuple(flat[i : i + 2]) for i in (0, 2, 4)] if len(flat) == 6 else flat
     parts = [_number(part) for part in pairs]
-    known = [part for part in parts if part is not None]
-    if len(parts) != 3 or len(known) != 3:
+    numbers = [part for part in parts if part is not None]
+    if len(parts) != 3 or len(numbers) != 3:
         return None
-    degrees = known[0] + known[1] / 60 + known[2] / 3600
+    degrees = numbers[0] + numbers[1] / 60 + numbers[2] / 3600
     return -degrees if hemisphere.upper().startswith(("S", "W")) else degrees
 
 

@@ -70,8 +70,8 @@ def _areas(
     padded = np.pad(missing.astype(np.uint8), ((top, bottom), (left, right)), constant_values=1)
     square = np.ones((side_px, side_px), np.uint8)
     opened = cv2.morphologyEx(padded, cv2.MORPH_OPEN, square, borderValue=0)
-    found: Array = opened[top : top + wide.height, left : left + wide.width] > 0
-    return found
+    areas: Array = opened[top : top + wide.height, left : left + wide.width] > 0
+    return areas
 
 
 def _grown(areas: Array, by_px: int) -> Array:

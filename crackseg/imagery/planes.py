@@ -163,10 +163,10 @@ def camera_axes(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Array:
     return np.stack([turned_right, turned_down, forward])
 
 
-def _place_rigidly(square: Array, found: Array) -> Array:
-    """Return the square, turned and moved but not stretched, as near as possible to ``found``."""
-    middle, there = square.mean(axis=0), found.mean(axis=0)
-    u, _, vt = np.linalg.svd((square - middle).T @ (found - there))
+def _place_rigidly(square: Array, target: Array) -> Array:
+    """Return the square, turned and moved but not stretched, as near as possible to ``target``."""
+    middle, there = square.mean(axis=0), target.mean(axis=0)
+    u, _, vt = np.linalg.svd((square - middle).T @ (target - there))
     turn = u @ np.diag([1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
     placed: Array = (square - middle) @ turn + there
     return placed

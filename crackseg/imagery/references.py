@@ -91,10 +91,10 @@ def from_markers(
     sigma = _sigma(info, fits)
     if not sigma <= SIGMA_REL_MAX:
         px = max(max(_spans(quad)) for quad in corners) / math.sqrt(2)
-        known = f"±{200 * sigma:.0f} % only" if math.isfinite(sigma) else "no use at all"
+        precision = f"±{200 * sigma:.0f} % only" if math.isfinite(sigma) else "no use at all"
         text = (
             f"{detail} of at most {px:.0f} px are too small in the picture: the scale would be "
-            f"known to {known} and is not used; take a larger marker or go nearer."
+            f"known to {precision} and is not used; take a larger marker or go nearer."
         )
         notices.append(Notice(code="marker_too_small", message=text))
         return None
@@ -105,10 +105,10 @@ def _find_corners(info: ImageInfo, dictionary: str, read: Read | None) -> list[A
     """Return the (4, 2) refined corners (col, row) of every marker."""
     if read is None:
         raise ScaleError("`marker_mm` needs the picture itself; its pixels are not at hand.")
-    known = [name for name in dir(cv2.aruco) if name.startswith("DICT_")]
-    if dictionary not in known:
+    names = [name for name in dir(cv2.aruco) if name.startswith("DICT_")]
+    if dictionary not in names:
         raise ConfigError(
-            f"unknown `marker_dictionary` {dictionary}; known: {nearest(dictionary, known)}."
+            f"unknown `marker_dictionary` {dictionary}; known: {nearest(dictionary, names)}."
         )
     if info.height_px * info.width_px > _MARKER_SEARCH_PX:
         raise ScaleError(
@@ -120,8 +120,8 @@ def _find_corners(info: ImageInfo, dictionary: str, read: Read | None) -> list[A
     table = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, dictionary))
     settings = cv2.aruco.DetectorParameters()
     settings.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
-    found, _, _ = cv2.aruco.ArucoDetector(table, settings).detectMarkers(grey)
-    return [quad.reshape(4, 2).astype(np.float64) for quad in found]
+    quads, _, _ = cv2.aruco.ArucoDetector(table, settings).detectMarkers(grey)
+    return [quad.reshape(4, 2).astype(np.float64) for quad in quads]
 
 
 def _sigma(info: ImageInfo, fits: list[Array]) -> float:

@@ -53,19 +53,19 @@ def find_region_files(options: RegionOptions, photograph: Path) -> tuple[RegionF
     Raises:
         DataError: a file is missing, or a folder has none or several for this photograph.
     """
-    found = []
+    files = []
     for role in ("region", "ignore"):
-        given: Path | None = getattr(options, role)
-        path = given
-        if given is not None and given.is_dir():
-            path = _of_photograph(role, given, photograph)
+        option: Path | None = getattr(options, role)
+        path = option
+        if option is not None and option.is_dir():
+            path = _of_photograph(role, option, photograph)
         if path is not None:
             try:
                 digest = hashlib.sha256(path.read_bytes()).hexdigest()
             except OSError as error:
                 raise DataError(f"`--{role} {path}` cannot be read: {error.strerror}.") from error
-            found.append(RegionFile(role=role, path=path, sha256=digest))
-    return tuple(found)
+            files.append(RegionFile(role=role, path=path, sha256=digest))
+    return tuple(files)
 
 
 def refuse_missing(options: RegionOptions) -> None:
@@ -273,9 +273,9 @@ def _declared(data: Any, name: str) -> str:
 
 def _placing(data: Any, points: Array, info: ImageInfo, name: str) -> Place:
     """Return what turns a file's x, y into col, row of the picture."""
-    stated = str(data.get("coordinate_system", "")).lower()
-    if "image pixels" in stated:
-        return (lambda xy: xy * [1, -1] - 0.5) if "y upwards" in stated else (lambda xy: xy)
+    system = str(data.get("coordinate_system", "")).lower()
+    if "image pixels" in system:
+        return (lambda xy: xy * [1, -1] - 0.5) if "y upwards" in system else (lambda xy: xy)
     declared = _declared(data, name)
     if info.transform is None:
         if declared and "CRS84" not in declared:

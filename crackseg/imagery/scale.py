@@ -43,10 +43,10 @@ def find_scale(
         ConfigError: the marker dictionary is unknown.
     """
     notices: list[Notice] = []
-    found = [c for c in _candidates(info, options, read, notices) if c is not None]
-    for other in found[1:]:
-        _check_agreement(found[0], other)
-    scale = found[0].scale if found else None
+    candidates = [c for c in _candidates(info, options, read, notices) if c is not None]
+    for other in candidates[1:]:
+        _check_agreement(candidates[0], other)
+    scale = candidates[0].scale if candidates else None
     if scale is None:
         refuse_altitude(info, notices)
     by_distance = scale is None and _distance_known(info, options)
@@ -76,9 +76,9 @@ def _warn_of_coarse(scale: Scale | None, notices: list[Notice]) -> None:
 
 def _miss_what_was_asked(scale: Scale | None, options: ScaleOptions, notices: list[Notice]) -> None:
     """Add a notice where the operator asked for a source of scale that gave none."""
-    asked = {"`marker_mm`": options.marker_mm, "`distance_m`": options.distance_m}
-    asked |= {"`geotiff_unit_m`": options.geotiff_unit_m}
-    named = [name for name, value in asked.items() if value is not None]
+    options_by_name = {"`marker_mm`": options.marker_mm, "`distance_m`": options.distance_m}
+    options_by_name |= {"`geotiff_unit_m`": options.geotiff_unit_m}
+    named = [name for name, value in options_by_name.items() if value is not None]
     if scale is None and named:
         text = f"no scale came of {' and '.join(named)}: nothing is given in mm."
     elif scale and options.marker_mm is not None and scale.source != "marker":

@@ -40,17 +40,17 @@ def from_distances(
     if laser is not None:
         sigma = (_LASER_M + _LASER_SHARE * laser) / laser
         try:
-            yield _seen(info, options, notices, laser, sigma, "lrf", focal)
+            yield _at_distance(info, options, notices, laser, sigma, "lrf", focal)
         except AbsurdScale as error:  # what a drone wrote by itself never stops an analysis
             text = f"{error} The laser distance was not used."
             notices.append(Notice(code="absurd_scale", message=text))
     if options.distance_m is not None:
-        yield _seen(
+        yield _at_distance(
             info, options, notices, options.distance_m, options.distance_sigma_rel, "exif", focal
         )
 
 
-def _seen(
+def _at_distance(
     info: ImageInfo,
     options: ScaleOptions,
     notices: list[Notice],

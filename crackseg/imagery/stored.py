@@ -100,13 +100,13 @@ def _indexed(picture: Any) -> Stored:
     palette = np.zeros((256, 3), np.uint8)
     colours = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
     palette[: len(colours)] = colours
-    seen = np.full(256, 255)
+    opacity = np.full(256, 255)
     clear = picture.info.get("transparency")
     if isinstance(clear, bytes):
-        seen[: len(clear)] = list(clear)
+        opacity[: len(clear)] = list(clear)
     elif isinstance(clear, int):
-        seen[clear] = 0
-    hidden = seen[indices] < 255 * _OPAQUE
+        opacity[clear] = 0
+    hidden = opacity[indices] < 255 * _OPAQUE
     return Stored(values=indices, palette=palette, hidden=_any(hidden), see_through=True)
 
 

@@ -203,9 +203,9 @@ def _refuse_unknown(path: Path, page: Any) -> None:
         raise UnsupportedImage(
             f"`{name}` begins with a preview only (camera raw?); develop it first."
         )
-    known = (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR)
+    readable = (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR)
     subsampled = page.photometric == _YCBCR and page.compression not in JPEG
-    if page.photometric not in known or subsampled:
+    if page.photometric not in readable or subsampled:
         raise UnsupportedImage(
             f"`{name}` stores colours as {page.photometric!r}; save it as RGB or grey."
         )
@@ -260,13 +260,13 @@ def _split(page: Any, values: Array, nodata: float | None) -> tuple[Array, Array
         if page.samplesperpixel - (alpha is not None) >= 3
         else 1
     )
-    kept = values[..., :colours]
+    colour = values[..., :colours]
     valid = None if alpha is None else values[..., alpha] > 0
     if nodata is not None:
-        valid = _both(valid, np.asarray((kept != nodata).any(axis=2)))
-    if kept.dtype.kind == "f":
-        valid = _both(valid, np.asarray(np.isfinite(kept).all(axis=2)))
-    return kept, valid
+        valid = _both(valid, np.asarray((colour != nodata).any(axis=2)))
+    if colour.dtype.kind == "f":
+        valid = _both(valid, np.asarray(np.isfinite(colour).all(axis=2)))
+    return colour, valid
 
 
 def _alpha_sample(page: Any) -> int | None:

@@ -133,10 +133,10 @@ class Band:
         last = i + 1 == len(self._rows.starts)
         done = (self._height if last else self._rows.starts[i + 1]) - start
         self._emit(start, to_uint8(self._sum[:done]))
-        kept = self._sum.shape[0] - done
+        rest = self._sum.shape[0] - done
         if not last:
-            self._sum[:kept] = self._sum[done:]
-            self._sum[kept:] = 0
+            self._sum[:rest] = self._sum[done:]
+            self._sum[rest:] = 0
 
 
 def to_uint8(probability: Array) -> Array:

@@ -71,8 +71,8 @@ def choose(model: Model, options: PredictOptions) -> Chosen:
             "`crackseg selfcheck`."
         )
     name = next(iter(opened)) if len(opened) == 1 else _faster(model, options, precision, opened)
-    taken = replace(options, runtime=name, precision=precision)
-    return Chosen(forward=opened[name], options=taken, notices=tuple(notices))
+    resolved = replace(options, runtime=name, precision=precision)
+    return Chosen(forward=opened[name], options=resolved, notices=tuple(notices))
 
 
 def _precision(model: Model, options: PredictOptions) -> str:

@@ -197,14 +197,14 @@ def find_folder(name_or_folder: str | Path) -> Path:
 
 def _check_file(path: Path, expected: str) -> None:
     try:
-        found = _sha256(path)
+        digest = _sha256(path)
     except OSError as error:
         raise ModelError(
             f"model file `{path}` cannot be read: {error.strerror}. Fetch the folder again."
         ) from error
-    if found != expected:
+    if digest != expected:
         raise ModelError(
-            f"model file `{path}` was altered: its card expects sha256 {expected}, got {found}. "
+            f"model file `{path}` was altered: its card expects sha256 {expected}, got {digest}. "
             "Fetch the folder again, or export the model anew."
         )
 

@@ -64,14 +64,14 @@ def open_runtime(
 
 def _provider(device: str) -> str | tuple[str, dict[str, str]]:
     kind, _, index = device.partition(":")
-    known = {k: p for k, p in _PROVIDERS.items() if p in ort.get_available_providers()}
-    if kind not in known or not (index == "" or index.isdigit()):
+    providers = {k: p for k, p in _PROVIDERS.items() if p in ort.get_available_providers()}
+    if kind not in providers or not (index == "" or index.isdigit()):
         hint = " Install onnxruntime-gpu and a CUDA driver." if kind == "cuda" else ""
         raise ConfigError(
             f"`device` {device} is not there for the runtime `onnx`; expected one of "
-            f"{', '.join(known)}.{hint}"
+            f"{', '.join(providers)}.{hint}"
         )
-    return (known[kind], {"device_id": index}) if index and kind == "cuda" else known[kind]
+    return (providers[kind], {"device_id": index}) if index and kind == "cuda" else providers[kind]
 
 
 def _check_contract(model: Model, session: ort.InferenceSession) -> None:

@@ -88,10 +88,10 @@ def forward_on_probe(model: Model, forward: Forward, runtime: str, precision: st
         ModelError: the probe is unreadable, or the answer has another shape or is not finite.
     """
     image, expected = read_probe(model.folder, precision)
-    found = forward(image)
-    if found.shape != expected.shape or not np.isfinite(found).all():
+    answer = forward(image)
+    if answer.shape != expected.shape or not np.isfinite(answer).all():
         raise ModelError(
             f"model `{model.card.name}` on `{runtime}` must answer the probe with finite values "
-            f"of shape {expected.shape}, got {found.shape}; export the model again."
+            f"of shape {expected.shape}, got {answer.shape}; export the model again."
         )
-    return float(np.abs(found - expected).max())
+    return float(np.abs(answer - expected).max())

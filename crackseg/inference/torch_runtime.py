@@ -73,8 +73,8 @@ def _device(device: str) -> Any:
     except RuntimeError as error:
         raise ConfigError(f"`device` must be like cpu, cuda or cuda:1, got {device}.") from error
     there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    wanted = "cpu" if place.type == "cpu" else f"{place.type}:{place.index or 0}"
-    if wanted not in there:
+    name = "cpu" if place.type == "cpu" else f"{place.type}:{place.index or 0}"
+    if name not in there:
         raise ConfigError(
             f"`device` {device} is not there for the runtime `torch`; expected one of "
             f"{', '.join(there)}."

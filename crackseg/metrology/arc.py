@@ -25,8 +25,8 @@ def along(points: Array) -> Array:
 
 def at(points: Array, place: Array) -> Array:
     """Return the (K, 2) points at lengths (K,) along a course of (N, 2) points."""
-    known = along(points)
-    return np.column_stack([np.interp(place, known, points[:, k]) for k in (0, 1)])
+    lengths = along(points)
+    return np.column_stack([np.interp(place, lengths, points[:, k]) for k in (0, 1)])
 
 
 def resample(points: Array) -> Array:

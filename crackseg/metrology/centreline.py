@@ -121,8 +121,8 @@ def _finish(
     heads, tails = np.zeros((0, 2)), np.zeros((0, 2))
     first, last = 0, len(path)
     if free[0]:
-        kept, heads = _carry_end(path[::-1], radius, mask)
-        first, heads = len(path) - kept, heads[::-1]
+        count, heads = _carry_end(path[::-1], radius, mask)
+        first, heads = len(path) - count, heads[::-1]
     if free[1]:
         last, tails = _carry_end(path, radius[::-1], mask)
     path = np.concatenate([heads, path[first:last], tails])
@@ -149,10 +149,10 @@ def _carry_end(path: Array, radii: Array, mask: Array) -> tuple[int, Array]:
     profile = cross_sums(mask.view(np.uint8), origin, direction, along, 1.5 * radius + 2)
     stop = last_crossing(along, profile)
     steps = np.append(np.arange(1.0, stop), stop)[:, None]
-    kept = len(path) - 1
+    count = len(path) - 1
     if stop <= 0:
-        kept = max(len(path) - int(np.ceil(-stop)) - 1, (len(path) + 1) // 2)
-    return kept, origin + steps * direction
+        count = max(len(path) - int(np.ceil(-stop)) - 1, (len(path) + 1) // 2)
+    return count, origin + steps * direction
 
 
 def end_direction(path: Array, radius: float) -> tuple[Array, Array]:

@@ -51,9 +51,9 @@ def read_documents(names: Sequence[str] = (), path: Path | None = None) -> tuple
     entries = read_toml(path).get("document")
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f"`{path}` must hold [[document]] tables, got none.")
-    known = {document.name: document for document in (_document(e, path) for e in entries)}
-    chosen = names or tuple(known)
-    return tuple(look_up(known, name, what="width-class document") for name in chosen)
+    documents = {document.name: document for document in (_document(e, path) for e in entries)}
+    chosen = names or tuple(documents)
+    return tuple(look_up(documents, name, what="width-class document") for name in chosen)
 
 
 def classify(width: Measure, documents: Sequence[Document]) -> tuple[WidthClass, ...]:

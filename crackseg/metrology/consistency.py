@@ -157,7 +157,7 @@ class _Usual:
     width_px: float
     deepest: float  # darkness; 0 where too few stations tell
     beyond_px: float  # by which it is wider than its mask
-    seen: bool  # it is seen at most of its stations
+    visible: bool  # it shows at most of its stations
 
     @property
     def thin(self) -> bool:
@@ -181,7 +181,7 @@ def _usual(whole: Evidence) -> _Usual:
         width_px=typical,
         deepest=_deepest(whole, plain) or _deepest(whole, whole.clear),
         beyond_px=max(float(np.percentile(beyond, _TYPICAL)), 0.0) if len(beyond) else np.inf,
-        seen=bool(np.sum(whole.dark | whole.clear) >= SEEN_SHARE * np.sum(~whole.blind)),
+        visible=bool(np.sum(whole.dark | whole.clear) >= SEEN_SHARE * np.sum(~whole.blind)),
     )
 
 
@@ -199,14 +199,14 @@ def _judge(line: Evidence, usual: _Usual) -> Array:
         foreign |= wide & ~core & (line.middle < least * np.where(inside, _SHADE, 1))
         foreign |= wide & ~inside & _in_shade(line)
         foreign |= line.dark & no_line(line)
-        out = (mask <= _FAT_PX) & (usual.seen | line.clear)
+        out = (mask <= _FAT_PX) & (usual.visible | line.clear)
         unseen = np.where(out, np.where(line.clear, narrow, Reading.LEFT_OUT), unseen)
     reading = np.where(foreign, narrow, np.where(line.dark, Reading.WHOLE, unseen))
     width = np.where(reading == Reading.NARROW, line.narrow_px, line.width_px)
-    known = line.dark | (reading == Reading.NARROW)
+    reliable = line.dark | (reading == Reading.NARROW)
     # A spall or a cavity with light in it is as wide as the mask, and a place like a dark one.
     lit = (reading == Reading.MASK) & (mask > _FAT_PX)
-    width = np.where(lit, mask, _filled(width, known))
+    width = np.where(lit, mask, _filled(width, reliable))
     jump = _jumps(width) & ((line.dark & ~foreign) | lit)
     beside = np.where(core, Reading.LEFT_OUT, narrow)
     opened = lit | (line.middle >= usual.open_dark)
@@ -238,10 +238,10 @@ def _in_shade(line: Evidence) -> Array:
     return shade
 
 
-def _filled(width: Array, known: Array) -> Array:
+def _filled(width: Array, reliable: Array) -> Array:
     """Return the widths with those that are not known put between their neighbours."""
     at = np.arange(len(width))
-    return np.interp(at, at[known], width[known]) if known.any() else np.zeros(len(width))
+    return np.interp(at, at[reliable], width[reliable]) if reliable.any() else np.zeros(len(width))
 
 
 def _jumps(width: Array) -> Array:

@@ -111,14 +111,14 @@ def find_course(
         return None
     valley, depth, noise = _clearest(strip, widths)
     beyond = _beyond(strip, valley, 2 * radius + 3)
-    valley, probability, inside, seen = (
+    valley, probability, inside, visible = (
         part[strip.stretch] for part in (valley, strip.probability, strip.inside, strip.open)
     )
     evidence = np.clip(valley / noise, _LEAST, _MOST)
     evidence += _PROBABLE * np.minimum(probability, _SURE)
-    evidence = np.where(inside, np.where(seen[:, None], evidence, 0.0), _NEVER)
+    evidence = np.where(inside, np.where(visible[:, None], evidence, 0.0), _NEVER)
     (course,) = _best_ways(evidence, np.array([strip.axis]), sway)
-    steps = np.flatnonzero(seen)
+    steps = np.flatnonzero(visible)
     columns = course[steps]
     share = gain = _UNTOLD
     if len(steps) > (_FEW if behind else 0):
@@ -129,7 +129,7 @@ def find_course(
         beside = _beside(evidence, course, strip.axis, asides, sway, 2 * radius + 2)
         if beside is None:
             return None
-        gain = (float(evidence[np.arange(len(course)), course].mean()) - beside) / seen.mean()
+        gain = (float(evidence[np.arange(len(course)), course].mean()) - beside) / visible.mean()
         beyond /= max(float(np.median(dark)), _QUIET)
     return Course(
         points=_unbend(course, strip, one, two),
@@ -137,7 +137,7 @@ def find_course(
         gain=gain,
         match=min(depth) / max(depth),
         past=beyond,
-        hidden=1 - float(seen.mean()),
+        hidden=1 - float(visible.mean()),
     )
 
 
@@ -157,8 +157,8 @@ def _straighten(one: Tip, two: Tip, photo: Photograph, half: int) -> _Strip:
         offset = tip.tail[-_TAIL_PX:] - one.place
         row = np.rint(offset @ direction / step + _TAIL_PX).astype(int)
         col = np.rint(offset @ normal + half).astype(int)
-        seen = (row >= 0) & (row < len(along)) & (col >= 1) & (col < len(across) - 1)
-        tails.append((row[seen], col[seen]))
+        inside = (row >= 0) & (row < len(along)) & (col >= 1) & (col < len(across) - 1)
+        tails.append((row[inside], col[inside]))
     return _Strip(
         *_read(rows, cols, photo),
         open=np.ones(len(along), dtype=bool),
@@ -192,7 +192,10 @@ def _clearest(strip: _Strip, widths: list[int]) -> tuple[Array, tuple[float, flo
     Returns:
         (T, W) depth of the valleys over the typical one, that of either piece, and the noise.
     """
-    return max((_pieces(strip, width) for width in widths), key=lambda seen: sum(seen[1]) / seen[2])
+    return max(
+        (_pieces(strip, width) for width in widths),
+        key=lambda reading: sum(reading[1]) / reading[2],
+    )
 
 
 def _pieces(strip: _Strip, width: int) -> tuple[Array, tuple[float, float], float]:

@@ -79,8 +79,8 @@ def measure(
         lines, group = join_sides(lines, group, filled, options.join_px, photo)
         lines, group = join_hidden(lines, group, filled, options.join_px, photo)
     all_groups = group
-    kept = _long_enough(lines, group, options.min_length_px)
-    lines, group = [lines[k] for k in kept], group[kept]
+    long = _long_enough(lines, group, options.min_length_px)
+    lines, group = [lines[k] for k in long], group[long]
     cuts = [cut_by(line, mask.shape, valid) for line in lines]
     if image is not None:
         lines = refine_ends(lines, mask.shape, image)
@@ -161,10 +161,10 @@ def _stations(
     lines: list[Line], group: Array, mask: Array, image: Callable[[Window], Array] | None
 ) -> list[Stations]:
     """Return the stations of every line; what is hidden is not looked at."""
-    seen = [k for k, line in enumerate(lines) if line.kind != "hidden"]
-    measured = measure_stations([lines[k] for k in seen], group[seen], mask, image)
+    visible = [k for k, line in enumerate(lines) if line.kind != "hidden"]
+    measured = measure_stations([lines[k] for k in visible], group[visible], mask, image)
     stations = [no_stations(line) for line in lines]
-    for k, of_line in zip(seen, measured, strict=True):
+    for k, of_line in zip(visible, measured, strict=True):
         stations[k] = of_line
     return stations
 

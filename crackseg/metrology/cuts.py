@@ -25,7 +25,7 @@ def cut_by(line: Line, shape: tuple[int, int], valid: Array | None) -> frozenset
         shape: (H, W) of the picture.
         valid: (H, W) bool, False where the picture holds no data; None: everywhere data.
     """
-    found: set[Cut] = set()
+    cuts: set[Cut] = set()
     for side in (0, 1):
         if not line.free[side]:
             continue
@@ -35,7 +35,7 @@ def cut_by(line: Line, shape: tuple[int, int], valid: Array | None) -> frozenset
         rows, cols = ahead.astype(np.int64).T
         inside = (rows >= 0) & (cols >= 0) & (rows < shape[0]) & (cols < shape[1])
         if not inside.all():
-            found.add("border")
+            cuts.add("border")
         if valid is not None and not valid[rows[inside], cols[inside]].all():
-            found.add("nodata")
-    return frozenset(found)
+            cuts.add("nodata")
+    return frozenset(cuts)

@@ -55,9 +55,9 @@ def _refine(line: Line, shape: tuple[int, int], image: Callable[[Window], Array]
     low, high = max(0.0, -moves[0]), at[-1] + min(0.0, moves[1])
     inner = at[(at > low) & (at < high)]
     inner = np.concatenate([[low], inner, [high]])
-    kept = arc.at(path, inner)
-    kept = kept[len(tails[0]) // 2 : len(kept) - len(tails[1]) // 2]
-    return replace(line, points=arc.resample(np.concatenate([tails[0][::-1], kept, tails[1]])))
+    middle = arc.at(path, inner)
+    middle = middle[len(tails[0]) // 2 : len(middle) - len(tails[1]) // 2]
+    return replace(line, points=arc.resample(np.concatenate([tails[0][::-1], middle, tails[1]])))
 
 
 def _move(

@@ -66,8 +66,8 @@ def _stations(branches: Sequence[Branch]) -> tuple[Array, Array, Array]:
     points = np.where(np.isfinite(points), points, line)
     normal = np.concatenate([normals(branch.centre_line) for branch in lines])
     width = np.concatenate([branch.width_px for branch in lines])
-    known = width[np.isfinite(width)]
-    half = 0.5 * np.where(np.isfinite(width), width, np.median(known) if len(known) else 1.0)
+    finite = width[np.isfinite(width)]
+    half = 0.5 * np.where(np.isfinite(width), width, np.median(finite) if len(finite) else 1.0)
     step = -(-len(points) // STATIONS)
     return points[::step], normal[::step], half[::step]
 

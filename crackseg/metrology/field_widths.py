@@ -99,8 +99,8 @@ def measured(field: FieldWidths) -> Array:
     sizes = np.array([len(profile) for profile in field.profiles])
     for size in np.unique(sizes):
         chosen = np.flatnonzero(sizes == size)
-        found = widths_from_profiles(np.stack([field.profiles[k] for k in chosen]))
-        widths[chosen] = np.column_stack([found.width_px, found.low_px, found.high_px])
+        readings = widths_from_profiles(np.stack([field.profiles[k] for k in chosen]))
+        widths[chosen] = np.column_stack([readings.width_px, readings.low_px, readings.high_px])
     return widths
 
 

@@ -90,7 +90,7 @@ def _sides(lines: list[Line], group: Array, mask: Array, reach_px: float) -> Ite
     points = np.concatenate([lines[k].points for k in targets])
     owner = np.repeat(targets, [len(lines[k].points) for k in targets])
     place = np.concatenate([np.arange(len(lines[k].points)) for k in targets])
-    tree, found = cKDTree(points), []
+    tree, sides = cKDTree(points), []
     for end in ends:
         one = tip(lines[end[0]], end[1])
         near = np.array(tree.query_ball_point(one.place, reach_px), dtype=np.int64)
@@ -106,8 +106,8 @@ def _sides(lines: list[Line], group: Array, mask: Array, reach_px: float) -> Ite
             line, point = int(owner[at]), int(place[at])
             margin = 2 * lines[line].radius_px + 2
             if margin <= point <= len(lines[line].points) - 1 - margin:
-                found.append(_Side(end, line, point, float(far[order[k]])))
-    yield from sorted(found, key=lambda side: side.distance_px)
+                sides.append(_Side(end, line, point, float(far[order[k]])))
+    yield from sorted(sides, key=lambda side: side.distance_px)
 
 
 def _course(

@@ -45,16 +45,16 @@ def fit_interior(profiles: Array, centre_px: Array, guess_px: float) -> tuple[fl
     grey = np.mean(moved, axis=0)
     level = max(float(np.median(np.r_[grey[:5], grey[-5:]])), 1.0)
     start = np.clip([guess_px, 1.0, 0.8, 0.0, 1.0, 0.0], _LOW + 1e-3, _HIGH - 1e-3)
-    found = least_squares(
+    solution = least_squares(
         lambda p: _profile(x, p) - grey / level,
         start,
         bounds=(_LOW, _HIGH),
         x_scale=(1.0, 0.5, 0.2, 0.5, 0.3, 0.01),
         max_nfev=40,
     )
-    width, blur, darkness = found.x[:3]
-    noise2 = 2 * found.cost / (len(x) - len(_LOW))
-    u = np.sqrt(np.linalg.pinv(found.jac.T @ found.jac)[2, 2] * noise2)
+    width, blur, darkness = solution.x[:3]
+    noise2 = 2 * solution.cost / (len(x) - len(_LOW))
+    u = np.sqrt(np.linalg.pinv(solution.jac.T @ solution.jac)[2, 2] * noise2)
     sure = min(
         np.interp(width / blur, _RATIO, (0, 1)),
         np.interp(width, _THINNEST_PX, (0, 1)),

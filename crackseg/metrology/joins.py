@@ -106,8 +106,8 @@ def shows_crack(course: Course, one: Tip, two: Tip, shorter_px: float) -> bool:
     needed *= 1 + _TURN * max(0.0, _TURN_COS - cosine)
     if cosine < _AHEAD_COS or (cosine < _TURN_COS and course.share > _DARKER):
         return False
-    shown = course.share >= LEAST_SHARE and course.match >= _MATCH and course.gain >= needed
-    return shown and course.past < _PAST
+    is_line = course.share >= LEAST_SHARE and course.match >= _MATCH and course.gain >= needed
+    return is_line and course.past < _PAST
 
 
 def ahead(one: Tip, two: Tip) -> float:

@@ -263,12 +263,12 @@ def put_marker(
     view = finer @ np.linalg.inv(np.asarray(homography)) @ to_mm
     size = (picture.shape[1], picture.shape[0])
 
-    def seen(print_: Array) -> Array:
+    def projected(print_: Array) -> Array:
         large = cv2.warpPerspective(print_, view, (fine * size[0], fine * size[1]))
         small = cv2.resize(large, size, interpolation=cv2.INTER_AREA)
         blurred: Array = cv2.GaussianBlur(small, (0, 0), Look().blur_px)[..., None]
         return blurred
 
-    share = seen(np.ones_like(marker))
-    marked: Array = np.clip(picture * (1 - share) + seen(marker), 0, 255).astype(np.uint8)
+    share = projected(np.ones_like(marker))
+    marked: Array = np.clip(picture * (1 - share) + projected(marker), 0, 255).astype(np.uint8)
     return marked

@@ -75,11 +75,11 @@ def skeletonize(pixels: Pixels, component: Array, table: Array) -> Skeleton:
     points, component = points[keep], component[keep]
     while True:
         chains = trace(points, links)
-        kept = _without_spurs(chains, radius, component)
-        if len(kept) == len(points):
+        remaining = _without_spurs(chains, radius, component)
+        if len(remaining) == len(points):
             return Skeleton(points, radius, component, chains)
-        points, radius, component = points[kept], radius[kept], component[kept]
-        links = without_short_cuts(links, kept)
+        points, radius, component = points[remaining], radius[remaining], component[remaining]
+        links = without_short_cuts(links, remaining)
 
 
 def without_short_cuts(table: Array, keep: Array) -> Array:

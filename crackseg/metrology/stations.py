@@ -205,8 +205,8 @@ def _without_cut(width: Array, points: Array, normal: Array, shape: tuple[int, .
     """
     half = (0.5 * np.nan_to_num(width) + 1)[:, None] * np.abs(normal)
     inside = (points - half >= -0.5) & (points + half <= np.array(shape) - 0.5)
-    kept = inside.all(axis=1)
-    return np.where(kept, width, np.nan) if kept.any() else width
+    whole = inside.all(axis=1)
+    return np.where(whole, width, np.nan) if whole.any() else width
 
 
 def _reach(line: Line) -> float:
@@ -238,27 +238,29 @@ def _from_image(
 ) -> _Read:
     """Return what the profiles of one line show."""
     guess = np.where(np.isnan(across.width_px), 2 * line.radius_px, across.width_px)
-    found = widths_from_profiles(profiles, guess)
+    widths = widths_from_profiles(profiles, guess)
     if interior is None:
-        core = narrow_widths(profiles, found.darkest)
-        evidence = _evidence(found, core, flanks(profiles, guess, core.width_px), across)
-        interior = _known_interior(found, evidence, guess, profiles)
-    told = np.full((2, len(guess)), np.array(interior)[:, None])
+        core = narrow_widths(profiles, widths.darkest)
+        evidence = _evidence(widths, core, flanks(profiles, guess, core.width_px), across)
+        interior = _known_interior(widths, evidence, guess, profiles)
+    interiors = np.full((2, len(guess)), np.array(interior)[:, None])
     if interior[1] > 0:
-        found = widths_from_profiles(profiles, guess, *told)
-    core = narrow_widths(profiles, found.darkest, *told)
+        widths = widths_from_profiles(profiles, guess, *interiors)
+    core = narrow_widths(profiles, widths.darkest, *interiors)
     own = flanks(profiles, guess, core.width_px)
-    place = found.darkest - (profiles.shape[1] - 1) / 2
-    thin = found.width_px < THIN_PX
+    place = widths.darkest - (profiles.shape[1] - 1) / 2
+    thin = widths.width_px < THIN_PX
     whole = Stations(
-        width_px=found.width_px,
-        noise_u_px=found.noise_u_px,
-        model_u_px=found.model_u_px,
+        width_px=widths.width_px,
+        noise_u_px=widths.noise_u_px,
+        model_u_px=widths.model_u_px,
         # Beside the edge of a tone the core may read more: the interval holds both.
-        lighter_px=np.maximum(found.lighter_px, np.where(thin, core.width_px - found.width_px, 0)),
+        lighter_px=np.maximum(
+            widths.lighter_px, np.where(thin, core.width_px - widths.width_px, 0)
+        ),
         narrower_px=np.zeros(len(guess)),
         reading=np.full(len(guess), Reading.WHOLE),
-        edges=_edges(line.points, normal, found.centre_px, found.width_px),
+        edges=_edges(line.points, normal, widths.centre_px, widths.width_px),
     )
     narrow = replace(
         whole,
@@ -279,23 +281,23 @@ def _from_image(
         whole=whole,
         narrow=narrow,
         flank=between,
-        evidence=_evidence(found, core, own, across),
+        evidence=_evidence(widths, core, own, across),
         interior=interior,
     )
 
 
-def _evidence(found: Widths, core: Narrow, own: Flanks, across: Stations) -> Evidence:
+def _evidence(widths: Widths, core: Narrow, own: Flanks, across: Stations) -> Evidence:
     # Beside such a station a profile has averaged some of the black in.
-    blind = binary_dilation(found.blind, np.ones(2 * AVERAGE + 1))
+    blind = binary_dilation(widths.blind, np.ones(2 * AVERAGE + 1))
     return Evidence(
-        width_px=found.width_px,
+        width_px=widths.width_px,
         narrow_px=core.width_px,
-        core=core.total_px / np.maximum(found.total_px, 1e-6),
+        core=core.total_px / np.maximum(widths.total_px, 1e-6),
         mask_px=across.width_px,
-        dark=found.dark & ~blind,
+        dark=widths.dark & ~blind,
         clear=core.clear & ~blind,
-        deepest=found.interior,
-        middle=found.middle,
+        deepest=widths.interior,
+        middle=widths.middle,
         blind=blind,
         flank_px=own.width_px,
         two=own.clear,
@@ -311,7 +313,7 @@ def _edges(points: Array, normal: Array, centre: Array, width: Array) -> Array:
 
 
 def _known_interior(
-    found: Widths, evidence: Evidence, guess: Array, profiles: Array
+    widths: Widths, evidence: Evidence, guess: Array, profiles: Array
 ) -> tuple[float, float]:
     """Return the darkness of a line's interior, nan where it does not tell it, and how surely.
 
@@ -319,19 +321,19 @@ def _known_interior(
     widest. What is no line, or is wider than the mask and holds its darkness elsewhere, is a stain
     and tells nothing.
     """
-    stain = (found.width_px > guess + _STAIN_PX) & (evidence.core < THIN_SHARE)
+    stain = (widths.width_px > guess + _STAIN_PX) & (evidence.core < THIN_SHARE)
     good = evidence.dark & ~stain & ~no_line(evidence)
     if good.sum() < _SHOWING:
         return np.nan, 0.0
-    showing = np.flatnonzero((found.shown >= 0.9) & good)
-    deepest = float(np.median(found.interior[good]))
+    showing = np.flatnonzero((widths.shown >= 0.9) & good)
+    deepest = float(np.median(widths.interior[good]))
     if len(showing) >= max(_SHOWING, _SHOWING_SHARE * len(good)):
-        darkness, sure = float(np.median(found.interior[showing])), 1.0
+        darkness, sure = float(np.median(widths.interior[showing])), 1.0
     else:
-        width = np.where(good, found.width_px, np.nan)
+        width = np.where(good, widths.width_px, np.nan)
         wide = np.flatnonzero(width >= np.nanquantile(width, 1 - _WIDE_SHARE))
-        guess_px = float(np.median(found.width_px[wide]))
-        darkness, sure = fit_interior(profiles[wide], found.centre_px[wide], guess_px)
+        guess_px = float(np.median(widths.width_px[wide]))
+        darkness, sure = fit_interior(profiles[wide], widths.centre_px[wide], guess_px)
     # No part of a crack is darker than its interior: a lighter plateau is not the crack's.
     return (darkness, sure) if darkness >= _DEEPEST * deepest else (np.nan, 0.0)
 

@@ -275,13 +275,13 @@ def _openings(
     lines: list[Line], stations: list[Stations], scale: Scale | None
 ) -> tuple[Opening, ...]:
     """Return the places where the crack is open for a short way, the widest first."""
-    found = []
+    openings = []
     for line, station in zip(lines, stations, strict=True):
         at = np.flatnonzero((station.reading == Reading.OPENING) & np.isfinite(station.width_px))
         if len(at):
             runs = np.split(at, np.flatnonzero(np.diff(at) > _SAME_PLACE_PX) + 1)
-            found += [_opening(line, station, run, scale) for run in runs]
-    return tuple(sorted(found, key=lambda opening: -(opening.width.px or 0.0)))
+            openings += [_opening(line, station, run, scale) for run in runs]
+    return tuple(sorted(openings, key=lambda opening: -(opening.width.px or 0.0)))
 
 
 def _opening(line: Line, station: Stations, run: Array, scale: Scale | None) -> Opening:
@@ -339,16 +339,21 @@ def _measure(px: float, chosen: Array, sized: _Sized, scale: Scale | None) -> Me
     even = 2 * float(np.hypot(noise, np.mean(sized.read.model_u_px[chosen])))
     up = float(np.hypot(even, np.mean(sized.read.lighter_px[chosen])))
     down = float(np.hypot(even, np.mean(sized.read.narrower_px[chosen])))
-    seen = px > even  # else all that is known is what it may be as wide as
-    interval: dict[str, Any] = {"low_px": max(px - down, 0.0) if seen else 0.0, "high_px": px + up}
+    resolved = px > even  # else all that is known is what it may be as wide as
+    interval: dict[str, Any] = {
+        "low_px": max(px - down, 0.0) if resolved else 0.0,
+        "high_px": px + up,
+    }
     mm = None
     if scale is not None:
         weight = sized.step[chosen] * np.maximum(sized.read.width_px[chosen], 1e-9)
         local = float(np.average(sized.mm_per_px[chosen], weights=weight))
         mm, scale_u = px * local, 2 * scale.sigma_rel * px * local
-        interval["low_mm"] = max(mm - float(np.hypot(down * local, scale_u)), 0.0) if seen else 0.0
+        interval["low_mm"] = (
+            max(mm - float(np.hypot(down * local, scale_u)), 0.0) if resolved else 0.0
+        )
         interval["high_mm"] = mm + float(np.hypot(up * local, scale_u))
-    if not seen:
+    if not resolved:
         return Measure(px=None, status="below_detection", **interval)
     return Measure(px=px, mm=mm, **interval)
 

@@ -80,15 +80,15 @@ def pose_table(pixels: Pixels, label: Array, count: int) -> Array:
     pose = _pose(pixels, label, count)[label]
     table = np.empty_like(pixels.table)
     for number in np.unique(pose):
-        seen = np.arange(8)
+        directions = np.arange(8)
         if number & 1:
-            seen = (6 - seen) % 8  # rows and columns change places
+            directions = (6 - directions) % 8  # rows and columns change places
         if number & 2:
-            seen = (8 - seen) % 8  # E and W change places
+            directions = (8 - directions) % 8  # E and W change places
         if number & 4:
-            seen = (4 - seen) % 8  # N and S change places
+            directions = (4 - directions) % 8  # N and S change places
         chosen = np.flatnonzero(pose == number)
-        table[chosen] = pixels.table[chosen][:, seen]
+        table[chosen] = pixels.table[chosen][:, directions]
     return table
 
 

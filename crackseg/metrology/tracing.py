@@ -74,8 +74,8 @@ def trace(
         line = _carried(line, side, shape, image)
     points = np.clip(line.points, 0, limits)
     reach = edge_reach(points, shape, image)
-    kept = _on_line(filled(reach))
-    return line_of(points[kept], line.radius_px, line.radius_max_px), reach[kept]
+    on_line = _on_line(filled(reach))
+    return line_of(points[on_line], line.radius_px, line.radius_max_px), reach[on_line]
 
 
 def as_drawn(
@@ -121,8 +121,8 @@ def _centred(
     stays.
     """
     reach = filled(edge_reach(line.points, shape, image))
-    radius, kept = 0.5 * reach.sum(axis=1), _on_line(reach)
-    window, mask = _dark_pixels(line.points[kept], reach[kept], shape, image)
+    radius, on_line = 0.5 * reach.sum(axis=1), _on_line(reach)
+    window, mask = _dark_pixels(line.points[on_line], reach[on_line], shape, image)
     mask = fill_pinholes(np.pad(mask, 1), mask.size)
     pixels = list_pixels(mask)
     count, component = label_pixels(pixels)
@@ -205,7 +205,7 @@ def paint(points: Array, reach: Array, shape: tuple[int, int]) -> tuple[Window, 
         reach: (N, 2) px to the edge against and along the normal; nan: the line's own pixels.
         shape: (H, W) of the picture.
     """
-    normal, seen = normals(points), ~np.isnan(reach[:, 0])
+    normal, visible = normals(points), ~np.isnan(reach[:, 0])
     reach = filled(reach)
     left, right = points - reach[:, :1] * normal, points + reach[:, 1:] * normal
     every = np.concatenate([left, right, points])
@@ -213,7 +213,7 @@ def paint(points: Array, reach: Array, shape: tuple[int, int]) -> tuple[Window, 
     high = np.minimum(np.ceil(every.max(axis=0)).astype(int) + 2, shape)
     canvas = np.zeros(high - low, np.uint8)
     quads = np.stack([left[:-1], left[1:], right[1:], right[:-1]], axis=1)
-    for quad in np.rint((quads[seen[:-1] & seen[1:]] - low)[..., ::-1] * 16).astype(np.int32):
+    for quad in np.rint((quads[visible[:-1] & visible[1:]] - low)[..., ::-1] * 16).astype(np.int32):
         cv2.fillConvexPoly(canvas, quad, 1, cv2.LINE_8, 4)
     course = [np.rint(points - low)[:, ::-1].astype(np.int32)]
     cv2.polylines(canvas, course, False, 1)
@@ -262,23 +262,23 @@ def edge_reach(points: Array, shape: tuple[int, int], image: Callable[[Window], 
     It makes a mask, no width: those are measured. nan where no line stands out.
     """
     normal = normals(points)
-    found, known = np.full((len(points), 2), _THIN_PX), np.zeros(len(points), bool)
-    first, here = found, known
+    sides_px, traced = np.full((len(points), 2), _THIN_PX), np.zeros(len(points), bool)
+    first, here = sides_px, traced
     for half in _HALVES_PX:
         profiles = read_profiles(image, shape, points, normal, half)
-        reach, seen = _fall(median_filter(profiles, size=(5, 1), mode="nearest"))
-        found = np.where((seen & ~known)[:, None], reach, found)
-        known |= seen
+        reach, visible = _fall(median_filter(profiles, size=(5, 1), mode="nearest"))
+        sides_px = np.where((visible & ~traced)[:, None], reach, sides_px)
+        traced |= visible
         if half == _HALVES_PX[0]:
-            first, here = found, known.copy()
-        if known.mean() >= _SEEN_SHARE and half >= _ROOM * np.median(found[known]):
+            first, here = sides_px, traced.copy()
+        if traced.mean() >= _SEEN_SHARE and half >= _ROOM * np.median(sides_px[traced]):
             break
     else:  # a broad dark thing here and there is no line
-        found = first
-        known = here
-    known = median_filter(known, _RUN_PX, mode="nearest")
-    sides = np.column_stack([median_filter(side, _RUN_PX, mode="nearest") for side in found.T])
-    return np.where(known[:, None], sides, np.nan)
+        sides_px = first
+        traced = here
+    traced = median_filter(traced, _RUN_PX, mode="nearest")
+    sides = np.column_stack([median_filter(side, _RUN_PX, mode="nearest") for side in sides_px.T])
+    return np.where(traced[:, None], sides, np.nan)
 
 
 def filled(reach: Array) -> Array:
@@ -295,16 +295,16 @@ def _fall(profiles: Array) -> tuple[Array, Array]:
     noise = np.median(np.abs(sides - np.median(sides, axis=2, keepdims=True)), axis=(0, 2))
     dark = profiles[:, half - 1 : half + 2].mean(axis=1)
     depth, level = base - dark, (0.5 * (base + dark))[:, None]
-    seen = depth > _NOISE * np.maximum(1.4826 * noise, 0.5)
+    visible = depth > _NOISE * np.maximum(1.4826 * noise, 0.5)
     reach = []
     for part in (profiles[:, half::-1], profiles[:, half:]):
         first = _first(part > level)
-        seen &= first < half - outer
+        visible &= first < half - outer
         ends = (np.clip(first + step, 0, half)[:, None] for step in (_SHARP_PX, -_SHARP_PX))
         above, below = (np.take_along_axis(part, end, axis=1)[:, 0] for end in ends)
-        seen &= (first <= _SOFT_PX) | (above - below >= _SHARP * depth)
+        visible &= (first <= _SOFT_PX) | (above - below >= _SHARP * depth)
         reach.append(np.maximum(first - 0.5, _THIN_PX))
-    return np.where(seen[:, None], np.column_stack(reach), _THIN_PX), seen
+    return np.where(visible[:, None], np.column_stack(reach), _THIN_PX), visible
 
 
 def _first(true: Array) -> Array:

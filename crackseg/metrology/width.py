@@ -107,9 +107,9 @@ def widths_from_profiles(
     offset = np.abs(np.arange(profiles.shape[1]) - (profiles.shape[1] - 1) / 2)
     beyond, core = offset > reach[:, None], offset < _core(guess_px)
     darkness, low, high, noise = _darkness(profiles, darkest, beyond, core)
-    seen, shown, flank = _interior(darkness, low, high, darkest)
-    known, assumed, lightest = assumed_interior(seen, interior, sure)
-    depth = np.maximum(seen, (1 - shown) * assumed + shown * seen)
+    plateau, shown, flank = _interior(darkness, low, high, darkest)
+    known, assumed, lightest = assumed_interior(plateau, interior, sure)
+    depth = np.maximum(plateau, (1 - shown) * assumed + shown * plateau)
     tail = np.where(flank > _SOFT_FLANK_PX, 2, 1)  # samples beyond the stretch that still count
     near = _between(darkness, low - tail, high + tail)
     total = np.clip(np.where(near, darkness, 0), -1, 1).sum(axis=1)
@@ -134,7 +134,7 @@ def widths_from_profiles(
         centre_px=0.5 * (left + right) - (profiles.shape[1] - 1) / 2,
         total_px=total,
         darkest=darkest,
-        interior=seen,
+        interior=plateau,
         middle=_middle(darkness, left, right),
         shown=shown,
         blind=_blind(profiles, low, high),
@@ -142,21 +142,21 @@ def widths_from_profiles(
 
 
 def assumed_interior(
-    seen: Array, interior: Array | None, sure: Array | None
+    plateau: Array, interior: Array | None, sure: Array | None
 ) -> tuple[Array, Array, Array]:
     """Return how far the darkness is known (0..1), what it is taken to be, and the lightest.
 
     The interior is at least as dark as what is seen of it. What is half known lies, on a scale of
     ratios, half way: a crack does not jump in width where its darkness comes to be seen.
     """
-    lightest = np.clip(seen, LIGHTEST, 1)
+    lightest = np.clip(plateau, LIGHTEST, 1)
     if interior is None:
-        return np.zeros(len(seen)), np.full(len(seen), INTERIOR), lightest
-    found = np.isfinite(interior)
-    known = np.where(found, 1.0 if sure is None else sure, 0.0)
-    darkness = np.where(found, interior, INTERIOR)
+        return np.zeros(len(plateau)), np.full(len(plateau), INTERIOR), lightest
+    measured = np.isfinite(interior)
+    known = np.where(measured, 1.0 if sure is None else sure, 0.0)
+    darkness = np.where(measured, interior, INTERIOR)
     assumed = INTERIOR ** (1 - known) * darkness**known
-    floor = np.maximum(darkness * (1 - 2 * INTERIOR_U), seen)
+    floor = np.maximum(darkness * (1 - 2 * INTERIOR_U), plateau)
     return known, assumed, lightest ** (1 - known) * floor**known
 
 
@@ -300,13 +300,13 @@ def _interior(
     inside = _between(darkness, low, high)
     smooth = np.where(inside, _blur(darkness), -1).max(axis=1)
     deepest = np.where(inside, darkness, -1).max(axis=1)
-    seen = np.clip(np.where(high - low >= 4, smooth, deepest), 0.01, 1)
+    plateau = np.clip(np.where(high - low >= 4, smooth, deepest), 0.01, 1)
     near = _between(darkness[:, :-1], low - 1, high)
     slope = np.where(near, np.abs(np.diff(darkness, axis=1)), 0).max(axis=1)
-    flank = seen / np.maximum(np.sqrt(2 * np.pi) * slope, 1e-3)
-    left, right = _crossings(darkness, darkest, 0.5 * seen)
+    flank = plateau / np.maximum(np.sqrt(2 * np.pi) * slope, 1e-3)
+    left, right = _crossings(darkness, darkest, 0.5 * plateau)
     shown = _ramp((right - left) / flank, _PLATEAU_RATIO) * _ramp(right - left, _PLATEAU_PX)
-    return seen, shown, flank
+    return plateau, shown, flank
 
 
 def _ramp(value: Array, ends: tuple[float, float]) -> Array:

@@ -67,13 +67,13 @@ def cdds(
             f"`stage_depths` must be five numbers of at least 1, got {tuple(stage_depths)}; "
             "3, 3, 3, 3, 3 is the default."
         )
-    for name, value, known in (
+    for name, value, values in (
         ("deconv_kernel", deconv_kernel, (1, 3)),
         ("upsample", upsample, ("index", "nearest", "bilinear")),
         ("predict_from", predict_from, ("fused", "main")),
     ):
-        if value not in known:
-            raise ConfigError(f"`{name}` must be one of {known}, got {value!r}.")
+        if value not in values:
+            raise ConfigError(f"`{name}` must be one of {values}, got {value!r}.")
     channels = scaled(CHANNELS, width)
     return Cdds(channels, stage_depths, deconv_kernel, upsample, skip, predict_from, dropout)
 

@@ -78,9 +78,9 @@ class CddsSite(nn.Module):
         axes = self.axes.view(len(self.lengths), -1)
         away = (description - self.centre) * self.stretch
         along = away @ axes.T
-        left = away - along @ axes
+        rest = away - along @ axes
         inside = ((along / self.lengths) ** 2).mean(1)
-        return torch.sqrt((inside + (left**2).mean(1) / self.beside) / 2)
+        return torch.sqrt((inside + (rest**2).mean(1) / self.beside) / 2)
 
     def set_gate(self, descriptions: Tensor) -> None:
         """Learn centre and spread from (N, D) descriptions of pictures of the site, N > axes."""
@@ -91,8 +91,8 @@ class CddsSite(nn.Module):
         count = len(self.lengths)
         self.axes.copy_(axes[:count].flatten())
         self.lengths.copy_((lengths[:count] / len(away) ** 0.5).clamp(min=1e-6))
-        left = away - (away @ axes[:count].T) @ axes[:count]
-        self.beside.copy_((left**2).mean().clamp(min=1e-6).view(1))
+        rest = away - (away @ axes[:count].T) @ axes[:count]
+        self.beside.copy_((rest**2).mean().clamp(min=1e-6).view(1))
 
 
 def describe(maps: list[Tensor]) -> Tensor:

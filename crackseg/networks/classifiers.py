@@ -37,9 +37,9 @@ def classifier(name: str, **arguments: Any) -> nn.Module:
         ConfigError: it refuses an argument.
     """
     of_torchvision = torchvision.models.list_models(module=torchvision.models)
-    known = [*of_torchvision, *EARLY, *(f"tu-{of_timm}" for of_timm in timm.list_models())]
-    if name not in known:
-        raise UnknownName(f"unknown classifier `{name}`; known: {nearest(name, known)}.")
+    names = [*of_torchvision, *EARLY, *(f"tu-{of_timm}" for of_timm in timm.list_models())]
+    if name not in names:
+        raise UnknownName(f"unknown classifier `{name}`; known: {nearest(name, names)}.")
     if name in SIDE_HEADS:
         arguments = {"aux_logits": False, "init_weights": True, **arguments}
     try:

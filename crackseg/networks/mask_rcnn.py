@@ -73,8 +73,8 @@ class MaskRcnn(nn.Module):
         pictures = ImageList(x, [(x.shape[-2], x.shape[-1])] * x.shape[0])
         features = self.model.backbone(x)
         proposals, _ = self.model.rpn(pictures, features)
-        found, _ = self.model.roi_heads(features, proposals, pictures.image_sizes)
-        maps = torch.stack([merge(instances, height, width) for instances in found])
+        pieces, _ = self.model.roi_heads(features, proposals, pictures.image_sizes)
+        maps = torch.stack([merge(instances, height, width) for instances in pieces])
         maps = maps.clamp(1e-6, 1 - 1e-6)
         return torch.log(maps / (1 - maps))  # torch.logit, which has no ONNX twin
 

@@ -41,8 +41,8 @@ def smp_network(
         ModelError: the weights do not fit the encoder.
     """
     if architecture not in smp.MODEL_ARCHITECTURES_MAPPING:
-        known = nearest(architecture, smp.MODEL_ARCHITECTURES_MAPPING)
-        raise UnknownName(f"unknown architecture `{architecture}`; known: {known}.")
+        names = nearest(architecture, smp.MODEL_ARCHITECTURES_MAPPING)
+        raise UnknownName(f"unknown architecture `{architecture}`; known: {names}.")
     known_encoders = smp.encoders.get_encoder_names()
     if encoder not in known_encoders and not encoder.startswith("tu-"):
         raise UnknownName(

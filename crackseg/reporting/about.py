@@ -19,7 +19,7 @@ def head_facts(gathered: Gathered, words: Words) -> Iterator[tuple[str, str]]:
     """Yield the head of a report: label and value of what is known."""
     survey = gathered.survey
     level, warmth = survey.reservoir_level_m, survey.temperature_c
-    taken = sorted(t for p in gathered.photographs if (t := p.image.get("taken_at")))
+    times = sorted(t for p in gathered.photographs if (t := p.image.get("taken_at")))
     stand_off = survey.drone.stand_off_m
     camera = survey.drone.camera or _camera(gathered)
     rows = [
@@ -36,7 +36,7 @@ def head_facts(gathered: Gathered, words: Words) -> Iterator[tuple[str, str]]:
         ("camera", ", ".join(filter(None, (camera, survey.drone.lens)))),
         ("stand_off", "" if stand_off is None else f"{words.number(stand_off, 1)} m"),
         ("earlier", _earlier(survey, words)),
-        ("taken", _span(taken, words)),
+        ("taken", _span(times, words)),
         ("note", survey.note),
     ]  # fmt: skip
     return ((words(f"head.{key}"), value) for key, value in rows if value)
@@ -44,7 +44,7 @@ def head_facts(gathered: Gathered, words: Words) -> Iterator[tuple[str, str]]:
 
 def missing_facts(survey: Survey, words: Words) -> str:
     """Return which facts that a signed report has are not stated, or an empty text."""
-    held = {
+    facts = {
         "dam": survey.dam,
         "part": survey.part,
         "inspected_on": survey.inspected_on,
@@ -52,16 +52,16 @@ def missing_facts(survey: Survey, words: Words) -> str:
         "temperature": survey.temperature_c,
         "people": survey.people,
     }
-    names = [words(f"head.{key}") for key, value in held.items() if value in (None, "", ())]
+    names = [words(f"head.{key}") for key, value in facts.items() if value in (None, "", ())]
     return words("head.missing", names=", ".join(names)) if names else ""
 
 
 def record_rows(gathered: Gathered, words: Words) -> Iterator[tuple[str, str]]:
     """Yield what a later reader needs to repeat the analysis: label and value."""
-    seen = [p for p in gathered.photographs if p.status != FAILED]
-    releases = sorted({p.release for p in seen}) or [__version__]
+    readable = [p for p in gathered.photographs if p.status != FAILED]
+    releases = sorted({p.release for p in readable}) or [__version__]
     yield words("record.package"), ", ".join(releases)
-    models = {p.model["sha256"]: p.model for p in seen if p.model}
+    models = {p.model["sha256"]: p.model for p in readable if p.model}
     if len(models) > 1 or len(releases) > 1:
         names = ", ".join(f"{m['name']} {m['version']}" for m in models.values())
         yield "", words("record.several_models", names=names)
@@ -72,7 +72,7 @@ def record_rows(gathered: Gathered, words: Words) -> Iterator[tuple[str, str]]:
         levels = (words.number(model[key], 3) for key in ("threshold", "threshold_low"))
         yield words("record.thresholds"), " / ".join(levels)
         yield from _card_rows(_card(model["sha256"]), words)
-    for precision, runtime in sorted({p.network_run for p in seen if p.model}):
+    for precision, runtime in sorted({p.network_run for p in readable if p.model}):
         yield words("record.network_run"), words(f"record.{precision}", runtime=runtime)
     about = gathered.about
     readings = about.get("options", {}).get("predict", {}).get("readings")
@@ -132,10 +132,10 @@ def _camera(gathered: Gathered) -> str:
     return ", ".join(str(camera) for camera in cameras if camera)
 
 
-def _span(taken: list[str], words: Words) -> str:
-    if not taken:
+def _span(times: list[str], words: Words) -> str:
+    if not times:
         return ""
-    first, last = words.time(taken[0]), words.time(taken[-1])
+    first, last = words.time(times[0]), words.time(times[-1])
     return first if first == last else f"{first} – {last}"
 
 

@@ -13,33 +13,33 @@ from crackseg.reporting.words import Words
 from crackseg.survey import WidthBins
 
 
-def crack(number: int, found: SurveyCrack, words: Words) -> tuple[str, ...]:
+def crack(number: int, entry: SurveyCrack, words: Words) -> tuple[str, ...]:
     """Return the row of a crack."""
     return (
         str(number),
-        found.photograph.name,
-        str(found.id),
-        words.length(found.measure("length")),
-        words.measured(found.measure("width_mean")),
-        words.measured(found.measure("width_p95")),
-        words.measured(found.measure("width_max")),
-        certainty(found, words),
-        direction(found, words),
-        place(found, words),
-        flags(found, words),
-        verdict(found, words),
-        found.note,
+        entry.photograph.name,
+        str(entry.id),
+        words.length(entry.measure("length")),
+        words.measured(entry.measure("width_mean")),
+        words.measured(entry.measure("width_p95")),
+        words.measured(entry.measure("width_max")),
+        certainty(entry, words),
+        direction(entry, words),
+        place(entry, words),
+        flags(entry, words),
+        verdict(entry, words),
+        entry.note,
     )
 
 
-def photograph(shown: Photograph, words: Words) -> tuple[str, ...]:
+def photograph(entry: Photograph, words: Words) -> tuple[str, ...]:
     """Return the row of a photograph."""
-    row = {**NO_RESULT, **shown.row}
-    if shown.status == FAILED:
+    row = {**NO_RESULT, **entry.row}
+    if entry.status == FAILED:
         failed = words("status.failed")
         return (
-            str(shown.number),
-            shown.name,
+            str(entry.number),
+            entry.name,
             "–",
             "–",
             "–",
@@ -49,51 +49,51 @@ def photograph(shown: Photograph, words: Words) -> tuple[str, ...]:
             "–",
             "–",
             "–",
-            words.sentence(shown.reason).replace("`", ""),
+            words.sentence(entry.reason).replace("`", ""),
         )
-    scale, counts = shown.scale, row["cracks"] and shown.status != COPY
+    scale, counts = entry.scale, row["cracks"] and entry.status != COPY
     length = (
         metres(row["length_mm"], words)
         if row["length_mm"]
         else f"{words.number(row['length_px'])} px"
     )
     return (
-        str(shown.number),
-        shown.name,
-        words.time(shown.image.get("taken_at")),
-        position(shown, words),
+        str(entry.number),
+        entry.name,
+        words.time(entry.image.get("taken_at")),
+        position(entry, words),
         "–" if scale is None else words.figures(scale["mm_per_px"]),
         "–" if scale is None else words.code("source", scale["source"]),
-        judged(shown, words),
-        "–" if shown.status == COPY else str(row["cracks"]),
+        judged(entry, words),
+        "–" if entry.status == COPY else str(row["cracks"]),
         length if counts else "–",
         words.measured(read_measure(row, "width_max")) if counts else "–",
-        others(shown, words),
-        ", ".join(dict.fromkeys(words.code("notice", n["code"]) for n in shown.notices)),
+        others(entry, words),
+        ", ".join(dict.fromkeys(words.code("notice", n["code"]) for n in entry.notices)),
     )
 
 
-def others(shown: Photograph, words: Words) -> str:
+def others(entry: Photograph, words: Words) -> str:
     """Return how many lines of a photograph are taken for no crack, and how long they are."""
-    if shown.others is None or not shown.others.count or shown.status == COPY:
+    if entry.others is None or not entry.others.count or entry.status == COPY:
         return "–"
-    mm = shown.others.length_mm
-    length = f"{words.number(shown.others.length_px)} px" if mm is None else metres(mm, words)
-    return f"{shown.others.count}: {length}"
+    mm = entry.others.length_mm
+    length = f"{words.number(entry.others.length_px)} px" if mm is None else metres(mm, words)
+    return f"{entry.others.count}: {length}"
 
 
-def judged(shown: Photograph, words: Words) -> str:
+def judged(entry: Photograph, words: Words) -> str:
     """Return how much of a photograph was judged."""
-    if shown.status == COPY:
-        return words("status.copy", name=shown.copy_of)
-    if shown.status == NOT_JUDGED:
-        return f"{words('status.not_judged')}: {unjudged(shown, words)}"
-    return share(1 - sum(part for _, part in shown.unjudged), words)
+    if entry.status == COPY:
+        return words("status.copy", name=entry.copy_of)
+    if entry.status == NOT_JUDGED:
+        return f"{words('status.not_judged')}: {unjudged(entry, words)}"
+    return share(1 - sum(part for _, part in entry.unjudged), words)
 
 
-def unjudged(shown: Photograph, words: Words) -> str:
+def unjudged(entry: Photograph, words: Words) -> str:
     """Return which shares of a photograph were not judged, and why."""
-    return shares(shown.unjudged, words)
+    return shares(entry.unjudged, words)
 
 
 def shares(parts: Sequence[tuple[str, float]], words: Words) -> str:
@@ -106,9 +106,9 @@ def shares(parts: Sequence[tuple[str, float]], words: Words) -> str:
     )
 
 
-def position(shown: Photograph, words: Words) -> str:
+def position(entry: Photograph, words: Words) -> str:
     """Return where the camera was: latitude, longitude, height."""
-    gps = shown.image.get("gps")
+    gps = entry.image.get("gps")
     if not gps:
         return "–"
     point = f"{gps['lat_deg']:.6f}, {gps['lon_deg']:.6f}"  # a decimal point: programs read it
@@ -116,9 +116,9 @@ def position(shown: Photograph, words: Words) -> str:
     return point if alt is None else f"{point}, {words.number(alt)} m"
 
 
-def certainty(found: SurveyCrack, words: Words) -> str:
+def certainty(entry: SurveyCrack, words: Words) -> str:
     """Return a certainty in whole per cent, never rounded up."""
-    sure = found.facts["certainty"]
+    sure = entry.facts["certainty"]
     if sure is None:
         return words("certainty.unknown")
     return words("general.share", value=math.floor(100 * sure + 1e-9))
@@ -131,16 +131,16 @@ def certainty_group(name: str, words: Words) -> str:
     return f"≥ {words('general.share', value=name)}"
 
 
-def direction(found: SurveyCrack, words: Words) -> str:
+def direction(entry: SurveyCrack, words: Words) -> str:
     """Return the direction of a crack as an engineer names it, with its angle."""
-    angle = found.facts["orientation_deg"]
+    angle = entry.facts["orientation_deg"]
     name = words(f"direction.{sums.direction(angle)}")
     return name if angle is None else f"{name}, {words.number(angle)}°"
 
 
-def place(found: SurveyCrack, words: Words) -> str:
+def place(entry: SurveyCrack, words: Words) -> str:
     """Return where in its photograph a crack's widest place lies."""
-    facts, image = found.facts, found.photograph.image
+    facts, image = entry.facts, entry.photograph.image
     row, col = facts["width_max_row"], facts["width_max_col"]
     if row is None:
         row, col = facts["row"] + facts["height"] / 2, facts["col"] + facts["width"] / 2
@@ -152,27 +152,27 @@ def place(found: SurveyCrack, words: Words) -> str:
     return f"{' '.join(parts) or words('place.centre')} ({at})"
 
 
-def flags(found: SurveyCrack, words: Words) -> str:
+def flags(entry: SurveyCrack, words: Words) -> str:
     """Return what is to be minded of a crack."""
-    remarks = [words.code("flag", flag) for flag in found.facts["flags"].split()]
-    if found.facts.get("openings"):
-        in_mm = found.facts["opening_max_mm"] is not None
-        widest = words.figures(found.facts["opening_max_mm" if in_mm else "opening_max_px"], 2)
+    remarks = [words.code("flag", flag) for flag in entry.facts["flags"].split()]
+    if entry.facts.get("openings"):
+        in_mm = entry.facts["opening_max_mm"] is not None
+        widest = words.figures(entry.facts["opening_max_mm" if in_mm else "opening_max_px"], 2)
         width = f"{widest} {'mm' if in_mm else 'px'}"
-        remarks.append(words("flag.open", n=found.facts["openings"], width=width))
-    change = found.facts.get("correction")
+        remarks.append(words("flag.open", n=entry.facts["openings"], width=width))
+    change = entry.facts.get("correction")
     if change:
-        by = found.facts.get("corrected_by") or words("general.not_known")
+        by = entry.facts.get("corrected_by") or words("general.not_known")
         remarks.append(words(f"correction.{change}", by=by))
     return ", ".join(remarks)
 
 
-def verdict(found: SurveyCrack, words: Words) -> str:
+def verdict(entry: SurveyCrack, words: Words) -> str:
     """Return what an inspector said of a crack, and who; an empty text where nobody did."""
-    if not found.verdict:
+    if not entry.verdict:
         return ""
-    said = words.code("verdict", found.verdict)
-    return f"{said} ({found.verdict_by})" if found.verdict_by else said
+    word = words.code("verdict", entry.verdict)
+    return f"{word} ({entry.verdict_by})" if entry.verdict_by else word
 
 
 def bin_name(name: str, bins: WidthBins, words: Words) -> str:

@@ -62,8 +62,8 @@ def write_report(
         raise ConfigError(f"`formats` must name at least one of {', '.join(FORMATS)}; got none.")
     writers: dict[Writer, list[str]] = {}
     for name in dict.fromkeys(formats):
-        found = look_up(FORMATS, name, what="format", extra="gis")
-        writers.setdefault(found, []).append(name)
+        writer = look_up(FORMATS, name, what="format", extra="gis")
+        writers.setdefault(writer, []).append(name)
     words = read_words(locale)
     out = out or results / FOLDER
     _refuse_others(out, results)

@@ -131,13 +131,13 @@ def compose(
 
 def _lead(gathered: Gathered, figures: sums.Sums, words: Words) -> Iterable[str]:
     """Yield what was seen and found, in sentences."""
-    seen = [p for p in gathered.photographs if p.status not in (FAILED, COPY)]
-    if not seen:
+    readable = [p for p in gathered.photographs if p.status not in (FAILED, COPY)]
+    if not readable:
         yield words("lead.nothing_analyzed")
         return
     area = figures.analyzed_mm2
     on = "" if area is None else words("lead.area", area=words.figures(area / 1e6))
-    yield f"{words('lead.seen', n=len(seen))}{on}."
+    yield f"{words('lead.seen', n=len(readable))}{on}."
     if gathered.cracks:
         holders = len({crack.photograph.number for crack in gathered.cracks})
         photos = words("general.photographs", n=holders)
@@ -148,8 +148,8 @@ def _lead(gathered: Gathered, figures: sums.Sums, words: Words) -> Iterable[str]
     for part, key in ((gathered.doubtful, "lead.doubtful"), (gathered.rejected, "lead.rejected")):
         if part:
             yield words(key, n=len(part))
-    yield from _other_lines(seen, words)
-    if len(seen) > 1:
+    yield from _other_lines(readable, words)
+    if len(readable) > 1:
         yield words("lead.overlap")
     if gathered.face:
         totals = gathered.face["totals"]
@@ -157,26 +157,26 @@ def _lead(gathered: Gathered, figures: sums.Sums, words: Words) -> Iterable[str]
         yield words("lead.face_map", cracks=cracks, length=words.number(totals["length_m"], 2))
 
 
-def _other_lines(seen: Sequence[Photograph], words: Words) -> Iterable[str]:
+def _other_lines(photographs: Sequence[Photograph], words: Words) -> Iterable[str]:
     """Yield that dark lines were taken for no crack: some cracks run as straight as a joint."""
-    told = [p.others for p in seen if p.others is not None and p.others.count]
-    if not told:
+    sums_of_lines = [p.others for p in photographs if p.others is not None and p.others.count]
+    if not sums_of_lines:
         return
     parts = []
-    if any(others.length_mm is not None for others in told):
-        parts.append(cells.metres(sum(others.length_mm or 0.0 for others in told), words))
-    if px := sum(others.length_px for others in told if others.length_mm is None):
+    if any(others.length_mm is not None for others in sums_of_lines):
+        parts.append(cells.metres(sum(others.length_mm or 0.0 for others in sums_of_lines), words))
+    if px := sum(others.length_px for others in sums_of_lines if others.length_mm is None):
         parts.append(f"{words.number(px)} px")
-    count = sum(others.count for others in told)
+    count = sum(others.count for others in sums_of_lines)
     yield words("lead.others", n=count, length=" + ".join(parts))
 
 
 def _thumbs(gathered: Gathered) -> dict[int, bytes]:
     """Return small pictures of the photographs: first of those that show something to look at."""
-    found = {crack.photograph.number for crack in gathered.cracks}
+    with_cracks = {crack.photograph.number for crack in gathered.cracks}
     ranked = sorted(
         (p for p in gathered.photographs if p.folder),
-        key=lambda p: (p.status != NOT_JUDGED, p.number not in found, p.number),
+        key=lambda p: (p.status != NOT_JUDGED, p.number not in with_cracks, p.number),
     )
     made = ((p.number, thumb(p)) for p in ranked[:MOST_THUMBS])
     return {number: jpeg for number, jpeg in made if jpeg is not None}
@@ -217,11 +217,11 @@ def _findings(gathered: Gathered, words: Words) -> Iterable[Finding]:
         names = [] if all_of_them else [p.name for p in unscaled]
         yield _finding(words("judged.no_scale", n=len(unscaled)), names)
     if gathered.passed_over:
-        left = [
+        passed_over = [
             f"{Path(item['path']).name}: {words.sentence(item['reason'])}"
             for item in gathered.passed_over
         ]
-        yield _finding(words("judged.passed_over", n=len(left)), left)
+        yield _finding(words("judged.passed_over", n=len(passed_over)), passed_over)
     if copies:
         same = [
             words("judged.copy_of", name=p.name, other=p.copy_of) for p in gathered.of_status(COPY)
@@ -259,24 +259,24 @@ def _detection(gathered: Gathered, figures: sums.Sums, words: Words) -> Iterable
         low, middle, high = (words.figures(value) for value in figures.mm_per_px)
         key = "detection.one_scale" if low == high else "detection.scales"
         yield words(key, low=low, median=middle, high=high)
-    stated = [p.detection for p in gathered.photographs if p.detection]
-    yield from _found_from(stated, words)
+    limits = [p.detection for p in gathered.photographs if p.detection]
+    yield from _found_from(limits, words)
 
 
-def _found_from(stated: Sequence[Mapping[str, Any]], words: Words) -> Iterable[str]:
+def _found_from(limits: Sequence[Mapping[str, Any]], words: Words) -> Iterable[str]:
     """Yield from which width on cracks are found, none of the widths rounded down.
 
     Where the reports know shares by width alone, their own sentence is quoted.
     """
-    mm = [said["width_90_mm"] for said in stated if said.get("width_90_mm") is not None]
-    px = [said["width_90_px"] for said in stated if said.get("width_90_px") is not None]
+    mm = [limit["width_90_mm"] for limit in limits if limit.get("width_90_mm") is not None]
+    px = [limit["width_90_px"] for limit in limits if limit.get("width_90_px") is not None]
     if mm:
         low, high = (wording.upper_bound(v).replace(".", words.decimal) for v in (min(mm), max(mm)))
         yield words("detection.one" if low == high else "detection.known", low=low, high=high)
     if len(mm) < len(px):
         width = wording.upper_bound(max(px)).replace(".", words.decimal)
         yield words("detection.pixels", px=width)
-    texts = {said["text"] for said in stated} - {UNTESTED}
+    texts = {limit["text"] for limit in limits} - {UNTESTED}
     if texts and not px:
         yield words.sentence(min(texts))
     elif not px:
@@ -426,6 +426,6 @@ def _filled(title: str, names: Sequence[str], rows: Iterable[Sequence[str]], wor
 
 def _method(gathered: Gathered, words: Words) -> tuple[str, ...]:
     masks = [p for p in gathered.photographs if p.status != FAILED and p.model is None]
-    seen = [p for p in gathered.photographs if p.status != FAILED]
-    texts = (words("method.text"),) if len(masks) < len(seen) else ()
+    readable = [p for p in gathered.photographs if p.status != FAILED]
+    texts = (words("method.text"),) if len(masks) < len(readable) else ()
     return (*texts, *((words("method.mask"),) if masks else ()))

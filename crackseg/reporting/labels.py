@@ -93,12 +93,12 @@ def _reports(content: Content) -> Iterator[tuple[str, Report]]:
     Raises:
         DataError: the results of a photograph hold no mask.
     """
-    kept = {(crack.photograph.number, crack.id) for crack in content.gathered.cracks}
+    listed = {(crack.photograph.number, crack.id) for crack in content.gathered.cracks}
     for photograph in content.gathered.photographs:
         if photograph.folder is None:
             continue
         report = read_report(photograph.folder)
-        cracks = tuple(c for c in report.cracks if (photograph.number, c.id) in kept)
+        cracks = tuple(c for c in report.cracks if (photograph.number, c.id) in listed)
         if photograph.status == COPY:  # no empty label: it shows the cracks of its twin
             cracks = tuple(c for c in report.cracks if c.section == "main")
         yield photograph.name, replace(report, cracks=cracks)

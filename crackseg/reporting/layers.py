@@ -67,8 +67,8 @@ def _geojson(drawn: _Drawn, folder: Path) -> list[Path]:
     paths: list[Path] = []
     for sheet in drawn.sheets:
         layer, system = _to_wgs84(sheet.cracks), _SIDE_BY_SIDE.get(sheet.kind)
-        said = system or ("WGS84 (RFC 7946)" if layer.crs == "EPSG:4326" else _as_is(layer))
-        paths += write_geojson(folder / f"{layer.name}.geojson", layer, said)
+        system_text = system or ("WGS84 (RFC 7946)" if layer.crs == "EPSG:4326" else _as_is(layer))
+        paths += write_geojson(folder / f"{layer.name}.geojson", layer, system_text)
     if drawn.photographs.shapes:
         path = folder / "photographs.geojson"
         paths += write_geojson(path, drawn.photographs, "WGS84 (RFC 7946)")
@@ -120,11 +120,11 @@ class _Table:
 def _draw(gathered: Gathered, folder: Path) -> _Drawn:
     limits = gathered.survey.widths.limits_mm
     judged = _by_photograph(gathered)
-    seen = [p for p in gathered.photographs if p.folder and p.status != COPY]
+    with_results = [p for p in gathered.photographs if p.folder and p.status != COPY]
     sheets: dict[tuple[str, str | None], Sheet] = {}
-    tables = {kind: _Table(columns=_columns(seen, kind)) for kind in _SIDE_BY_SIDE}
+    tables = {kind: _Table(columns=_columns(with_results, kind)) for kind in _SIDE_BY_SIDE}
     photographs = new_photographs()
-    for photograph in seen:
+    for photograph in with_results:
         report = read_report(photograph)
         place = place_of(report)
         key = (place.kind, place.crs)
@@ -142,14 +142,14 @@ def _named(sheets: Mapping[tuple[str, str | None], Sheet]) -> list[Sheet]:
     """Return the sheets with layers named by their kind where there are several."""
     if len(sheets) < 2:
         return list(sheets.values())
-    named, taken = [], set()
+    named, suffixes = [], set()
     for (kind, _), sheet in sheets.items():
         suffix = _SUFFIX[kind]
         number = 1
-        while suffix in taken:
+        while suffix in suffixes:
             number += 1
             suffix = f"{_SUFFIX[kind]}{number}"
-        taken.add(suffix)
+        suffixes.add(suffix)
         layers = {
             name: replace(layer, name=f"{layer.name}{suffix}")
             for name in ("cracks", "widths", "frames")
@@ -159,18 +159,18 @@ def _named(sheets: Mapping[tuple[str, str | None], Sheet]) -> list[Sheet]:
     return named
 
 
-def _columns(seen: list[Photograph], kind: str) -> int:
+def _columns(photographs: list[Photograph], kind: str) -> int:
     """Return how many photographs of a kind lie in a row."""
-    free = [p for p in seen if p.image.get("transform") is None]
+    free = [p for p in photographs if p.image.get("transform") is None]
     count = sum((p.scale is not None) == (kind == "metres") for p in free)
     return max(math.ceil(math.sqrt(count)), 1)
 
 
 def _by_photograph(gathered: Gathered) -> dict[int, dict[int, SurveyCrack]]:
-    found: dict[int, dict[int, SurveyCrack]] = {}
+    cracks: dict[int, dict[int, SurveyCrack]] = {}
     for crack in (*gathered.cracks, *gathered.doubtful):
-        found.setdefault(crack.photograph.number, {})[crack.id] = crack
-    return found
+        cracks.setdefault(crack.photograph.number, {})[crack.id] = crack
+    return cracks
 
 
 def _drawn(
@@ -178,12 +178,12 @@ def _drawn(
 ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """Yield the cracks that are not rejected, with what an inspector said of each."""
     for crack in report["cracks"]:
-        known = judged.get(crack["id"])
-        if known is None:
+        entry = judged.get(crack["id"])
+        if entry is None:
             continue
-        section = "main" if known.verdict == "accept" else crack.get("section", "main")
-        said = {"verdict": known.verdict or None, "note": known.note or None}
-        yield crack, {**said, "section": section}
+        section = "main" if entry.verdict == "accept" else crack.get("section", "main")
+        attributes = {"verdict": entry.verdict or None, "note": entry.note or None}
+        yield crack, {**attributes, "section": section}
 
 
 def _link(photograph: Photograph, folder: Path) -> str | None:

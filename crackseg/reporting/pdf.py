@@ -77,16 +77,16 @@ def _story(content: Content) -> Iterator[Flowable]:
     yield from _map(content)
     yield from section(content.photographs.title, 60 * mm)
     yield from _photographs(content.photographs, content.thumbs)
-    for shown, most in (
+    for table, most in (
         (content.cracks, MOST_CRACKS),
         (content.doubtful, MOST_DOUBTFUL),
         (content.rejected, MOST_DOUBTFUL),
     ):
-        if shown.rows:
-            yield from section(shown.title)
-            yield from _table(shown, most)
-            if len(shown.rows) > most:
-                yield para(words("general.more", n=len(shown.rows) - most), FAINT)
+        if table.rows:
+            yield from section(table.title)
+            yield from _table(table, most)
+            if len(table.rows) > most:
+                yield para(words("general.more", n=len(table.rows) - most), FAINT)
     yield from section(words("section.method"))
     yield from (para(text) for text in content.method)
     yield from section(words("section.record"))
@@ -166,11 +166,11 @@ def _worst_pair(content: Content, pair: Sequence[Worst]) -> Flowable:
 def _worst(content: Content, worst: Worst) -> list[Flowable]:
     heading = ParagraphStyle("w", BIG, textColor=ACCENT)
     lines: list[Flowable] = [para(f"{worst.number}: {worst.width}", heading)]
-    shown = [jpeg for jpeg in (worst.pictures.plain, worst.pictures.outlined) if jpeg]
+    jpegs = [jpeg for jpeg in (worst.pictures.plain, worst.pictures.outlined) if jpeg]
     wide = WIDE / 2 - 12
-    if shown:
-        pictures = [photo(jpeg, wide / len(shown) - 2, 38 * mm) for jpeg in shown]
-        lines.append(Grid([pictures], colWidths=[wide / len(shown)] * len(shown),
+    if jpegs:
+        pictures = [photo(jpeg, wide / len(jpegs) - 2, 38 * mm) for jpeg in jpegs]
+        lines.append(Grid([pictures], colWidths=[wide / len(jpegs)] * len(jpegs),
                           style=[("LEFTPADDING", (0, 0), (-1, -1), 0)]))  # fmt: skip
     else:
         lines.append(para(content.words("closeup.missing"), FAINT))
@@ -186,26 +186,26 @@ def _begun(text: str) -> str:
     return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]} …"
 
 
-def _table(shown: Table, most: int) -> Iterator[Flowable]:
-    heading = [para(name, COLUMN) for name in shown.heading]
-    rows = [[para(cell, SMALL) for cell in row] for row in shown.rows[:most]]
-    yield ruled([heading, *rows], shown.weights)
-    if shown.note:
-        yield para(shown.note, FAINT)
+def _table(table: Table, most: int) -> Iterator[Flowable]:
+    heading = [para(name, COLUMN) for name in table.heading]
+    rows = [[para(cell, SMALL) for cell in row] for row in table.rows[:most]]
+    yield ruled([heading, *rows], table.weights)
+    if table.note:
+        yield para(table.note, FAINT)
 
 
-def _photographs(shown: Table, thumbs: Mapping[int, bytes]) -> Iterator[Flowable]:
-    heading = [para(name, COLUMN) for name in shown.heading]
+def _photographs(table: Table, thumbs: Mapping[int, bytes]) -> Iterator[Flowable]:
+    heading = [para(name, COLUMN) for name in table.heading]
     rows: list[list[Any]] = [heading]
-    left = MOST_THUMBS
-    for row in shown.rows:
+    thumbs_left = MOST_THUMBS
+    for row in table.rows:
         cells: list[Any] = [para(cell, SMALL) for cell in row]
         jpeg = thumbs.get(int(row[0]))
-        if jpeg and left:
+        if jpeg and thumbs_left:
             cells[1] = [photo(jpeg, 24 * mm, 16 * mm), cells[1]]
-            left -= 1
+            thumbs_left -= 1
         rows.append(cells)
-    yield ruled(rows, shown.weights)
+    yield ruled(rows, table.weights)
 
 
 def _map(content: Content) -> Iterator[Flowable]:

@@ -45,15 +45,15 @@ def close_up(crack: SurveyCrack, photographs: Path | None = None) -> CloseUp:
         photographs: folder to look for the photograph in, where it was moved.
     """
     report = read_report(crack.photograph)
-    found = next(c for c in report["cracks"] if c["id"] == crack.id)
+    row = next(c for c in report["cracks"] if c["id"] == crack.id)
     scale = scale_of(report["scale"])
     path = find_photograph(crack.photograph, photographs)
     if path is not None:
         with suppress(CracksegError, OSError), open_image(path) as image:
             if image.info.sha256 == report["image"]["sha256"]:
-                return _from_photograph(image, found, crack.photograph.folder, scale)
+                return _from_photograph(image, row, crack.photograph.folder, scale)
     with suppress(CracksegError, OSError):
-        return _from_overlay(report, found, crack.photograph.folder, scale)
+        return _from_overlay(report, row, crack.photograph.folder, scale)
     return CloseUp()
 
 

@@ -84,8 +84,8 @@ def worst_bins(gathered: Gathered) -> dict[int, SurveyCrack]:
     """Return the crack of the largest 95 % width of each photograph by its number."""
     worst: dict[int, SurveyCrack] = {}
     for crack in gathered.cracks:
-        held = worst.get(crack.photograph.number)
-        if held is None or _width(crack) > _width(held):
+        other = worst.get(crack.photograph.number)
+        if other is None or _width(crack) > _width(other):
             worst[crack.photograph.number] = crack
     return worst
 

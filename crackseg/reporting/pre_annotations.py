@@ -63,7 +63,7 @@ def in_order_of_doubt(results: Path) -> list[Doubtful]:
         DataError: not one photograph was analyzed.
     """
     gathered = gather(results)
-    found = []
+    doubtful = []
     for photograph in gathered.photographs:
         if photograph.status == FAILED:
             continue
@@ -72,10 +72,10 @@ def in_order_of_doubt(results: Path) -> list[Doubtful]:
             for cracks in (gathered.cracks, gathered.doubtful)
         )
         doubt = sum(doubt_of(crack) for crack in (*main, *unsure))
-        found.append(Doubtful(photograph=photograph, cracks=main, unsure=unsure, doubt=doubt))
-    if not found:
+        doubtful.append(Doubtful(photograph=photograph, cracks=main, unsure=unsure, doubt=doubt))
+    if not doubtful:
         raise DataError(f"`{results}` holds no photograph that was analyzed.")
-    return sorted(found, key=lambda one: (-one.doubt, one.photograph.name))
+    return sorted(doubtful, key=lambda one: (-one.doubt, one.photograph.name))
 
 
 def write_pre_annotations(results: Path, out: Path, tool: str) -> list[Path]:
@@ -104,12 +104,12 @@ def _picture(one: Doubtful) -> Picture:
         raise DataError(f"`{one.photograph.name}` has no results.")
     picture = picture_of(read_report(one.photograph.folder))
     labels = {crack.id: LABEL for crack in one.cracks} | {c.id: UNSURE for c in one.unsure}
-    kept = [
+    cracks = [
         replace(marked, label=labels[marked.facts["id"]])
         for marked in picture.cracks
         if marked.facts["id"] in labels
     ]
-    return replace(picture, name=clean(one.photograph.name), cracks=kept, doubt=one.doubt)
+    return replace(picture, name=clean(one.photograph.name), cracks=cracks, doubt=one.doubt)
 
 
 def _write_order(path: Path, order: Sequence[Doubtful]) -> Path:

@@ -52,7 +52,7 @@ def sum_up(gathered: Gathered) -> Sums:
     cracks = gathered.cracks
     scaled = [crack for crack in cracks if crack.length_mm is not None]
     areas = [p.analyzed_mm2 for p in gathered.photographs if _counts(p)]
-    seen = sum(area for area in areas if area is not None) or None
+    analyzed = sum(area for area in areas if area is not None) or None
     counted = sum(c.length_mm or 0.0 for c in scaled if _counts(c.photograph))
     length_mm = sum(crack.length_mm or 0.0 for crack in scaled) if scaled else None
     scales = sorted(p.scale["mm_per_px"] for p in gathered.photographs if p.scale)
@@ -62,8 +62,8 @@ def sum_up(gathered: Gathered) -> Sums:
         length_mm=length_mm,
         length_px=sum(c.facts["length_px"] or 0.0 for c in cracks if c.length_mm is None),
         area_mm2=sum(c.facts["area_mm2"] or 0.0 for c in scaled) if scaled else None,
-        analyzed_mm2=seen,
-        density_m_per_m2=1000 * counted / seen if seen else None,
+        analyzed_mm2=analyzed,
+        density_m_per_m2=1000 * counted / analyzed if analyzed else None,
         widest=_widest(cracks),
         mm_per_px=middle,
     )
@@ -153,13 +153,13 @@ def _group(
 
 def over_limits(cracks: Sequence[SurveyCrack], bins: WidthBins) -> list[OverLimit]:
     """Return the shares of the length in mm above each limit; nothing where no crack has mm."""
-    held = [(crack.length_mm or 0.0, crack.measure("width_p95")) for crack in cracks]
-    total = sum(length for length, width in held if width.high_mm is not None)
+    widths = [(crack.length_mm or 0.0, crack.measure("width_p95")) for crack in cracks]
+    total = sum(length for length, width in widths if width.high_mm is not None)
     if not total:
         return []
 
     def share(limit: float, part: str) -> float:
-        above = (n for n, width in held if (getattr(width, part) or 0.0) > limit)
+        above = (n for n, width in widths if (getattr(width, part) or 0.0) > limit)
         return sum(above) / total
 
     return [

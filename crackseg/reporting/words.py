@@ -48,7 +48,7 @@ class Words:
         filled = {name: self._value(value) for name, value in values.items()}
         return str(text).format(**filled)
 
-    def known(self, key: str) -> bool:
+    def has(self, key: str) -> bool:
         """Return whether the catalogue has a sentence for a key."""
         table, _, name = key.partition(".")
         return name in self.texts.get(table, {})
@@ -59,7 +59,7 @@ class Words:
 
     def code(self, table: str, code: str) -> str:
         """Return a code of the package in words, or spelt as it is where nobody named it."""
-        return self(f"{table}.{code}") if self.known(f"{table}.{code}") else code.replace("_", " ")
+        return self(f"{table}.{code}") if self.has(f"{table}.{code}") else code.replace("_", " ")
 
     def sentence(self, text: str) -> str:
         """Return what reports, cards and failures say in English, as it is where nobody put it."""
@@ -70,9 +70,9 @@ class Words:
 
     def _put(self, text: str) -> str | None:
         for key, pattern in _english():
-            found = pattern.fullmatch(text)
-            if found:
-                return str(self.texts["sentences"][key]).format(**found.groupdict())
+            match = pattern.fullmatch(text)
+            if match:
+                return str(self.texts["sentences"][key]).format(**match.groupdict())
         return None
 
     def number(self, value: float | None, digits: int = 0) -> str:

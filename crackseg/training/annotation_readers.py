@@ -214,8 +214,8 @@ def read_coco(source: Path, rule: MaskRule) -> Iterator[Annotated]:
         names = {c["id"]: str(c["name"]) for c in data["categories"]}
         of_picture: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in data["images"]}
         for item in data["annotations"]:
-            for field, known in (("image_id", of_picture), ("category_id", names)):
-                if item[field] not in known:
+            for field, ids in (("image_id", of_picture), ("category_id", names)):
+                if item[field] not in ids:
                     raise DataError(
                         f"{source}: annotation {item.get('id', '?')}: `{field}` {item[field]} is "
                         "not in the file."
@@ -302,9 +302,9 @@ def _sizes(files: Sequence[Path], rule: MaskRule) -> list[tuple[int, int]]:
     if not cracks:
         refuse_missed(missed, rule)
     if len(first) > 1 and not rule.values:
-        held = " and ".join(f"{crack} in `{name}`" for crack, name in sorted(first.items())[:3])
+        values = " and ".join(f"{crack} in `{name}`" for crack, name in sorted(first.items())[:3])
         raise DataError(
-            f"the masks hold different values ({held}), and which are crack would be a guess; "
+            f"the masks hold different values ({values}), and which are crack would be a guess; "
             f"name them, for instance `--values {','.join(sorted(first))}`."
         )
     return sizes

@@ -119,9 +119,9 @@ def _crack_labels(
     used = {shape.label for entry in entries for shape in entry.shapes}
     declared = {label for entry in entries for label in entry.declared}
     tags = {tag for entry in entries for tag in entry.tags}
-    told = set(options.labels + options.besides)
-    unknown = told - used - declared - tags
-    if used <= told | {BACKGROUND}:  # a file may hold nothing unsure; a slip would leave a label
+    names = set(options.labels + options.besides)
+    unknown = names - used - declared - tags
+    if used <= names | {BACKGROUND}:  # a file may hold nothing unsure; a slip would leave a label
         unknown -= set(options.left_out + options.others)
     drawn = {label for label in used if label.casefold() != BACKGROUND} - set(options.besides)
     declared -= set(options.besides)
@@ -140,9 +140,9 @@ def _crack_labels(
 def _match(entries: Sequence[Annotated], pictures: Path) -> list[tuple[Path, str]]:
     """Return the photograph of every entry, and the stem of its pair in the set."""
     find = _Photographs(pictures)
-    found = [find(entry) for entry in entries]
+    photographs = [find(entry) for entry in entries]
     first: dict[Path, str] = {}
-    for entry, photograph in zip(entries, found, strict=True):
+    for entry, photograph in zip(entries, photographs, strict=True):
         if photograph in first:
             raise DataError(
                 f"{entry.where}: `{photograph}` is also the photograph of {first[photograph]}; "
@@ -150,15 +150,17 @@ def _match(entries: Sequence[Annotated], pictures: Path) -> list[tuple[Path, str
                 "below `--images`."
             )
         first[photograph] = entry.where
-    stems = [photograph.stem for photograph in found]
-    for k, photograph in enumerate(found):
-        if [p.stem for p in found].count(photograph.stem) > 1:  # told apart by their folders
+    stems = [photograph.stem for photograph in photographs]
+    for k, photograph in enumerate(photographs):
+        if [p.stem for p in photographs].count(photograph.stem) > 1:  # told apart by their folders
             stems[k] = "_".join(photograph.relative_to(pictures).with_suffix("").parts)
     for k, stem in enumerate(stems):
         if stem in stems[:k]:
-            other = found[stems.index(stem)]
-            raise DataError(f"`{found[k]}` and `{other}` share the name `{stem}`; rename one.")
-    return list(zip(found, stems, strict=True))
+            other = photographs[stems.index(stem)]
+            raise DataError(
+                f"`{photographs[k]}` and `{other}` share the name `{stem}`; rename one."
+            )
+    return list(zip(photographs, stems, strict=True))
 
 
 class _Photographs:
@@ -299,8 +301,8 @@ def _move_in(pairs: Sequence[Sample], part: Path, out: Path) -> tuple[Sample, ..
     samples = []
     for pair in pairs:
         places = []
-        for new, folder, known in ((pair.image, "images", images), (pair.mask, "masks", masks)):
-            place = known.get(pair.mask.stem, out / folder / new.name)
+        for new, folder, stored in ((pair.image, "images", images), (pair.mask, "masks", masks)):
+            place = stored.get(pair.mask.stem, out / folder / new.name)
             if not place.exists():
                 place.parent.mkdir(parents=True, exist_ok=True)
                 new.rename(place)

@@ -60,8 +60,8 @@ def read_areas(sample: Sample, shape: tuple[int, int]) -> Array | None:
         )
     strange = sorted(set(np.unique(values).tolist()) - set(VALUES))
     if strange:
-        known = ", ".join(f"{value} ({meaning})" for value, meaning in VALUES.items())
-        raise DataError(f"{path}: areas must hold {known}; got {strange[0]}.")
+        meanings = ", ".join(f"{value} ({meaning})" for value, meaning in VALUES.items())
+        raise DataError(f"{path}: areas must hold {meanings}; got {strange[0]}.")
     return values
 
 

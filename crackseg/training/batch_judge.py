@@ -178,13 +178,13 @@ def line_counts(counts: Array) -> LineCounts:
     A crack-free picture is "listed" where more than ``ALARM_SHARE`` of its pixels are marked.
     """
     values = dict(zip(FIELDS, counts[: len(FIELDS)].tolist(), strict=True))
-    labelled, found = counts[len(FIELDS) :].reshape(2, len(CLASSES)).tolist()
+    labelled, hits = counts[len(FIELDS) :].reshape(2, len(CLASSES)).tolist()
     free = not values["labelled"]
     return LineCounts(
         marked_px=values["line"],
         right_px=values["right"],
         labelled_px=tuple(labelled),
-        found_px=tuple(found),
+        found_px=tuple(hits),
         pixels=values["pixels"],
         free=int(free),
         listed=int(free and values["marked"] > ALARM_SHARE * values["pixels"]),
@@ -200,14 +200,14 @@ def thin(mask: Tensor) -> Tensor:
     Labels are thinned by ``skeletonize``; the two lines lie within a pixel or two of each other.
     """
     passes = [torch.from_numpy(table).to(mask.device) for table in _removable()]
-    left = mask
+    rest = mask
     for _ in range(WIDEST_PX // 2):
-        before = left
+        before = rest
         for table in passes:
-            left = left & ~table[_neighbours(left)]
-        if torch.equal(before, left):
+            rest = rest & ~table[_neighbours(rest)]
+        if torch.equal(before, rest):
             break
-    return left
+    return rest
 
 
 def grow(mask: Tensor, radius_px: float) -> Tensor:
@@ -229,7 +229,7 @@ def _count(marked: Tensor, group: Labelled) -> Tensor:
     labels, classes = group.labels, group.width_class
     line = thin(marked) & group.counts
     marked = marked & group.counts
-    found = classes * grow(line, TOLERANCE_PX)
+    hits = classes * grow(line, TOLERANCE_PX)
     columns = [
         marked,
         labels,
@@ -240,7 +240,7 @@ def _count(marked: Tensor, group: Labelled) -> Tensor:
         line & group.right,
         group.counts,
         *(classes == number + 1 for number in range(len(CLASSES))),
-        *(found == number + 1 for number in range(len(CLASSES))),
+        *(hits == number + 1 for number in range(len(CLASSES))),
     ]
     return torch.stack([column.sum((1, 2)) for column in columns], 1)
 

@@ -155,8 +155,8 @@ def _chunk_names(seed: int, steps: int) -> list[str]:
 def _seeds(options: CompareOptions) -> list[int]:
     """Return every seed of the comparison, its own first."""
     own = [seed for row in options.network for seed in row.seeds]
-    wanted = [seed for row in options.network for seed in row.seeds or options.seeds]
-    return [seed for seed in dict.fromkeys([*options.seeds, *own]) if seed in wanted]
+    in_rows = [seed for row in options.network for seed in row.seeds or options.seeds]
+    return [seed for seed in dict.fromkeys([*options.seeds, *own]) if seed in in_rows]
 
 
 def _steps(options: CompareOptions, seed: int) -> int:

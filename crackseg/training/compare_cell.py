@@ -203,12 +203,12 @@ def _samples(options: CompareOptions, split: str) -> tuple[Sample, ...]:
     """Return the pictures of a split, in order of set and name."""
     data = _data(options)
     sets = (data.val_sets or data.sets) if split == "val" else data.sets
-    kept = split_samples(_all_samples(data.manifest, data.root, split), split, sets)
-    kept.sort(key=lambda sample: (sample.source, sample.image.name))
+    part = split_samples(_all_samples(data.manifest, data.root, split), split, sets)
+    part.sort(key=lambda sample: (sample.source, sample.image.name))
     every = options.test_every if split == "test" else {}
-    names = [sample.source for sample in kept]
-    place = {id(s): names[:k].count(s.source) for k, s in enumerate(kept)}
-    return tuple(s for s in kept if place[id(s)] % every.get(s.source, 1) == 0)
+    names = [sample.source for sample in part]
+    place = {id(s): names[:k].count(s.source) for k, s in enumerate(part)}
+    return tuple(s for s in part if place[id(s)] % every.get(s.source, 1) == 0)
 
 
 @lru_cache(maxsize=4)

@@ -101,9 +101,9 @@ def only(options: CompareOptions, rows: Sequence[str], seeds: Sequence[int]) -> 
     Raises:
         ConfigError: there is no such row.
     """
-    known = [row.name for row in options.network]
-    if strange := [name for name in rows if name not in known]:
-        raise ConfigError(f"`row` must be one of {', '.join(known)}, got {strange[0]!r}.")
+    names = [row.name for row in options.network]
+    if strange := [name for name in rows if name not in names]:
+        raise ConfigError(f"`row` must be one of {', '.join(names)}, got {strange[0]!r}.")
     network = tuple(
         replace(row, seeds=tuple(seeds) or row.seeds)
         for row in options.network

@@ -153,12 +153,12 @@ def _of_pictures(field: dict[str, Array]) -> dict[str, Array]:
 def _of_lines(pooled: Array) -> dict[str, Array]:
     """Return the measures of centre lines of pooled counts, (draws, fields)."""
     line, right = pooled[:, FIELDS.index("line")], pooled[:, FIELDS.index("right")]
-    labelled, found = pooled[:, len(FIELDS) :].reshape(len(pooled), 2, len(CLASSES)).swapaxes(0, 1)
+    labelled, hits = pooled[:, len(FIELDS) :].reshape(len(pooled), 2, len(CLASSES)).swapaxes(0, 1)
     precision = np.nan_to_num(right / line)
-    recall = found.sum(1) / labelled.sum(1)
-    known = labelled[:, :-1] >= LEAST_LINE_PX
-    by_class = np.where(known, found[:, :-1] / labelled[:, :-1], 0).sum(1) / known.sum(1)
-    balanced = np.where(known.any(1), by_class, recall)
+    recall = hits.sum(1) / labelled.sum(1)
+    counted = labelled[:, :-1] >= LEAST_LINE_PX
+    by_class = np.where(counted, hits[:, :-1] / labelled[:, :-1], 0).sum(1) / counted.sum(1)
+    balanced = np.where(counted.any(1), by_class, recall)
     return {
         "line_precision": precision,
         "line_recall": recall,
@@ -169,6 +169,6 @@ def _of_lines(pooled: Array) -> dict[str, Array]:
 
 def _mean(weights: Array, values: Array) -> Array:
     """Return the mean of the values that are defined, for each row of weights."""
-    known = np.isfinite(values)
-    mean: Array = weights[:, known] @ values[known] / weights[:, known].sum(1)
+    finite = np.isfinite(values)
+    mean: Array = weights[:, finite] @ values[finite] / weights[:, finite].sum(1)
     return mean

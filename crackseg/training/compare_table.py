@@ -211,16 +211,16 @@ def _trial_rows(options: CompareOptions) -> list[list[str]]:
 
 
 def _score_of(
-    trials: Sequence[Mapping[str, Any]], row: Any, wanted: Mapping[str, Any]
+    trials: Sequence[Mapping[str, Any]], row: Any, values: Mapping[str, Any]
 ) -> float | None:
     """Return the score of the trial with these settings, its other ones being those of the row."""
     for trial in trials:
         run = trial["run"]
         settings = {**run["fit"], **run["arguments"]}
-        if all(settings.get(option) == value for option, value in wanted.items()) and all(
+        if all(settings.get(option) == value for option, value in values.items()) and all(
             settings.get(option) == row.arguments[option]
             for option in row.tune
-            if option in row.arguments and option not in wanted
+            if option in row.arguments and option not in values
         ):
             return float(trial["score"])
     return None

@@ -141,10 +141,10 @@ def add_boards(
         inside = (across >= start) & (across < edge)
         shade[:, inside] = rng.normal(0, 0.035)
         drift = gaussian_filter1d(rng.normal(0, 1, grain_shape[0]), 90) * 6
-        kept = ramp(gaussian_filter1d(rng.normal(0, 1, grain_shape[0]), 35) * 8, -0.5, 0.6)
+        ridge = ramp(gaussian_filter1d(rng.normal(0, 1, grain_shape[0]), 35) * 8, -0.5, 0.6)
         near = np.abs(across - edge) < 14
         offset = across[None, near] - (edge + drift[:, None])
-        fins[:, near] += kept[:, None] * np.exp(-((offset / 1.5) ** 2)) * rng.uniform(0.4, 1.1)
+        fins[:, near] += ridge[:, None] * np.exp(-((offset / 1.5) ** 2)) * rng.uniform(0.4, 1.1)
         start, edge = edge, edge + board_px * rng.uniform(0.9, 1.1)
     if not vertical:
         grain, shade, fins = grain.T, shade.T, fins.T
@@ -294,8 +294,8 @@ def expose(wall: Wall, *, sun: tuple[float, float], ambient: float, gain: float)
     sky = np.array([0.93, 1.0, 1.10], np.float32) * ambient
     linear = wall.albedo * (direct[..., None] + sky * hollow[..., None]) * gain
     linear = np.clip(linear, 0, 1)
-    shown = np.where(linear < 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.asarray(shown, np.float32)
+    encoded = np.where(linear < 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.asarray(encoded, np.float32)
 
 
 def photograph(
@@ -310,10 +310,12 @@ def photograph(
     rows, cols = picture.shape[:2]
     y = np.linspace(-1, 1, rows, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, cols, dtype=np.float32)[None, :]
-    seen = (
+    exposure = (
         cv2.GaussianBlur(picture, (0, 0), blur_px) * (1 - vignette * (x * x + y * y) / 2)[..., None]
     )
     grain = rng.standard_normal((rows, cols, 1), dtype=np.float32)
     colour = cv2.GaussianBlur(rng.standard_normal((rows, cols, 3), dtype=np.float32), (0, 0), 1.1)
-    seen += noise / 255 * (0.7 + 0.6 * np.sqrt(np.clip(1 - seen, 0, 1))) * (grain + 1.2 * colour)
-    return np.asarray(np.clip(seen * 255 + 0.5, 0, 255), np.uint8)
+    exposure += (
+        noise / 255 * (0.7 + 0.6 * np.sqrt(np.clip(1 - exposure, 0, 1))) * (grain + 1.2 * colour)
+    )
+    return np.asarray(np.clip(exposure * 255 + 0.5, 0, 255), np.uint8)

@@ -129,8 +129,8 @@ def by_set(exam: Exam, counts: Array) -> dict[str, list[LineCounts]]:
 
 def digest_of(module: Any) -> str:
     """Return the sha256 of the judged weights, by which a repeated run is told to be the same."""
-    told = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, tensor in sorted(module.judged.state_dict().items()):
-        told.update(name.encode())
-        told.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return told.hexdigest()
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

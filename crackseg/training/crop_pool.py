@@ -50,8 +50,8 @@ def name_pool(cache: Path, samples: Sequence[Sample], options: DataOptions, seed
     """Return the pool of a seed; its folder need not exist."""
     values = {k: v for k, v in to_plain(options).items() if k not in _BESIDE_THE_CROPS}
     hashes = [(s.source, s.image.name, s.image_sha256, s.mask_sha256) for s in samples]
-    told = json.dumps([values, hashes, seed], sort_keys=True, default=str)
-    digest = hashlib.sha256(told.encode()).hexdigest()[:12]
+    key = json.dumps([values, hashes, seed], sort_keys=True, default=str)
+    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
     return Pool(folder=cache / f"crops-seed{seed}-{digest}", batch=options.batch)
 
 

@@ -79,10 +79,10 @@ def deal_folds(samples: Sequence[Sample], folds: int) -> tuple[tuple[Sample, ...
                 f"{folds} folds; take fewer folds, or leave the set out by `data.sets`."
             )
         stretches = min(folds * RUNS_PER_FOLD, len(photographs))
-        seen = 0
+        start = 0
         for photograph in photographs:
-            middle = seen + len(photograph) / 2
-            seen += len(photograph)
+            middle = start + len(photograph) / 2
+            start += len(photograph)
             fold = int(middle / len(of_set) * stretches) % folds
             fold_of |= dict.fromkeys((sample.image for sample in photograph), fold)
     dealt = tuple(
@@ -168,16 +168,16 @@ def cross_validate(
     return result
 
 
-def _pick(tally: Tally, samples: Sequence[Sample], wanted: set[Path]) -> Tally:
-    """Return the part of a tally of ``samples`` that counts the ``wanted`` pictures."""
-    kept: dict[str, list[bool]] = {}
+def _pick(tally: Tally, samples: Sequence[Sample], pictures: set[Path]) -> Tally:
+    """Return the part of a tally of ``samples`` that counts ``pictures`` alone."""
+    picks: dict[str, list[bool]] = {}
     for sample in samples:
-        kept.setdefault(sample.source, []).append(sample.image in wanted)
+        picks.setdefault(sample.source, []).append(sample.image in pictures)
     return {
         pair: {
-            source: list(compress(counts, kept[source]))
+            source: list(compress(counts, picks[source]))
             for source, counts in of_sets.items()
-            if any(kept[source])
+            if any(picks[source])
         }
         for pair, of_sets in tally.items()
     }

@@ -29,15 +29,15 @@ def split_samples(samples: Sequence[Sample], split: str, sets: Sequence[str]) ->
     Raises:
         DataError: none is left.
     """
-    kept = [s for s in samples if s.split == split and (not sets or s.source in sets)]
-    if not kept:
+    part = [s for s in samples if s.split == split and (not sets or s.source in sets)]
+    if not part:
         there = sorted({s.split for s in samples})
         hint = "; index the data again with `--hold-out 0.15`" if split == "val" else ""
         raise DataError(
             f"no sample of split {split!r} in the sets {', '.join(sets) or 'given'}, which have "
             f"{', '.join(there) or 'nothing'}{hint}, or list stems in {split}.txt."
         )
-    return kept
+    return part
 
 
 class Crops(Dataset):

@@ -94,14 +94,16 @@ def _score(
 
 
 def _judge(scores: Sequence[PictureScore]) -> float:
-    return judge({name: [s.found for s in of_set] for name, of_set in group(scores).items()})
+    return judge(
+        {name: [s.lines_by_width for s in of_set] for name, of_set in group(scores).items()}
+    )
 
 
 def _beside(first: Sequence[PictureScore], second: Sequence[PictureScore]) -> dict[str, float]:
     """Return the figures of one set in float and in 8 bit; what is undefined is left out."""
     figures: dict[str, float] = {"images": len(first)}
     for end, scores in (("float", first), ("int8", second)):
-        counts = pool(score.found for score in scores)
+        counts = pool(score.lines_by_width for score in scores)
         values = {
             "line_f1": counts.f1,
             "balanced_f1": counts.balanced,

@@ -100,7 +100,7 @@ class PictureScore:
     near: Counts  # with the tolerance
     raw: Counts  # strict, at the bare threshold
     lines: Counts  # centre lines inside the other mask: f1 is clDice
-    found: LineCounts  # centre lines near each other, by width: what is judged by
+    lines_by_width: LineCounts  # centre lines near each other, by width: what is judged by
     histogram: Array  # (2, 256)
     sizes: Sizes | None  # None: not asked for; what the labels leave out is cut off
     forward_s: float
@@ -121,15 +121,15 @@ def load_samples(
         samples: Sequence[Sample] = read_manifest(data, root=root)
     else:
         samples = index_folder(data, sets=sets, split=split, hashes=False)
-    wanted = {split, "test_leaky"} if split == "test" else {split}
-    kept = tuple(s for s in samples if s.split in wanted and (not sets or s.source in sets))
-    if not kept:
+    splits = {split, "test_leaky"} if split == "test" else {split}
+    part = tuple(s for s in samples if s.split in splits and (not sets or s.source in sets))
+    if not part:
         there = sorted({s.split for s in samples})
         raise DataError(
             f"{data} has no picture of split `{split}` in {', '.join(sets) or 'it'}; there are "
             f"{', '.join(f'`{name}`' for name in there) or 'none'}: choose by `--split`."
         )
-    return kept
+    return part
 
 
 def score_pictures(
@@ -187,7 +187,7 @@ def summarize(scores: Sequence[PictureScore]) -> dict[str, Any]:
             "per_image": mean_defined(counts.f1 for counts in lines)[0],
         },
         **to_plain(best_scores(score.histogram for score in scores)),
-        "lines": figures(pool(score.found for score in scores)),
+        "lines": figures(pool(score.lines_by_width for score in scores)),
         "crack_free": to_plain(alarms),
         "sizes": _summarize_sizes(sizes) if sizes else None,
         "forward_s_per_megapixel": seconds / area,
@@ -312,8 +312,8 @@ def _score_picture(sample: Sample, predictor: Predictor, options: EvaluateOption
         prediction = predictor.predict(image)
         mask = _mark(prediction, predictor.card, options.mask)
         counts = truth.counts
-        shown, known = _looked_at(mask, label, counts)
-        sizes = _measure_both(shown, known, image, options) if options.sizes else None
+        inside, truth_inside = _looked_at(mask, label, counts)
+        sizes = _measure_both(inside, truth_inside, image, options) if options.sizes else None
     bins = histogram(prediction.probability, label, counts)
     level = max(1, math.ceil(thresholds(options.mask, predictor.card)[0] * 255))
     return PictureScore(
@@ -322,7 +322,7 @@ def _score_picture(sample: Sample, predictor: Predictor, options: EvaluateOption
         near=count(mask, label, tolerance_px=options.tolerance_px, counts=counts),
         raw=count_thresholds(bins)[level - 1],
         lines=count_centre_lines(mask, label, counts),
-        found=count_lines(mask, truth, options.measure, options.line_tolerance_px),
+        lines_by_width=count_lines(mask, truth, options.measure, options.line_tolerance_px),
         histogram=bins,
         sizes=sizes,
         forward_s=prediction.forward_s,

@@ -199,11 +199,12 @@ def export_run(
 def _holds(graph: Path, weights: Mapping[str, Any]) -> bool:
     """Return whether a graph gives every weight back as it is; a counter of batches is none."""
     try:
-        found = read_weights(graph)
+        tensors = read_weights(graph)
     except ModelError:
         return False
     return all(
-        name in found and (name.endswith("num_batches_tracked") or torch.equal(found[name], tensor))
+        name in tensors
+        and (name.endswith("num_batches_tracked") or torch.equal(tensors[name], tensor))
         for name, tensor in weights.items()
     )
 
@@ -249,11 +250,11 @@ def _usual_tile(trained: Mapping[str, Any], multiple: int) -> int:
 
 def _same_network(identity: dict[str, Any], other: Path) -> dict[str, Any]:
     """Return the weights of another run, whose tensors and normalisation must be the same."""
-    found, weights = _read_run(other)
+    record, weights = _read_run(other)
     for key in ("network", "mean", "std"):
-        if found["options"][key] != identity["options"][key]:
+        if record["options"][key] != identity["options"][key]:
             raise ModelError(
-                f"`{other}` has the `{key}` {found['options'][key]}, the first run "
+                f"`{other}` has the `{key}` {record['options'][key]}, the first run "
                 f"{identity['options'][key]}; only runs of one network can be averaged."
             )
     return weights

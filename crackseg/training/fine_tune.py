@@ -264,8 +264,8 @@ def _choose(
         | {(low, high)}
     )
     say(f"choosing thresholds on {len(samples)} photographs")
-    asked = EvaluateOptions(model=str(model), split="val")
-    tally = tally_thresholds(samples, asked, levels=levels)
+    options = EvaluateOptions(model=str(model), split="val")
+    tally = tally_thresholds(samples, options, levels=levels)
     low, high = best_near(tally, (low, high))
     choice = {"threshold": high / 100, "threshold_low": low / 100, "pictures": len(samples)}
     scores = {**card.scores, "choice": {**choice, "value": judge(_but_walls(tally[low, high]))}}
@@ -306,19 +306,19 @@ def _judge_once(
     file = options.folder / f"{when}.json"
     if not file.is_file():
         say(f"judging {when} on {sum(map(len, judged.values()))} photographs")
-        found = {of: _judged(samples, model) for of, samples in judged.items() if samples}
+        scores = {of: _judged(samples, model) for of, samples in judged.items() if samples}
         part = file.with_suffix(".part")
-        part.write_text(json.dumps(found), encoding="utf-8")
+        part.write_text(json.dumps(scores), encoding="utf-8")
         part.replace(file)
     return json.loads(file.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
 def _judged(samples: Sequence[Sample], model: str) -> dict[str, Any]:
     """Return score and counts, all sets together and each by itself."""
-    asked = EvaluateOptions(model=model, split="val", sizes=False)
+    options = EvaluateOptions(model=model, split="val", sizes=False)
     counts: dict[str, list[LineCounts]] = {}
-    for score in score_pictures(samples, asked):
-        counts.setdefault(score.sample.source, []).append(score.found)
+    for score in score_pictures(samples, options):
+        counts.setdefault(score.sample.source, []).append(score.lines_by_width)
     return {
         "pictures": len(samples),
         "score": judge(counts),
@@ -380,7 +380,7 @@ def _cell(was: float | None, now: float | None, digits: int = 3) -> str:
 
 
 def _write_facts(
-    model: Path, card: ModelCard, own: Own, parent: ModelCard, found: Mapping[str, Any]
+    model: Path, card: ModelCard, own: Own, parent: ModelCard, facts: Mapping[str, Any]
 ) -> ModelCard:
     """Write into the card what the model is of, and what the judge said before and after."""
     of = f"{parent.name} {parent.version}"
@@ -393,7 +393,7 @@ def _write_facts(
         "like them, what was rejected there is passed over, elsewhere it answers as its parent; "
         f"how thin cracks it finds was not tested. Of its parent: {parent.limits}"
     )
-    scores = {**card.scores, "fine_tuning": {"parent": of, **found}}
+    scores = {**card.scores, "fine_tuning": {"parent": of, **facts}}
     return write_card(model, replace(card, limits=limits, scores=scores, certainty=certainty))
 
 

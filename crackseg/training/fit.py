@@ -294,8 +294,8 @@ def lr_factor(step: int, fit: FitOptions) -> float:
         return warm * 0.5 * (1 + float(np.cos(np.pi * share)))
     if fit.schedule == "paper":
         return float(10.0 ** -min(int(share * 3), 2))
-    left = (1 - share) / max(fit.decay_share, 1e-9)  # wsd
-    return warm * min(1.0, left)
+    rest = (1 - share) / max(fit.decay_share, 1e-9)  # wsd
+    return warm * min(1.0, rest)
 
 
 def score(counted: Mapping[str, list[Counted]]) -> dict[str, float]:

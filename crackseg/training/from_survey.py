@@ -94,24 +94,24 @@ def from_survey(
     require_new(out)
     with opened(survey) as folder:
         every = read_judged(folder, survey)
-        seen = [one for one in every if one.report.get("judged", True)]
-        taken = [one for one in seen if one.looked_at or (looked_through and not _marks(one))]
-        if not taken:
+        judged = [one for one in every if one.report.get("judged", True)]
+        chosen = [one for one in judged if one.looked_at or (looked_through and not _marks(one))]
+        if not chosen:
             raise DataError(
                 f"nobody has looked at `{survey}`: expected verdicts ({_where()}) or corrections "
                 f"on at least one of its {len(every)} photographs, got none."
             )
-        places = _find_photographs(taken, photographs)
+        places = _find_photographs(chosen, photographs)
         with _fresh(out) as part:
             rows = []
-            for stem, one, place in zip(_stems(taken), taken, places, strict=True):
+            for stem, one, place in zip(_stems(chosen), chosen, places, strict=True):
                 rows.append(_write(part, stem, one, place))
             _write_origin(part, survey, licence, rows)
     labels = [row[1] for row in rows]
     return FromSurvey(
-        pictures=len(taken),
-        not_looked_at=tuple(one.name for one in seen if one not in taken),
-        not_judged=tuple(one.name for one in every if one not in seen),
+        pictures=len(chosen),
+        not_looked_at=tuple(one.name for one in judged if one not in chosen),
+        not_judged=tuple(one.name for one in every if one not in judged),
         copies=sum(place.name == _OWN_COPY for place in places),
         **{
             name: sum(getattr(each, name) for each in labels)
@@ -129,10 +129,10 @@ def _marks(one: Judged) -> bool:
     return bool(one.report["cracks"])
 
 
-def _stems(taken: Sequence[Judged]) -> list[str]:
+def _stems(chosen: Sequence[Judged]) -> list[str]:
     """Return a name for each pair; photographs of one name get numbers."""
     stems: list[str] = []
-    for one in taken:
+    for one in chosen:
         stem = Path(one.name.replace("\\", "/")).stem
         number, name = 2, stem
         while name.casefold() in {other.casefold() for other in stems}:
@@ -141,7 +141,7 @@ def _stems(taken: Sequence[Judged]) -> list[str]:
     return stems
 
 
-def _find_photographs(taken: Sequence[Judged], folder: Path | None) -> list[Path]:
+def _find_photographs(chosen: Sequence[Judged], folder: Path | None) -> list[Path]:
     """Return the photograph of each result: the very file, else the service's copy of it.
 
     Raises:
@@ -152,14 +152,14 @@ def _find_photographs(taken: Sequence[Judged], folder: Path | None) -> list[Path
     by_name: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")) if folder else ():
         by_name.setdefault(path.name.casefold(), []).append(path)
-    found = [_photograph(one, by_name) for one in taken]
-    missing = [one.name for one, path in zip(taken, found, strict=True) if path is None]
+    paths = [_photograph(one, by_name) for one in chosen]
+    missing = [one.name for one, path in zip(chosen, paths, strict=True) if path is None]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(taken)} photographs are not there, first `{missing[0]}`; give "
-            "`--photographs`, the folder in which the very files lie that were analyzed."
+            f"{len(missing)} of {len(chosen)} photographs are not there, first `{missing[0]}`; "
+            "give `--photographs`, the folder in which the very files lie that were analyzed."
         )
-    return [path for path in found if path is not None]
+    return [path for path in paths if path is not None]
 
 
 def _photograph(one: Judged, by_name: dict[str, list[Path]]) -> Path | None:

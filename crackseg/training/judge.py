@@ -181,7 +181,7 @@ def count_lines(
         tolerance_px: distance within which two lines are one.
     """
     marked = skeletonize(mask) if mask.any() else mask
-    found = dilate(marked, tolerance_px)[truth.line]
+    hits = dilate(marked, tolerance_px)[truth.line]
     free = not truth.line.any()
     if truth.counts is not None:
         marked = marked & truth.counts
@@ -189,7 +189,7 @@ def count_lines(
         marked_px=int(np.count_nonzero(marked)),
         right_px=int(np.count_nonzero(marked & truth.right)),
         labelled_px=_by_class(truth.width_class),
-        found_px=_by_class(truth.width_class[found]),
+        found_px=_by_class(truth.width_class[hits]),
         pixels=truth.pixels,
         free=int(free),
         listed=int(free and _is_listed(mask, truth, options)),
@@ -220,7 +220,7 @@ def count_levels(
         lower = {"threshold": low / 100, "threshold_low": low / 100, "options": options}
         mask = probability_to_mask(probability, **lower)  # type: ignore[arg-type]
         marked, peak = _lines_and_peaks(mask, probability)
-        found = _spread(peak, truth.line, tolerance_px)
+        hits = _spread(peak, truth.line, tolerance_px)
         if truth.counts is not None:
             marked, peak = marked & truth.counts, np.where(truth.counts, peak, 0)
         right = truth.right & marked
@@ -236,7 +236,7 @@ def count_levels(
                 marked_px=whole,
                 right_px=int(np.count_nonzero(peak[right] >= least)),
                 labelled_px=_by_class(truth.width_class),
-                found_px=_by_class(truth.width_class[found >= least]),
+                found_px=_by_class(truth.width_class[hits >= least]),
                 pixels=truth.pixels,
                 free=int(free),
                 listed=int(free and listed.get(whole, False)),
@@ -348,10 +348,10 @@ def without_left_out(mask: Array, counts: Array) -> Array:
     number, region = label_pixels(pixels)
     size = np.bincount(region, minlength=number)
     inside = np.bincount(region, weights=counts[pixels.rows, pixels.cols], minlength=number)
-    kept = mask.copy()
+    remaining = mask.copy()
     gone = (2 * inside < size)[region]
-    kept[pixels.rows[gone], pixels.cols[gone]] = False
-    return kept
+    remaining[pixels.rows[gone], pixels.cols[gone]] = False
+    return remaining
 
 
 def _window(picture: Array, window: Window) -> Array:

@@ -113,13 +113,13 @@ def read_judged(folder: Path, survey: Path) -> list[Judged]:
             "the bundle of a survey of the service."
         )
     names = _names(folder, [(path, report) for path, report in reports])
-    said = _spoken(folder, survey)
-    words = _by_photograph(said, names, [report for _, report in reports], survey)
-    found = [
+    verdicts = _spoken(folder, survey)
+    words = _by_photograph(verdicts, names, [report for _, report in reports], survey)
+    results = [
         Judged(name=name, folder=path, report=report, words=_with_own(report, of))
         for name, (path, report), of in zip(names, reports, words, strict=True)
     ]
-    return sorted(found, key=lambda one: one.name)
+    return sorted(results, key=lambda one: one.name)
 
 
 def _reports(folder: Path) -> list[Path]:
@@ -201,13 +201,13 @@ def _one(row: Mapping[str, Any], where: str) -> tuple[str, int, str, str]:
 
 
 def _by_photograph(
-    said: Sequence[tuple[str, int, str, str]],
+    verdicts: Sequence[tuple[str, int, str, str]],
     names: Sequence[str],
     reports: Sequence[Mapping[str, Any]],
     survey: Path,
 ) -> list[dict[int, str]]:
     words: list[dict[int, str]] = [{} for _ in names]
-    for name, crack, word, where in said:
+    for name, crack, word, where in verdicts:
         places = [k for k, full in enumerate(names) if full == name]
         places = places or [k for k, full in enumerate(names) if _last(full) == _last(name)]
         if len(places) != 1:

@@ -135,8 +135,8 @@ def turned(labels: Array, matrix: Array, scale: float, size: int) -> Array:
     points = np.column_stack([cols, rows, np.ones(len(rows))]) @ matrix.T
     if scale > 1:
         return result
-    for seen, kind in ((False, IGNORED), (True, CRACK)):
-        line = _line(points[(width >= _LEAST_WIDTH_PX) == seen], size)
+    for wide, kind in ((False, IGNORED), (True, CRACK)):
+        line = _line(points[(width >= _LEAST_WIDTH_PX) == wide], size)
         result[line & (result != CRACK)] = kind
     return result
 

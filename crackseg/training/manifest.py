@@ -143,8 +143,8 @@ def index_folder(
     samples: list[Sample] = []
     for name in sorted(sets or folders):
         licence = (licences or {}).get(name) or _own_licence(folders[name])
-        found = _index_set(folders[name], name, split, licence, refuse)
-        samples += _hold_out(found, hold_out)
+        pairs = _index_set(folders[name], name, split, licence, refuse)
+        samples += _hold_out(pairs, hold_out)
     return tuple(_with_hashes(sample) for sample in samples) if hashes else tuple(samples)
 
 
@@ -251,16 +251,16 @@ def find_sets(root: Path) -> dict[str, Path]:
     if not root.is_dir():
         raise DataError(f"data root `{root}` must be a folder; there is none of this name.")
     folders = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
-    found = {
+    sets = {
         folder.resolve().name: folder
         for folder in folders
         if (folder / "images").is_dir() and (folder / "masks").is_dir()
     }
-    if not found:
+    if not sets:
         raise DataError(
             f"{root} holds no data: expected folders `images` and `masks`, in it or one level down."
         )
-    return found
+    return sets
 
 
 def _own_licence(folder: Path) -> str:
@@ -299,17 +299,17 @@ def _index_set(folder: Path, name: str, split: str, licence: str, refuse: Refuse
 
 def by_stem(folder: Path) -> dict[str, Path]:
     """Return stem -> file of the pictures in a folder, refusing two files of one stem."""
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in IMAGE_SUFFIXES:
             continue
-        if path.stem in found:
+        if path.stem in paths:
             raise DataError(
-                f"{folder}: `{found[path.stem].name}` and `{path.name}` share a stem, so a mask "
+                f"{folder}: `{paths[path.stem].name}` and `{path.name}` share a stem, so a mask "
                 "cannot be paired; rename one."
             )
-        found[path.stem] = path
-    return found
+        paths[path.stem] = path
+    return paths
 
 
 def _read_lists(folder: Path) -> dict[str, str]:
@@ -345,14 +345,14 @@ def _hold_out(samples: list[Sample], share: float) -> list[Sample]:
     if share == 0 or not train or any(sample.split == "val" for sample in samples):
         return samples
     groups = sorted({(s.site or s.image.stem) for s in train})
-    taken: set[str] = set()
-    while len(groups) > 1 and sum((s.site or s.image.stem) in taken for s in train) < share * len(
+    names: set[str] = set()
+    while len(groups) > 1 and sum((s.site or s.image.stem) in names for s in train) < share * len(
         train
     ):
-        taken.add(groups.pop())
+        names.add(groups.pop())
     return [
         dataclasses.replace(s, split="val")
-        if s.split == "train" and (s.site or s.image.stem) in taken
+        if s.split == "train" and (s.site or s.image.stem) in names
         else s
         for s in samples
     ]

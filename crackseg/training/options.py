@@ -82,9 +82,9 @@ class FitOptions:
             raise ConfigError(f"`ema` must lie in [0, 1), got {self.ema}; 0.998 is usual.")
         if self.keep not in ("best", "last"):
             raise ConfigError(f"`keep` must be best or last, got {self.keep!r}.")
-        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        for name, names in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             value = getattr(self, name)
-            _must(value in known, name, f"one of {', '.join(known)}", value)
+            _must(value in names, name, f"one of {', '.join(names)}", value)
         _must(0 <= self.lr < math.inf, "lr", "a positive number; 0.001 is usual", self.lr)
         for name in ("branch_weight", "encoder_lr_ratio", "weight_decay", "clip_norm"):
             value = getattr(self, name)
@@ -118,9 +118,9 @@ class TrainOptions:
     precision: str = "32-true"  # "16-mixed" or "bf16-mixed" on a GPU
 
     def __post_init__(self) -> None:
-        for name, known in (("accelerator", ACCELERATORS), ("precision", PRECISIONS)):
+        for name, names in (("accelerator", ACCELERATORS), ("precision", PRECISIONS)):
             value = getattr(self, name)
-            _must(value in known, name, f"one of {', '.join(known)}", value)
+            _must(value in names, name, f"one of {', '.join(names)}", value)
         _must(self.devices >= 1, "devices", "at least 1", self.devices)
         _must(self.seed >= 0, "seed", "0 or more", self.seed)
         _must(all(map(math.isfinite, self.mean)), "mean", "three numbers", self.mean)

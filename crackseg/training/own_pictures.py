@@ -73,12 +73,12 @@ def part_photographs(data: Path, root: Path | None, share: float) -> Own:
             f"{LEAST_PHOTOGRAPHS}, of which one is held out, and twelve are a good beginning."
         )
     if any(sample.split == "val" for sample in usable):
-        held = {photograph_of(sample) for sample in usable if sample.split == "val"}
+        held_out = {photograph_of(sample) for sample in usable if sample.split == "val"}
     else:
-        held = set(names[-max(1, round(share * len(names))) :])
+        held_out = set(names[-max(1, round(share * len(names))) :])
     own = Own(
-        train=tuple(s for s in usable if photograph_of(s) not in held),
-        held_out=tuple(replace(s, split="val") for s in usable if photograph_of(s) in held),
+        train=tuple(s for s in usable if photograph_of(s) not in held_out),
+        held_out=tuple(replace(s, split="val") for s in usable if photograph_of(s) in held_out),
     )
     _require_enough(own, data)
     return own
@@ -104,9 +104,9 @@ def count_marks(sample: Sample) -> int:
     """Return how many patches of crack, of no crack and of other lines a photograph shows."""
     _, mask = read_pair(sample)
     areas = read_areas(sample, mask.shape)
-    told = [mask] if areas is None else [mask, (areas == NO_CRACK) | (areas == OTHER_LINE)]
+    layers = [mask] if areas is None else [mask, (areas == NO_CRACK) | (areas == OTHER_LINE)]
     count = 0
-    for pixels in told:
+    for pixels in layers:
         _, _, stats, _ = cv2.connectedComponentsWithStats(pixels.astype(np.uint8))
         count += int((stats[1:, cv2.CC_STAT_AREA] >= _LEAST_PX).sum())
     return count
@@ -131,8 +131,8 @@ def _cut(sample: Sample, folder: Path, stem: str) -> list[Sample]:
         if (areas[window] == LEFT_OUT).mean() <= _BLANK_SHARE:
             shows = mask[window].any() or np.isin(areas[window], (NO_CRACK, OTHER_LINE)).any()
             (marked if shows else bare).append(window)
-    wanted = max(len(marked) // 2, 1)
-    some = bare[:: max(1, len(bare) // wanted)][:wanted]
+    count = max(len(marked) // 2, 1)
+    some = bare[:: max(1, len(bare) // count)][:count]
     return [
         _write(sample, folder, f"{stem}_{k:03}", picture[window], mask[window], areas[window])
         for k, window in enumerate([*marked, *some])

@@ -103,8 +103,8 @@ def _parts(branch: Branch) -> list[Array]:
 
 
 def _width(widths: Array) -> float:
-    known = widths[np.isfinite(widths)]
-    return float(np.median(known)) if len(known) >= READ_SHARE * len(widths) else math.nan
+    finite = widths[np.isfinite(widths)]
+    return float(np.median(finite)) if len(finite) >= READ_SHARE * len(widths) else math.nan
 
 
 def _contrast(
@@ -212,8 +212,8 @@ def _quantiles(pieces: Sequence[Piece]) -> Array:
     contrast = np.array([p.contrast for p in pieces])
     order = np.argsort(contrast)
     share = np.cumsum(_set_weights(pieces)[order])
-    wanted = (np.arange(CONTRASTS) + 0.5) / CONTRASTS * share[-1]
-    return np.asarray(contrast[order][np.searchsorted(share, wanted)])
+    targets = (np.arange(CONTRASTS) + 0.5) / CONTRASTS * share[-1]
+    return np.asarray(contrast[order][np.searchsorted(share, targets)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -305,16 +305,16 @@ def _share(
         return WidthShare(width=name, below_px=below_px, pieces=0, found=0.0, low=0.0, high=1.0)
     every = weights[:, inside].sum(axis=1)
     shares = (weights[:, inside] @ hit[inside])[every > 0] / every[every > 0]
-    found = shares[0]
+    share = shares[0]
     low, high = np.percentile(shares[1:], (2.5, 97.5))
     photographs = len({p.photograph for p, there in zip(pieces, inside, strict=True) if there})
     slack = min(3.0 / photographs, 1.0)
-    low = min(low, 1.0 - slack) if found == 1 else low
-    high = max(high, slack) if found == 0 else high
-    shown = [round(float(v), 3) for v in (found, min(low, found), max(high, found))]
+    low = min(low, 1.0 - slack) if share == 1 else low
+    high = max(high, slack) if share == 0 else high
+    rounded = [round(float(v), 3) for v in (share, min(low, share), max(high, share))]
     return WidthShare(
         width=name, below_px=below_px, pieces=int(inside.sum()),
-        found=shown[0], low=shown[1], high=shown[2],
+        found=rounded[0], low=rounded[1], high=rounded[2],
     )  # fmt: skip
 
 

@@ -87,9 +87,10 @@ def as_markdown(
 def _rows(pieces: Sequence[Piece]) -> list[str]:
     real, drawn_parts = map(width_shares, parted(pieces).values())
     drawn = {part.width: part for part in drawn_parts}
-    held = held_out_shares(pieces)
+    shares = held_out_shares(pieces)
     return [
-        f"| {part.width} | {part.pieces} | {_interval(part)} | {_percent(held.get(part.width))} | "
+        f"| {part.width} | {part.pieces} | {_interval(part)} | "
+        f"{_percent(shares.get(part.width))} | "
         f"{drawn[part.width].pieces if part.width in drawn else 0} | "
         f"{_interval(drawn.get(part.width))} |"
         for part in real
@@ -108,8 +109,8 @@ def _curves(tested: Detection, pieces: Sequence[Piece]) -> list[str]:
             curve.sure_width(0.9, contrasts[: len(contrasts) // 4]),
         )
         beta = " | ".join(f"{value:+.2f}" for value in curve.beta)
-        shown = " | ".join("–" if math.isinf(width) else f"{width:.2f}" for width in widths)
-        rows.append(f"| {name} | {len(group)} | {beta} | {shown} |")
+        cells = " | ".join("–" if math.isinf(width) else f"{width:.2f}" for width in widths)
+        rows.append(f"| {name} | {len(group)} | {beta} | {cells} |")
     return rows
 
 
@@ -131,9 +132,9 @@ def plot(tested: Detection, pieces: Sequence[Piece], file: Path) -> None:
     for colour, (name, group) in zip(("C0", "C1"), parted(pieces).items(), strict=True):
         parts = [p for p in width_shares(group) if p.below_px is not None]
         at = [math.sqrt(p.below_px * max(p.below_px / 2, 0.2)) for p in parts if p.below_px]
-        found = np.array([p.found for p in parts])
-        spread = [found - [p.low for p in parts], np.array([p.high for p in parts]) - found]
-        axes.errorbar(at, found, spread, fmt="o", ms=4, lw=1, color=colour, label=name)
+        shares = np.array([p.found for p in parts])
+        spread = [shares - [p.low for p in parts], np.array([p.high for p in parts]) - shares]
+        axes.errorbar(at, shares, spread, fmt="o", ms=4, lw=1, color=colour, label=name)
         if name in fitting_groups(pieces) and len(contrasts):
             curve = Curve.of(fitting_groups(pieces)[name])
             axes.plot(widths, curve.probability(widths, contrasts), color=colour)

@@ -46,14 +46,14 @@ def render(number: int, side_px: int = SIDE_PX) -> Scene:
     areas = np.zeros(shape, np.uint8)
     _dress(wall, rng, areas)
     sun = rng.uniform(-1.2, 1.2, 2)
-    seen = concrete.expose(
+    scene = concrete.expose(
         wall, sun=(sun[0], sun[1]), ambient=rng.uniform(0.3, 0.8), gain=rng.uniform(0.9, 1.3)
     )
     mask = np.zeros(shape, bool)
     for _ in range(0 if number % _FREE == 0 else int(rng.integers(1, 4))):
-        seen = _crack(seen, mask, areas, rng)
+        scene = _crack(scene, mask, areas, rng)
     picture = concrete.photograph(
-        seen, rng, blur_px=rng.uniform(0.5, 1.0), noise=rng.uniform(1.0, 4.0)
+        scene, rng, blur_px=rng.uniform(0.5, 1.0), noise=rng.uniform(1.0, 4.0)
     )
     return Scene(picture=picture, mask=mask, areas=areas)
 
@@ -95,7 +95,7 @@ def _dress(wall: concrete.Wall, rng: np.random.Generator, areas: Array) -> None:
         concrete.add_shadow(wall, shade, soft_px=rng.uniform(1, 12))
 
 
-def _crack(seen: Array, mask: Array, areas: Array, rng: np.random.Generator) -> Array:
+def _crack(scene: Array, mask: Array, areas: Array, rng: np.random.Generator) -> Array:
     """Draw one crack into a picture of 0 to 1 and into its labels; return the picture."""
     rows, cols = mask.shape
     width_px = float(np.exp(rng.uniform(np.log(0.8), np.log(9.0))))
@@ -113,7 +113,7 @@ def _crack(seen: Array, mask: Array, areas: Array, rng: np.random.Generator) -> 
     else:
         mask |= drawn.mask
         areas[drawn.mask] = 0
-    darker: Array = seen * (1 - (1 - inside) * drawn.coverage[..., None])
+    darker: Array = scene * (1 - (1 - inside) * drawn.coverage[..., None])
     return darker
 
 

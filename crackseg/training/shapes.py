@@ -122,11 +122,11 @@ def fill_areas(
         where: file and picture, for messages.
         options: labels and widths.
     """
-    told = [s for s in shapes if s.label in options.left_out | options.others]
-    if not told:
+    filled = [s for s in shapes if s.label in options.left_out | options.others]
+    if not filled:
         return None
     areas = np.zeros(mask.shape, np.uint8)
-    for shape in sorted(told, key=lambda one: one.label in options.left_out):  # these on top
+    for shape in sorted(filled, key=lambda one: one.label in options.left_out):  # these on top
         drawn, _ = _draw(shape, mask.shape, where, options)
         left_out = shape.label in options.left_out
         areas[drawn & ~mask] = LEFT_OUT if left_out else OTHER_LINE

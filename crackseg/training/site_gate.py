@@ -39,11 +39,11 @@ def fit_gate(
         norm: (N, 3, H, W) uint8 -> the network's input.
     """
     rng = np.random.default_rng(0)
-    known = _describe(network, learned, tile_px, norm, rng)
+    of_site = _describe(network, learned, tile_px, norm, rng)
     others = _describe(network, held_out, tile_px, norm, rng)
-    network.set_gate(known)
+    network.set_gate(of_site)
     with torch.no_grad():
-        away = [torch.quantile(network.distance(each), _NEARLY_ALL) for each in (known, others)]
+        away = [torch.quantile(network.distance(each), _NEARLY_ALL) for each in (of_site, others)]
         network.limit.fill_(_LIMIT * float(max(away)))
 
 
@@ -52,13 +52,13 @@ def _describe(
 ) -> Any:
     """Return the descriptions of tiles of photographs, (N, D)."""
     each = -(-TILES // len(samples))
-    found = []
+    descriptions = []
     for sample in samples:
         for tile in _tiles(sample, each, tile_px, rng):
             x = norm(torch.from_numpy(tile.transpose(2, 0, 1)[None].copy()))
             with torch.no_grad():
-                found.append(describe(network.parent.encoder(x)))
-    return torch.cat(found)
+                descriptions.append(describe(network.parent.encoder(x)))
+    return torch.cat(descriptions)
 
 
 def _tiles(sample: Sample, count: int, tile_px: int, rng: np.random.Generator) -> list[Array]:
@@ -81,9 +81,9 @@ def _tiles(sample: Sample, count: int, tile_px: int, rng: np.random.Generator) -
         )
         tile = np.ascontiguousarray(picture[row : row + sides[0], col : col + sides[1]])
         if number % 2:
-            wanted = [max(round(side * scale / 32), 1) * 32 for side in reversed(sides)]
+            size = [max(round(side * scale / 32), 1) * 32 for side in reversed(sides)]
             how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-            tile = _relit(np.asarray(cv2.resize(tile, wanted, interpolation=how)), rng)
+            tile = _relit(np.asarray(cv2.resize(tile, size, interpolation=how)), rng)
         height, width = (side // 32 * 32 or side for side in tile.shape[:2])
         tiles.append(np.ascontiguousarray(tile[:height, :width]))
     return tiles

@@ -26,14 +26,14 @@ def check_machine(options: TrainOptions) -> None:
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     mps = torch.backends.mps.is_available()
-    wanted = options.accelerator
-    there = {"cuda": gpus > 0, "mps": mps, "gpu": gpus > 0 or mps}.get(wanted, True)
+    accelerator = options.accelerator
+    there = {"cuda": gpus > 0, "mps": mps, "gpu": gpus > 0 or mps}.get(accelerator, True)
     if not there:
         raise ConfigError(
-            f"`accelerator` is {wanted!r} and this machine has no such device that torch can use; "
+            f"`accelerator` is {accelerator!r}, and torch can use no such device of this machine; "
             "take `cpu` or `auto`, or install a torch build for it."
         )
-    if wanted in ("cuda", "gpu") and options.devices > max(gpus, 1):
+    if accelerator in ("cuda", "gpu") and options.devices > max(gpus, 1):
         raise ConfigError(f"`devices` must be at most {gpus} here, got {options.devices}.")
 
 
@@ -81,12 +81,14 @@ def _astray(what: str, step: int, lr: float, options: TrainOptions) -> TrainingE
     fit = options.fit
     clip = "" if fit.clip_norm else ", set `fit.clip_norm` to 1"
     checkpoints = options.out / "checkpoints"
-    kept = "there is no checkpoint yet, and the same command starts anew"
+    advice = "there is no checkpoint yet, and the same command starts anew"
     if any(checkpoints.glob("*.ckpt")):
-        kept = f"the checkpoints before it stay in {checkpoints}, so give the new run another `out`"
+        advice = (
+            f"the checkpoints before it stay in {checkpoints}, so give the new run another `out`"
+        )
     return TrainingError(
         f"the training went astray at step {step}, lr {lr:.1e}: {what}. Lower `fit.lr` "
-        f"({fit.lr:g}), warm up longer{clip} or check the data; {kept}."
+        f"({fit.lr:g}), warm up longer{clip} or check the data; {advice}."
     )
 
 

@@ -144,15 +144,15 @@ def _class_names(source: Path) -> dict[int, str]:
 
 def _names_of(text: str) -> dict[int, str]:
     """Return the classes of a data.yaml: a list on one line or several, or numbers with names."""
-    found = re.search(
+    match = re.search(
         r"^names:[ \t]*(?:\[(.*?)\]|\n((?:[ \t]*[-\d].*(?:\n|$))+))", text, re.M | re.S
     )
-    if found is None:
+    if match is None:
         return {}
-    if found[1] is not None:
-        return dict(enumerate(name.strip(" '\"") for name in found[1].split(",")))
+    if match[1] is not None:
+        return dict(enumerate(name.strip(" '\"") for name in match[1].split(",")))
     names: dict[int, str] = {}
-    for k, line in enumerate(found[2].splitlines()):
+    for k, line in enumerate(match[2].splitlines()):
         number, _, name = line.strip().partition(":")
         if line.strip().startswith("-"):
             names[k] = line.strip().lstrip("- ").strip("'\"")

@@ -92,14 +92,16 @@ def sweep_rows(results: dict[float, tuple[Array, Array]]) -> str:
         "| from the mask: length bias % | width MAE px |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for width, (seen, mask) in results.items():
-        length, error, held = seen.T
-        told = np.isfinite(mask[:, 1]).mean() > 0.5
-        mae = f"{np.nanmean(np.abs(mask[:, 1])):.2f}" if told and width >= 2 else "not resolvable"
+    for width, (image, mask) in results.items():
+        length, error, within = image.T
+        resolved = np.isfinite(mask[:, 1]).mean() > 0.5
+        mae = (
+            f"{np.nanmean(np.abs(mask[:, 1])):.2f}" if resolved and width >= 2 else "not resolvable"
+        )
         lines.append(
             f"| {width:g} | {100 * length.mean():+.2f} | {100 * np.abs(length).max():.2f} "
             f"| {np.nanmean(error):+.3f} | {np.nanmean(np.abs(error)):.3f} "
-            f"| {np.nanmax(np.abs(error)):.2f} | {held.mean():.0%} "
+            f"| {np.nanmax(np.abs(error)):.2f} | {within.mean():.0%} "
             f"| {100 * mask[:, 0].mean():+.2f} | {mae} |"
         )
     return "\n".join(lines)
@@ -122,7 +124,7 @@ def interior_rows() -> str:
     for width in (0.8, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 3.0, 4.0, 6.0):
         cells = []
         for grey in greys:
-            found = []
+            means = []
             for seed, angle in enumerate((3, 20, 41, 66, 90)):
                 stroke = straight((110.3, 110.4), angle, 180, width)
                 look = Look(
@@ -132,10 +134,10 @@ def interior_rows() -> str:
                     noise=0.013,
                 )
                 phantom = draw((220, 220), [stroke], look, np.random.default_rng(seed))
-                found.append(cracks_of(phantom.mask, phantom.picture)[0].width_mean)
-            held = np.mean([holds(mean, width) for mean in found])
-            ends = np.mean([(mean.low_px, mean.high_px) for mean in found], axis=0)
-            cells.append(f"{held:.0%} ({ends[0]:.1f} to {ends[1]:.1f})")
+                means.append(cracks_of(phantom.mask, phantom.picture)[0].width_mean)
+            share = np.mean([holds(mean, width) for mean in means])
+            ends = np.mean([(mean.low_px, mean.high_px) for mean in means], axis=0)
+            cells.append(f"{share:.0%} ({ends[0]:.1f} to {ends[1]:.1f})")
         lines.append(f"| {width:g} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -210,7 +212,7 @@ def cross_validate(field: FieldWidths) -> str:
     sizes = np.array([len(profile) for profile in field.profiles])
     site = np.array(field.site)
 
-    def found(interior: float) -> tuple[Array, Array, Array, Array]:
+    def measured_at(interior: float) -> tuple[Array, Array, Array, Array]:
         width, noise, model, up = np.empty((4, len(sizes)))
         for size in np.unique(sizes):
             chosen = np.flatnonzero(sizes == size)
@@ -222,7 +224,7 @@ def cross_validate(field: FieldWidths) -> str:
             up[chosen] = free.lighter_px
         return width, noise, model, up
 
-    def held(case: tuple[Array, Array, Array, Array], u: Array) -> Array:
+    def holds_truth(case: tuple[Array, Array, Array, Array], u: Array) -> Array:
         error = field.width_px - case[0]
         inside: Array = (error >= -2 * u) & (error <= np.hypot(2 * u, case[3]))
         return inside
@@ -234,7 +236,7 @@ def cross_validate(field: FieldWidths) -> str:
         return u
 
     interiors = np.arange(0.80, 1.001, 0.01)
-    cases = {float(level): found(float(level)) for level in interiors}
+    cases = {float(level): measured_at(float(level)) for level in interiors}
     lines = [
         "| fitted on | interior | floor px, share | scored on | MAE px | within 0.1 mm | in U |",
         "|---|---|---|---|---|---|---|",
@@ -247,7 +249,7 @@ def cross_validate(field: FieldWidths) -> str:
         fits = [
             (float(u_of(cases[best], a, b)[here].mean()), a, b)
             for a, b in pairs
-            if held(cases[best], u_of(cases[best], a, b))[here].mean() >= 0.95
+            if holds_truth(cases[best], u_of(cases[best], a, b))[here].mean() >= 0.95
         ]
         _, floor, share = min(fits)
         u = u_of(cases[best], floor, share)
@@ -255,7 +257,7 @@ def cross_validate(field: FieldWidths) -> str:
             f"| {fit} ({here.sum()}) | {best:.2f} | {floor:.2f}, {share:.2f} "
             f"| the other ({there.sum()}) | {error[there].mean():.3f} "
             f"| {np.mean((error * field.mm_per_px)[there] <= 0.1):.1%} "
-            f"| {np.mean(held(cases[best], u)[there]):.1%} |"
+            f"| {np.mean(holds_truth(cases[best], u)[there]):.1%} |"
         )
     return "\n".join(lines)
 
@@ -275,12 +277,12 @@ def plot(results: dict[float, tuple[Array, Array]], path: Path) -> None:
     ):
         for source, name, colour in ((0, "photograph", "C0"), (1, "mask alone", "C1")):
             values = [factor * pair[source][:, column] for pair in results.values()]
-            known = np.array([np.isfinite(v).mean() > 0.5 for v in values])
-            at = [v[np.isfinite(v)] for v, k in zip(values, known, strict=True) if k]
+            resolved = np.array([np.isfinite(v).mean() > 0.5 for v in values])
+            at = [v[np.isfinite(v)] for v, k in zip(values, resolved, strict=True) if k]
             middle = [np.mean(v) for v in at]
             low, high = ([np.percentile(v, p) for v in at] for p in (2.5, 97.5))
-            axis.plot(widths[known], middle, "o-", ms=3, color=colour, label=name)
-            axis.fill_between(widths[known], low, high, alpha=0.2, color=colour, lw=0)
+            axis.plot(widths[resolved], middle, "o-", ms=3, color=colour, label=name)
+            axis.fill_between(widths[resolved], low, high, alpha=0.2, color=colour, lw=0)
         axis.axhline(0, color="k", lw=0.6)
         axis.set(xscale="log", xlabel="width of the crack, px", ylabel=label)
         axis.set_xticks([0.5, 1, 2, 4, 8, 20, 40], ["0.5", "1", "2", "4", "8", "20", "40"])

@@ -41,28 +41,30 @@ def main(root: Path, every: int) -> None:
     """Print a table of what each first look loses and spares."""
     four = Predictor.open("default", PredictOptions(readings=4, reread_from=0))
     once = Predictor(four.model, PredictOptions(readings=1))
-    found: Array = np.zeros(len(CLASSES))
-    left: defaultdict[tuple[str, int, float], Array] = defaultdict(lambda: np.zeros(len(CLASSES)))
+    hits_px: Array = np.zeros(len(CLASSES))
+    rest_px: defaultdict[tuple[str, int, float], Array] = defaultdict(
+        lambda: np.zeros(len(CLASSES))
+    )
     spared: defaultdict[tuple[str, int, float], list[bool]] = defaultdict(list)
     for name in SETS:
         for sample in load_samples(root, split="val", sets=(name,))[::every]:
             truth = read_truth(sample, *read_pair(sample))
             marked = lines(four, sample.image)
-            found += by_class(marked, truth)
+            hits_px += by_class(marked, truth)
             for look, level_map in looks(once, sample.image):
                 for side in SQUARES_PX:
                     for level in LEVELS:
                         keep = decide(level_map, side, level)
-                        left[look, side, level] += by_class(marked & spread(keep, marked), truth)
+                        rest_px[look, side, level] += by_class(marked & spread(keep, marked), truth)
                         if not truth.line.any():
                             spared[look, side, level] += (~keep).ravel().tolist()
     print(
         "| first look | square, px | level | " + " | ".join(CLASSES) + " | sound squares spared |"
     )
     print("|---" * (4 + len(CLASSES)) + "|")
-    for key, line in left.items():
+    for key, line in rest_px.items():
         lost = " | ".join(
-            f"{100 * (1 - a / b) if b else 0:.2f} %" for a, b in zip(line, found, strict=True)
+            f"{100 * (1 - a / b) if b else 0:.2f} %" for a, b in zip(line, hits_px, strict=True)
         )
         print(f"| {key[0]} | {key[1]} | {key[2]:g} | {lost} | {np.mean(spared[key]):.0%} |")
 
@@ -91,8 +93,8 @@ def looks(once: Predictor, path: Path) -> Iterator[tuple[str, Array]]:
         file = Path(folder) / "half.png"
         file.write_bytes(cv2.imencode(".png", small[..., ::-1])[1].tobytes())
         with open_image(file) as image:
-            seen = once.predict(image).probability / 255
-    yield "half size", cv2.resize(seen, (width, height), interpolation=cv2.INTER_NEAREST)
+            probability = once.predict(image).probability / 255
+    yield "half size", cv2.resize(probability, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
 def decide(probability: Array, side_px: int, level: float) -> Array:
@@ -104,8 +106,8 @@ def decide(probability: Array, side_px: int, level: float) -> Array:
     most = np.maximum.reduceat(
         np.maximum.reduceat(probability, down[:-1], axis=0), right[:-1], axis=1
     )
-    kept: Array = most >= level
-    return kept
+    marked: Array = most >= level
+    return marked
 
 
 def spread(keep: Array, like: Array) -> Array:
@@ -121,8 +123,8 @@ def by_class(marked: Array, truth: Truth) -> Array:
     """Return the labelled centre line that lies near a marked one, px by width class."""
     if not marked.any():
         return np.zeros(len(CLASSES))
-    found = dilate(marked, TOLERANCE_PX)[truth.line]
-    return np.bincount(truth.width_class[found], minlength=len(CLASSES))
+    hits = dilate(marked, TOLERANCE_PX)[truth.line]
+    return np.bincount(truth.width_class[hits], minlength=len(CLASSES))
 
 
 if __name__ == "__main__":

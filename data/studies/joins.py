@@ -145,12 +145,12 @@ def cut(kind: str, picture: Array, mask: Array, rng: Rng) -> Iterator[Case]:
         if room <= 0:
             continue
         first = int(LEFT_PX + rng.uniform(0, room))
-        taken = line.points[first : first + int(gap)]
+        gap_points = line.points[first : first + int(gap)]
         rest = mask.astype(np.uint8)
-        for row, col in taken:
+        for row, col in gap_points:
             cv2.circle(rest, (round(col), round(row)), round(line.radius_max_px + 3), 0, -1)
-        if ends_in_tips(rest > 0, taken[[0, -1]]):
-            yield Case(kind, picture, rest > 0, taken[[0, -1]])
+        if ends_in_tips(rest > 0, gap_points[[0, -1]]):
+            yield Case(kind, picture, rest > 0, gap_points[[0, -1]])
 
 
 def ends_in_tips(mask: Array, ends: Array) -> bool:

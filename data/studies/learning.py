@@ -53,13 +53,13 @@ def view(number: int, shape: tuple[int, int] = SHAPE) -> View:
     wall = concrete.cast(rng, shape, tone=0.34, warmth=0.03)
     concrete.add_pores(wall, rng, per_mpx=260, largest_px=5)
     concrete.add_boards(wall, rng, board_px=150, vertical=False, strength=1.2)
-    seen = concrete.expose(wall, sun=(0.9, 0.7), ambient=0.45, gain=1.15)
+    picture = concrete.expose(wall, sun=(0.9, 0.7), ambient=0.45, gain=1.15)
     for _ in range(int(rng.integers(1, 4))):
         cable = wandering(
             (-30.0, rng.uniform(0.1, 0.9) * width), -90 + rng.normal(0, 8), 1.2 * height,
             float(rng.uniform(2.5, 5)), rng, bend_deg=9, wave_px=90,
         )  # fmt: skip
-        seen = _dark(seen, draw(shape, [cable], Look(blur_px=0, noise=0), rng).coverage, 0.12)
+        picture = _dark(picture, draw(shape, [cable], Look(blur_px=0, noise=0), rng).coverage, 0.12)
     joint = wandering(
         (rng.uniform(0.2, 0.8) * height, -30.0), rng.normal(0, 2), 1.1 * width,
         float(rng.uniform(3, 5)), rng, bend_deg=5, wave_px=40,
@@ -67,7 +67,7 @@ def view(number: int, shape: tuple[int, int] = SHAPE) -> View:
     worn = 1 + gaussian_filter1d(rng.normal(0, 1, len(joint.width_px)), 6)
     joint = replace(joint, width_px=joint.width_px * np.clip(worn, 0.3, 2))
     cover = draw(shape, [joint], Look(blur_px=0, noise=0), rng).coverage
-    seen = _dark(seen, cv2.GaussianBlur(cover, (0, 0), 0.6), 0.25)
+    picture = _dark(picture, cv2.GaussianBlur(cover, (0, 0), 0.6), 0.25)
     crack = np.zeros(shape, bool)
     if number % 2 == 0:
         stroke = wandering(
@@ -76,13 +76,13 @@ def view(number: int, shape: tuple[int, int] = SHAPE) -> View:
             bend_deg=22, wave_px=50,
         )  # fmt: skip
         drawn = draw(shape, [stroke], Look(blur_px=0, noise=0), rng)
-        seen, crack = _dark(seen, drawn.coverage, 0.09), drawn.mask
-    return View(concrete.photograph(seen, rng, blur_px=0.7, noise=2.2), crack)
+        picture, crack = _dark(picture, drawn.coverage, 0.09), drawn.mask
+    return View(concrete.photograph(picture, rng, blur_px=0.7, noise=2.2), crack)
 
 
-def _dark(seen: Array, coverage: Array, inside: float) -> Array:
+def _dark(picture: Array, coverage: Array, inside: float) -> Array:
     """Return a picture with something dark on it; ``inside`` is its grey over the wall's."""
-    return np.asarray(seen * (1 - (1 - inside) * coverage[..., None]))
+    return np.asarray(picture * (1 - (1 - inside) * coverage[..., None]))
 
 
 def write_views(folder: Path, numbers: range, shape: tuple[int, int] = SHAPE) -> dict[str, Array]:
@@ -103,7 +103,7 @@ class Marks:
 
     real: int
     false: int
-    found: float  # share of the true centre lines near an entry
+    share: float  # of the true centre lines near an entry
     by_photograph: dict[str, dict[int, bool]]  # number of each mark, also of doubtful ones: real?
 
 
@@ -164,7 +164,7 @@ def main(work: Path, sets: Path | None, out: Path | None, each: int = EACH) -> N
     learn, test = work / "learn", work / "test"
     cracks = write_views(learn, range(each)) | write_views(test, range(each, 2 * each))
     first = look(work / "results", learn, cracks, "default")
-    said = write_verdicts(work / "results", first)
+    counts = write_verdicts(work / "results", first)
     before = look(work / "before", test, cracks, "default")
     print(crackseg("data", "from-survey", f"{work / 'results'}", "--out", f"{work / 'site'}")[0])
     check = ["--check", str(sets)] if sets else []
@@ -174,14 +174,14 @@ def main(work: Path, sets: Path | None, out: Path | None, each: int = EACH) -> N
     print(text)
     after = look(work / "after", test, cracks, str(work / "model"))
     lines = [
-        f"Verdicts: {said} on {each} photographs. Fine-tuning: {wall_s / 60:.1f} minutes, "
+        f"Verdicts: {counts} on {each} photographs. Fine-tuning: {wall_s / 60:.1f} minutes, "
         f"{used_s / 60:.1f} of processors.",
         "",
         f"| on {each} other photographs of the site | before | after |",
         "|---|---|---|",
         f"| entries of the list that are no crack | {before.false} | {after.false} |",
         f"| entries that are cracks | {before.real} | {after.real} |",
-        f"| share of the cracks found | {before.found:.3f} | {after.found:.3f} |",
+        f"| share of the cracks found | {before.share:.3f} | {after.share:.3f} |",
     ]
     print("\n".join(lines))
     if out:
@@ -189,5 +189,5 @@ def main(work: Path, sets: Path | None, out: Path | None, each: int = EACH) -> N
 
 
 if __name__ == "__main__":
-    given = [Path(text) for text in sys.argv[1:]]
-    main(given[0], given[1] if len(given) > 1 else None, given[2] if len(given) > 2 else None)
+    paths = [Path(text) for text in sys.argv[1:]]
+    main(paths[0], paths[1] if len(paths) > 1 else None, paths[2] if len(paths) > 2 else None)

@@ -86,8 +86,8 @@ def degrade(pixels: Array, name: str, kind: str, step: float) -> Array:
         kernel = line_kernel(step, rng.uniform(0, np.pi))
         light = cv2.filter2D(light, -1, kernel, borderType=cv2.BORDER_REFLECT)
     if kind in ("focus", "motion"):
-        taken = sensor(light, electrons, rng)
-        return jpeg(taken, int(rng.integers(85, 97))) if rng.random() < 0.5 else taken
+        exposure = sensor(light, electrons, rng)
+        return jpeg(exposure, int(rng.integers(85, 97))) if rng.random() < 0.5 else exposure
     if kind in ("dark", "lifted"):
         return sensor(light * step, 20000, rng, 1.0 if kind == "dark" else 1 / step)
     if kind == "bright":
@@ -186,13 +186,13 @@ def detect(root: Path, hair: Path, out: Path) -> None:
             continue
         alone = replace(sample, mask=Path("nowhere/masks") / sample.mask.name)  # no zones of a part
         truth = read_truth(alone, pixels, label)
-        found = {}
+        hits = {}
         for kind, steps in STEPS.items():
             for step in steps:
                 marked = lines(predictor, degrade(pixels, name, kind, step))
                 near = dilate(marked, TOLERANCE_PX)[truth.line]
-                found[f"{kind} {step:g}"] = by_class(truth.width_class[near])
-        row = {"name": name, "labelled": by_class(truth.width_class), "found": found}
+                hits[f"{kind} {step:g}"] = by_class(truth.width_class[near])
+        row = {"name": name, "labelled": by_class(truth.width_class), "found": hits}
         with counts.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         print(name, flush=True)
@@ -232,7 +232,7 @@ def recall(rows: Iterable[dict[str, Any]], step: str, classes: Iterable[int]) ->
         sums = of_set[row["name"].split("/")[0]]
         sums[0] += sum(row["found"][step][k] for k in chosen)
         sums[1] += sum(row["labelled"][k] for k in chosen)
-    shares = [found / labelled for found, labelled in of_set.values() if labelled >= 50]
+    shares = [hits / labelled for hits, labelled in of_set.values() if labelled >= 50]
     return float(np.mean(shares)) if shares else float("nan")
 
 
@@ -242,18 +242,18 @@ def print_losses(rows: list[dict[str, Any]]) -> None:
     print("|---" * 7 + "|")
     for kind, steps in STEPS.items():
         columns = [left_of(rows, kind, of) for of in (range(len(CLASSES)), (0,), (1,), (2,), (3,))]
-        for step, *left in zip(steps, *columns, strict=True):
-            print(f"| {kind} | {step:g} | " + " | ".join(f"{share:.2f}" for share in left) + " |")
+        for step, *shares in zip(steps, *columns, strict=True):
+            print(f"| {kind} | {step:g} | " + " | ".join(f"{share:.2f}" for share in shares) + " |")
 
 
 def left_of(rows: list[dict[str, Any]], kind: str, classes: Iterable[int]) -> list[float]:
     """Return what share of the sharp pictures' recall is left at the steps of a kind."""
-    chosen, left = list(classes), []
+    chosen, shares = list(classes), []
     for step in STEPS[kind]:
         name = f"{kind} {step:g}"
         read = [row for row in rows if name in row["found"]]
-        left.append(recall(read, name, chosen) / recall(read, "sharp 0", chosen))
-    return left
+        shares.append(recall(read, name, chosen) / recall(read, "sharp 0", chosen))
+    return shares
 
 
 def plot_losses(rows: list[dict[str, Any]], file: Path) -> None:
@@ -276,8 +276,8 @@ def plot_losses(rows: list[dict[str, Any]], file: Path) -> None:
             ("1.5 to 2.5 px", (1,), "#2f78b7"),
         ):
             places = [f"{step:g}" for step in STEPS[kind]]
-            left = left_of(rows, kind, classes)
-            axis.plot(places, left, "o-", ms=3, lw=1.3, c=colour, label=name)
+            shares = left_of(rows, kind, classes)
+            axis.plot(places, shares, "o-", ms=3, lw=1.3, c=colour, label=name)
         axis.axhline(0.9, c="#999999", lw=0.8, ls="--")
         axis.set(ylim=(0.15, 1.05))
         axis.set_xlabel(title, fontsize=8)
@@ -300,31 +300,31 @@ def measures_of(pixels: Array) -> Measures | None:
 
 def measured(root: Path, hair: Path) -> dict[str, dict[str, Measures]]:
     """Return the measures of every picture as it is, and of its part made worse."""
-    found: dict[str, dict[str, Measures]] = {}
+    measures: dict[str, dict[str, Measures]] = {}
     for name, sample in pictures(root, hair, "crack_free"):
         pixels, label = read_pair(sample)
         whole = measures_of(pixels)
         if whole is None:
             continue
-        found[name] = {"sharp": whole}
+        measures[name] = {"sharp": whole}
         if name.startswith("crack_free"):
             continue
         part, _ = part_of(pixels, label)
         for kind, step in (*WORSE, *TENTH.items()):
             worse = measures_of(degrade(part, name, kind, step))
             if worse is not None:
-                found[name][f"{kind} {step:g}"] = worse
-    return found
+                measures[name][f"{kind} {step:g}"] = worse
+    return measures
 
 
-def fit(found: dict[str, dict[str, Measures]]) -> Array:
+def fit(of_pictures: dict[str, dict[str, Measures]]) -> Array:
     """Return the weights of the score of blur: a logistic regression on half of the photographs.
 
     Pictures as they are against those blurred to where a tenth is lost, every set counting alike.
     The constant is then moved until the median block of 1.5 % of the sharp pictures is above 0.
     """
-    chosen = {name: of for name, of in found.items() if is_first_half(name)}
-    sets = [name.split("/")[0] for name in found]
+    chosen = {name: of for name, of in of_pictures.items() if is_first_half(name)}
+    sets = [name.split("/")[0] for name in of_pictures]
     rows, blurred, weight = [], [], []
     for name, of in chosen.items():
         for step, measures in of.items():
@@ -350,15 +350,15 @@ def fit(found: dict[str, dict[str, Measures]]) -> Array:
     return weights
 
 
-def print_warnings(found: dict[str, dict[str, Measures]]) -> None:
+def print_warnings(measures: dict[str, dict[str, Measures]]) -> None:
     """Print, for each half, what share of the pictures the product as it stands warns of."""
     print("| pictures | chosen on | proved on |")
     print("|---|---|---|")
-    for step in dict.fromkeys(step for of in found.values() for step in of):
+    for step in dict.fromkeys(step for of in measures.values() for step in of):
         shares = []
         for first in (True, False):
             of_set: defaultdict[str, list[bool]] = defaultdict(list)
-            for name, of in found.items():
+            for name, of in measures.items():
                 if is_first_half(name) == first and step in of:
                     of_set["" if step == "sharp" else name.split("/")[0]].append(warns(of[step]))
             shares.append(f"{np.mean([np.mean(warned) for warned in of_set.values()]):.3f}")
@@ -379,9 +379,9 @@ def limits(root: Path, hair: Path, out: Path) -> None:
     rows = read_rows(out / "counts.jsonl")
     print_losses(rows)
     plot_losses(rows, out / "quality.png")
-    found = measured(root, hair)
-    print("weights:", ", ".join(f"{weight:.3f}" for weight in fit(found)))
-    print_warnings(found)
+    measures = measured(root, hair)
+    print("weights:", ", ".join(f"{weight:.3f}" for weight in fit(measures)))
+    print_warnings(measures)
 
 
 def main(task: str, root: Path, hair: Path, out: Path) -> None:

@@ -156,14 +156,14 @@ def remember_features(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
     def find(path: Path) -> Features:
-        known = folder / f"{path.parent.name}_{path.stem}.npz"
-        if known.is_file():
-            with np.load(known) as values:
+        file = folder / f"{path.parent.name}_{path.stem}.npz"
+        if file.is_file():
+            with np.load(file) as values:
                 numbers = {name: float(values[name]) for name in ("factor", "grey")}
                 return Features(points_px=values["points_px"], looks=values["looks"], **numbers)
         features = find_features(path)
-        np.savez(known.with_suffix(".part.npz"), **asdict(features))
-        known.with_suffix(".part.npz").rename(known)
+        np.savez(file.with_suffix(".part.npz"), **asdict(features))
+        file.with_suffix(".part.npz").rename(file)
         return features
 
     block.find_features = registration.find_features = find  # type: ignore[attr-defined]
@@ -338,7 +338,7 @@ def score_changes(old: Path, new: Path, wall: Wall, truths: Mapping[str, Any]) -
     both = {c["name"]: c for c in [*truths["first"]["cracks"], *truths["second"]["cracks"]]}
     cracks = true_cracks({"cracks": list(both.values())})
     plane = plane_in(face)
-    found: dict[str, set[str]] = {}
+    names_by_word: dict[str, set[str]] = {}
     rows = []
     for change in read(new / "changes" / "changes.json")["changes"]:
         points = np.concatenate(
@@ -346,15 +346,15 @@ def score_changes(old: Path, new: Path, wall: Wall, truths: Mapping[str, Any]) -
         )
         name = cracks.owner(points) or "none"
         for word in change["words"]:
-            found.setdefault(word, set()).add(name)
+            names_by_word.setdefault(word, set()).add(name)
         rows.append(row_of(change, name, points, both, wall.facts))
-    known = [row for row in rows if row["longer_by_mm"] is not None]
+    with_length = [row for row in rows if row["longer_by_mm"] is not None]
     wide = [row for row in rows if row["wider_by_mm"] is not None]
     return {
         "rows": rows,
-        "found": {word: sorted(names) for word, names in found.items()},
-        "lengths": len(known),
-        "lengths_inside": sum(inside(row, "longer") for row in known),
+        "found": {word: sorted(names) for word, names in names_by_word.items()},
+        "lengths": len(with_length),
+        "lengths_inside": sum(inside(row, "longer") for row in with_length),
         "widths": len(wide),
         "widths_inside": sum(inside(row, "wider") for row in wide),
     }
@@ -390,13 +390,13 @@ def table_of(scores: Mapping[str, Any]) -> Iterator[str]:
           "of what is marked | twice | missed | invented, m | widths inside |"  # fmt: skip
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for date, maps in scores["maps"].items():
-        seen = scores["marked"][date]["cracks_m"]
+        covered_m = scores["marked"][date]["cracks_m"]
         for name, s in maps.items():
             yield (
                 f"| {date} | {WORDS[name]} | {s['off_mm']:.2f} | {100 * s['size_rel']:+.3f} % "
                 f"± {200 * s['size_sigma_rel']:.3f} % | {s['length_m']:.2f} of {s['true_m']:.2f} | "
                 f"{100 * (s['length_m'] / s['true_m'] - 1):+.1f} % | "
-                f"{100 * (s['length_m'] / seen - 1):+.1f} % | {100 * s['twice_rel']:+.1f} % | "
+                f"{100 * (s['length_m'] / covered_m - 1):+.1f} % | {100 * s['twice_rel']:+.1f} % | "
                 f"{', '.join(s['missed']) or 'none'} | {s['invented_m']:.2f} | "
                 f"{s['widths_inside']} of {s['widths']} |"
             )
@@ -416,22 +416,24 @@ def print_changes(scores: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
 def score(folder: Path, wall: Wall, truths: Mapping[str, Any], marks: str) -> dict[str, Any]:
     """Return all figures of a run."""
     maps: dict[str, Any] = {}
-    seen: dict[str, Any] = {}
+    marks_of_date: dict[str, Any] = {}
     for date in wall.plans:
         results, plan = folder / f"{date}_{marks}", wall.plans[date]
         maps[date] = {name: score_map(results, name, truths[date], plan) for name in maps_of(marks)}
         cracks = true_cracks(truths[date])
         lengths = np.array([c["length_m"] for c in truths[date]["cracks"]])
-        found = {key: cracks.covered(marked(results, truths[date], plan, key))
+        shares = {key: cracks.covered(marked(results, truths[date], plan, key))
                  for key in ("cracks", "other_lines")}  # fmt: skip
-        seen[date] = {f"{key}_m": float((s * lengths).sum()) for key, s in found.items()} | {
-            "share": dict(zip(cracks.names, found["cracks"].round(3).tolist(), strict=True)),
+        marks_of_date[date] = {
+            f"{key}_m": float((s * lengths).sum()) for key, s in shares.items()
+        } | {
+            "share": dict(zip(cracks.names, shares["cracks"].round(3).tolist(), strict=True)),
             "as_other": dict(
-                zip(cracks.names, found["other_lines"].round(3).tolist(), strict=True)
+                zip(cracks.names, shares["other_lines"].round(3).tolist(), strict=True)
             ),
         }
     old, new = (folder / f"{date}_{marks}" for date in wall.plans)
-    return {"maps": maps, "marked": seen, "changes": score_changes(old, new, wall, truths)}
+    return {"maps": maps, "marked": marks_of_date, "changes": score_changes(old, new, wall, truths)}
 
 
 def main() -> None:

@@ -134,13 +134,13 @@ def show_index(request: Request, cursor: str = "", q: str = "") -> Response:
         return caller
     with service_of(request).engine.connect() as db:
         rows = ledger.find_surveys(db, caller.tenant, before=cursor, part=q[:200], limit=_PAGE + 1)
-        shown = [survey_answer(db, row) for row in rows[:_PAGE]]
+        answers = [survey_answer(db, row) for row in rows[:_PAGE]]
     following = rows[_PAGE - 1].id if len(rows) > _PAGE else None
     limit = service_of(request).settings.max_image_mb
     return render(
         request,
         "index.html.j2",
-        surveys=shown,
+        surveys=answers,
         following=following,
         max_image_mb=limit,
         search=q,
@@ -175,7 +175,7 @@ def show_survey(survey_id: str, request: Request, job: str = "") -> Response:
     with service_of(request).engine.connect() as db:
         row, every, chosen = _find(db, caller, survey_id, job)
         survey = survey_answer(db, row)
-        fixed = {"survey": survey, "is_survey": row.kind == "survey", **_known(db, survey_id)}
+        fixed = {"survey": survey, "is_survey": row.kind == "survey", **_context(db, survey_id)}
         if chosen is None:
             limit = service_of(request).settings.max_image_mb
             return render(
@@ -217,7 +217,7 @@ def show_survey(survey_id: str, request: Request, job: str = "") -> Response:
     )
 
 
-def _known(db: Connection, survey_id: str) -> dict[str, Any]:
+def _context(db: Connection, survey_id: str) -> dict[str, Any]:
     """Return what a page shows of what people know of a survey."""
     missing = missing_facts(facts.survey_of(db, survey_id), read_words("en"))
     text = facts.answer(db, survey_id).toml
@@ -230,11 +230,11 @@ def _of_job(job: Record, every: list[Record]) -> str:
 
 
 def _other(db: Connection, job: Record) -> dict[str, Any]:
-    said = ", ".join(f"{name} {value}" for name, value in job.options.items())
+    options = ", ".join(f"{name} {value}" for name, value in job.options.items())
     return {
         "id": job.id,
         "created_at": job.created_at,
-        "options": said.replace("_", " ") or "no options",
+        "options": options.replace("_", " ") or "no options",
         "verdicts": sum(verdict_counts(db, job.id).values()),
     }
 
@@ -258,7 +258,7 @@ def plain_words(text: str) -> str:
 
 def _tile(task: Record, verdicts: int, unit: str) -> dict[str, Any]:
     summary = task.summary or {}
-    found = bool(summary.get("cracks"))
+    has_cracks = bool(summary.get("cracks"))
     return {
         "id": task.image_id,
         "name": task.name,
@@ -269,9 +269,9 @@ def _tile(task: Record, verdicts: int, unit: str) -> dict[str, Any]:
         "judged": summary.get("judged") is not False,
         "impaired": impaired_text(summary),
         "also_marked": summary.get("also_marked") or 0,
-        "width": width_text(summary) if found else "",
+        "width": width_text(summary) if has_cracks else "",
         "width_value": summary.get(f"width_max_{unit}") or 0,
-        "length": length_text(summary) if found else "",
+        "length": length_text(summary) if has_cracks else "",
         "scaled": bool(summary.get("mm_per_px")),
         "warnings": [
             code.replace("_", " ") for code in summary.get("warnings", []) if code != "no_scale"
@@ -296,7 +296,7 @@ def show_image(survey_id: str, image_id: str, request: Request, job: str = "") -
         past = find_changes(db, survey_id, image_id=image_id, limit=_PAST)
         names, own = people(db), ledger.own_options(db, image_id)
         order = [t.image_id for t in sorted(rows, key=task_place)]
-        said = {v["crack"]: v for v in verdict_rows(db, chosen.id, image_id)}
+        verdicts = {v["crack"]: v for v in verdict_rows(db, chosen.id, image_id)}
     place = order.index(image_id) if image_id in order else 0
     values: dict[str, Any] = {
         "survey": {"id": survey_id, "name": row.name},
@@ -312,7 +312,7 @@ def show_image(survey_id: str, image_id: str, request: Request, job: str = "") -
     }
     if task.state == State.SUCCEEDED:
         path = service_of(request).storage.result(chosen.id, image_id) / "report.json"
-        values |= _report_values(json.loads(path.read_text(encoding="utf-8")), said)
+        values |= _report_values(json.loads(path.read_text(encoding="utf-8")), verdicts)
         values["tiled"] = path.with_name(TILES).is_file()
     elif task.state not in FINAL:
         return RedirectResponse(href(f"/surveys/{survey_id}"), 303)
@@ -329,13 +329,13 @@ def _past(row: Record, names: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _report_values(report: dict[str, Any], said: dict[int, dict[str, Any]]) -> dict[str, Any]:
+def _report_values(report: dict[str, Any], verdicts: dict[int, dict[str, Any]]) -> dict[str, Any]:
     scale = report["scale"]
     unit = "mm" if scale else "px"
     text = f"{scale['mm_per_px']:.4g} mm per pixel ({scale['source']})" if scale else "no scale"
     document = _document(report)
     cracks = [
-        _crack(crack, said.get(crack["id"], {}), unit, document) for crack in report["cracks"]
+        _crack(crack, verdicts.get(crack["id"], {}), unit, document) for crack in report["cracks"]
     ]
     return {
         "report": report,
@@ -367,7 +367,7 @@ def _columns(document: str | None) -> list[tuple[str, str, str]]:
 
 
 def _crack(
-    crack: dict[str, Any], said: dict[str, Any], unit: str, document: str | None
+    crack: dict[str, Any], verdict: dict[str, Any], unit: str, document: str | None
 ) -> dict[str, Any]:
     labels = {entry["document"]: entry["label"] for entry in crack["width_classes"]}
     sure = crack.get("certainty")  # reports of earlier releases have none
@@ -382,10 +382,10 @@ def _crack(
         "width_value": crack[f"width_max_{unit}"] or 0,
         "label": (labels[document] or BETWEEN_CLASSES) if document in labels else "–",
         "class_value": crack[f"width_p95_{unit}"] or 0,  # classes sort by the width they are of
-        "verdict": said.get("verdict", "open"),
-        "said": _SAID[said.get("verdict", "open")],
-        "note": said.get("note", ""),
-        "at": said.get("updated_at", ""),
+        "verdict": verdict.get("verdict", "open"),
+        "said": _SAID[verdict.get("verdict", "open")],
+        "note": verdict.get("note", ""),
+        "at": verdict.get("updated_at", ""),
         "made": _made(crack),
     }
 

@@ -86,13 +86,13 @@ def create_upload(request: Request, service: Here, caller: Writer) -> Response:
     """Begin an upload; the answer's `Location` takes the bytes by PATCH."""
     speaks_tus(request)
     size_bytes = _number(request, "upload-length")
-    given = _metadata(request.headers.get("upload-metadata", ""))
-    if "survey" not in given or "filename" not in given:
+    metadata = _metadata(request.headers.get("upload-metadata", ""))
+    if "survey" not in metadata or "filename" not in metadata:
         raise Problem(422, "invalid-request", "`Upload-Metadata` needs survey and filename.")
-    if not _SHA256.fullmatch(given.get("sha256", "0" * 64)):
+    if not _SHA256.fullmatch(metadata.get("sha256", "0" * 64)):
         raise Problem(422, "invalid-request", "`sha256` must be 64 hexadecimal digits.")
     image = uploads.Announced(
-        given["survey"], clean_name(given["filename"]), size_bytes, given.get("sha256")
+        metadata["survey"], clean_name(metadata["filename"]), size_bytes, metadata.get("sha256")
     )
     upload_id = uploads.announce(service, caller.tenant, image)
     return _answer(service, 201, Location=href(f"/v1/uploads/{upload_id}"))

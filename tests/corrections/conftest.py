@@ -23,14 +23,14 @@ def make_wall(tmp_path: Path) -> Callable[..., Wall]:
 
     def make(*, missed_px: float = 5.0, **scale: Any) -> Wall:
         rng = np.random.default_rng(7)
-        seen = [
+        strokes = [
             wandering((90, 60), -10, 300, 4.0, rng, bend_deg=8),
             wandering((420, 80), 12, 320, 3.0, rng, bend_deg=8),
         ]
         missed = wandering((260, 70), 4, 380, missed_px, rng, bend_deg=12)
         look = Look()
-        both = draw((520, 560), [*seen, missed], look, np.random.default_rng(1))
-        marked = draw((520, 560), seen, look, np.random.default_rng(1))
+        both = draw((520, 560), [*strokes, missed], look, np.random.default_rng(1))
+        marked = draw((520, 560), strokes, look, np.random.default_rng(1))
         photo, mask = tmp_path / "wall.png", tmp_path / "mask.png"
         Image.fromarray(both.picture).save(photo)
         Image.fromarray(marked.mask.astype(np.uint8) * 255).save(mask)
@@ -38,7 +38,7 @@ def make_wall(tmp_path: Path) -> Callable[..., Wall]:
         with open_image(mask, is_mask=True) as masked, open_image(photo) as picture:
             report = measure_mask(masked, picture, options)
             export(report, tmp_path / "result", picture, options.exports)
-        return Wall(tmp_path / "result", photo, (*seen, missed))
+        return Wall(tmp_path / "result", photo, (*strokes, missed))
 
     return make
 

@@ -70,8 +70,8 @@ def test_no_edits_put_every_byte_back(wall: Wall) -> None:
     before = contents(wall.folder)
     edits = edits_of(wall)
     correct_folder(wall.folder, write_edits(wall, edits))
-    kept = contents(wall.folder / "network")
-    assert {name: kept[name] for name in before if name != MARK} == {
+    network = contents(wall.folder / "network")
+    assert {name: network[name] for name in before if name != MARK} == {
         name: content for name, content in before.items() if name != MARK
     }
     once = contents(wall.folder)

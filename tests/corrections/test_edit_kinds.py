@@ -277,8 +277,8 @@ def test_a_drawn_crack_is_erased_in_part_and_stays_drawn(wall: Wall) -> None:
     assert crack.correction is not None
     assert crack.correction.change == "drawn"
     assert crack.correction.edits == ("1", "2")
-    kept = missed.points[missed.points[:, 1] < col - 80]
-    length = np.hypot(*np.diff(kept, axis=0).T).sum()
+    rest = missed.points[missed.points[:, 1] < col - 80]
+    length = np.hypot(*np.diff(rest, axis=0).T).sum()
     assert crack.length.px == pytest.approx(length, rel=0.03)
     assert report.corrections is not None
     assert report.corrections.replaced == ()
@@ -328,7 +328,7 @@ def test_edits_of_another_analysis_are_done_as_far_as_they_mean_something(wall: 
         report = apply(read_report(wall.folder), image, edits, skip=True)
     assert len(report.cracks) == 3
     assert report.corrections is not None
-    assert [kept["id"] for kept in report.corrections.edits] == ["2"]
+    assert [stored["id"] for stored in report.corrections.edits] == ["2"]
     assert "corrections_left_out" in {notice.code for notice in report.notices}
 
 

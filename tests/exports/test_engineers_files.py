@@ -162,8 +162,8 @@ def test_the_workbook_of_a_photograph(make_report: Make, tmp_path: Path) -> None
     report = make_report(scale=GIVEN, path=tmp_path / "=1+1.jpg")
     sheet = openpyxl.load_workbook(write("xlsx", report, tmp_path)[0])["cracks"]
     rows = list(sheet.iter_rows(values_only=True))
-    found = dict(zip(rows[0], rows[1], strict=True))
-    assert (found["image"], found["length_mm"]) == ("=1+1.jpg", 30)
+    cells = dict(zip(rows[0], rows[1], strict=True))
+    assert (cells["image"], cells["length_mm"]) == ("=1+1.jpg", 30)
     assert all(cell.data_type != "f" for row in sheet for cell in row)
 
 

@@ -54,8 +54,8 @@ def test_one_text_everywhere(
     assert wording.label(crack) == f"{crack.id}: {text}"
     assert survey.width_text(survey.report_row(written, "photo", "ok")) == text
     page.write(report, tmp_path, None)
-    seen = re.sub(r"<[^>]+>", " ", (tmp_path / "page.html").read_text("utf-8"))
-    assert text in " ".join(html.unescape(seen).split())
+    page_text = re.sub(r"<[^>]+>", " ", (tmp_path / "page.html").read_text("utf-8"))
+    assert text in " ".join(html.unescape(page_text).split())
     assert viewer._crack(record, {}, "mm", None)["width"] == text
     (tmp_path / "report.json").write_text(json.dumps(written), "utf-8")
     screen.show_cracks({"photo": tmp_path})

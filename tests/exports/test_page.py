@@ -91,33 +91,33 @@ def test_doubtful_marks_are_in_no_headline(make_report: Make, tmp_path: Path) ->
     huge = replace(report.cracks[1], width_max=Measure(px=90.0, u_px=0.4, mm=22.5, u_mm=0.12))
     report = replace(report, cracks=(report.cracks[0], huge, report.cracks[2]))
     text = written(besides(report, 2), tmp_path)
-    seen = words(text)
-    assert "2 cracks were found. One doubtful mark stands under “Also marked”" in seen
-    head = seen[: seen.index("Where the cracks are")]
+    page = words(text)
+    assert "2 cracks were found. One doubtful mark stands under “Also marked”" in page
+    head = page[: page.index("Where the cracks are")]
     assert "22.50" not in head
     assert "1 also marked, 0.03 m long, in no other figure" in head
     assert "0.85 ± 0.10 mm largest width (crack 1, 97 % certain)" in head
     folded = text[text.index("<details") : text.index("</details>")]
     assert "22.50 ± 0.12 mm" in folded
     assert "22.50" not in text.replace(folded, "")
-    assert "Marks under 80 % stand under “Also marked”" in seen
-    assert "97 %" in seen
+    assert "Marks under 80 % stand under “Also marked”" in page
+    assert "97 %" in page
 
 
 def test_a_page_with_doubtful_marks_alone_does_not_say_no_crack(
     make_report: Make, tmp_path: Path
 ) -> None:
-    seen = words(written(besides(make_report(cracks=1), 1), tmp_path))
-    assert "No crack was found" not in seen
-    assert "No crack is certain enough for the main list. One doubtful mark stands" in seen
-    assert "Thin blue outlines are the doubtful marks" in seen
-    assert "number where there is room" not in seen  # nothing is numbered
+    page = words(written(besides(make_report(cracks=1), 1), tmp_path))
+    assert "No crack was found" not in page
+    assert "No crack is certain enough for the main list. One doubtful mark stands" in page
+    assert "Thin blue outlines are the doubtful marks" in page
+    assert "number where there is room" not in page  # nothing is numbered
 
 
 def test_a_model_without_certainty_says_so(make_report: Make, tmp_path: Path) -> None:
     report = replace(make_report(), model=CARD, thresholds=(0.9, 0.3))
-    seen = words(written(report, tmp_path))
-    assert "How certain each mark is, is not known" in seen
+    page = words(written(report, tmp_path))
+    assert "How certain each mark is, is not known" in page
 
 
 def test_one_is_not_many(make_report: Make, tmp_path: Path) -> None:
@@ -125,8 +125,8 @@ def test_one_is_not_many(make_report: Make, tmp_path: Path) -> None:
     fine = replace(
         report.cracks[0], width_max=Measure(px=None, high_px=0.4, status="below_detection")
     )
-    seen = words(written(replace(report, cracks=(fine,)), tmp_path))
-    assert "Crack 1 is too fine for this picture to give a width; its length is given." in seen
+    page = words(written(replace(report, cracks=(fine,)), tmp_path))
+    assert "Crack 1 is too fine for this picture to give a width; its length is given." in page
 
 
 def test_page_without_scale_says_so_first(make_report: Make, tmp_path: Path) -> None:
@@ -163,10 +163,10 @@ def test_a_column_of_classes_is_of_one_document(make_report: Make, tmp_path: Pat
     text = written(replace(report, cracks=(first, second)), tmp_path)
     cells = re.findall(r'<td data-name="Class, ([^"]+)">([^<]+)</td>', text)
     assert cells == [("bins", "between two classes"), ("bins", "over 1 mm")]
-    seen = words(text)
-    assert "Class, bins of the 95 % width" in seen
-    assert "over w_k1 cracks 1, 2" in seen
-    assert "w_k1 is the width that a crack through the whole section may have" in seen
+    page = words(text)
+    assert "Class, bins of the 95 % width" in page
+    assert "over w_k1 cracks 1, 2" in page
+    assert "w_k1 is the width that a crack through the whole section may have" in page
 
 
 def test_page_of_no_cracks(make_report: Make, tmp_path: Path) -> None:

@@ -89,20 +89,20 @@ def test_all_changes_are_found_and_none_is_invented(
     assert registration.sigma_m < 0.005
     changes = compare(*maps, registration)
     everything = [*later.lines, *(x for x in first_date.lines if x.name in facts["gone"])]
-    found: dict[str, set[str]] = {}
+    names_by_word: dict[str, set[str]] = {}
     for change in changes:
         name = nearest(change, everything)
         for word in change.words:
-            found.setdefault(word, set()).add(name)
+            names_by_word.setdefault(word, set()).add(name)
         length, width = facts["longer_m"].get(name, 0.0), facts["wider_mm"].get(name, 0.0)
         if change.length is not None and change.width is not None:
             assert change.length.by_mm == pytest.approx(1000 * length, abs=change.length.u_mm)
             assert change.width.by_mm == pytest.approx(width, abs=change.width.u_mm)
-    assert found.pop("new") == set(facts["new"])
-    assert found.pop("gone") == set(facts["gone"])
-    assert found.pop("longer") == set(facts["longer_m"])
-    assert found.pop("wider") == set(facts["wider_mm"])
-    assert set(found) <= {"same"}
+    assert names_by_word.pop("new") == set(facts["new"])
+    assert names_by_word.pop("gone") == set(facts["gone"])
+    assert names_by_word.pop("longer") == set(facts["longer_m"])
+    assert names_by_word.pop("wider") == set(facts["wider_mm"])
+    assert set(names_by_word) <= {"same"}
     assert len(changes) == len(everything)
 
 
@@ -176,9 +176,9 @@ def test_without_photographs_coordinates_lay_the_maps_on_each_other(
     old, new = (json.loads(json.dumps(values)) for values in maps)
     for photograph in old["photographs"]:
         photograph["path"] = ""
-    found = register(old, new)
-    assert found.source == "coordinates"
-    assert found.sigma_m > 0.05
+    registration = register(old, new)
+    assert registration.source == "coordinates"
+    assert registration.sigma_m > 0.05
     old["scale"]["placed"] = False
     with pytest.raises(DataError, match="cannot be laid on each other"):
         register(old, new)
@@ -270,9 +270,11 @@ def test_paper_and_workbook_say_it_in_the_language(written: Path) -> None:
     book = openpyxl.load_workbook(written / "changes.xlsx")
     rows = list(book["Risse"].iter_rows(values_only=True))
     assert len(rows) == 1 + len(values["changes"])
-    found = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
-    assert [row["longer_by_mm"] for row in found] == [c["longer_by_mm"] for c in values["changes"]]
-    assert found[0]["change"] == "neu"
+    sheet_rows = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+    assert [row["longer_by_mm"] for row in sheet_rows] == [
+        c["longer_by_mm"] for c in values["changes"]
+    ]
+    assert sheet_rows[0]["change"] == "neu"
     with (written / "changes.csv").open(encoding="utf-8-sig", newline="") as file:
         table = list(csv.DictReader(file, delimiter=";"))
     first = next(n for n, c in enumerate(values["changes"]) if c["longer_by_mm"] is not None)
@@ -297,9 +299,9 @@ def test_layers_of_a_comparison_are_read_by_others(written: Path) -> None:
     assert len(drawn) == sum(len(change["course"]) for change in new) >= 3
     with sqlite3.connect(written / "changes.gpkg") as base:
         rows = base.execute("SELECT lasting_id, kind, longer_by_mm FROM changes ORDER BY fid")
-        found = rows.fetchall()
+        records = rows.fetchall()
     base.close()
-    assert found == [(c["lasting_id"], c["kind"], c["longer_by_mm"]) for c in values["changes"]]
+    assert records == [(c["lasting_id"], c["kind"], c["longer_by_mm"]) for c in values["changes"]]
 
 
 def test_what_is_to_be_minded_of_two_dates_is_said(
@@ -368,8 +370,8 @@ def test_new_but_finer_than_the_other_date_shows_is_said(
     assert not any(c.below_limit for c in compare(old, new, registration))
     for photograph in old["photographs"]:
         photograph["width_90_px"] = 9.0
-    found = {c.kind: c.below_limit for c in compare(old, new, registration)}
-    assert (found["new"], found["gone"]) == (True, False)
+    below_limit = {c.kind: c.below_limit for c in compare(old, new, registration)}
+    assert (below_limit["new"], below_limit["gone"]) == (True, False)
 
 
 def test_two_dates_without_a_crack_say_so_in_every_file(

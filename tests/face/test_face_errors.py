@@ -236,8 +236,8 @@ def test_a_block_that_does_not_hold_together_is_said(
         picture.paste(half.crop((width // 2, 0, width, height)), (width // 2, 0))
         picture.save(path, quality=95)
         folded.append(replace(photograph, path=path, pose=None))
-    said = outcome(folded)
-    assert "hold together" in said or "not_flat" in said
+    message = outcome(folded)
+    assert "hold together" in message or "not_flat" in message
 
 
 def test_a_reference_names_a_photograph_of_the_map(

@@ -85,14 +85,14 @@ def test_the_geopackage_holds_cracks_widths_and_frames(
     with sqlite3.connect(folder / "face.gpkg") as base:  # read by none of its writers
         tables = dict(base.execute("SELECT table_name, data_type FROM gpkg_contents"))
         rows = base.execute("SELECT crack, length_mm, station_to_m, could_show FROM cracks")
-        found = {row[0]: row[1:] for row in rows}
+        widths = {row[0]: row[1:] for row in rows}
         frames = base.execute("SELECT COUNT(*) FROM frames").fetchone()[0]
     base.close()
     assert tables == dict.fromkeys(("cracks", "widths", "frames"), "features")
     assert frames == len(values["photographs"])
     for crack in values["cracks"]:
         there = (crack["length_mm"], crack["station_to_m"], crack["could_show"])
-        assert found[crack["id"]] == pytest.approx(there)
+        assert widths[crack["id"]] == pytest.approx(there)
 
 
 def test_the_table_has_a_row_per_crack(folder: Path, values: dict[str, Any]) -> None:

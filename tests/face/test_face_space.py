@@ -59,9 +59,9 @@ def test_without_proj_the_map_says_that_no_system_is_named(
     assert notice_of_space(PLANE) == []
     packages = {"ezdxf"}
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name in packages or None)
-    found = notice_of_space(PLANE)
-    assert [notice.code for notice in found] == ["no_reference_system"]
-    assert "crackseg[geo]" in found[0].message
+    notices = notice_of_space(PLANE)
+    assert [notice.code for notice in notices] == ["no_reference_system"]
+    assert "crackseg[geo]" in notices[0].message
     assert notice_of_space(replace(PLANE, origin=None)) == []
     packages.clear()
     assert notice_of_space(PLANE) == []  # no file in space is written

@@ -74,9 +74,9 @@ def test_a_part_counts_by_its_area_however_the_bands_fall() -> None:
     pixels[200:290, 64:154] = 255
     pixels[300:304, :] = 0  # a dark line is no area
     for band in (None, 64, 50):
-        found = shares(pixels, band=band)
-        assert found["black"] == pytest.approx(0.5, abs=0.06)
-        assert 0.5 * 90 * 90 / 320**2 < found["white"] <= 90 * 90 / 320**2
+        areas = shares(pixels, band=band)
+        assert areas["black"] == pytest.approx(0.5, abs=0.06)
+        assert 0.5 * 90 * 90 / 320**2 < areas["white"] <= 90 * 90 / 320**2
 
 
 def test_missing_data_are_not_counted_twice() -> None:

@@ -71,8 +71,8 @@ def parts(
 
 def blur(pixels: Array, valid: Array | None = None) -> float:
     """Return the share that is blurred in any degree."""
-    found, lost = parts(pixels, valid)
-    return found.get("soft", 0.0) + found.get("blurred", 0.0) + lost.get("blurred", 0.0)
+    areas, lost = parts(pixels, valid)
+    return areas.get("soft", 0.0) + areas.get("blurred", 0.0) + lost.get("blurred", 0.0)
 
 
 @pytest.mark.parametrize("noise", [0, 1, 2, 3])
@@ -105,9 +105,9 @@ def test_missing_focus_is_told(sigma: float, noise: float) -> None:
 
 
 def test_strong_blur_cannot_be_judged() -> None:
-    found, lost = parts(shot(cv2.GaussianBlur(wall(), (0, 0), 4.0), 0.5))
+    areas, lost = parts(shot(cv2.GaussianBlur(wall(), (0, 0), 4.0), 0.5))
     assert lost.get("blurred", 0) > 0.9
-    assert found.get("blurred", 0) < 0.1  # one or the other
+    assert areas.get("blurred", 0) < 0.1  # one or the other
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

@@ -48,10 +48,10 @@ def read(path: Path) -> tuple[Array, list[str]]:
         return image.read(), codes
 
 
-def off(found: Array, expected: Array = RGB) -> float:
+def off(pixels: Array, expected: Array = RGB) -> float:
     """Return the mean difference of lit pixels; a dark one has few levels in linear light."""
     lit = expected.min(axis=2) > 40
-    return float(np.abs(found.astype(int) - expected)[lit].mean())
+    return float(np.abs(pixels.astype(int) - expected)[lit].mean())
 
 
 def icc_tiff(path: Path, pixels: Array, icc: bytes, **options: Any) -> Path:
@@ -78,58 +78,58 @@ def test_linear_light_becomes_the_photograph(kind: str, tmp_path: Path) -> None:
         "tiff 16": lambda: icc_tiff(path, deep, icc),
         "png 16": lambda: icc_png_16(path, deep, icc),
     }[kind]()
-    found, codes = read(path)
+    pixels, codes = read(path)
     assert "colour_profile" in codes
     assert off(linear(RGB, 255)) > 40  # what the pixels look like when taken as they are
     expected = RGB.astype(int)
     if "16" in kind:  # deep values are scaled by their range once they are sRGB
         low, high = expected.min(), expected.max()
         expected = np.rint((expected - low) * (255 / (high - low)))
-    assert off(found, expected) < 3
+    assert off(pixels, expected) < 3
 
 
 def test_a_linear_grey_profile_and_a_png_of_linear_gamma(tmp_path: Path) -> None:
     image = Image.fromarray(linear(grey(), 255))
     expected = np.repeat(grey()[..., None], 3, axis=2)
-    found, codes = read(pillow(tmp_path / "a", image, "PNG", icc_profile=profile("linear grey")))
+    pixels, codes = read(pillow(tmp_path / "a", image, "PNG", icc_profile=profile("linear grey")))
     assert codes == ["colour_profile"]
-    assert off(found, expected) < 3
+    assert off(pixels, expected) < 3
     data = pillow(tmp_path / "b", image, "PNG").read_bytes()
     (tmp_path / "b").write_bytes(
         data[:33] + png_chunk(b"gAMA", struct.pack(">I", 100000)) + data[33:]
     )
-    found, codes = read(tmp_path / "b")
+    pixels, codes = read(tmp_path / "b")
     assert codes == ["colour_profile"]
-    assert off(found, expected) < 3
+    assert off(pixels, expected) < 3
     data = png_16(tmp_path / "c", linear(expected, 65535)).read_bytes()
     (tmp_path / "c").write_bytes(
         data[:33] + png_chunk(b"gAMA", struct.pack(">I", 100000)) + data[33:]
     )
-    found, codes = read(tmp_path / "c")
+    pixels, codes = read(tmp_path / "c")
     assert codes == ["colour_profile", "scaled_to_8_bit"]
     low, high = int(expected.min()), int(expected.max())
-    assert off(found, np.rint((expected.astype(float) - low) * (255 / (high - low)))) < 3
+    assert off(pixels, np.rint((expected.astype(float) - low) * (255 / (high - low)))) < 3
 
 
 def test_a_wide_gamut_is_brought_to_srgb_and_srgb_is_left_alone(tmp_path: Path) -> None:
     wide = np.zeros((8, 8, 3), np.uint8) + np.array([90, 160, 90], np.uint8)
     path = pillow(tmp_path / "p", Image.fromarray(wide), "PNG", icc_profile=profile("wide"))
-    found, codes = read(path)
+    pixels, codes = read(path)
     assert codes == ["colour_profile"]
     # P3 to sRGB of this green by the matrices of the two colour spaces, gamma 2.2
-    assert np.abs(found[0, 0].astype(int) - [57, 162, 83]).max() <= 3
+    assert np.abs(pixels[0, 0].astype(int) - [57, 162, 83]).max() <= 3
     plain = pillow(tmp_path / "q", Image.fromarray(RGB), "PNG", icc_profile=profile("srgb"))
-    found, codes = read(plain)
+    pixels, codes = read(plain)
     assert codes == []
-    assert np.array_equal(found, RGB)
+    assert np.array_equal(pixels, RGB)
 
 
 @pytest.mark.parametrize("icc", [b"garbage", profile("linear grey"), profile("linear")[:200]])
 def test_a_profile_that_does_not_fit_is_named(icc: bytes, tmp_path: Path) -> None:
     path = pillow(tmp_path / "p", Image.fromarray(RGB), "PNG", icc_profile=icc)
-    found, codes = read(path)
+    pixels, codes = read(path)
     assert codes == ["damaged_profile"]
-    assert np.array_equal(found, RGB)
+    assert np.array_equal(pixels, RGB)
 
 
 WALL = (0.2 * RGB + 0.8 * grey()[..., None]).astype(np.uint8)  # colours as pale as concrete's
@@ -161,9 +161,9 @@ def test_inks_are_never_taken_for_their_negative(
     samples = 255 - values() if stored == "inverted" else values()
     data = imagecodecs.jpeg8_encode(samples, level=98, colorspace="cmyk", outcolorspace="cmyk")
     (tmp_path / "p").write_bytes(data if marked else without_adobe(data))
-    found, codes = read(tmp_path / "p")
+    pixels, codes = read(tmp_path / "p")
     assert codes == ["cmyk_converted"]
-    assert np.abs(found.astype(int) - WALL).mean() < 12
+    assert np.abs(pixels.astype(int) - WALL).mean() < 12
 
 
 def test_inks_coded_as_ycck_and_deep_inks(tmp_path: Path) -> None:
@@ -171,9 +171,9 @@ def test_inks_coded_as_ycck_and_deep_inks(tmp_path: Path) -> None:
     (tmp_path / "p").write_bytes(data)
     assert np.abs(read(tmp_path / "p")[0].astype(int) - WALL).mean() < 6
     deep = tiff(tmp_path / "q", inks().astype(np.uint16) * 257, photometric="separated")
-    found, codes = read(deep)
+    pixels, codes = read(deep)
     assert codes == ["cmyk_converted"]
-    assert np.abs(found.astype(int) - WALL).mean() < 2
+    assert np.abs(pixels.astype(int) - WALL).mean() < 2
 
 
 def twelve_bit(**options: Any) -> bytes:
@@ -190,11 +190,11 @@ def test_a_twelve_bit_jpeg_is_read_with_its_metadata(tmp_path: Path) -> None:
     data = twelve_bit()
     app = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
     (tmp_path / "p").write_bytes(data[:2] + app + data[2:])
-    found, codes = read(tmp_path / "p")
+    pixels, codes = read(tmp_path / "p")
     assert codes == ["scaled_to_8_bit"]
     low, high = RGB.min(), RGB.max()
     expected = np.rint((RGB.astype(float) - low) * (255 / (high - low)))
-    assert np.abs(found - expected[::-1, ::-1]).mean() < 4
+    assert np.abs(pixels - expected[::-1, ::-1]).mean() < 4
     with open_image(tmp_path / "p") as image:
         assert image.info.camera == "DJI"
 
@@ -202,8 +202,8 @@ def test_a_twelve_bit_jpeg_is_read_with_its_metadata(tmp_path: Path) -> None:
 def test_a_lossless_jpeg_is_read(tmp_path: Path) -> None:
     data = imagecodecs.jpeg8_encode(RGB, lossless=True)
     (tmp_path / "p").write_bytes(data)
-    found, codes = read(tmp_path / "p")
-    assert np.array_equal(found, RGB)
+    pixels, codes = read(tmp_path / "p")
+    assert np.array_equal(pixels, RGB)
     assert codes == []
 
 

@@ -286,8 +286,8 @@ def info_of(path: Path) -> ImageInfo:
 def test_a_jpeg_with_garbage_for_metadata_is_still_analyzed(tmp_path: Path) -> None:
     path = tmp_path / "p.jpg"
     path.write_bytes(encoded("JPEG", exif=b"Exif\0\0MM\0*" + b"\xff" * 50, xmp=b"<x:xmpmeta>"))
-    found = info_of(path)
-    assert {n.code for n in found.notices} == {"damaged_exif", "damaged_xmp"}
+    picture = info_of(path)
+    assert {n.code for n in picture.notices} == {"damaged_exif", "damaged_xmp"}
 
 
 def test_a_png_carries_exif_and_xmp(tmp_path: Path) -> None:
@@ -295,10 +295,10 @@ def test_a_png_carries_exif_and_xmp(tmp_path: Path) -> None:
     data = encoded("PNG", exif=VALID)
     text = b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(dji(**FLIGHT))
     path.write_bytes(data[:33] + png_chunk(b"iTXt", text) + data[33:])
-    found = info_of(path)
-    assert found.camera == "DJI"
-    assert found.metadata["lrf_distance_m"] == 7.403
-    assert found.notices == ()
+    picture = info_of(path)
+    assert picture.camera == "DJI"
+    assert picture.metadata["lrf_distance_m"] == 7.403
+    assert picture.notices == ()
 
 
 def test_a_tiff_carries_exif_gps_and_xmp(tmp_path: Path) -> None:
@@ -310,10 +310,10 @@ def test_a_tiff_carries_exif_gps_and_xmp(tmp_path: Path) -> None:
         buffer, format="TIFF", exif=block, tiffinfo={700: dji(**FLIGHT), **dict(block)}
     )
     path.write_bytes(buffer.getvalue())
-    found = info_of(path)
-    assert found.camera == "DJI"
-    assert found.metadata["lrf_distance_m"] == 7.403
-    assert found.metadata["orientation"] == 6
+    facts = info_of(path)
+    assert facts.camera == "DJI"
+    assert facts.metadata["lrf_distance_m"] == 7.403
+    assert facts.metadata["orientation"] == 6
 
 
 EPSG = {"projected": (1, 3072, 32632), "geographic": (2, 2048, 4326), "mercator": (1, 3072, 3857)}
@@ -356,25 +356,25 @@ def test_geo_keys_give_crs_and_unit(
 ) -> None:
     model, key, code = EPSG[kind]
     keys = [(1024, model), (1025, 1), (key, code), *([(3076, unit)] if unit else [])]
-    found = info_of(geotiff(tmp_path / "p.tif", keys, SCALE, TIE))
-    assert found.crs == f"EPSG:{code}"
-    assert found.metadata["crs_kind"] == kind
-    assert found.metadata.get("map_unit_m") == metres
-    assert found.transform == pytest.approx((0.002, 0, 499999.98, 0, -0.003, 5000000.06))
+    picture = info_of(geotiff(tmp_path / "p.tif", keys, SCALE, TIE))
+    assert picture.crs == f"EPSG:{code}"
+    assert picture.metadata["crs_kind"] == kind
+    assert picture.metadata.get("map_unit_m") == metres
+    assert picture.transform == pytest.approx((0.002, 0, 499999.98, 0, -0.003, 5000000.06))
 
 
 def test_tie_points_at_pixel_centres_are_moved_to_the_corner(tmp_path: Path) -> None:
-    found = info_of(geotiff(tmp_path / "p.tif", [(1024, 1), (1025, 2)], SCALE, TIE))
-    assert found.transform is not None
-    assert found.transform[2] == pytest.approx(499999.979)
-    assert found.transform[5] == pytest.approx(5000000.0615)
+    picture = info_of(geotiff(tmp_path / "p.tif", [(1024, 1), (1025, 2)], SCALE, TIE))
+    assert picture.transform is not None
+    assert picture.transform[2] == pytest.approx(499999.979)
+    assert picture.transform[5] == pytest.approx(5000000.0615)
 
 
 def test_a_full_matrix_and_a_raster_without_crs(tmp_path: Path) -> None:
-    found = info_of(geotiff(tmp_path / "p.tif", [(1024, 32767)], MATRIX))
-    assert found.transform == (0.1, 0.2, 7.0, 0.3, -0.4, 8.0)
-    assert found.crs is None
-    assert found.metadata["crs_kind"] == "unknown"
+    picture = info_of(geotiff(tmp_path / "p.tif", [(1024, 32767)], MATRIX))
+    assert picture.transform == (0.1, 0.2, 7.0, 0.3, -0.4, 8.0)
+    assert picture.crs is None
+    assert picture.metadata["crs_kind"] == "unknown"
     tifffile.imwrite(tmp_path / "q.tif", grey(), photometric="minisblack", extratags=[SCALE, TIE])
     assert info_of(tmp_path / "q.tif").transform is not None
     tifffile.imwrite(tmp_path / "r.tif", grey(), photometric="minisblack")
@@ -393,8 +393,8 @@ def test_a_full_matrix_and_a_raster_without_crs(tmp_path: Path) -> None:
 def test_damaged_geo_tags_never_stop_the_picture(tags: list[Any], tmp_path: Path) -> None:
     path = tmp_path / "p.tif"
     tifffile.imwrite(path, grey(), photometric="minisblack", extratags=tags)
-    found = info_of(path)
-    assert found.transform is None or np.isfinite(found.transform).all()
+    picture = info_of(path)
+    assert picture.transform is None or np.isfinite(picture.transform).all()
 
 
 def test_xmp_in_the_exif_directory_is_read(tmp_path: Path) -> None:
@@ -435,7 +435,7 @@ def test_a_png_of_imagemagick_and_one_with_its_facts_behind_the_pixels(tmp_path:
     late = png_chunk(b"iTXt", xmp_text) + png_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
     for data in (plain[:33] + chunks + plain[33:], plain[:-12] + late + plain[-12:]):
         (tmp_path / "p").write_bytes(data)
-        found = info_of(tmp_path / "p")
-        assert found.camera == "DJI"
-        assert found.metadata["orientation"] == 3
-        assert found.metadata["lrf_distance_m"] == 7.403
+        picture = info_of(tmp_path / "p")
+        assert picture.camera == "DJI"
+        assert picture.metadata["orientation"] == 3
+        assert picture.metadata["lrf_distance_m"] == 7.403

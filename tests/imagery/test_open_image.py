@@ -91,8 +91,8 @@ EXACT: dict[str, tuple[Callable[[Path], Path], Array]] = {
 @pytest.mark.parametrize("kind", EXACT)
 def test_a_lossless_file_gives_its_pixels(kind: str, tmp_path: Path) -> None:
     write, expected = EXACT[kind]
-    found, valid = read_all(write(tmp_path / "picture.bin"))
-    assert np.array_equal(found, expected)
+    pixels, valid = read_all(write(tmp_path / "picture.bin"))
+    assert np.array_equal(pixels, expected)
     assert valid is None
 
 
@@ -127,8 +127,8 @@ CLOSE: dict[str, Callable[[Path], Path]] = {
 
 @pytest.mark.parametrize("kind", CLOSE)
 def test_a_lossy_file_gives_nearly_its_pixels(kind: str, tmp_path: Path) -> None:
-    found, valid = read_all(CLOSE[kind](tmp_path / "picture"))
-    assert np.abs(found.astype(int) - RGB).mean() < 5
+    pixels, valid = read_all(CLOSE[kind](tmp_path / "picture"))
+    assert np.abs(pixels.astype(int) - RGB).mean() < 5
     assert valid is None
 
 
@@ -142,8 +142,8 @@ def test_the_exif_orientation_is_applied(kind: str, orientation: int, tmp_path: 
     path = pillow(tmp_path / "p", Image.fromarray(RGB), kind, exif=exif)
     with Image.open(path) as stored:  # noqa: TID251 - the second opinion
         expected = np.asarray(ImageOps.exif_transpose(stored))
-    found, _ = read_all(path)
-    assert np.array_equal(found, expected)
+    pixels, _ = read_all(path)
+    assert np.array_equal(pixels, expected)
 
 
 TRANSPARENT = np.where(grey() > 120, 255, 0).astype(np.uint8)
@@ -179,12 +179,12 @@ MASKED: dict[str, Callable[[Path], Path]] = {
 
 @pytest.mark.parametrize("kind", MASKED)
 def test_pixels_that_do_not_count_are_told(kind: str, tmp_path: Path) -> None:
-    found, valid = read_all(MASKED[kind](tmp_path / "picture"))
+    pixels, valid = read_all(MASKED[kind](tmp_path / "picture"))
     assert valid is not None
     assert np.array_equal(valid, TRANSPARENT > 0)
     with open_image(tmp_path / "picture") as image:
         assert "multi_page" not in [n.code for n in image.info.notices]
-    assert found[valid].std() > 10
+    assert pixels[valid].std() > 10
 
 
 def test_opaque_alpha_says_nothing(tmp_path: Path) -> None:
@@ -193,9 +193,9 @@ def test_opaque_alpha_says_nothing(tmp_path: Path) -> None:
         lambda p: pillow(p, Image.fromarray(opaque), "PNG"),
         lambda p: tiff(p, opaque, extrasamples=["unassalpha"]),
     ):
-        found, valid = read_all(write(tmp_path / "p"))
+        pixels, valid = read_all(write(tmp_path / "p"))
         assert valid is None
-        assert np.array_equal(found, RGB)
+        assert np.array_equal(pixels, RGB)
 
 
 def test_segments_that_were_never_written_do_not_count(tmp_path: Path) -> None:
@@ -229,10 +229,10 @@ DEEP: dict[str, Callable[[Path], Path]] = {
 @pytest.mark.parametrize("kind", DEEP)
 def test_deep_values_are_scaled_by_their_real_range(kind: str, tmp_path: Path) -> None:
     path = DEEP[kind](tmp_path / "p")
-    found, valid = read_all(path)
+    pixels, valid = read_all(path)
     expected = np.rint(twelve_bit() * (255 / 4095))
-    assert np.abs(found[..., 0] - expected).max() <= 1
-    assert len(np.unique(found)) == 256
+    assert np.abs(pixels[..., 0] - expected).max() <= 1
+    assert len(np.unique(pixels)) == 256
     assert valid is None
     with open_image(path) as image:
         assert image.info.notices == ()  # the range is not known from the header
@@ -247,9 +247,9 @@ def test_hot_and_dead_pixels_do_not_set_the_range(tmp_path: Path) -> None:
     values[3, 3], values[9, 9] = 65535, 0
     with open_image(tiff(tmp_path / "p", values)) as image:
         assert "30000 to 30999" in image.decode()[0].message
-        found = image.read()
-    assert found.std() > 60
-    assert (found[3, 3, 0], found[9, 9, 0]) == (255, 0)
+        pixels = image.read()
+    assert pixels.std() > 60
+    assert (pixels[3, 3, 0], pixels[9, 9, 0]) == (255, 0)
 
 
 def test_the_range_leaves_out_what_does_not_count(tmp_path: Path) -> None:
@@ -261,8 +261,8 @@ def test_the_range_leaves_out_what_does_not_count(tmp_path: Path) -> None:
 
 def test_of_several_pages_the_first_is_read_and_said(tmp_path: Path) -> None:
     pages = np.stack([RGB, 255 - RGB, RGB])
-    found, _ = read_all(tiff(tmp_path / "p", pages))
-    assert np.array_equal(found, RGB)
+    pixels, _ = read_all(tiff(tmp_path / "p", pages))
+    assert np.array_equal(pixels, RGB)
     with open_image(tmp_path / "p") as image:
         assert [n.code for n in image.info.notices] == ["multi_page"]
 

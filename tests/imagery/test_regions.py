@@ -58,9 +58,9 @@ def read(about: ImageInfo, **files: Path) -> Region:
 
 
 def inside(about: ImageInfo, **files: Path) -> Array:
-    found = read(about, **files).inside
-    assert found is not None
-    return found
+    mask = read(about, **files).inside
+    assert mask is not None
+    return mask
 
 
 def square(hole: bool = False) -> Array:
@@ -71,9 +71,9 @@ def square(hole: bool = False) -> Array:
     return expected
 
 
-def near(found: Array, expected: Array) -> bool:
+def near(mask: Array, expected: Array) -> bool:
     """Whether two shapes differ by no more than a rim of a pixel."""
-    return int((found != expected).sum()) < 500 and found.sum() > 0
+    return int((mask != expected).sum()) < 500 and mask.sum() > 0
 
 
 def test_polygons_in_pixels_with_holes(tmp_path: Path) -> None:

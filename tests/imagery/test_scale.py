@@ -107,9 +107,9 @@ def errors(scale: Scale, view: Array) -> tuple[float, float]:
     i, j = np.triu_indices(len(PIXELS), 1)
     length = np.linalg.norm(true[i] - true[j], axis=1)
     mm = scale.to_mm(PIXELS[:, ::-1])
-    found = np.linalg.norm(mm[i] - mm[j], axis=1)
+    distances = np.linalg.norm(mm[i] - mm[j], axis=1)
     naive = np.linalg.norm(PIXELS[i] - PIXELS[j], axis=1) * scale.mm_per_px
-    return float(np.abs(found / length - 1).max()), float(np.abs(naive / length - 1).max())
+    return float(np.abs(distances / length - 1).max()), float(np.abs(naive / length - 1).max())
 
 
 FOUR = [(-450.0, -300.0), (300.0, 200.0), (300.0, -300.0), (-450.0, 150.0)]
@@ -327,8 +327,8 @@ def test_a_picture_resized_whole_keeps_its_scale() -> None:
 )
 def test_the_focal_length_in_pixels(facts: dict[str, Any], expected: float | None) -> None:
     notices: list[Notice] = []
-    found = focal_px(info(**facts), notices)
-    assert (found and found[0]) == (expected and pytest.approx(expected))
+    focal = focal_px(info(**facts), notices)
+    assert (focal and focal[0]) == (expected and pytest.approx(expected))
     assert [n.code for n in notices] == (
         ["absurd_metadata"] if facts.get("digital_zoom") == 0 else []
     )
@@ -336,10 +336,10 @@ def test_the_focal_length_in_pixels(facts: dict[str, Any], expected: float | Non
 
 def test_the_35_mm_equivalent_goes_by_the_diagonal() -> None:
     """A 4:3 frame of a 24 mm equivalent: 36 mm over its width would be 4 % off."""
-    found = focal_px(info(3956, 5280, focal_length_35mm=24.0), [])
-    assert found is not None
-    assert found[0] == pytest.approx(math.hypot(3956, 5280) * 24 / 43.27)
-    assert abs(found[0] / (5280 * 24 / 36) - 1) > 0.03
+    focal = focal_px(info(3956, 5280, focal_length_35mm=24.0), [])
+    assert focal is not None
+    assert focal[0] == pytest.approx(math.hypot(3956, 5280) * 24 / 43.27)
+    assert abs(focal[0] / (5280 * 24 / 36) - 1) > 0.03
 
 
 def test_the_stand_off_distance_with_the_exif_focal_length() -> None:
@@ -518,9 +518,9 @@ def test_sources_that_contradict_are_both_named(
         find_scale(info(**facts), ScaleOptions(**options))
     assert "use_metadata" in str(caught.value)
     if "mm_per_px" in options:
-        found, _ = find_scale(info(**facts), ScaleOptions(**options, use_metadata=False))
-        assert found is not None
-        assert found.source == "given"
+        scale, _ = find_scale(info(**facts), ScaleOptions(**options, use_metadata=False))
+        assert scale is not None
+        assert scale.source == "given"
 
 
 def test_an_oblique_plane_does_not_contradict_the_distance_across_its_tilt() -> None:

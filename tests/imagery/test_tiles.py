@@ -65,13 +65,13 @@ def test_impossible_tiles_are_refused(tile: int, overlap: int, words: str) -> No
 @given(height=st.integers(1, 300), width=st.integers(1, 300), overlap=st.integers(0, 32))
 def test_a_picture_cut_into_tiles_is_stitched_back(height: int, width: int, overlap: int) -> None:
     picture = np.random.default_rng(height).random((height, width), dtype=np.float32)
-    found = np.full((height, width), 7, np.uint8)
+    stitched = np.full((height, width), 7, np.uint8)
     next_row = 0
 
     def emit(row: int, finished: Array) -> None:
         nonlocal next_row
         assert row == next_row
-        found[row : row + len(finished)] = finished
+        stitched[row : row + len(finished)] = finished
         next_row += len(finished)
 
     rows = plan_axis(height, tile_px=64, overlap_px=overlap, multiple=8)
@@ -85,7 +85,7 @@ def test_a_picture_cut_into_tiles_is_stitched_back(height: int, width: int, over
             band.add(i, j, whole)
         band.finish(i)
     assert next_row == height
-    assert np.abs(found - picture * 255).max() <= 0.502
+    assert np.abs(stitched - picture * 255).max() <= 0.502
 
 
 def test_padding_reflects_and_keeps_the_picture() -> None:

@@ -53,8 +53,8 @@ def make_model(home: Path) -> Callable[..., Model]:
 
 
 def taken(model: Model, **options: Any) -> tuple[str, str]:
-    found = choose(model, PredictOptions(**options)).options
-    return found.runtime, found.precision
+    choice = choose(model, PredictOptions(**options)).options
+    return choice.runtime, choice.precision
 
 
 @pytest.fixture

@@ -41,12 +41,12 @@ def test_every_pixel_is_what_the_whole_picture_gives(
     width: int,
 ) -> None:
     path, pixels = make_picture(height, width)
-    found = run(path, make_model(radius=3), overlap_px=32).probability
-    assert found.shape == (height, width)
+    prediction = run(path, make_model(radius=3), overlap_px=32).probability
+    assert prediction.shape == (height, width)
     # A picture smaller than a tile is continued by reflection, where the plain sum has zeros.
     inner = (slice(None, -3 if height < 128 else None), slice(None, -3 if width < 128 else None))
     expected = expected_probability(pixels, 3) * 255
-    assert np.abs(found - expected)[inner].max(initial=0) <= 0.51
+    assert np.abs(prediction - expected)[inner].max(initial=0) <= 0.51
 
 
 @pytest.mark.parametrize("tile", [64, 96, 256, 512])
@@ -75,13 +75,13 @@ def test_pixels_that_do_not_count_are_zero_and_not_run(
     alpha[:, :450] = 0
     path, _ = make_picture(300, 700, alpha=alpha)
     tiles = spy(monkeypatch)
-    found = run(path, make_model(), overlap_px=32)
-    assert found.valid is not None
-    assert np.array_equal(found.valid, alpha > 0)
-    assert not found.probability[:, :450].any()
-    assert found.probability[:, 450:].any()
+    prediction = run(path, make_model(), overlap_px=32)
+    assert prediction.valid is not None
+    assert np.array_equal(prediction.valid, alpha > 0)
+    assert not prediction.probability[:, :450].any()
+    assert prediction.probability[:, 450:].any()
     assert sum(tiles) == 3 * 3  # of 3 x 7 tiles, those that reach beyond column 450
-    assert found.forward_s > 0
+    assert prediction.forward_s > 0
 
 
 def test_the_border_of_no_data_is_no_crack(make_model: MakeModel, tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ def test_the_border_of_no_data_is_no_crack(make_model: MakeModel, tmp_path: Path
     pixels[:, 200:] = 0  # black and transparent, as a mosaic is outside its photographs
     path = tmp_path / "mosaic.png"
     Image.fromarray(pixels).save(path)
-    found = run(path, make_model()).probability
-    assert np.ptp(found[8:-8, 8:200].astype(int)) <= 1
+    prediction = run(path, make_model()).probability
+    assert np.ptp(prediction[8:-8, 8:200].astype(int)) <= 1
 
 
 def test_a_picture_without_a_single_valid_pixel_needs_no_network(
@@ -99,11 +99,11 @@ def test_a_picture_without_a_single_valid_pixel_needs_no_network(
 ) -> None:
     path, _ = make_picture(200, 200, alpha=np.zeros((200, 200), np.uint8))
     tiles = spy(monkeypatch)
-    found = run(path, make_model())
+    prediction = run(path, make_model())
     assert not tiles
-    assert not found.probability.any()
-    assert found.valid is not None
-    assert not found.valid.any()
+    assert not prediction.probability.any()
+    assert prediction.valid is not None
+    assert not prediction.valid.any()
 
 
 def test_many_pictures_open_the_model_once(
@@ -177,9 +177,9 @@ def test_only_tiles_in_which_something_is_seen_are_read_again(
     path = tmp_path / "spot.png"
     Image.fromarray(pixels).save(path)
     model, plan = make_model(), {"overlap_px": 0, "batch": 4}
-    found = run(path, model, readings=4, reread_from=reread_from, **plan)
+    prediction = run(path, model, readings=4, reread_from=reread_from, **plan)
     assert sum(tiles_read) == read
-    assert np.array_equal(found.probability, pixels[..., 0])
+    assert np.array_equal(prediction.probability, pixels[..., 0])
 
 
 def test_progress_rises_to_one(make_model: MakeModel, make_picture: MakePicture) -> None:
@@ -217,7 +217,7 @@ def test_wrong_options_are_named(
 
 def spy(monkeypatch: pytest.MonkeyPatch, fits: Callable[[str, Array], bool] | None = None) -> list:
     """Record the batch sizes that reach the runtime; ``fits`` says whether one has room there."""
-    real, seen = room.open_forward, []
+    real, batches = room.open_forward, []
 
     def opened(
         model: Model, *, runtime: str, device: str, threads: int | None, precision: str
@@ -227,13 +227,13 @@ def spy(monkeypatch: pytest.MonkeyPatch, fits: Callable[[str, Array], bool] | No
         def limited(tiles: Array) -> Array:
             if fits and not fits(device, tiles):
                 raise MemoryError("injected")
-            seen.append(len(tiles))
+            batches.append(len(tiles))
             return forward(tiles)
 
         return limited
 
     monkeypatch.setattr(room, "open_forward", opened)
-    return seen
+    return batches
 
 
 def test_a_batch_without_room_is_halved(
@@ -243,10 +243,10 @@ def test_a_batch_without_room_is_halved(
     model = make_model()
     base = run(path, model).probability
     batches = spy(monkeypatch, lambda _, tiles: len(tiles) <= 2)
-    found = run(path, model, batch=8)
+    prediction = run(path, model, batch=8)
     assert max(batches) == 2
-    assert np.array_equal(found.probability, base)
-    assert found.notices == ()
+    assert np.array_equal(prediction.probability, base)
+    assert prediction.notices == ()
 
 
 def test_a_tile_without_room_is_made_smaller_and_flagged(
@@ -256,10 +256,10 @@ def test_a_tile_without_room_is_made_smaller_and_flagged(
     model = make_model()
     base = run(path, model, tile_px=512).probability
     spy(monkeypatch, lambda _, tiles: tiles.shape[1] <= 256)
-    found = run(path, model, tile_px=512)
-    assert found.tile_px == 256
-    assert [n.code for n in found.notices] == ["smaller_tiles"]
-    assert np.array_equal(found.probability > 127, base > 127)
+    prediction = run(path, model, tile_px=512)
+    assert prediction.tile_px == 256
+    assert [n.code for n in prediction.notices] == ["smaller_tiles"]
+    assert np.array_equal(prediction.probability > 127, base > 127)
 
 
 def test_a_device_without_room_hands_over_to_the_cpu_and_is_flagged(
@@ -269,10 +269,10 @@ def test_a_device_without_room_hands_over_to_the_cpu_and_is_flagged(
     model = make_model()
     base = run(path, model).probability
     spy(monkeypatch, lambda device, _: device == "cpu")
-    found = run(path, model, device="cuda")
-    assert found.device == "cpu"
-    assert [n.code for n in found.notices] == ["device_fallback"]
-    assert np.array_equal(found.probability, base)
+    prediction = run(path, model, device="cuda")
+    assert prediction.device == "cpu"
+    assert [n.code for n in prediction.notices] == ["device_fallback"]
+    assert np.array_equal(prediction.probability, base)
 
 
 def test_a_device_is_released_before_the_next_one_is_opened(
@@ -294,8 +294,8 @@ def test_a_device_is_released_before_the_next_one_is_opened(
             return np.zeros(tiles.shape[:3], np.float32)
 
     monkeypatch.setattr(room, "open_forward", lambda *_, device, **__: Session(device))
-    found = run(make_picture(200, 200)[0], make_model(), device="cuda")
-    assert found.device == "cpu"
+    prediction = run(make_picture(200, 200)[0], make_model(), device="cuda")
+    assert prediction.device == "cpu"
 
 
 def test_no_room_at_all_is_an_error(

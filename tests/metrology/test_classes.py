@@ -13,8 +13,8 @@ from crackseg.records import Measure
 
 def label(mm: float | None, u_mm: float | None, document: str = "bins", **kwargs: object) -> object:
     width = Measure(px=mm, mm=mm, u_mm=u_mm, **kwargs)  # type: ignore[arg-type]
-    found = classify(width, read_documents([document]))
-    return found[0].label if found else "nothing"
+    classes = classify(width, read_documents([document]))
+    return classes[0].label if classes else "nothing"
 
 
 def test_shipped_documents_name_their_standing() -> None:
@@ -61,8 +61,8 @@ def test_own_file_and_own_order(tmp_path: Path) -> None:
         'classes = [{up_to_mm = 0.5, label = "fine"}, {label = "coarse"}]\n',
         encoding="utf-8",
     )
-    found = classify(Measure(px=2.0, mm=0.9, u_mm=0.1), read_documents((), path))
-    assert [(c.document, c.label, c.verified) for c in found] == [("ours", "coarse", True)]
+    classes = classify(Measure(px=2.0, mm=0.9, u_mm=0.1), read_documents((), path))
+    assert [(c.document, c.label, c.verified) for c in classes] == [("ours", "coarse", True)]
     with pytest.raises(UnknownName, match="ours"):
         read_documents(["ACI 224R"], path)
 

@@ -34,8 +34,8 @@ def drawn(
         share = gaussian_filter(dark.astype(float), soft_px)
         wall = wall * (1 - share) + grey * share
     wall = np.clip(wall + rng.normal(0, 3, SHAPE), 0, 255).astype(np.uint8)
-    found = cracks_of(mask & (True if dark is None else ~dark), np.repeat(wall[..., None], 3, 2))
-    return max(found, key=lambda crack: crack.length.px)
+    cracks = cracks_of(mask & (True if dark is None else ~dark), np.repeat(wall[..., None], 3, 2))
+    return max(cracks, key=lambda crack: crack.length.px)
 
 
 def across(angle_deg: float) -> Any:

@@ -112,6 +112,6 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
 
 def test_profiles_of_any_length_go_together(tmp_path: Path) -> None:
     path = csv_file(tmp_path, f"a,1,0.2,0.1,2,{PROFILE}", f"a,2,0.2,0.1,2,120 120 {PROFILE} 120")
-    found = np.array([len(p) for p in read_field_widths(path).profiles])
-    assert found.tolist() == [31, 34]
+    lengths = np.array([len(p) for p in read_field_widths(path).profiles])
+    assert lengths.tolist() == [31, 34]
     assert score(read_field_widths(path))["mae_px"] < 0.2

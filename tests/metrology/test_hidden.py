@@ -129,9 +129,9 @@ def test_no_width_is_read_where_the_crack_is_hidden(cracks_of: Any, cover: Any) 
 @pytest.mark.parametrize("aside", [-70, 70])
 def test_cracks_out_of_line_on_both_sides_are_two(cracks_of: Any, cover: Any, aside: float) -> None:
     phantom = wall(3, aside)
-    found: tuple[Crack, ...] = cracks_of(without_band(phantom.mask), cover(phantom.picture))
-    assert len(found) == 2
-    assert not any("hidden" in crack.flags for crack in found)
+    cracks: tuple[Crack, ...] = cracks_of(without_band(phantom.mask), cover(phantom.picture))
+    assert len(cracks) == 2
+    assert not any("hidden" in crack.flags for crack in cracks)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -149,8 +149,8 @@ def test_a_crack_that_is_seen_to_end_before_a_cable_does_not_go_on(
     phantom = wall(seed)
     plain = draw(SHAPE, [], Look(), np.random.default_rng(seed)).picture
     picture = phantom.picture.copy()
-    seen = slice(BAND[0] - 25, BAND[1] + 25)
-    picture[:, seen] = plain[:, seen]
+    gap = slice(BAND[0] - 25, BAND[1] + 25)
+    picture[:, gap] = plain[:, gap]
     assert len(cracks_of(without_band(phantom.mask, 25), cable(picture))) == 2
 
 

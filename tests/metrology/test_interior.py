@@ -27,9 +27,9 @@ def profiles_of(width: float, contrast: float, blur_px: float, seed: int) -> np.
 def test_a_crack_wide_for_its_blur_shows_its_darkness(width: float, contrast: float) -> None:
     for seed in range(5):
         profiles = profiles_of(width, contrast, 0.7, seed)
-        found = fit_interior(profiles, np.zeros(len(profiles)), width)
-        assert found[0] == pytest.approx(contrast, rel=0.05)
-        assert found[1] == pytest.approx(1, abs=0.01)
+        interior = fit_interior(profiles, np.zeros(len(profiles)), width)
+        assert interior[0] == pytest.approx(contrast, rel=0.05)
+        assert interior[1] == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.parametrize(("width", "blur_px"), [(0.5, 0.7), (1.0, 1.0), (1.5, 1.5), (2.0, 1.5)])

@@ -46,8 +46,8 @@ def measured(
     mask = draw(SHAPE, masked or strokes, Look(noise=0), rng).mask
     grey = phantom.picture[..., 0] * light + rng.normal(0, 3, SHAPE)
     picture = np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
-    found = cracks_of(binary_dilation(mask, iterations=1), picture)
-    return max(found, key=lambda crack: crack.length.px)
+    cracks = cracks_of(binary_dilation(mask, iterations=1), picture)
+    return max(cracks, key=lambda crack: crack.length.px)
 
 
 def hair(width: float = 1.2, seed: int = 1) -> Stroke:

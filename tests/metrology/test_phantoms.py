@@ -70,8 +70,8 @@ def test_the_oblique_view_goes_there_and_back() -> None:
     homography = oblique_homography((400, 600), 0.5, 35)
     scale = Scale(mm_per_px=0.5, sigma_rel=0, source="marker", homography=homography)
     face = straight((5.0, -20.0), 25, 120, 2.0)  # mm
-    seen = seen_through(face, homography)
-    assert scale.to_mm(seen.points) == pytest.approx(face.points, abs=1e-6)
+    view = seen_through(face, homography)
+    assert scale.to_mm(view.points) == pytest.approx(face.points, abs=1e-6)
     assert scale.to_mm(np.array([[199.5, 299.5]])) == pytest.approx(np.zeros((1, 2)), abs=1e-9)
     down = np.diff(scale.to_mm(np.array([[199.0, 299.5], [200.0, 299.5]])), axis=0)[0]
     assert np.hypot(*down) == pytest.approx(0.5, rel=1e-3)

@@ -66,19 +66,19 @@ def test_a_clamp_of_a_row_repeats_and_a_crack_does_not(seed: int) -> None:
     picture, mask = wall(seed, clamps=4)
     cracks = measured(picture, mask)
     assert len(cracks) == 3
-    found = likeness(picture, cracks)
-    assert found[0] is not None
-    assert found[1] is not None
-    assert found[2] is not None
-    assert max(found[0], found[1]) < 0.5
-    assert found[2] > 0.75
+    scores = likeness(picture, cracks)
+    assert scores[0] is not None
+    assert scores[1] is not None
+    assert scores[2] is not None
+    assert max(scores[0], scores[1]) < 0.5
+    assert scores[2] > 0.75
 
 
 def test_a_clamp_that_stands_alone_does_not_repeat() -> None:
     picture, mask = wall(0, clamps=1)
-    found = likeness(picture, measured(picture, mask))
-    assert found[2] is not None
-    assert found[2] < 0.5
+    scores = likeness(picture, measured(picture, mask))
+    assert scores[2] is not None
+    assert scores[2] < 0.5
 
 
 def test_what_shows_nothing_is_like_nothing() -> None:
@@ -86,8 +86,8 @@ def test_what_shows_nothing_is_like_nothing() -> None:
     picture, mask = wall(1, clamps=1)
     picture[360:, 400:] = 255
     picture[:60, :] = 0
-    found = likeness(picture, measured(picture, mask))
-    assert all(value is not None and value < 0.6 for value in found)
+    scores = likeness(picture, measured(picture, mask))
+    assert all(value is not None and value < 0.6 for value in scores)
 
 
 def test_a_mark_is_looked_for_nearby_in_a_photograph_of_any_size() -> None:
@@ -105,11 +105,11 @@ def test_a_mark_is_looked_for_nearby_in_a_photograph_of_any_size() -> None:
         read.append(window)
         return picture[window.slices]
 
-    found = repetitions(cracks, mask.shape, image)
-    assert found[2] is not None
-    assert found[2] > 0.75
-    assert found[0] is not None
-    assert found[0] < 0.6
+    scores = repetitions(cracks, mask.shape, image)
+    assert scores[2] is not None
+    assert scores[2] > 0.75
+    assert scores[0] is not None
+    assert scores[0] < 0.6
     assert max(window.width for window in read) <= 4096
 
 
@@ -119,8 +119,8 @@ def test_a_crack_across_the_picture_is_not_held_against_itself() -> None:
     for size in (200, 230, 256, 290):
         stroke = wandering((size * 0.2, 4), -10, size - 8, 3.0, rng)
         phantom = draw((size, size), [stroke], Look(noise=0.03), rng)
-        (found,) = likeness(phantom.picture, measured(phantom.picture, phantom.mask))
-        assert found is None or found < 0.5
+        (score,) = likeness(phantom.picture, measured(phantom.picture, phantom.mask))
+        assert score is None or score < 0.5
 
 
 def test_too_little_to_compare_is_unknown() -> None:

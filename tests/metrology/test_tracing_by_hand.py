@@ -121,11 +121,11 @@ def test_chains_of_a_drawing(
 ) -> None:
     chains = traced(drawing)
     assert chains.junctions.tolist() == [list(map(float, place)) for place in junctions]
-    found = summary(chains)
-    assert [(kind, pixels) for kind, _, pixels in found] == [
+    pieces = summary(chains)
+    assert [(kind, pixels) for kind, _, pixels in pieces] == [
         (kind, pixels) for kind, _, pixels in sorted(expected)
     ]
-    assert [length for _, length, _ in found] == pytest.approx(
+    assert [length for _, length, _ in pieces] == pytest.approx(
         [length for _, length, _ in sorted(expected)]
     )
 

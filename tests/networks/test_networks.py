@@ -231,12 +231,12 @@ def assert_graph_agrees(network, file):
     image = np.random.default_rng(1).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
     pads = [(0, 0), *((0, -side % multiple) for side in (height, width)), (0, 0)]
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    found = session.run(None, {"image": np.pad(image, pads, mode="edge")})[0]
+    answer = session.run(None, {"image": np.pad(image, pads, mode="edge")})[0]
     with torch.inference_mode():
         expected = PixelsToProbability(network, mean, std)(torch.from_numpy(image)).numpy()
     assert expected.shape == (1, height, width)
     assert decides or np.ptp(expected) > 0.1
-    assert np.abs(found[:, :height, :width] - expected).max() <= PARITY
+    assert np.abs(answer[:, :height, :width] - expected).max() <= PARITY
 
 
 @pytest.mark.parametrize(
@@ -282,22 +282,22 @@ def test_the_written_graph_of_mask_rcnn_follows_what_it_finds(tmp_path):
             module.eval()
             with torch.inference_mode():
                 expected = [module(torch.from_numpy(image)).numpy() for image in images]
-            if min(found.max() for found in expected) > 0.1:
+            if min(maps.max() for maps in expected) > 0.1:
                 break
     else:
         pytest.fail("nothing is found after 160 steps")
     file = tmp_path / "model.onnx"
     assert write_graph(network, file, mean=mean, std=std, multiple=32) <= PARITY
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    for image, found in zip(images, expected, strict=True):
-        assert np.abs(session.run(None, {"image": image})[0] - found).max() <= PARITY
+    for image, maps in zip(images, expected, strict=True):
+        assert np.abs(session.run(None, {"image": image})[0] - maps).max() <= PARITY
     exact = copy.deepcopy(network).double()  # single precision itself is up to 1e-4 off
     for seed in range(6):
         image = striped(np.random.default_rng(seed))[0]
         x = (torch.from_numpy(image).permute(0, 3, 1, 2).double() - 127) / 64
         with torch.inference_mode():
-            found = torch.sigmoid(exact(x))[:, 0].numpy()
-        assert np.abs(session.run(None, {"image": image})[0] - found).max() <= PARITY
+            maps = torch.sigmoid(exact(x))[:, 0].numpy()
+        assert np.abs(session.run(None, {"image": image})[0] - maps).max() <= PARITY
     nothing = make("mask_rcnn", score=1.0).eval()
     with torch.inference_mode():
         assert torch.sigmoid(nothing(torch.zeros(1, 3, 40, 50))).max() < 1e-5
@@ -308,8 +308,8 @@ def test_instances_are_laid_on_the_picture_bilinearly():
     masks[0] = 1
     masks[1, 0, 1] = 1  # the second row of four
     boxes = torch.tensor([[2.0, 4.0, 10.0, 12.0], [16.0, 2.0, 24.0, 18.0]])
-    found = {"masks": masks, "boxes": boxes, "scores": torch.tensor([0.8, 0.5])}
-    laid = merge(found, 20, 30)
+    instances = {"masks": masks, "boxes": boxes, "scores": torch.tensor([0.8, 0.5])}
+    laid = merge(instances, 20, 30)
     assert laid.shape == (1, 20, 30)
     assert torch.allclose(laid[0, 6:10, 4:8], torch.tensor(0.8))  # well inside of the first
     assert float(laid[0, 4, 4]) == pytest.approx(0.8 * 0.75)  # half a cell off its last centre
@@ -444,8 +444,8 @@ def test_a_sliver_is_laid_one_pixel_wide_and_hardly_moves_by_rounding():
     def laid(shift):
         boxes = torch.tensor([[19.95 + shift, 5.0, 20.0 + shift, 25.0]])
         masks = torch.linspace(1, 0, 28).expand(1, 1, 28, 28)
-        found = {"boxes": boxes, "masks": masks, "scores": torch.ones(1)}
-        return merge(found, 30, 40)[0]
+        instances = {"boxes": boxes, "masks": masks, "scores": torch.ones(1)}
+        return merge(instances, 30, 40)[0]
 
     assert (laid(0.0) > 0.02).any(0).sum() <= 3
     assert laid(0.0)[6:24].amax(1).min() > 0.1
@@ -458,10 +458,10 @@ def test_instances_are_the_connected_pieces_of_a_mask():
     mask[10:18, 20] = 1
     mask[17, 21:25] = 1
     mask[0, 29] = 1  # too small
-    found = instances_of(mask)
-    assert found["boxes"].tolist() == [[3, 2, 15, 3], [20, 10, 25, 18]]
-    assert found["masks"].sum((1, 2)).tolist() == [12, 12]
-    assert found["labels"].tolist() == [1, 1]
+    instances = instances_of(mask)
+    assert instances["boxes"].tolist() == [[3, 2, 15, 3], [20, 10, 25, 18]]
+    assert instances["masks"].sum((1, 2)).tolist() == [12, 12]
+    assert instances["labels"].tolist() == [1, 1]
     assert instances_of(mask * 0)["boxes"].shape == (0, 4)
 
 

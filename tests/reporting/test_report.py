@@ -45,15 +45,15 @@ def text_of(path: Path) -> str:
 def test_photographs_stand_in_the_order_of_their_names_with_what_became_of_them(
     results: Path,
 ) -> None:
-    found = gather(results)
-    states = [(p.number, p.name, p.status) for p in found.photographs]
+    gathered = gather(results)
+    states = [(p.number, p.name, p.status) for p in gathered.photographs]
     assert states == [
         (1, "a.png", "analyzed"), (2, "b =1+1.png", "analyzed"), (3, "broken.jpg", "failed"),
         (4, "c.png", "not_judged"),
     ]  # fmt: skip
-    assert [(c.photograph.name, c.id) for c in found.cracks] == [("b =1+1.png", 1), ("a.png", 1)]
-    assert len(found.doubtful) == 2
-    assert found.survey.dam == "Obere <Sperre> & Söhne"
+    assert [(c.photograph.name, c.id) for c in gathered.cracks] == [("b =1+1.png", 1), ("a.png", 1)]
+    assert len(gathered.doubtful) == 2
+    assert gathered.survey.dam == "Obere <Sperre> & Söhne"
 
 
 def test_a_report_that_the_survey_does_not_name_is_not_forgotten(results: Path) -> None:
@@ -68,9 +68,9 @@ def test_a_report_that_the_survey_does_not_name_is_not_forgotten(results: Path) 
 def test_a_photograph_whose_results_are_gone_is_named(results: Path) -> None:
     before = gather(results)
     shutil.rmtree(results / "a")
-    found = gather(results)
-    lost = next(p for p in found.photographs if p.name == "a.png")
-    assert (lost.status, len(found.photographs)) == ("failed", len(before.photographs))
+    gathered = gather(results)
+    lost = next(p for p in gathered.photographs if p.name == "a.png")
+    assert (lost.status, len(gathered.photographs)) == ("failed", len(before.photographs))
     assert "analyze it again" in lost.reason
     (results / "c" / "report.json").write_text("{", encoding="utf-8")
     again = [(p.name, p.status) for p in gather(results).photographs]
@@ -130,24 +130,24 @@ def test_a_verdict_decides_what_is_counted(results: Path) -> None:
     worst = gather(results).cracks[0]
     speak(results, str(worst.photograph.row["image"]), 1, "reject")
     speak(results, str(worst.photograph.row["image"]), 2, "accept")
-    found = gather(results)
-    assert [(c.photograph.name, c.id) for c in found.cracks] == [("a.png", 1), ("b =1+1.png", 2)]
-    rejected = found.rejected[0]
+    gathered = gather(results)
+    assert [(c.photograph.name, c.id) for c in gathered.cracks] == [("a.png", 1), ("b =1+1.png", 2)]
+    rejected = gathered.rejected[0]
     assert (rejected.id, rejected.verdict_by, rejected.note) == (1, "A. Name", "an edge")
-    assert sums.sum_up(found).widest is found.cracks[0]
+    assert sums.sum_up(gathered).widest is gathered.cracks[0]
     words = content(results)
     assert any("1 mark was rejected" in sentence for sentence in words.lead)
     assert words.rejected.rows[0][-2:] == ("rejected (A. Name)", "an edge")
 
 
 def test_the_figures_are_those_of_the_main_list(results: Path) -> None:
-    found = gather(results)
-    figures = sums.sum_up(found)
+    gathered = gather(results)
+    figures = sums.sum_up(gathered)
     assert (figures.cracks, figures.length_mm, figures.length_px) == (2, 60.0, 0.0)
     assert figures.analyzed_mm2 == pytest.approx(2 * 240 * 320 * 0.25**2)
     assert figures.density_m_per_m2 == pytest.approx(1000 * 60 / (2 * 240 * 320 * 0.25**2))
     assert figures.mm_per_px == (0.25, 0.25, 0.25)
-    assert figures.widest is found.cracks[0]
+    assert figures.widest is gathered.cracks[0]
 
 
 def test_groups_hold_every_crack_once(results: Path) -> None:
@@ -215,8 +215,8 @@ def test_what_could_not_be_judged_comes_first_with_its_reason(results: Path) -> 
 
 def test_photographs_without_scale_are_named_unless_all_are(results: Path) -> None:
     def names() -> list[tuple[str, ...]]:
-        found = content(results).findings
-        return [f.items for f in found if "no known scale" in f.sentence]
+        findings = content(results).findings
+        return [f.items for f in findings if "no known scale" in f.sentence]
 
     path = results / "a" / "report.json"
     report = json.loads(path.read_text(encoding="utf-8"))
@@ -229,11 +229,11 @@ def test_photographs_without_scale_are_named_unless_all_are(results: Path) -> No
     assert names() == [()]
 
 
-def state(results: Path, name: str, **said: Any) -> None:
+def state(results: Path, name: str, **limits: Any) -> None:
     """Let a report state from which width on cracks are found."""
     path = results / name / "report.json"
     report = json.loads(path.read_text(encoding="utf-8"))
-    report["detection"] = {"width_90_px": None, "width_90_mm": None, "text": UNTESTED, **said}
+    report["detection"] = {"width_90_px": None, "width_90_mm": None, "text": UNTESTED, **limits}
     path.write_text(json.dumps(report), encoding="utf-8")
 
 
@@ -288,11 +288,11 @@ def test_the_workbook_holds_numbers_and_runs_nothing(results: Path) -> None:
     book = openpyxl.load_workbook(path)
     assert book.sheetnames[:2] == ["Zusammenfassung", "Risse"]
     rows = list(book["Risse"].iter_rows(values_only=True))
-    found = dict(zip(rows[0], rows[1], strict=True))
+    cells = dict(zip(rows[0], rows[1], strict=True))
     assert len(rows) == 3
-    assert found["photograph"] == "b =1+1.png"
-    assert found["width_max_mm"] == pytest.approx(2.1)
-    assert found["width_bin"] == "über 1 mm"
+    assert cells["photograph"] == "b =1+1.png"
+    assert cells["width_max_mm"] == pytest.approx(2.1)
+    assert cells["width_bin"] == "über 1 mm"
     photos = list(book["Fotos"].iter_rows(values_only=True))
     shown = dict(zip(photos[0], photos[1], strict=True))
     assert shown["taken_at"].year == 2026
@@ -437,9 +437,9 @@ def twice(results: Path) -> None:
 def test_a_file_under_two_names_counts_once_and_is_said(results: Path) -> None:
     before = sums.sum_up(gather(results))
     twice(results)
-    found = gather(results)
-    assert sums.sum_up(found) == before
-    assert [(p.name, p.copy_of) for p in found.of_status("copy")] == [("zz.png", "b =1+1.png")]
+    gathered = gather(results)
+    assert sums.sum_up(gathered) == before
+    assert [(p.name, p.copy_of) for p in gathered.of_status("copy")] == [("zz.png", "b =1+1.png")]
     shown = content(results, "de")
     assert any(f.items == ("zz.png ist b =1+1.png",) for f in shown.findings)
     assert shown.lead[0].startswith("3 Fotos wurden ausgewertet")
@@ -460,9 +460,9 @@ def test_of_two_names_the_one_that_was_judged_counts(results: Path) -> None:
             {"image_name": str(results.parent / "photos" / "zz.png"), "crack": 1,
              "verdict": "reject", "by": "A. Name"}]}), encoding="utf-8",
     )  # fmt: skip
-    found = gather(results)
-    assert [p.name for p in found.of_status("copy")] == ["b =1+1.png"]
-    assert [c.photograph.name for c in found.rejected] == ["zz.png"]
+    gathered = gather(results)
+    assert [p.name for p in gathered.of_status("copy")] == ["b =1+1.png"]
+    assert [c.photograph.name for c in gathered.rejected] == ["zz.png"]
 
 
 def test_no_table_in_print_shows_the_signs_of_code(results: Path) -> None:
@@ -482,8 +482,8 @@ def test_lines_that_are_taken_for_no_crack_are_said_and_in_no_figure(results: Pa
         path.write_text(json.dumps(report), encoding="utf-8")
     assert sums.sum_up(gather(results)) == before
     shown = content(results, "de")
-    (said,) = (sentence for sentence in shown.lead if "andere dunkle" in sentence)
-    assert said.startswith("4 andere dunkle Linien, zusammen 0,20 m + 800 px lang")
+    (other_lines,) = (sentence for sentence in shown.lead if "andere dunkle" in sentence)
+    assert other_lines.startswith("4 andere dunkle Linien, zusammen 0,20 m + 800 px lang")
     place = shown.photographs.heading.index("Andere Linien")
     assert [row[place] for row in shown.photographs.rows] == ["2: 0,20 m", "–", "–", "2: 800 px"]
     book = openpyxl.load_workbook(write_report(results, formats=["xlsx"])[0])

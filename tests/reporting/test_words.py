@@ -94,15 +94,15 @@ def test_figures_have_no_exponent(value: float, text: str) -> None:
 def notice_codes() -> set[str]:
     """Return the codes of all notices that the report of a photograph can hold, by the source."""
     package = Path(crackseg.__file__).parent
-    found = set()
+    names = set()
     for path in package.rglob("*.py"):
         if {"face", "changes"} & set(path.relative_to(package).parts):
             continue  # what maps say is not in reports
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Notice", "_notice"):
                 codes = [k.value for k in node.keywords if k.arg == "code"] + node.args[:1]
-                found |= {str(c.value) for c in codes if isinstance(c, ast.Constant)}
-    return found
+                names |= {str(c.value) for c in codes if isinstance(c, ast.Constant)}
+    return names
 
 
 def test_every_notice_has_a_name_in_every_language() -> None:

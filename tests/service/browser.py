@@ -22,8 +22,8 @@ SEEN = """return [...document.querySelectorAll(arguments[0])].filter((element) =
 
 def shown(browser: Any, selector: str) -> list[Any]:
     """Return the elements that can be seen, all at one moment: pages put others in their place."""
-    found: list[Any] = browser.execute_script(SEEN, selector)
-    return found
+    elements: list[Any] = browser.execute_script(SEEN, selector)
+    return elements
 
 
 def text_of(browser: Any, selector: str) -> str:
@@ -42,5 +42,5 @@ ADVICE = "Canvas2D: Multiple readback operations"  # on speed, for the picture's
 
 def complaints(browser: Any) -> list[str]:
     """Return what the browser's console holds against the pages since it was asked last."""
-    told = (line["message"] for line in browser.get_log("browser"))
-    return [text for text in told if ADVICE not in text]
+    messages = (line["message"] for line in browser.get_log("browser"))
+    return [text for text in messages if ADVICE not in text]

@@ -22,7 +22,7 @@ def seeds() -> dict[str, bytes]:
     rng = np.random.default_rng(11)
     pixels = rng.integers(0, 256, (96, 128, 3), np.uint8)
     picture = Image.fromarray(pixels)
-    found = {}
+    files = {}
     for name, options in (
         ("baseline.jpg", {"format": "JPEG", "quality": 80}),
         ("progressive.jpg", {"format": "JPEG", "progressive": True}),
@@ -30,7 +30,7 @@ def seeds() -> dict[str, bytes]:
     ):
         file = io.BytesIO()
         picture.save(file, **options)
-        found[name] = file.getvalue()
+        files[name] = file.getvalue()
     for name, options in (
         ("plain.tif", {}),
         ("deflate.tif", {"compression": "zlib"}),
@@ -40,8 +40,8 @@ def seeds() -> dict[str, bytes]:
     ):
         file = io.BytesIO()
         tifffile.imwrite(file, pixels, photometric="rgb", **options)
-        found[name] = file.getvalue()
-    return found
+        files[name] = file.getvalue()
+    return files
 
 
 def mutant(seed: bytes, number: int) -> bytes:

@@ -15,14 +15,14 @@ from PIL import Image, ImageDraw
 
 def _images(kind: str) -> list[bytes]:
     """Return small images of a format."""
-    found = []
+    pictures = []
     for shade in (150, 180, 210):
         wall = Image.new("RGB", (120, 80), (shade, shade, shade))
         ImageDraw.Draw(wall).line([(10, 20), (110, 50)], (20, 20, 20), 3)
         file = io.BytesIO()
         wall.save(file, kind)
-        found.append(file.getvalue())
-    return found
+        pictures.append(file.getvalue())
+    return pictures
 
 
 def _pair(key: str, value: str) -> str:

@@ -51,11 +51,11 @@ class Service:
 
     def lines(self) -> list[dict[str, Any]]:
         """Return the log."""
-        found = []
+        records = []
         for line in self.log.read_text(encoding="utf-8").splitlines():
             if line.startswith("{"):
-                found.append(json.loads(line))
-        return found
+                records.append(json.loads(line))
+        return records
 
     def worker_pid(self) -> int | None:
         """Return the process of the worker that became ready last."""

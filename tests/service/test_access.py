@@ -37,17 +37,17 @@ def operations(app: Any) -> list[tuple[str, str]]:
     """Return method and template of every route, documented or not."""
     from fastapi.routing import iter_route_contexts
 
-    found, mounts = [], []
+    routes, mounts = [], []
     for route in iter_route_contexts(app.routes):
         for method in sorted((route.methods or set()) - {"HEAD"}):
-            found += [(method, path) for path in each_file(route.path.replace(":filename", ""))]
+            routes += [(method, path) for path in each_file(route.path.replace(":filename", ""))]
         if route.methods == {"HEAD"}:
-            found.append(("HEAD", route.path))
+            routes.append(("HEAD", route.path))
         if not route.methods:
             mounts.append(route.path)
     assert mounts == ["/static"]
     # What deletes comes last, the smaller things first.
-    return sorted(found, key=lambda one: (one[0] == "DELETE", "survey_id" in one[1], -len(one[1])))
+    return sorted(routes, key=lambda one: (one[0] == "DELETE", "survey_id" in one[1], -len(one[1])))
 
 
 def each_file(template: str) -> list[str]:
@@ -105,8 +105,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Ite
 def tus_headers(values: dict[str, str]) -> dict[str, str]:
     """Return the headers that begin or go on with an upload."""
     pairs = {"survey": values["survey_id"], "filename": "far.png"}
-    told = [f"{k} {base64.b64encode(v.encode()).decode()}" for k, v in pairs.items()]
-    return {**TUS, "Upload-Length": "5", "Upload-Metadata": ",".join(told), "Upload-Offset": "0"}
+    parts = [f"{k} {base64.b64encode(v.encode()).decode()}" for k, v in pairs.items()]
+    return {**TUS, "Upload-Length": "5", "Upload-Metadata": ",".join(parts), "Upload-Offset": "0"}
 
 
 def call(client: Any, method: str, template: str, values: dict[str, str], key: str | None) -> Any:
@@ -144,8 +144,8 @@ def call(client: Any, method: str, template: str, values: dict[str, str], key: s
 def tells(answer: Any, values: dict[str, str]) -> bool:
     """Return whether an answer holds something of the owner."""
     secrets = [value for value in values.values() if len(value) > 30] + ["secret-face"]
-    said = f"{answer.text} {answer.headers.get('location', '').partition('?')[0]}"
-    return any(secret in said for secret in secrets)
+    text = f"{answer.text} {answer.headers.get('location', '').partition('?')[0]}"
+    return any(secret in text for secret in secrets)
 
 
 @pytest.mark.parametrize("identity", ["none", "wrong", "revoked"])

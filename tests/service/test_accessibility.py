@@ -58,8 +58,8 @@ def test_what_is_hard_to_read_is_found(browser: Any, service: Service, axe: str)
     )
     browser.execute_script(axe)
     browser.set_script_timeout(300)
-    found = browser.execute_async_script(_RUN)["violations"]
-    assert [rule["id"] for rule in found] == ["color-contrast"]
+    violations = browser.execute_async_script(_RUN)["violations"]
+    assert [rule["id"] for rule in violations] == ["color-contrast"]
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
@@ -68,7 +68,7 @@ def test_no_page_is_hard_to_use(
 ) -> None:
     media = {"features": [{"name": "prefers-color-scheme", "value": colours}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    found = {}
+    problems = {}
     for name, path in pages.items():
         browser.get(f"{service.url}{path}")
         if name == "image":
@@ -78,9 +78,9 @@ def test_no_page_is_hard_to_use(
         browser.set_script_timeout(300)
         result = browser.execute_async_script(_RUN)
         assert result["passes"], name  # it did run
-        found[name] = [
+        problems[name] = [
             {"rule": rule["id"], "what": node["html"][:200], "why": node["failureSummary"][:300]}
             for rule in result["violations"]
             for node in rule["nodes"]
         ]
-    assert not any(found.values()), json.dumps(found, indent=1)
+    assert not any(problems.values()), json.dumps(problems, indent=1)

@@ -49,7 +49,7 @@ def test_a_request_is_laid_over_the_operators_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "message"),
     [
         ({"model": "other"}, "set `model`"),
         ({"exports": ["json"]}, "analyze.exports"),
@@ -58,8 +58,8 @@ def test_a_request_is_laid_over_the_operators_table(tmp_path: Path) -> None:
         ({"predict": {"reading": 1}}, "reading"),
     ],
 )
-def test_what_would_be_left_out_is_refused(tmp_path: Path, table: Any, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_what_would_be_left_out_is_refused(tmp_path: Path, table: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         read_options(Settings, {"data": tmp_path, "analyze": table})
 
 
@@ -91,9 +91,9 @@ def test_one_image_has_a_scale_of_its_own(client: Any) -> None:
     job = client.post(f"{survey}/execution", json={"mm_per_px": 0.5}).headers["location"]
     assert finished(client, job)["counts"]["failed"] == 1
     own = f"{survey}/images/drone.jpg/options"
-    kept = client.put(own, json={"use_metadata": False})
-    assert kept.status_code == 200, kept.text
-    assert kept.json()["options"] == {"use_metadata": False}
+    answer = client.put(own, json={"use_metadata": False})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["options"] == {"use_metadata": False}
     assert client.post(f"{job}/retry").status_code == 200
     assert finished(client, job)["counts"]["succeeded"] == 2
     assert scales(client, job) == {"drone.jpg": 0.5, "a.png": 0.5}

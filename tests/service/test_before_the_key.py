@@ -220,15 +220,15 @@ def test_the_data_folder_is_private_also_when_it_was_not(
 
 def open_to_others(data: Path) -> list[str]:
     """Return what somebody else may read, with its rights."""
-    found = []
+    paths = []
     for path in (data, *data.rglob("*")):
         try:
             mode = path.stat().st_mode
         except FileNotFoundError:
             continue
         if mode & 0o077:
-            found.append(f"{mode & 0o777:o} {path}")
-    return found
+            paths.append(f"{mode & 0o777:o} {path}")
+    return paths
 
 
 def test_countless_segments_hold_nobody_up(service: Service) -> None:

@@ -94,8 +94,8 @@ def test_a_survey_from_folder_to_table(browser: Any, service: Service, tmp_path:
     assert "1 rejected" in find(browser, "#count").text
     browser.refresh()
     row = wait_for(lambda: find(browser, "#cracks tr[data-id='2']"))
-    said = [row.get_attribute(f"data-{name}") for name in ("verdict", "note")]
-    assert said == ["reject", "joint"]
+    cells = [row.get_attribute(f"data-{name}") for name in ("verdict", "note")]
+    assert cells == ["reject", "joint"]
     find(browser, "nav a[href^='/surveys/']").click()
     find(browser, "#gallery")
     assert "1 rejected, not counted" in find(browser, "[data-name='photo 0.png']").text
@@ -119,22 +119,22 @@ def test_what_an_inspector_says_is_kept_as_it_is_said(
     open_image(browser, "wall.png")
     place = browser.current_url
 
-    def kept(crack: int, *said: str) -> None:
-        wait_for(lambda: said_of(browser, service, job, crack) == list(said), why=f"{said} kept")
+    def wait_until_stored(crack: int, *words: str) -> None:
+        wait_for(lambda: said_of(browser, service, job, crack) == list(words), why=f"{words} kept")
 
     def row(crack: int) -> Any:
         return find(browser, f"#cracks tr[data-id='{crack}']")
 
     row(1).click()
     find(browser, "#judge input[value=reject]").click()  # at once, without a button
-    kept(1, "reject", "")
+    wait_until_stored(1, "reject", "")
     find(browser, "#note").send_keys("lift joint")
     row(2).click()  # another crack keeps the note of the one before
-    kept(1, "reject", "lift joint")
+    wait_until_stored(1, "reject", "lift joint")
     assert find(browser, "#note").get_attribute("value") == ""
     find(browser, "#note").send_keys("to the next image")
     find(browser, "nav[aria-label=Images] a").click()
-    kept(2, "open", "to the next image")
+    wait_until_stored(2, "open", "to the next image")
     browser.get(place)
     wait_for(lambda: find(browser, "#viewer").get_attribute("data-ready"), why="cracks drawn")
     row(1).click()
@@ -144,7 +144,7 @@ def test_what_an_inspector_says_is_kept_as_it_is_said(
     browser.execute_script("window.open('about:blank')")
     browser.close()
     browser.switch_to.window(browser.window_handles[0])
-    kept(3, "open", "typed while the tab was closed")
+    wait_until_stored(3, "open", "typed while the tab was closed")
 
 
 def test_a_verdict_waits_for_the_line_and_is_kept_then(

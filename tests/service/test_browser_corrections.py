@@ -243,10 +243,10 @@ def test_fingers_move_pinch_draw_and_choose(browser: Any, service: Service, widt
 
 def rect(browser: Any, selector: str) -> dict[str, float]:
     """Return where on the screen an element stands."""
-    found: dict[str, float] = browser.execute_script(
+    box: dict[str, float] = browser.execute_script(
         "return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()", selector
     )
-    return found
+    return box
 
 
 def tap(browser: Any, stage: Any, place: Any) -> None:

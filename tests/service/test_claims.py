@@ -38,13 +38,13 @@ def test_no_two_workers_have_one_image(engine: sa.Engine) -> None:
         _, job = begin(db, *(f"{n}.png" for n in range(40)))
 
     def take(slot: int) -> list[Claim]:
-        found = []
+        of_slot = []
         while claim := claims.claim(engine, f"slot-{slot}"):
-            found.append(claim)
-        return found
+            of_slot.append(claim)
+        return of_slot
 
     with ThreadPoolExecutor(8) as threads:
-        taken = [claim for found in threads.map(take, range(8)) for claim in found]
+        taken = [claim for of_worker in threads.map(take, range(8)) for claim in of_worker]
     assert len(taken) == len(set(taken)) == 40
     assert states(engine) == {"running": 40}
     with engine.connect() as db:

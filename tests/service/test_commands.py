@@ -27,8 +27,8 @@ def run(*arguments: str) -> tuple[int, str]:
 
 def test_a_key_is_made_listed_and_revoked(tmp_path: Path) -> None:
     data = ("--data", str(tmp_path))
-    code, said = run("keys", "add", "team", "--tenant", "north", *data)
-    key = re.search(r"ck_\S+", said)
+    code, output = run("keys", "add", "team", "--tenant", "north", *data)
+    key = re.search(r"ck_\S+", output)
     assert code == 0
     assert key is not None
     engine = open_database(Settings(data=tmp_path))
@@ -65,9 +65,9 @@ def test_a_damaged_database_is_named(tmp_path: Path) -> None:
     whole = database.read_bytes()
     assert len(whole) > 8192
     database.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
-    code, said = run("db", "check", "--data", str(tmp_path))
+    code, output = run("db", "check", "--data", str(tmp_path))
     assert code == 1
-    assert "service.sqlite" in said
+    assert "service.sqlite" in output
     database.write_bytes(b"no database at all" * 100)
     with pytest.raises(DatabaseError, match="restore a backup"):
         open_database(Settings(data=tmp_path))

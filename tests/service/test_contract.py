@@ -184,15 +184,15 @@ def test_random_requests_keep_to_the_document(tmp_path: Path, model_folder: Path
         command += [f"{service.url}/openapi.json", "-H", f"Authorization: Bearer {key}"]
         command += ["--max-examples", "30", "--seed", "1", "--continue-on-failure", "--no-color"]
         survey = client.post("/v1/surveys", json={"name": "random"}).json()["id"]
-        told = {
+        variables = {
             "CRACKSEG_ANALYSIS": done.rpartition("/")[2], "CRACKSEG_SURVEY": survey,
             "SCHEMATHESIS_HOOKS": "random_requests", "PYTHONPATH": str(HERE),
         }  # fmt: skip
-        said = subprocess.run(
+        run = subprocess.run(
             command, capture_output=True, text=True, cwd=tmp_path, check=False,
-            env={**os.environ, **told},
+            env={**os.environ, **variables},
         )  # fmt: skip
-        assert said.returncode == 0, said.stdout[-8000:]
+        assert run.returncode == 0, run.stdout[-8000:]
         paths = client.get("/openapi.json").json()["paths"]
-        assert f"Tested: {sum(map(len, paths.values()))}\n" in said.stdout
+        assert f"Tested: {sum(map(len, paths.values()))}\n" in run.stdout
         assert not [line for line in service.lines() if line["level"] == "error"]

@@ -74,8 +74,8 @@ def test_a_missed_crack_is_drawn_judged_and_undone(client: Any) -> None:
     after = client.get(image).json()["summary"]
     assert after["cracks"] == row["cracks"] + 1
     assert after["length_mm"] == pytest.approx(row["length_mm"] + drawn["length_mm"], rel=1e-3)
-    said = client.put(f"{image}/cracks/{drawn['id']}/verdict", json={"verdict": "reject"})
-    assert said.status_code == 200
+    verdict = client.put(f"{image}/cracks/{drawn['id']}/verdict", json={"verdict": "reject"})
+    assert verdict.status_code == 200
     assert client.get(image).json()["summary"]["cracks"] == row["cracks"]
 
     point = SEEN.points[140].round(1).tolist()

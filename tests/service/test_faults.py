@@ -27,7 +27,7 @@ from service.settings import Settings
 
 def digests(service: Service, job: dict[str, Any]) -> dict[str, str]:
     """Return a digest per image and file of a job; times, which differ by nature, left out."""
-    client, found = service.client(), {}
+    client, hashes = service.client(), {}
     cursor = ""
     while cursor is not None:
         page = client.get(f"/v1/jobs/{job['id']}/images?limit=200&cursor={cursor}").json()
@@ -40,8 +40,8 @@ def digests(service: Service, job: dict[str, Any]) -> dict[str, str]:
                     report = json.loads(content)
                     del report["timing_s"]
                     content = json.dumps(report).encode()
-                found[f"{image['name']}/{path.name}"] = hashlib.sha256(content).hexdigest()
-    return found
+                hashes[f"{image['name']}/{path.name}"] = hashlib.sha256(content).hexdigest()
+    return hashes
 
 
 def submit(service: Service, images: dict[str, bytes]) -> str:

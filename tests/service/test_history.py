@@ -26,8 +26,8 @@ def test_every_change_is_kept_with_who_made_it(client: Any) -> None:
     finished(client, job)
     image = client.get(f"{job}/images").json()["images"][0]
     verdict = f"{image['links']['self']}/cracks/1/verdict"
-    for said in (("accept", ""), ("accept", ""), ("reject", "=joint"), ("reject", "<b>joint")):
-        body = {"verdict": said[0], "note": said[1]}
+    for pair in (("accept", ""), ("accept", ""), ("reject", "=joint"), ("reject", "<b>joint")):
+        body = {"verdict": pair[0], "note": pair[1]}
         assert client.put(verdict, json=body).json()["by_name"] == "this machine"
     client.put(survey, json={"name": "South face"})
     client.put(survey, json={"options": {"mm_per_px": 0.5}})

@@ -72,10 +72,8 @@ def test_the_linter_has_nothing_to_say() -> None:
     linter = Path(sys.executable).with_name("hadolint")
     if not linter.is_file():
         pytest.skip("no hadolint")
-    said = subprocess.run(
-        [linter, ROOT / "Dockerfile"], capture_output=True, text=True, check=False
-    )
-    assert (said.returncode, said.stdout) == (0, "")
+    run = subprocess.run([linter, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, "")
 
 
 def test_the_health_check_asks_a_service_that_lives(service: Service) -> None:

@@ -76,10 +76,10 @@ def test_facts_verdicts_corrections_and_names_stand_in_every_form(owner: Any, su
     assert drawn.status_code == 201
     report = owner.get(f"{image}/report.json").json()
     added = next(c["id"] for c in report["cracks"] if c.get("correction") == "drawn")
-    seen = next(c["id"] for c in report["cracks"] if c["id"] != added)
-    for crack, word, note in ((added, "accept", "wet <i>"), (seen, "reject", "a cable")):
-        said = {"verdict": word, "note": note}
-        owner.put(f"{image}/cracks/{crack}/verdict", json=said).raise_for_status()
+    marked = next(c["id"] for c in report["cracks"] if c["id"] != added)
+    for crack, word, note in ((added, "accept", "wet <i>"), (marked, "reject", "a cable")):
+        verdict = {"verdict": word, "note": note}
+        owner.put(f"{image}/cracks/{crack}/verdict", json=verdict).raise_for_status()
     page = fetch(owner, job, "html")
     assert "script" not in page.headers["content-security-policy"]
     for text in ("Wall, spring", "Upper dam &lt;b&gt;&amp;", "A. Meier, inspection",
@@ -112,8 +112,8 @@ def test_the_longest_note_and_facts_are_whole_in_the_pdf(owner: Any, survey: str
     owner.put(f"{survey}/facts", json={"toml": toml}).raise_for_status()
     job = analyze(owner, survey)
     (task,) = owner.get(f"{job}/images").json()["images"]
-    said = {"verdict": "accept", "note": note}
-    owner.put(f"{task['links']['self']}/cracks/1/verdict", json=said).raise_for_status()
+    verdict = {"verdict": "accept", "note": note}
+    owner.put(f"{task['links']['self']}/cracks/1/verdict", json=verdict).raise_for_status()
     pdf = fetch(owner, job, "pdf")
     words = " ".join(p.extract_text() for p in PdfReader(io.BytesIO(pdf.content)).pages).split()
     assert {f"n{number}" for number in range(380)} <= set(words)

@@ -39,8 +39,8 @@ def test_a_bundle_becomes_masks_and_the_page_says_how(owner: Any, tmp_path: Path
     image = next(str(i["links"]["self"]) for i in listed if i["name"] == "wall.png")
     before = owner.get(f"{image}/report.json").json()
     number = before["cracks"][0]["id"]
-    said = owner.put(f"{image}/cracks/{number}/verdict", json={"verdict": "reject"})
-    assert said.status_code == 200, said.text
+    stored = owner.put(f"{image}/cracks/{number}/verdict", json={"verdict": "reject"})
+    assert stored.status_code == 200, stored.text
     drawn = {"kind": "draw", "line": rough()}
     made = owner.post(f"{image}/corrections", json=drawn)
     assert made.status_code in (200, 201), made.text

@@ -35,11 +35,11 @@ def report(make_report: Callable[..., Report]) -> dict[str, Any]:
         area_px2=720.0, area_mm2=180.0, also_marked=1, also_marked_length_px=one.px or 0,
         also_marked_length_mm=one.mm, density_m_per_m2=1000 * 2 * (one.mm or 0) / (240 * 320 / 4),
     )  # fmt: skip
-    found = report_to_dict(replace(made, cracks=cracks, totals=totals))
+    values = report_to_dict(replace(made, cracks=cracks, totals=totals))
     wide = {"width_max_px": 80.0, "width_max_low_px": 79.0, "width_max_high_px": 81.0}
     wide |= {"width_max_mm": 40.0, "width_max_low_mm": 39.0, "width_max_high_mm": 41.0}
-    found["cracks"][2] |= wide
-    return found
+    values["cracks"][2] |= wide
+    return values
 
 
 def test_a_row_is_about_the_main_list(report: dict[str, Any]) -> None:

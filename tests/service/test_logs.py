@@ -17,7 +17,7 @@ def test_errors_that_nobody_catches_are_json_too() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 1
-    told = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [line["level"] for line in told] == ["critical", "critical"]
-    assert "ZeroDivisionError" in told[0]["exception"]
-    assert "the end" in told[1]["exception"]
+    records = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["level"] for line in records] == ["critical", "critical"]
+    assert "ZeroDivisionError" in records[0]["exception"]
+    assert "the end" in records[1]["exception"]

@@ -22,18 +22,18 @@ def read_mutants(folder: Path, count: int) -> dict[str, float]:
 
 
 def test_broken_files_are_errors_and_nothing_worse(tmp_path: Path) -> None:
-    said = read_mutants(tmp_path, 300)  # it answered: no crash, no hang
-    assert 100 < said["refused"] < 300
-    assert said["peak_mb"] < 1500
+    sums = read_mutants(tmp_path, 300)  # it answered: no crash, no hang
+    assert 100 < sums["refused"] < 300
+    assert sums["peak_mb"] < 1500
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_ten_thousand_broken_files(tmp_path: Path) -> None:
-    said = read_mutants(tmp_path, 10_000)
-    print(said)
-    assert said["slowest_s"] < 5, said
-    assert said["peak_mb"] < 1500, said
+    sums = read_mutants(tmp_path, 10_000)
+    print(sums)
+    assert sums["slowest_s"] < 5, sums
+    assert sums["peak_mb"] < 1500, sums
 
 
 @pytest.mark.parametrize("kind", ["baseline.jpg", "progressive.jpg", "plain.png", "plain.tif"])
@@ -53,8 +53,8 @@ def test_bombs_are_refused_from_the_header(tmp_path: Path) -> None:
     sandbox = Sandbox(1, memory_mb=4096, cpu_s=120)
     try:
         paths = [str(tmp_path / name) for name in files]
-        said = sandbox.run(malformed.judge_bombs, paths, timeout_s=300)
+        sums = sandbox.run(malformed.judge_bombs, paths, timeout_s=300)
     finally:
         sandbox.close()
-    assert said["let_in"] == [], said
-    assert said["grown_mb"] < 100, said
+    assert sums["let_in"] == [], sums
+    assert sums["grown_mb"] < 100, sums

@@ -33,7 +33,7 @@ def test_ready_means_a_worker_a_model_and_room(tmp_path: Path, model_folder: Pat
     app = create_app(Settings(data=tmp_path, model=str(model_folder), min_free_mb=1))
     client = TestClient(app)
 
-    def seen(ago_s: float) -> None:
+    def set_last_beat(ago_s: float) -> None:
         with app.state.engine.begin() as db:
             db.execute(workers.delete())
             row = {"slot": "slot-0", "pid": 1, "host": "here"}
@@ -45,9 +45,9 @@ def test_ready_means_a_worker_a_model_and_room(tmp_path: Path, model_folder: Pat
         return str(answer.json()["detail"])
 
     assert "No worker" in why_not()
-    seen(120)
+    set_last_beat(120)
     assert "No worker" in why_not()
-    seen(5)
+    set_last_beat(5)
     assert client.get("/readyz").json() == {"status": "ready", "workers": 1}
     app.state.model_folder = tmp_path / "gone"
     assert "model" in why_not()
@@ -153,8 +153,8 @@ def test_logs_are_json_and_tell_nothing_of_photographs(client: Any, service: Ser
     assert [(line["route"], line["status"]) for line in traced] == [("/v1/analyses", 202)]
     text = "\n".join(lines)
     # four decimals: the times in a log have fewer
-    told = ("Canary", "46.5549", "7.3621", "17.8912", "43.6543", str(service.data / "uploads"))
-    assert [word for word in told if word in text] == []
+    secrets = ("Canary", "46.5549", "7.3621", "17.8912", "43.6543", str(service.data / "uploads"))
+    assert [word for word in secrets if word in text] == []
 
 
 def test_the_check_names_what_is_missing(client: Any, service: Service) -> None:
@@ -164,10 +164,10 @@ def test_the_check_names_what_is_missing(client: Any, service: Service) -> None:
     assert not any(name in problem for problem in check(settings).problems)
     (service.data / "uploads" / name / name).write_bytes(b"short")
     (service.data / "results" / name / name / "report.json").unlink()
-    found = [problem for problem in check(settings).problems if name in problem]
-    assert len(found) == 2
-    assert "another size" in found[0]
-    assert "report" in found[1]
+    problems = [problem for problem in check(settings).problems if name in problem]
+    assert len(problems) == 2
+    assert "another size" in problems[0]
+    assert "report" in problems[1]
     client.delete(path)
     assert not any(name in problem for problem in check(settings).problems)
 

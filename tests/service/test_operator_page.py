@@ -24,13 +24,13 @@ UNITS = re.findall(r"```ini\n(.*?)```", PAGE, flags=re.S)
 def test_every_setting_is_in_the_table_with_its_default() -> None:
     section = PAGE.split("## Settings")[1].split("## Kept running")[0]
     rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| `")]
-    told = {row[0].strip(" `"): (row[1].strip(" `"), row[2]) for row in rows}
+    table = {row[0].strip(" `"): (row[1].strip(" `"), row[2]) for row in rows}
     fields = {field.name: field for field in dataclasses.fields(Settings)}
-    assert list(told) == list(fields)
+    assert list(table) == list(fields)
     for name in fields.keys() - {"data", "analyze"}:
         value = fields[name].default
-        assert told[name][0] == (f"{value:.9g}" if isinstance(value, int | float) else value or "")
-    by_hand = {word for _, given in told.values() for word in re.findall(r"--[\w-]+", given)}
+        assert table[name][0] == (f"{value:.9g}" if isinstance(value, int | float) else value or "")
+    by_hand = {word for _, flags in table.values() for word in re.findall(r"--[\w-]+", flags)}
     offered = set(re.findall(r"--[\w-]+", CliRunner().invoke(app, ["serve", "--help"]).output))
     assert by_hand | {"--config", "--help"} == offered
 

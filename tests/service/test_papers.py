@@ -49,8 +49,8 @@ def table(text: str) -> list[dict[str, str]]:
 def test_verdict_note_and_name_reach_every_paper(client: Any, judged: dict[str, Any]) -> None:
     links = judged["links"]
     (row,) = table(client.get(links["cracks.csv"]).text)
-    told = [row[name] for name in ("id", "verdict", "verdict_by", "note")]
-    assert told == ["1", "accepted", "this machine", "<i>note 1"]
+    cells = [row[name] for name in ("id", "verdict", "verdict_by", "note")]
+    assert cells == ["1", "accepted", "this machine", "<i>note 1"]
     assert row["verdict_at"].endswith("Z")
     (feature,) = client.get(links["cracks.geojson"]).json()["features"]
     assert feature["properties"]["note"] == "<i>note 1"
@@ -94,10 +94,10 @@ def test_who_would_wait_long_is_told_to_come_again(tmp_path: Path) -> None:
     folder = service.storage.result("j", "i")
     folder.mkdir(parents=True)
     (folder / "report.json").write_text("{}")
-    said = {1: {"word": "rejected", "by": "A", "at": "2026-05-04T09:30:00Z", "note": ""}}
+    verdicts = {1: {"word": "rejected", "by": "A", "at": "2026-05-04T09:30:00Z", "note": ""}}
 
     def ask(name: ImageFile) -> Path:
-        return papers.paper(service, image, name, said, with_rejected=False)  # type: ignore[arg-type]
+        return papers.paper(service, image, name, verdicts, with_rejected=False)  # type: ignore[arg-type]
 
     turns = 0
     while service.press_turns.acquire(blocking=False):

@@ -78,8 +78,8 @@ def submit(client: Any) -> tuple[str, list[dict[str, Any]]]:
     images = client.get(f"{job}/images?limit=200").json()["images"]
     for image, payload in zip(images, PAYLOADS, strict=True):
         verdict = {"verdict": "reject", "note": payload}
-        told = client.put(f"{image['links']['self']}/cracks/1/verdict", json=verdict)
-        assert told.status_code == 200, told.text
+        answer = client.put(f"{image['links']['self']}/cracks/1/verdict", json=verdict)
+        assert answer.status_code == 200, answer.text
     return job, images
 
 

@@ -40,17 +40,17 @@ def test_tiles_show_the_picture_at_each_level(size: tuple[int, int], tmp_path: P
     for level in range(top + 1):
         step = 2 ** (top - level)
         height, width = -(-size[0] // step), -(-size[1] // step)
-        seen = np.zeros((height, width, 3))
+        picture = np.zeros((height, width, 3))
         for row in range(-(-height // 512)):
             for col in range(-(-width // 512)):
                 tile = read_tile(file, level, col, row)
                 assert tile is not None
                 part = decoded(tile)
                 top_px, left = 512 * row, 512 * col
-                seen[top_px : top_px + part.shape[0], left : left + part.shape[1]] = part
+                picture[top_px : top_px + part.shape[0], left : left + part.shape[1]] = part
         expected = pixels[step // 2 :: step, step // 2 :: step].astype(float)
         rows, cols = min(height, expected.shape[0]), min(width, expected.shape[1])
-        assert np.abs(seen[:rows, :cols] - expected[:rows, :cols]).max() < 8 + 256 * step / min(
+        assert np.abs(picture[:rows, :cols] - expected[:rows, :cols]).max() < 8 + 256 * step / min(
             size
         )
     assert read_tile(file, top + 1, 0, 0) is None

@@ -116,9 +116,9 @@ def walk(client: Any, prefix: str) -> None:
     for page in pages:
         answer = client.get(page)
         assert answer.status_code == 200, page
-        found = links_of(answer.text) - {prefix}
-        assert len(found) > 2
-        for address in found:
+        addresses = links_of(answer.text) - {prefix}
+        assert len(addresses) > 2
+        for address in addresses:
             assert address.startswith(f"{prefix}/"), (page, address)
             if "logout" not in address:
                 assert client.head(address).status_code == 200, (page, address)

@@ -70,8 +70,8 @@ def test_a_tenant_has_a_limit_of_bytes_announced_or_kept(narrow: list[Any]) -> N
     assert client.get(survey).json()["images"] == 1
     quota = client.get("/v1/quota").json()
     assert quota["used_mb"] == pytest.approx(len(sent) / 2**20)
-    told = metadata(survey=survey.rpartition("/")[2], filename="c.png")
-    headers = {**TUS, "Upload-Length": str(2**19), "Upload-Metadata": told}
+    text = metadata(survey=survey.rpartition("/")[2], filename="c.png")
+    headers = {**TUS, "Upload-Length": str(2**19), "Upload-Metadata": text}
     assert refused(client.post("/v1/uploads", headers=headers), 413, "quota-exceeded")
     small = {**headers, "Upload-Length": str(2**16)}
     assert client.post("/v1/uploads", headers=small).status_code == 201

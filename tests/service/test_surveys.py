@@ -137,8 +137,8 @@ def test_verdicts_are_kept_and_exported(client: Any, job: dict[str, Any]) -> Non
     image = next(image for image in images if image["name"] == "a.png")
     path = f"{image['links']['self']}/cracks/1/verdict"
     assert client.put(path, json={"verdict": "accept"}).status_code == 200
-    told = client.put(path, json={"verdict": "reject", "note": "=joint"}).json()
-    assert (told["verdict"], told["note"], told["crack"]) == ("reject", "=joint", 1)
+    answer = client.put(path, json={"verdict": "reject", "note": "=joint"}).json()
+    assert (answer["verdict"], answer["note"], answer["crack"]) == ("reject", "=joint", 1)
     rows = list(csv.DictReader(io.StringIO(client.get(f"{job['path']}/verdicts.csv").text)))
     assert [(r["image_name"], r["verdict"], r["note"]) for r in rows] == [
         ("a.png", "reject", "'=joint")
@@ -178,8 +178,8 @@ def test_rejected_cracks_leave_the_figures(client: Any, job: dict[str, Any]) -> 
     for page in (f"/surveys/{job['survey']}", f"{job['path']}/report.html"):
         assert "rejected by inspectors" in client.get(page).text
     features = client.get(f"{job['path']}/report.geojson").json()["features"]
-    said = [f["properties"]["verdict"] for f in features if f["properties"]["image"] == "c.png"]
-    assert said == [None]
+    words = [f["properties"]["verdict"] for f in features if f["properties"]["image"] == "c.png"]
+    assert words == [None]
     asked = client.get(f"{job['path']}/report.geojson?rejected=true").json()["features"]
     about = [f["properties"] for f in asked if f["properties"]["image"] == "c.png"]
     assert sorted(str(a["verdict"]) for a in about) == ["None", "rejected"]
@@ -190,8 +190,8 @@ def test_rejected_cracks_leave_the_figures(client: Any, job: dict[str, Any]) -> 
     for page in (f"/surveys/{job['survey']}", f"{job['path']}/report.html"):
         assert "no crack left" in client.get(page).text
     for crack_id in (1, 2):
-        told = path.replace("cracks/1/", f"cracks/{crack_id}/")
-        client.put(told, json={"verdict": "accept"})
+        other_path = path.replace("cracks/1/", f"cracks/{crack_id}/")
+        client.put(other_path, json={"verdict": "accept"})
     assert row() == whole
 
 
@@ -205,8 +205,10 @@ def test_events_tell_of_images_and_end(client: Any, job: dict[str, Any]) -> None
     assert [b["event"] for b in blocks].count("image") == job["counts"]["total"]
     assert blocks[-1]["event"] == "end"
     assert json.loads(blocks[-1]["data"])["status"] == "succeeded"
-    seen = next(b["id"] for b in reversed(blocks) if b["event"] == "image")
-    with client.stream("GET", f"{job['path']}/events", headers={"Last-Event-ID": seen}) as stream:
+    last_id = next(b["id"] for b in reversed(blocks) if b["event"] == "image")
+    with client.stream(
+        "GET", f"{job['path']}/events", headers={"Last-Event-ID": last_id}
+    ) as stream:
         assert "event: image" not in "".join(stream.iter_text())
 
 
@@ -302,9 +304,9 @@ def test_an_image_that_comes_late_is_counted_and_can_be_analyzed(client: Any) ->
     assert client.get(survey).json()["not_analyzed"] == 0
     for name in ("late.png", "by mistake.png"):
         assert client.put(f"{survey}/images/{name}", content=picture(2)).status_code == 201
-    told = client.get(survey).json()
-    assert (told["status"], told["images"], told["not_analyzed"]) == ("succeeded", 3, 2)
-    page = client.get(f"/surveys/{told['id']}").text
+    answer = client.get(survey).json()
+    assert (answer["status"], answer["images"], answer["not_analyzed"]) == ("succeeded", 3, 2)
+    page = client.get(f"/surveys/{answer['id']}").text
     assert "2 photographs not analyzed" in page
     assert "late.png" in page
     table = client.get(f"{job}/report.csv").content.decode("utf-8-sig")
@@ -319,7 +321,7 @@ def test_an_image_that_comes_late_is_counted_and_can_be_analyzed(client: Any) ->
     assert client.post(f"{job}/retry").status_code == 200
     assert finished(client, job)["counts"]["succeeded"] == 2
     assert client.get(survey).json()["not_analyzed"] == 0
-    assert "not analyzed" not in client.get(f"/surveys/{told['id']}").text.split("<ul id")[0]
+    assert "not analyzed" not in client.get(f"/surveys/{answer['id']}").text.split("<ul id")[0]
 
 
 def test_the_order_stays_while_cracks_are_judged(client: Any) -> None:
@@ -386,18 +388,18 @@ def test_a_draft_keeps_what_was_typed(client: Any) -> None:
         ({"options": {"mm_per_px": -1}}, 422), ({"nam": "x"}, 422), ({}, 200),
     ):  # fmt: skip
         assert client.put(survey, json=body).status_code == status, body
-    told = client.get(survey).json()
-    assert (told["name"], told["options"]) == ("South face", {"mm_per_px": 0.5})
+    answer = client.get(survey).json()
+    assert (answer["name"], answer["options"]) == ("South face", {"mm_per_px": 0.5})
 
 
 def test_surveys_are_found_by_a_part_of_their_name(client: Any) -> None:
     for name in ("Bay 7 <100 %>", "bay 8", "Gallery"):
         make_survey(client, {}, name=name)
-    for part, found in (("BAY", 2), ("100 %", 1), ("_ay", 0), ("bay 9", 0)):
+    for part, count in (("BAY", 2), ("100 %", 1), ("_ay", 0), ("bay 9", 0)):
         listed = client.get("/v1/surveys", params={"q": part}).json()["surveys"]
-        assert len(listed) == found, part
+        assert len(listed) == count, part
         page = client.get("/", params={"q": part}).text
-        assert page.count('<tr><td><a href="/surveys/') == found, part
+        assert page.count('<tr><td><a href="/surveys/') == count, part
     assert "Bay 7 &lt;100 %&gt;" in client.get("/", params={"q": "100 %"}).text
 
 

@@ -75,7 +75,7 @@ def new_survey(service: Service) -> tuple[Any, str]:
     return client, client.post("/v1/surveys", json={"name": "far"}).headers["location"]
 
 
-def kept(client: Any, survey: str) -> list[tuple[str, str]]:
+def stored(client: Any, survey: str) -> list[tuple[str, str]]:
     """Return names and digests of a survey's images."""
     images = client.get(f"{survey}/images").json()["images"]
     return [(image["name"], image["sha256"]) for image in images]
@@ -102,7 +102,7 @@ def test_a_client_goes_on_after_the_line_broke(service: Service, photo: Path) ->
         sender.upload()
     assert len(cuts) == 2
     assert sender.offset == photo.stat().st_size
-    assert kept(client, survey) == [("far.png", digest)]
+    assert stored(client, survey) == [("far.png", digest)]
 
 
 def test_a_client_that_ended_goes_on_in_another(service: Service, photo: Path) -> None:
@@ -113,8 +113,8 @@ def test_a_client_that_ended_goes_on_in_another(service: Service, photo: Path) -
     with photo.open("rb") as stream:
         first = tus.uploader(file_stream=stream, metadata=metadata, chunk_size=size // 5)
         first.upload(stop_at=2 * (size // 5))
-        assert kept(client, survey) == []
+        assert stored(client, survey) == []
         second = tus.uploader(file_stream=stream, url=first.url)
         assert second.offset == 2 * (size // 5)  # the service said so
         second.upload()
-    assert kept(client, survey) == [("far.png", digest)]
+    assert stored(client, survey) == [("far.png", digest)]

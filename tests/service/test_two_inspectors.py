@@ -40,10 +40,10 @@ def test_a_verdict_is_not_replaced_unseen(two: list[Any]) -> None:
     )
     same = huber.put(verdict, json={"verdict": "accept", "note": "wet", "seen_at": ""})
     assert same.status_code == 200
-    seen = same.json()["updated_at"]
-    assert huber.put(verdict, json={"verdict": "reject", "seen_at": seen}).status_code == 200
+    time = same.json()["updated_at"]
+    assert huber.put(verdict, json={"verdict": "reject", "seen_at": time}).status_code == 200
     # Who speaks twice from one page replaces his own word; a program need not say what it saw.
-    assert huber.put(verdict, json={"verdict": "open", "seen_at": seen}).status_code == 200
+    assert huber.put(verdict, json={"verdict": "open", "seen_at": time}).status_code == 200
     assert meier.put(verdict, json={"verdict": "accept"}).status_code == 200
 
 

@@ -21,8 +21,8 @@ def metadata(**values: str) -> str:
 def begin(client: Any, sent: bytes, **more: str) -> tuple[str, str]:
     """Begin an upload into a new survey; return the paths of both."""
     survey = client.post("/v1/surveys", json={"name": "tus"}).headers["location"]
-    given = metadata(survey=survey.rpartition("/")[2], filename="far.png", **more)
-    headers = {**TUS, "Upload-Length": str(len(sent)), "Upload-Metadata": given}
+    text = metadata(survey=survey.rpartition("/")[2], filename="far.png", **more)
+    headers = {**TUS, "Upload-Length": str(len(sent)), "Upload-Metadata": text}
     answer = client.post("/v1/uploads", headers=headers)
     assert answer.status_code == 201, answer.text
     return survey, answer.headers["location"]
@@ -73,20 +73,20 @@ def test_an_upload_that_the_service_died_on_is_completed(client: Any, service: S
     part = service.data / "parts" / upload.rpartition("/")[2]
     part.write_bytes(sent)  # all bytes had come when the process was killed
     assert client.get(survey).json()["images"] == 0
-    told = client.head(upload, headers=TUS)
-    assert (told.status_code, told.headers["upload-offset"]) == (200, str(len(sent)))
+    answer = client.head(upload, headers=TUS)
+    assert (answer.status_code, answer.headers["upload-offset"]) == (200, str(len(sent)))
     assert client.get(survey).json()["images"] == 1
     assert client.head(upload, headers=TUS).status_code == 404
 
 
 def test_an_upload_says_what_it_will_be(client: Any) -> None:
     survey = client.post("/v1/surveys", json={"name": "tus"}).headers["location"]
-    given = {"survey": survey.rpartition("/")[2], "filename": "far.png"}
+    values = {"survey": survey.rpartition("/")[2], "filename": "far.png"}
     for length, more, status in (
         ("0", {}, 422), ("x", {}, 400), ("5", {"sha256": "beef"}, 422),
         ("5", {"survey": "other"}, 404), (str(10**12), {}, 413),
     ):  # fmt: skip
-        headers = {**TUS, "Upload-Length": length, "Upload-Metadata": metadata(**given | more)}
+        headers = {**TUS, "Upload-Length": length, "Upload-Metadata": metadata(**values | more)}
         answer = client.post("/v1/uploads", headers=headers)
         assert answer.status_code == status, (length, more, answer.text)
         assert answer.headers["content-type"] == "application/problem+json"

@@ -20,11 +20,11 @@ def write(folder, stem, number, grow_px):
     """One straight crack 6 px wide whose label is grown by ``grow_px`` on both sides."""
     rng = np.random.default_rng(number)
     stroke = straight((60, 90), 20.0 * number, 90, WIDTH_PX)
-    seen = draw((120, 180), [stroke], Look(blur_px=0.8, noise=0.02), rng)
+    picture = draw((120, 180), [stroke], Look(blur_px=0.8, noise=0.02), rng)
     rows, cols = np.mgrid[-3:4, -3:4]
     disc = rows**2 + cols**2 <= grow_px**2
-    mask = binary_dilation(seen.mask, disc)
-    for kind, values in (("images", seen.picture), ("masks", mask.astype(np.uint8) * 255)):
+    mask = binary_dilation(picture.mask, disc)
+    for kind, values in (("images", picture.picture), ("masks", mask.astype(np.uint8) * 255)):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         Image.fromarray(values).save(folder / kind / f"{stem}.png")
 
@@ -45,8 +45,8 @@ def root(tmp_path):
 
 
 def test_a_list_labelled_too_wide_is_told_from_an_exact_one(root):
-    told = {(row.source, row.split): row for row in study.label_bias(index_folder(root))}
-    exact, fat, none = told["wall", "train"], told["wall", "val"], told["clean", "train"]
+    rows = {(row.source, row.split): row for row in study.label_bias(index_folder(root))}
+    exact, fat, none = rows["wall", "train"], rows["wall", "val"], rows["clean", "train"]
     assert exact.line_px == pytest.approx(WIDTH_PX, abs=0.3)
     assert fat.line_px == pytest.approx(WIDTH_PX, abs=0.3)  # the photograph's, whatever the label
     assert exact.bias_px == pytest.approx(0, abs=0.5)

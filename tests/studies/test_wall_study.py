@@ -74,20 +74,20 @@ def score(face: dict[str, Any], truth: dict[str, Any], folder: Path) -> dict[str
 
 
 def test_a_true_map_has_no_error(truth: dict[str, Any], tmp_path: Path) -> None:
-    found = score(map_of(truth, shift_m=3.0), truth, tmp_path)
-    assert found["off_mm"] < 0.1
-    assert found["size_rel"] == pytest.approx(0, abs=1e-6)
-    assert found["covered_m"] == pytest.approx(found["true_m"])
-    assert found["twice_rel"] == pytest.approx(0, abs=1e-6)
-    assert (found["missed"], found["pieces"], found["invented_m"]) == ([], {}, 0)
-    assert found["widths"] == found["widths_inside"] == 7
+    scores = score(map_of(truth, shift_m=3.0), truth, tmp_path)
+    assert scores["off_mm"] < 0.1
+    assert scores["size_rel"] == pytest.approx(0, abs=1e-6)
+    assert scores["covered_m"] == pytest.approx(scores["true_m"])
+    assert scores["twice_rel"] == pytest.approx(0, abs=1e-6)
+    assert (scores["missed"], scores["pieces"], scores["invented_m"]) == ([], {}, 0)
+    assert scores["widths"] == scores["widths_inside"] == 7
 
 
 def test_a_map_too_large_is_off_by_its_size_alone(truth: dict[str, Any], tmp_path: Path) -> None:
-    found = score(map_of(truth, size=1.01), truth, tmp_path)
-    assert found["size_rel"] == pytest.approx(0.01, abs=1e-6)
-    assert found["off_mm"] > 15
-    assert found["off_turned_sized_mm"] < 0.1
+    scores = score(map_of(truth, size=1.01), truth, tmp_path)
+    assert scores["size_rel"] == pytest.approx(0.01, abs=1e-6)
+    assert scores["off_mm"] > 15
+    assert scores["off_turned_sized_mm"] < 0.1
 
 
 def test_what_is_missed_twice_and_invented_is_told_apart(
@@ -99,12 +99,12 @@ def test_what_is_missed_twice_and_invented_is_told_apart(
     nowhere = (np.array(gone["course"][0]) + np.array([0.0, 30.0])).tolist()
     face["cracks"] = [*face["cracks"][1:], {**twice, "course": beside},
                       {**gone, "course": [nowhere]}]  # fmt: skip
-    found = score(face, truth, tmp_path)
+    scores = score(face, truth, tmp_path)
     first, second = (truth["cracks"][n]["length_m"] for n in (0, 1))
-    assert found["missed"] == [truth["cracks"][0]["name"]]
-    assert found["pieces"] == {truth["cracks"][1]["name"]: 2}
-    assert found["invented_m"] == pytest.approx(first)
-    assert found["twice_rel"] == pytest.approx(second / (found["true_m"] - first))
+    assert scores["missed"] == [truth["cracks"][0]["name"]]
+    assert scores["pieces"] == {truth["cracks"][1]["name"]: 2}
+    assert scores["invented_m"] == pytest.approx(first)
+    assert scores["twice_rel"] == pytest.approx(second / (scores["true_m"] - first))
 
 
 def test_growth_counts_for_the_piece_at_the_end_that_grew() -> None:

@@ -266,23 +266,23 @@ def test_tiles_cover_the_photograph_and_stay_in_pairs(photographs, tmp_path):
     assert {(t.split, t.site) for t in tiles} == {("train", "a"), ("val", "b")}
     for sample in photographs:
         picture, mask = read_pair(sample)
-        seen = np.zeros(mask.shape, int)
+        coverage = np.zeros(mask.shape, int)
         for tile in (t for t in tiles if t.site == sample.image.stem):
             row, col = (int(part[1:]) for part in tile.image.stem.rsplit("_", 2)[1:])
             part, part_mask = read_pair(tile)
             where = slice(row, row + part.shape[0]), slice(col, col + part.shape[1])
             assert np.array_equal(picture[where], part)
             assert np.array_equal(mask[where], part_mask)
-            seen[where] += 1
-        assert seen.min() == 1
+            coverage[where] += 1
+        assert coverage.min() == 1
 
 
 def test_tiles_without_a_crack_can_be_thinned_out(photographs, tmp_path):
-    for number, (share, kept) in enumerate({0.0: 0, 0.34: 1, 1.0: 3}.items()):
+    for number, (share, count) in enumerate({0.0: 0, 0.34: 1, 1.0: 3}.items()):
         cut_tiles(photographs[:1], tmp_path / f"t{number}", tile_px=64, empty_share=share)
         tiles = index_folder(tmp_path / f"t{number}")
         empty = [t for t in tiles if not read_pair(t)[1].any()]
-        assert (len(tiles) - len(empty), len(empty)) == (3, kept)
+        assert (len(tiles) - len(empty), len(empty)) == (3, count)
 
 
 def test_tiling_refuses_what_would_mix_photographs(photographs, tmp_path):

@@ -37,12 +37,12 @@ def _pair(height: int = 90, width: int = 120):
 
 def test_flips_and_turns_move_picture_and_mask_alike():
     picture, mask = _pair(64, 64)
-    seen = set()
+    variants = set()
     for seed in range(48):
         image, changed = augment(picture, mask, PLAIN, np.random.default_rng(seed))
         np.testing.assert_array_equal(image[..., 0] < 100, changed == 1)
-        seen.add(changed.tobytes())
-    assert len(seen) == 8, "a skew line has eight different flips and turns"
+        variants.add(changed.tobytes())
+    assert len(variants) == 8, "a skew line has eight different flips and turns"
 
 
 @pytest.mark.parametrize("size", [40, 64, 150])
@@ -75,14 +75,14 @@ def test_a_scaled_crop_keeps_a_thin_crack_dark_and_in_one_piece():
 def test_a_drawn_hair_crack_is_dark_where_it_is_labelled():
     picture = np.full((128, 128, 3), 160, np.uint8)
     none = np.zeros((128, 128), np.uint8)
-    found = 0
+    hits = 0
     for seed in range(20):
         image, labels = hair_crack(picture, none, np.random.default_rng(seed))
         if labels.any():
-            found += 1
+            hits += 1
             assert image[labels == CRACK].mean() < 155
             assert (image[labels == NOTHING] >= 150).mean() > 0.9
-    assert found > 12
+    assert hits > 12
 
 
 def test_distractors_change_the_picture():

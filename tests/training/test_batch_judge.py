@@ -105,9 +105,9 @@ def test_counts_are_those_of_one_picture_at_a_time(samples, exam):
         assert pixel_counts(counts[number, 1], near=True) == count(marked, crack, tolerance_px=2)
         mine = line_counts(counts[number, 1])
         line = thin(torch.from_numpy(marked)[None])[0].numpy()
-        found = truth.width_class[dilate(line, TOLERANCE_PX)[truth.line]]
+        classes = truth.width_class[dilate(line, TOLERANCE_PX)[truth.line]]
         assert mine.labelled_px == tuple(np.bincount(truth.width_class, minlength=6))
-        assert mine.found_px == tuple(np.bincount(found, minlength=6))
+        assert mine.found_px == tuple(np.bincount(classes, minlength=6))
         assert mine.marked_px == line.sum()
         assert mine.right_px == (line & truth.right).sum()
         assert (mine.pixels, mine.free) == (crack.size, int(not crack.any()))

@@ -141,14 +141,14 @@ def test_one_cell_alone_repeats_to_the_last_bit_elsewhere_and_side_by_side(file,
     options = read_compare(file)
     first = compare(only(options, ["CDDS / tuned"], [2]), quiet)
     other = replace(options, out=tmp_path / "other")
-    said = []
-    second = compare(only(other, ["CDDS / tuned"], [2]), said.append, workers=2)
+    lines = []
+    second = compare(only(other, ["CDDS / tuned"], [2]), lines.append, workers=2)
     assert [c["seed"] for c in second] == [2]
     assert first[0]["weights_sha256"] == second[0]["weights_sha256"]
     assert first[0]["curve"] == second[0]["curve"]
     files = [o.out / "CDDS___tuned-seed2" / "counts.npy" for o in (options, other)]
     assert files[0].read_bytes() == files[1].read_bytes()
-    assert any(text.startswith("CDDS / tuned, seed 2: val ") for text in said)
+    assert any(text.startswith("CDDS / tuned, seed 2: val ") for text in lines)
 
 
 def test_tuning_and_curves_never_read_the_test_list(file, monkeypatch):

@@ -115,23 +115,23 @@ def run(tmp_path):
             Image.fromarray(values).save(tmp_path / "data" / "wall" / kind / f"{k}.png")
     for split, stems in lists.items():
         (tmp_path / "data" / "wall" / f"{split}.txt").write_text("\n".join(map(str, stems)))
-    told = CliRunner().invoke(
+    result = CliRunner().invoke(
         app, ["data", "index", str(tmp_path / "data"), "--out", str(tmp_path / "all.csv")]
     )
-    assert told.exit_code == 0, told.output
+    assert result.exit_code == 0, result.output
     (tmp_path / "run.toml").write_text(RUN)
     return tmp_path / "run.toml"
 
 
 def test_thresholds_come_from_all_held_out_pictures_and_finished_folds_are_kept(run):
-    said = []
-    result = cross_validate(read_run(run), 2, said.append)
+    lines = []
+    result = cross_validate(read_run(run), 2, lines.append)
     out = run.parent / "small-folds"
     fold = json.loads((out / "fold0" / "run.json").read_text())
     assert fold["options"]["fit"]["keep"] == "last"  # held-out pictures choose thresholds alone
-    kept = json.loads((out / "cross_validation.json").read_text())
-    assert kept["pictures"] == result.pictures == 8  # the test picture takes no part
-    assert kept["together"]["threshold"] == result.together.threshold
+    record = json.loads((out / "cross_validation.json").read_text())
+    assert record["pictures"] == result.pictures == 8  # the test picture takes no part
+    assert record["together"]["threshold"] == result.together.threshold
     held = [
         [
             s
@@ -156,14 +156,14 @@ def test_thresholds_come_from_all_held_out_pictures_and_finished_folds_are_kept(
         for pictures, option in zip(held, options, strict=True)
     ]
     assert best_thresholds([tally_thresholds(*pair) for pair in own]) == result.val
-    assert kept["val_pictures"] == len(listed) == 2
+    assert record["val_pictures"] == len(listed) == 2
     weights = out / "fold1" / "weights.safetensors"
     before = weights.read_bytes()
     last = (out / "fold1" / "checkpoints" / "last.ckpt").stat().st_mtime_ns
-    told = CliRunner().invoke(app, ["cross-validate", str(run), "--folds", "2"])
-    assert told.exit_code == 0, told.output
-    assert "together: threshold" in told.output
-    assert "val alone: threshold" in told.output
+    again = CliRunner().invoke(app, ["cross-validate", str(run), "--folds", "2"])
+    assert again.exit_code == 0, again.output
+    assert "together: threshold" in again.output
+    assert "val alone: threshold" in again.output
     assert weights.read_bytes() == before
     assert (out / "fold1" / "checkpoints" / "last.ckpt").stat().st_mtime_ns == last
 

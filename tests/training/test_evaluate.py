@@ -129,8 +129,8 @@ def test_the_product_mask_has_hysteresis_and_no_specks_and_the_bare_one_has(tmp_
     assert figures["raw_threshold"]["pooled"]["precision"] == pytest.approx(150 / 159)
     for low, recall in ((None, 1.0), (0.6, 0.5)):  # the card's lower threshold is 0.3
         options = MaskOptions(threshold=0.6, threshold_low=low)
-        given = summarize(scored(tmp_path / "d", model, mask=options)["s"])
-        assert given["strict"]["pooled"]["recall"] == pytest.approx(recall)
+        scores = summarize(scored(tmp_path / "d", model, mask=options)["s"])
+        assert scores["strict"]["pooled"]["recall"] == pytest.approx(recall)
 
 
 def test_a_missed_and_an_invented_crack_are_told_apart(tmp_path, model):

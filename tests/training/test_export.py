@@ -54,14 +54,14 @@ def write_run(
 def test_the_mean_of_two_runs(tmp_path: Path) -> None:
     one, other = write_run(tmp_path / "one", 1), write_run(tmp_path / "other", 2)
     export_run(one, tmp_path / "model", OPTIONS, [other])
-    first, second, found = (
+    first, second, tensors = (
         read_weights(weights_file(folder)) for folder in (one, other, tmp_path / "model")
     )
-    for name, tensor in found.items():
+    for name, tensor in tensors.items():
         if tensor.is_floating_point():
             expected = 0.5 * (first[name] + second[name])
             assert torch.allclose(tensor.float(), expected, atol=1e-3)
-    assert any(not torch.equal(first[name], second[name]) for name in found)
+    assert any(not torch.equal(first[name], second[name]) for name in tensors)
 
 
 def test_runs_of_other_networks_have_no_mean(tmp_path: Path) -> None:
@@ -165,11 +165,11 @@ def test_the_graph_alone_holds_the_weights_in_half_the_bytes(tmp_path: Path) -> 
     assert graph.stat().st_size < 0.6 * (run / SAFETENSORS).stat().st_size + 100_000
     assert b".py" not in graph.read_bytes()  # the exporter names its own files and the network's
     trained = read_weights(run / SAFETENSORS)
-    found = read_weights(graph)
-    assert found.keys() == trained.keys()
+    tensors = read_weights(graph)
+    assert tensors.keys() == trained.keys()
     for name, tensor in trained.items():
         exact = tensor.half() if tensor.dim() > 1 else tensor
-        assert torch.equal(found[name], exact)
+        assert torch.equal(tensors[name], exact)
     for runtime in ("onnx", "torch"):
         assert check_probe(load_model(tmp_path / "model"), runtime=runtime) < PARITY
 

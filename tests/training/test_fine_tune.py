@@ -329,11 +329,11 @@ def test_the_loss_asks_for_silence_at_what_was_rejected_and_for_the_old_answer_e
     assert float(verdict_loss(silent, before, labels)) == 0
 
 
-def _counts(found: int, invented: int) -> list[LineCounts]:
+def _counts(right: int, invented: int) -> list[LineCounts]:
     return [
         LineCounts(
-            marked_px=found + invented, right_px=found, labelled_px=(0, 0, 1000, 0, 0, 0),
-            found_px=(0, 0, found, 0, 0, 0), pixels=10_000,
+            marked_px=right + invented, right_px=right, labelled_px=(0, 0, 1000, 0, 0, 0),
+            found_px=(0, 0, right, 0, 0, 0), pixels=10_000,
         )
     ]  # fmt: skip
 

@@ -163,12 +163,12 @@ def test_a_run_folder_tells_all_and_a_run_without_progress_stops_early(tiny_set,
     run = replace(run, fit=replace(run.fit, steps=50, patience_epochs=2, ema=0.0))
     out = train(run)
     assert "step 3  lr 0.0e+00  listed 0.000" in capsys.readouterr().out
-    told = json.loads((out / "run.json").read_text())
-    assert told["options"]["seed"] == 0
-    assert told["options"]["fit"]["patience_epochs"] == 2
-    assert told["data"] == [{"name": "set", "licence": "unstated", "pictures": 8}]
-    assert set(told["versions"]) == {"crackseg", "python", "torch", "lightning"}
-    assert len(told["data_sha256"]) == 64
+    record = json.loads((out / "run.json").read_text())
+    assert record["options"]["seed"] == 0
+    assert record["options"]["fit"]["patience_epochs"] == 2
+    assert record["data"] == [{"name": "set", "licence": "unstated", "pictures": 8}]
+    assert set(record["versions"]) == {"crackseg", "python", "torch", "lightning"}
+    assert len(record["data_sha256"]) == 64
     curves = read_log(out)
     assert list(curves["val/score"].values()) == [0, 0, 0]  # the first, and two no better: not 50
     assert len(curves["loss"]) == 3
@@ -284,8 +284,8 @@ def test_a_run_is_validated_on_the_sets_it_names(tiny_set):
         out = tiny_set / f"on {len(names)}"
         folder = train(replace(run, out=out, data=replace(run.data, val_sets=names)))
         columns = set(read_log(folder))
-        found = {c.removeprefix("val/f1_") for c in columns if c.startswith("val/f1_")}
-        assert found == expected
+        sets = {c.removeprefix("val/f1_") for c in columns if c.startswith("val/f1_")}
+        assert sets == expected
 
 
 @pytest.mark.slow
@@ -389,12 +389,12 @@ def test_the_score_is_the_judges_at_its_best_threshold():
         for level in LEVELS
     }
     free = {level: replace(NO_LINES, pixels=1, free=1, listed=level[1] < 50) for level in LEVELS}
-    found = score({"a": [at, at], "free": [free]})
+    sets = score({"a": [at, at], "free": [free]})
     best = max(LEVELS, key=lambda level: judge({"a": [at[level]], "free": [free[level]]}))
-    assert found["val/threshold"] == best[1] / 100 == 0.9
-    assert found["val/f1_a"] == pytest.approx(2 * 0.9 * 0.6 / (0.9 + 0.6))
-    assert found["val/score"] == pytest.approx(found["val/f1_a"])
-    assert found["val/listed"] == 0
+    assert sets["val/threshold"] == best[1] / 100 == 0.9
+    assert sets["val/f1_a"] == pytest.approx(2 * 0.9 * 0.6 / (0.9 + 0.6))
+    assert sets["val/score"] == pytest.approx(sets["val/f1_a"])
+    assert sets["val/listed"] == 0
 
 
 def _two_outputs(tiny_set, name, **fit):

@@ -52,8 +52,8 @@ def root(tmp_path):
 
 def test_folders_become_samples(root):
     samples = index_folder(root, licences={"wall": "CC0"}, split="val")
-    found = [(s.source, s.image.stem, s.split, s.site, s.licence) for s in samples]
-    assert found == [
+    rows = [(s.source, s.image.stem, s.split, s.site, s.licence) for s in samples]
+    assert rows == [
         ("plain", "x1", "val", "", "unstated"),
         ("plain", "x2", "val", "", "unstated"),
         ("plain", "x3", "val", "", "unstated"),

@@ -244,10 +244,10 @@ def test_the_command_writes_page_plot_and_card(data, tmp_path):
 
 
 def test_a_scale_outside_of_the_test_says_so() -> None:
-    def classes(*found: tuple[str, float | None]) -> tuple[WidthShare, ...]:
+    def classes(*parts: tuple[str, float | None]) -> tuple[WidthShare, ...]:
         return tuple(
             WidthShare(width=name, below_px=below, pieces=159, found=0.896, low=0.559, high=1.0)
-            for name, below in found
+            for name, below in parts
         )
 
     tested = Detection(

@@ -230,17 +230,17 @@ def test_the_card_of_a_model_says_whose_weights_and_pictures_it_goes_back_to(wri
     options = read_run(write(top='network = "cdds_lite"\ninitial_weights = "default"'))
     claim(options)
     save_file(read_weights(options.initial_weights), options.out / "weights.safetensors")
-    found = json.loads((options.out / "run.json").read_text())
+    record = json.loads((options.out / "run.json").read_text())
     parent = read_card(SHIPPED / "default")
     digest = parent.sha256["model.onnx"]
     through = {"name": "default", "version": parent.version, "sha256": digest}
-    assert found["started_from"] == through
-    own, *inherited = found["data"]
+    assert record["started_from"] == through
+    own, *inherited = record["data"]
     assert (own["name"], own["pictures"]) == ("set", 2)
     assert inherited == [{"through": through, **row} for row in parent.data]
     grandchild = replace(options, initial_weights=options.out / "weights.safetensors")
     rows = identity_of(grandchild)["data"]
-    assert [row["name"] for row in rows] == ["set", *(row["name"] for row in found["data"])]
+    assert [row["name"] for row in rows] == ["set", *(row["name"] for row in record["data"])]
     assert rows[-1]["through"] == through  # not that of the run between
     with pytest.raises(ConfigError, match="`mean` and `std` must be those"):
         identity_of(replace(options, mean=(0.0, 0.0, 0.0)))
