@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -67,6 +68,21 @@ def test_the_run_file_of_the_page_is_one() -> None:
     block = re.findall(r"```toml\n(.*?)```", text, flags=re.S)[0]
     options = read_options(TrainOptions, tomllib.loads(block))
     assert str(options.initial_weights) in shipped_models()
+
+
+@pytest.mark.parametrize("module", ["options", "augment"])
+def test_every_option_of_a_run_says_why(module: str) -> None:
+    text = (ROOT / "crackseg" / "training" / f"{module}.py").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    classes = [c for c in ast.parse(text).body if isinstance(c, ast.ClassDef)]
+    fields = [f for c in classes for f in c.body if isinstance(f, ast.AnnAssign)]
+    assert len(fields) > 10
+    bare = [f for f in fields if not (" # " in lines[f.lineno - 1] or _is_comment(lines, f))]
+    assert [ast.unparse(f.target) for f in bare if "Options" not in ast.unparse(f.annotation)] == []
+
+
+def _is_comment(lines: list[str], field: ast.AnnAssign) -> bool:
+    return lines[field.lineno - 2].lstrip().startswith("#")
 
 
 def test_the_page_on_scale_names_real_options() -> None:

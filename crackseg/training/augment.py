@@ -37,23 +37,28 @@ class AugmentOptions:
     """How often (0 to 1) and how strongly a crop is changed."""
 
     native: float = 0.5  # share of crops at the photograph's own scale, the one it is judged at
-    scale_low: float = 0.5
-    scale_high: float = 1.6
-    shrink: float = 0.0  # share shrunk to `shrink_low` .. `shrink_high`: hair cracks of wide ones
-    shrink_low: float = 0.2
-    shrink_high: float = 0.6
-    rotate: float = 0.15  # share turned by a free angle; flips and quarter turns are always drawn
-    photometric: float = 0.8
+    scale_low: float = 0.5  # cracks are seen from nearer and farther; not varied alone
+    scale_high: float = 1.6  # as `scale_low`
+    # share shrunk to `shrink_low` .. `shrink_high`: hair cracks of wide ones. 0: it fits sets whose
+    # cracks are wide; with it a third fewer hair cracks were missed, but walls suffered (E20).
+    shrink: float = 0.0
+    shrink_low: float = 0.2  # cracks of 5 to 15 px become hair cracks
+    shrink_high: float = 0.6  # as `shrink_low`
+    # share turned by a free angle, which costs sharpness; flips and quarter turns are always drawn
+    rotate: float = 0.15
+    photometric: float = 0.8  # share with another light and colour: weak changes were worse (E3)
+    # Cameras blur, hiss and compress, but most photographs are sharp: not varied alone.
     blur: float = 0.25
-    noise: float = 0.25
-    jpeg: float = 0.3
-    shadow: float = 0.1
-    hair: float = 0.15
-    distract: float = 0.2
-    patch: float = 0.0
-    fitting: float = 0.0
+    noise: float = 0.25  # as `blur`
+    jpeg: float = 0.3  # as `blur`
+    shadow: float = 0.1  # a dark band across the crop; not varied alone
+    hair: float = 0.15  # drawn hair cracks: the sets hold few of 1 to 3 px; not varied alone
+    distract: float = 0.2  # joints, tie holes, stains, cables: what is often taken for a crack
+    # Off: they imitate dam walls, and who learns another surface may not want them.
+    patch: float = 0.0  # growth, wet and limy concrete (E13)
+    fitting: float = 0.0  # clamps, brackets and boxes (E19)
     line: float = 0.0  # even dark lines without a crack's wander
-    lookalike: float = 0.0  # twigs, shadows of cables, tile grids askew, scratches
+    lookalike: float = 0.0  # twigs, shadows of cables, tile grids askew, scratches (E28)
     hair_high_px: float = _HAIR_PX  # widest drawn crack; wider where a set has few cracks
 
     def __post_init__(self) -> None:

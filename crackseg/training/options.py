@@ -1,4 +1,9 @@
-"""The options of a training run, as they stand in RUN.toml."""
+"""The options of a training run, as they stand in RUN.toml, each with the reason of its default.
+
+"Not varied alone" says that the default comes from the first training and was taken on because
+the model was good: nobody has shown that another value is worse. E numbers are sections of
+``data/EXPERIMENTS.md``.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +27,23 @@ PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 class DataOptions:
     """Which pictures, and how often each set is drawn."""
 
-    manifest: Path
+    manifest: Path  # of `crackseg data index`; its hashes say which pictures a run saw
     root: Path | None = None  # folder the manifest's paths are relative to; None: its own
-    sets: tuple[str, ...] = ()  # trained on; all when empty
+    sets: tuple[str, ...] = ()  # trained on; all when empty, as who lists sets means to use them
     val_sets: tuple[str, ...] = ()  # validated on; those of `sets` when empty
-    weights: Mapping[str, float] = field(default_factory=dict)  # set -> share of crops; default 1
-    joints: tuple[str, ...] = ()  # sets whose long dark lines outside the masks are other lines
+    # set -> share of crops. 1: nobody knows beforehand that a set is worth more than another.
+    weights: Mapping[str, float] = field(default_factory=dict)
+    # sets whose long dark lines outside the masks are other lines; none: only who has looked at a
+    # set knows that its masks leave no crack out
+    joints: tuple[str, ...] = ()
+    # Eight crops of this side take two cores a second and hold a crack with its surroundings. The
+    # shipped model's last stage had 320 px (E28).
     crop_px: int = 256
-    batch: int = 8
-    aim: float = 0.7  # share of crops laid so that they hold crack, in pictures that have some
-    workers: int = 0
+    batch: int = 8  # about a step a second on two cores; not varied alone
+    # share of crops laid so that they hold crack, in pictures that have some, as most of a wall is
+    # free of it. 0.4 was no better (E8).
+    aim: float = 0.7
+    workers: int = 0  # processes that cut crops beside the training; two cores have none to spare
     augment: AugmentOptions = field(default_factory=AugmentOptions)
 
     def __post_init__(self) -> None:
@@ -48,24 +60,38 @@ class DataOptions:
 class FitOptions:
     """How the weights are found."""
 
-    steps: int = 5000
-    steps_per_epoch: int = 250  # validation, checkpoint and log come once an epoch
+    steps: int = 5000  # from nothing; from the shipped model 1000 to 1500 are enough (E7, E20)
+    # Validation, checkpoint and log come once an epoch: a kill costs four minutes of two cores.
+    steps_per_epoch: int = 250
+    # Dice, as crack pixels are few; cross entropy, as Dice hardly pulls where there is no crack.
+    # Dice of the whole batch alone gained nothing and asked for another threshold (E16).
     loss: str = "dice_bce"
+    # of the branches' own losses beside the result's. Equal weights won in Zou et al. 2019; half
+    # was not the best of the comparison, where CDDS did best without them (docs/comparison.md).
     branch_weight: float = 0.5
-    other_weight: float = 0.5  # of a network's second output, other lines
-    optimizer: str = "adamw"  # adamw | adam | sgd
+    other_weight: float = 0.5  # of a second output, other lines: cracks count more; not varied
+    # adamw | adam | sgd. The decay stays apart from the gradient (Loshchilov and Hutter 2019).
+    optimizer: str = "adamw"
+    # AdamW's usual rate for a network from nothing. Go on from a trained one with 3e-4: at 1e-3 it
+    # forgot walls (E28).
     lr: float = 1e-3
-    encoder_lr_ratio: float = 0.5  # pretrained weights move more slowly
-    weight_decay: float = 1e-2
-    schedule: str = "wsd"  # constant | cosine | paper (1e-4, 1e-5, 1e-6 in thirds) | wsd
-    warmup_steps: int = 200
-    decay_share: float = 0.35  # wsd: last part of the run, in which lr falls to zero
-    ema: float = 0.998  # 0 switches the running mean of the weights off
-    accumulate: int = 1
-    clip_norm: float = 1.0
-    patience_epochs: int = 0  # stop after so many epochs without a better score; 0: never
-    keep: str = "best"  # weights the run ends with: best (by the score on val) | last
-    threads: int = 2
+    encoder_lr_ratio: float = 0.5  # pretrained weights know edges already; not varied alone
+    weight_decay: float = 1e-2  # torch's default of AdamW; not varied alone
+    # constant | cosine | paper (1e-4, 1e-5, 1e-6 in thirds) | wsd: constant, then down to zero, so
+    # that a run can be made longer without doing its first part again (Hu et al. 2024).
+    schedule: str = "wsd"
+    warmup_steps: int = 200  # AdamW's mean squares are noise at first; not varied alone
+    decay_share: float = 0.35  # wsd: last part of the run, in which lr falls; not varied alone
+    # Running mean of the weights, over about 500 steps: it is judged and exported, as single steps
+    # scatter. 0 switches it off.
+    ema: float = 0.998
+    accumulate: int = 1  # batches to a step; more where the memory does not hold a larger `batch`
+    clip_norm: float = 1.0  # so that one wrong label cannot throw the weights; 0: off; not varied
+    # Stop after so many epochs without a better score; 0: never, as the score moves by more than
+    # it gains from epoch to epoch before lr falls (E7).
+    patience_epochs: int = 0
+    keep: str = "best"  # weights it ends with: best by the score on val, as runs waver (E7) | last
+    threads: int = 2  # cores of the machine it was made on; the weights do not depend on it
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.steps_per_epoch < 1:
@@ -102,20 +128,22 @@ class FitOptions:
 class TrainOptions:
     """One run: everything that its result depends on."""
 
-    name: str
-    out: Path
-    network: str
+    name: str  # of the run, for tables and the card
+    out: Path  # folder of the run: options, checkpoints, log
+    network: str  # of `NETWORKS`; no default, as everything else hangs on it
     data: DataOptions
-    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the network's function
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the network; its own defaults
     # to start from: a shipped model's name ("default"), a model or run folder, or safetensors
     initial_weights: Path | None = None
     fit: FitOptions = field(default_factory=FitOptions)
-    seed: int = 0
+    seed: int = 0  # of weights and crops: the same seed gives the same run
+    # Brings 0 to 255 to about -1 to 1, as the shipped network's encoder, EfficientNet-Lite, learned
+    # with. Other pretrained encoders want their own.
     mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
-    std: tuple[float, float, float] = (128.0, 128.0, 128.0)
-    accelerator: str = "auto"  # cpu | gpu | auto
-    devices: int = 1  # above 1: distributed data parallel
-    precision: str = "32-true"  # "16-mixed" or "bf16-mixed" on a GPU
+    std: tuple[float, float, float] = (128.0, 128.0, 128.0)  # as `mean`
+    accelerator: str = "auto"  # cpu | gpu | cuda | mps | auto: a GPU where there is one
+    devices: int = 1  # above 1: distributed data parallel; the same crops, dealt out
+    precision: str = "32-true"  # "bf16-mixed" takes a third less time (E10); "16-mixed" on old GPUs
 
     def __post_init__(self) -> None:
         for name, names in (("accelerator", ACCELERATORS), ("precision", PRECISIONS)):

@@ -110,7 +110,7 @@ def test_every_notice_has_a_name_in_every_language() -> None:
     assert {"no_scale", "damaged_exif", "flat_end"} <= codes
     for language in languages():
         words = read_words(language)
-        assert {code for code in codes if not words.known(f"notice.{code}")} == set()
+        assert {code for code in codes if not words.has(f"notice.{code}")} == set()
 
 
 @pytest.mark.parametrize(
