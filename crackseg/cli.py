@@ -744,6 +744,12 @@ def export_command(
     scores: Annotated[
         Path | None, typer.Option(help="JSON written by `crackseg evaluate --json`.")
     ] = None,
+    intended_use: Annotated[
+        str, typer.Option(help="Sentence of the card; default: that it was not tested.")
+    ] = "",
+    limits: Annotated[
+        str, typer.Option(help="Sentence of the card; default: that they were not tested.")
+    ] = "",
     int8: Annotated[
         bool, typer.Option("--int8", help="Add an 8-bit graph to a model folder; needs --data.")
     ] = False,
@@ -776,7 +782,12 @@ def export_command(
         raise ConfigError("`export` needs `--out`, `--name` and `--version`.")
     require("torch", extra="train")
     from crackseg.folders import read_figures
-    from crackseg.training.export_onnx import ExportOptions, export_run
+    from crackseg.training.export_onnx import (
+        LIMITS_NOT_TESTED,
+        NOT_TESTED,
+        ExportOptions,
+        export_run,
+    )
     from crackseg.training.thresholds import choose_for_run
 
     try:
@@ -792,6 +803,8 @@ def export_command(
             threshold=level,
             threshold_low=level if threshold_low is None else threshold_low,
             scores=read_figures(scores) if scores else {},
+            intended_use=intended_use or NOT_TESTED,
+            limits=limits or LIMITS_NOT_TESTED,
         ),
         run[1:],
     )

@@ -33,6 +33,15 @@ from crackseg.training.stored import store_trained
 
 OPSET = 18
 TILE_PX = 512
+# Of a model of which nobody has said what it was tested on: it claims nothing.
+NOT_TESTED = (
+    "Photographs of the kind that it learned from: see data. At which widths of cracks it may be "
+    "used was not tested. Finds candidates for an inspector to confirm."
+)
+LIMITS_NOT_TESTED = (
+    "What it takes for cracks and how thin a crack it finds was not tested beyond its scores. Not "
+    "for deciding on the safety of a structure without an engineer."
+)
 PARITY = 1e-4  # largest difference allowed between torch and the written graph
 
 
@@ -45,14 +54,8 @@ class ExportOptions:
     threshold: float
     threshold_low: float
     tile_px: int | None = None  # None: `TILE_PX`, of a tile classifier the crop it learned from
-    intended_use: str = (
-        "Photographs of concrete surfaces from a drone or by hand, at a scale where cracks are "
-        "1 to 20 pixels wide. Finds candidates for an inspector to confirm."
-    )
-    limits: str = (
-        "Joints, cables, stains and moss edges can be taken for cracks, and cracks under one pixel "
-        "are mostly missed. Not for deciding on the safety of a structure without an engineer."
-    )
+    intended_use: str = NOT_TESTED
+    limits: str = LIMITS_NOT_TESTED
     scores: Mapping[str, Any] = field(default_factory=dict)
 
 

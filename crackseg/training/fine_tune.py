@@ -239,8 +239,6 @@ def _export_options(options: FineTuneOptions, parent: ModelCard) -> ExportOption
         threshold=parent.threshold,
         threshold_low=parent.threshold_low,
         tile_px=parent.tile_px,
-        intended_use=parent.intended_use,
-        limits=parent.limits,
     )
 
 
@@ -388,13 +386,20 @@ def _write_facts(
     if certainty is not None:
         words = f"carried over from {of}, not fitted anew; fitted on {certainty.fitted_on}"
         certainty = replace(certainty, fitted_on=words)
+    use = (
+        "The site that it learned from: see data; what does not look like it is read as by its "
+        "parent. Finds candidates for an inspector to confirm."
+    )
     limits = (
         f"Fine-tuned from {of} on {len(own.train)} photographs of one site: where a picture looks "
         "like them, what was rejected there is passed over, elsewhere it answers as its parent; "
         f"how thin cracks it finds was not tested. Of its parent: {parent.limits}"
     )
     scores = {**card.scores, "fine_tuning": {"parent": of, **facts}}
-    return write_card(model, replace(card, limits=limits, scores=scores, certainty=certainty))
+    return write_card(
+        model,
+        replace(card, intended_use=use, limits=limits, scores=scores, certainty=certainty),
+    )
 
 
 def _put(model: Path, out: Path) -> None:

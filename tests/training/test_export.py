@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,22 @@ def test_thresholds_are_chosen_on_the_runs_own_validation_pictures(tmp_path: Pat
     answer = CliRunner().invoke(app, command)
     assert isinstance(answer.exception, DataError)
     assert "--threshold" in str(answer.exception)
+
+
+def test_a_card_claims_nothing_that_nobody_tested(tmp_path: Path) -> None:
+    command = ["export", str(write_run(tmp_path / "run", 1)), "--out", str(tmp_path / "model")]
+    command += ["--name", "m", "--version", "1", "--threshold", "0.5"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    card = load_model(tmp_path / "model").card
+    texts = f"{card.intended_use} {card.limits}"
+    assert texts.count("not tested") == 2
+    assert not re.search(r"\d|concrete|drone|joint|moss", texts)
+    assert (card.scores, card.detection, card.certainty) == ({}, None, None)
+    command += ["--intended-use", "Quay walls from 5 m.", "--limits", "Misses cracks under 2 px."]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    card = load_model(tmp_path / "model").card
+    assert card.intended_use == "Quay walls from 5 m."
+    assert card.limits == "Misses cracks under 2 px."
 
 
 def line_picture() -> np.ndarray:

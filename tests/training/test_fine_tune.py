@@ -144,6 +144,7 @@ def test_a_model_folder_with_parent_data_and_licences(tuned: tuple[FineTuneOptio
     assert rows["old"]["licence"] == "CC BY 4.0"
     assert (rows["old"]["through"]["name"], rows["old"]["through"]["version"]) == ("old", "7")
     assert "Fine-tuned from old 7 on 4 photographs" in card.limits
+    assert card.intended_use.startswith("The site that it learned from")
     assert card.certainty is not None
     assert card.certainty.fitted_on == (
         "carried over from old 7, not fitted anew; fitted on old ones"
