@@ -27,6 +27,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
+from crackseg.metrology import arc
 from crackseg.metrology.phantoms import Look, Stroke, draw
 
 Array = NDArray[Any]
@@ -52,7 +53,7 @@ class Line:
     @property
     def length_m(self) -> float:
         """Length of the course."""
-        return float(np.hypot(*np.diff(self.points_m, axis=0).T).sum())
+        return arc.length(self.points_m)
 
 
 @dataclass(frozen=True, kw_only=True)

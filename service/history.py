@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from crackseg.exports.csv_tables import text_cell
 from service.database import Record, changes, images, keys, new_id, now
-from service.names import text_cell
 
 COLUMNS = ("at", "by_name", "by", "kind", "image_name", "crack", "change", "job")
 THIS_MACHINE = "this machine"  # who works where no keys are in use

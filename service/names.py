@@ -25,12 +25,5 @@ def clean_name(name: str) -> str:
     return printable if printable.strip(". ") else "image"
 
 
-def text_cell(value: object) -> object:
-    """Return a cell of a table; one that a spreadsheet would run as a formula is made text."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
-        return f"'{value}"
-    return value
-
-
 def _is_control(character: str) -> bool:
     return unicodedata.category(character)[0] == "C"

@@ -16,12 +16,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from crackseg.exports.csv_tables import text_cell
 from crackseg.exports.survey import report_row
 from crackseg.metrology import ranking
 from service.database import Record, State, images, now, tasks, verdicts
 from service.errors import Problem
 from service.history import Place, note_change, people
-from service.names import text_cell
 from service.schemas import NewVerdict, Verdict
 from service.storage import Storage
 

@@ -22,9 +22,9 @@ from crackseg.changes.registration import Registration
 from crackseg.face.cameras import View
 from crackseg.face.cracks import in_view
 from crackseg.face.face_json import view_from
-from crackseg.face.lines import length_of
 from crackseg.face.merging import Samples, beside, sample
 from crackseg.face.plane import FacePlane
+from crackseg.metrology import arc
 from crackseg.records import Array
 
 _SHOWN = 0.5  # of a crack's course that the other date shows, to speak of new or gone
@@ -190,7 +190,7 @@ def _pairs(
     neighbours = []
     for (a, b), count in zip(pairs, counts, strict=True):
         shorter = min(
-            sum(map(length_of, side.lines[n])) for side, n in zip(sides, (a, b), strict=True)
+            sum(map(arc.length, side.lines[n])) for side, n in zip(sides, (a, b), strict=True)
         )
         if count * step >= min(_NEED * tolerance, _SHARE * shorter):
             neighbours.append((int(a), int(b)))
@@ -352,8 +352,7 @@ def _length_shown(
     tolerance: float,
 ) -> float:
     visible = _shown_points(line, views) & ~_near(line, others, tolerance)
-    steps = np.hypot(*np.diff(line, axis=0).T)
-    return float(steps[visible[:-1] & visible[1:]].sum())
+    return float(arc.steps(line)[visible[:-1] & visible[1:]].sum())
 
 
 def _width(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from crackseg.exports.csv_tables import plain_cell
 from crackseg.exports.layers import Layer
 
 COLUMNS = {
@@ -60,15 +61,9 @@ def _write_geojson(values: Mapping[str, Any], path: Path) -> Path:
 def _layer(values: Mapping[str, Any]) -> Layer:
     layer = Layer(name="changes", kind="MultiLineString", crs=None, columns=COLUMNS)
     for change in values["changes"]:
-        row = {name: _cell(change[name]) for name in COLUMNS}
+        row = {name: plain_cell(change[name], ", ") for name in COLUMNS}
         layer.add([np.array(line) for line in change["course"]], row)
     return layer
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _write_dxf(values: Mapping[str, Any], path: Path) -> Path:

@@ -19,7 +19,7 @@ from crackseg.changes.page import write_page
 from crackseg.changes.pdf import write_pdf
 from crackseg.changes.records import Comparison
 from crackseg.changes.workbook import write_workbook
-from crackseg.exports.tables import CsvForm, write_table
+from crackseg.exports.csv_tables import CsvForm, plain_cell, write_table
 from crackseg.face.face_json import rounded
 from crackseg.face.writing import refuse_others
 from crackseg.folders import clear_leftovers, filling, origin_of
@@ -157,7 +157,7 @@ def write_changes(
     values = comparison_to_dict(comparison)
     with filling(out, origin=origin_of(new)) as fresh:
         _write_json(fresh / "changes.json", values)
-        cells = ([_cell(row[name]) for name in COLUMNS] for row in values["changes"])
+        cells = ([plain_cell(row[name]) for name in COLUMNS] for row in values["changes"])
         write_table(fresh / "changes.csv", COLUMNS, cells, form)
         crops = write_crops(comparison, fresh, listen)
         listen("page, PDF and layers", 0.0)
@@ -171,9 +171,3 @@ def write_changes(
 def _write_json(path: Path, values: Any) -> None:
     text = json.dumps(values, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8", errors="replace")
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return " ".join(map(str, value)) if isinstance(value, list) else value

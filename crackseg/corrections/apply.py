@@ -44,6 +44,7 @@ from crackseg.corrections.work import (
 from crackseg.errors import DataError
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.regions import Region, outline
+from crackseg.metrology import arc
 from crackseg.metrology.classes import read_documents
 from crackseg.metrology.ranking import in_order
 from crackseg.metrology.tracing import as_drawn, trace, way_between
@@ -134,7 +135,7 @@ def _drawn_shape(work: Work, edit: Edit) -> Shape:
 
 
 def _require_short(places: Array, snaps: bool) -> None:
-    steps = np.hypot(*np.diff(places, axis=0).T)
+    steps = arc.steps(places)
     if snaps and steps.max() > _FARTHEST_PX:
         raise DataError(
             f"two places of the line are {steps.max():.0f} px apart; expected {_FARTHEST_PX:.0f} "

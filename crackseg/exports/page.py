@@ -13,7 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from crackseg.exports import overlay, wording
 from crackseg.exports.tables import BETWEEN_CLASSES, documents_of
@@ -62,9 +62,14 @@ def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
 
 @functools.cache
 def templates(package: str = "crackseg.exports") -> Environment:
-    """Return the templates of a package and this one's, with escaping on."""
+    """Return the templates of a package and this one's."""
+    return environment(PackageLoader(package), PackageLoader("crackseg.exports"))
+
+
+def environment(*loaders: BaseLoader) -> Environment:
+    """Return templates with escaping on, in which a name that nobody gave is an error."""
     return Environment(
-        loader=ChoiceLoader([PackageLoader(package), PackageLoader("crackseg.exports")]),
+        loader=ChoiceLoader(loaders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -15,8 +15,9 @@ from typing import Any
 from urllib.parse import quote
 
 from crackseg.exports import wording
+from crackseg.exports.csv_tables import CsvForm, plain_cell, write_table
 from crackseg.exports.page import templates
-from crackseg.exports.tables import CsvForm, read_measure, write_table
+from crackseg.exports.tables import read_measure
 from crackseg.folders import plain_path
 from crackseg.imagery.clarity import is_worth_a_word
 from crackseg.metrology import ranking
@@ -138,7 +139,7 @@ def write_survey(
         for i in aside
     ]
     ranked = sorted(rows, key=row_place)
-    cells = ([_cell(row.get(column)) for column in COLUMNS] for row in [*ranked, *passed_rows])
+    cells = ([plain_cell(row.get(column)) for column in COLUMNS] for row in [*ranked, *passed_rows])
     form = CsvForm.of_locale((about.get("options") or {}).get("locale", "en"))
     write_table(paths[1], COLUMNS, cells, form)
     if gallery:
@@ -254,9 +255,3 @@ def _tile(row: Mapping[str, Any], name: str) -> dict[str, Any]:
         "width": width_text(row) if has_cracks else None,
         "warnings": [code.replace("_", " ") for code in row["warnings"]],
     }
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return " ".join(value) if isinstance(value, list) else value

@@ -1,26 +1,21 @@
-"""A report becomes ``report.json`` (see ``report.schema.json``) and ``cracks.csv``.
-
-Text cells that a spreadsheet would run as a formula get an apostrophe in front.
-"""
+"""A report becomes ``report.json`` (see ``report.schema.json``), a CSV table and a workbook."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from crackseg.config import to_plain
 from crackseg.detection import UNTESTED
 from crackseg.exports import wording
+from crackseg.exports.csv_tables import CsvForm, write_table
 from crackseg.folders import plain_path
 from crackseg.imagery.files import OpenImage
-from crackseg.locales import decimal_sign
 from crackseg.records import (
     Array,
     Crack,
@@ -41,7 +36,6 @@ _BY_HAND = (
     "correction", "corrected_by", "corrected_at", "verdict", "verdict_by", "verdict_at", "note",
 )  # fmt: skip
 _PARTS = ("", "u_", "low_", "high_")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def report_to_dict(report: Report) -> dict[str, Any]:
@@ -207,15 +201,9 @@ def write_json(report: Report, folder: Path, image: OpenImage | None) -> list[Pa
 
 def write_csv(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
     """Write ``cracks.csv``: one row per crack in the order of the report, lines left out."""
-    name = report.image.path.name
-    documents = documents_of(report.cracks)
-    rows = [
-        {"image": name, **flat_crack(crack_to_dict(crack), documents)} for crack in report.cracks
-    ]
-    header = ["image", *CRACK_COLUMNS, *map(class_column, documents)]
     path = folder / "cracks.csv"
     form = CsvForm.of_locale(report.options.get("locale", "en"))
-    write_table(path, header, ([row[column] for column in header] for row in rows), form)
+    write_table(path, *_rows(report, report.image.path.name), form)
     return [path]
 
 
@@ -223,20 +211,25 @@ def write_xlsx(report: Report, folder: Path, image: OpenImage | None) -> list[Pa
     """Write ``cracks.xlsx``: the rows of ``cracks.csv`` with numbers as numbers."""
     import xlsxwriter
 
-    name = plain_path(report.image.path.name)
-    documents = documents_of(report.cracks)
-    header = ["image", *CRACK_COLUMNS, *map(class_column, documents)]
+    header, rows = _rows(report, plain_path(report.image.path.name))
     path = folder / "cracks.xlsx"
     options = {"strings_to_formulas": False, "strings_to_urls": False}
     with xlsxwriter.Workbook(str(path), options) as book:
         sheet, bold = book.add_worksheet("cracks"), book.add_format({"bold": True})
         sheet.write_row(0, 0, header, bold)
-        for number, crack in enumerate(report.cracks, start=1):
-            row = {"image": name, **flat_crack(crack_to_dict(crack), documents)}
-            sheet.write_row(number, 0, [row[column] for column in header])
+        for number, row in enumerate(rows, start=1):
+            sheet.write_row(number, 0, row)
         sheet.freeze_panes(1, 1)
         sheet.autofilter(0, 0, max(len(report.cracks), 1), len(header) - 1)
     return [path]
+
+
+def _rows(report: Report, name: str) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns of a table of cracks and its rows, in which the photograph has a name."""
+    documents = documents_of(report.cracks)
+    header = ["image", *CRACK_COLUMNS, *map(class_column, documents)]
+    flat = (flat_crack(crack_to_dict(crack), documents) for crack in report.cracks)
+    return header, [[{"image": name, **row}[column] for column in header] for row in flat]
 
 
 def documents_of(cracks: Iterable[Crack]) -> list[str]:
@@ -278,44 +271,6 @@ def flat_crack(crack: Mapping[str, Any], documents: Iterable[str] = ()) -> dict[
         **{key: crack.get(key) for key in _BY_HAND},
         **{class_column(document): labels.get(document) for document in documents},
     }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CsvForm:
-    """How numbers and columns of a CSV file look."""
-
-    delimiter: str = ","
-    decimal: str = "."
-
-    @classmethod
-    def of_locale(cls, name: str) -> CsvForm:
-        """Return the form that spreadsheets of a locale read."""
-        decimal = decimal_sign(name)
-        return cls(delimiter="," if decimal == "." else ";", decimal=decimal)
-
-
-def write_table(
-    path: Path,
-    header: Sequence[str],
-    rows: Iterable[Sequence[Any]],
-    form: CsvForm | None = None,
-) -> None:
-    """Write a CSV file (UTF-8 with a byte-order mark, as spreadsheets expect it)."""
-    form = form or CsvForm()
-    with path.open("w", newline="", encoding="utf-8-sig", errors="replace") as file:
-        writer = csv.writer(file, delimiter=form.delimiter)
-        writer.writerow(header)
-        writer.writerows([_cell(value, form) for value in row] for row in rows)
-
-
-def _cell(value: Any, form: CsvForm) -> Any:
-    if isinstance(value, list):
-        value = " ".join(map(str, value))
-    if isinstance(value, float) and form.decimal != ".":
-        return repr(value).replace(".", form.decimal)
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return value
 
 
 def _image(info: ImageInfo) -> dict[str, Any]:

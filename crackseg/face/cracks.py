@@ -12,9 +12,10 @@ from scipy.spatial import cKDTree
 
 from crackseg.exports.tables import read_measure
 from crackseg.face.cameras import View
-from crackseg.face.lines import Mark, length_of
+from crackseg.face.lines import Mark
 from crackseg.face.merging import Group, Part, sample
 from crackseg.face.photographs import Photograph
+from crackseg.metrology import arc
 from crackseg.records import Array, WidthStatus
 
 _IN_VIEW = 0.6  # of a crack's course that a photograph shows, to count as one that could see it
@@ -174,7 +175,7 @@ def _shares(group: Group) -> list[tuple[Mark, float]]:
     marks = {id(p.mark): p.mark for p in group.parts}
     lengths = dict.fromkeys(marks, 0.0)
     for part in group.parts:
-        lengths[id(part.mark)] += length_of(part.line_m)
+        lengths[id(part.mark)] += arc.length(part.line_m)
     return [(marks[key], lengths[key] / whole) for key in marks]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from crackseg.exports.tables import CsvForm, write_table
+from crackseg.exports.csv_tables import CsvForm, plain_cell, write_table
 from crackseg.face.cracks import STATISTICS, FaceCrack
 from crackseg.face.face_json import (
     COORDINATES,
@@ -90,16 +90,12 @@ def write_csv(face: FaceMap, folder: Path, form: CsvForm) -> Path:
     path = folder / "face_cracks.csv"
     header = [*_TEXT_COLUMNS, "photographs"]
     cells = (
-        [*(_cell(row[name]) for name in _TEXT_COLUMNS),
+        [*(plain_cell(row[name]) for name in _TEXT_COLUMNS),
          " ".join(p["image"] for p in row["photographs"])]
         for row in rows
     )  # fmt: skip
     write_table(path, header, cells, form)
     return path
-
-
-def _cell(value: Any) -> Any:
-    return ("yes" if value else "no") if isinstance(value, bool) else value
 
 
 def write_geojson(face: FaceMap, folder: Path) -> list[Path]:

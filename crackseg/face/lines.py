@@ -14,6 +14,7 @@ import numpy as np
 
 from crackseg.face.cameras import View
 from crackseg.face.photographs import Photograph
+from crackseg.metrology import arc
 from crackseg.records import Array
 
 
@@ -31,12 +32,7 @@ class Mark:
     @property
     def length_m(self) -> float:
         """Length of all branches."""
-        return float(sum(length_of(line) for line in self.lines_m))
-
-
-def length_of(line: Array) -> float:
-    """Return the length of an (N, 2) line."""
-    return float(np.hypot(*np.diff(line, axis=0).T).sum()) if len(line) > 1 else 0.0
+        return float(sum(arc.length(line) for line in self.lines_m))
 
 
 def marks_of(photographs: Sequence[Photograph], views: Sequence[View]) -> list[Mark]:

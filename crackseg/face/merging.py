@@ -17,7 +17,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from crackseg.face.lines import Mark, length_of
+from crackseg.face.lines import Mark
+from crackseg.metrology import arc
 from crackseg.records import Array
 
 _ANGLE_DEG = 35.0  # between two courses of one crack, over some px
@@ -47,7 +48,7 @@ class Group:
     @property
     def length_m(self) -> float:
         """Length of the course."""
-        return float(sum(length_of(part.line_m) for part in self.parts))
+        return float(sum(arc.length(part.line_m) for part in self.parts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +95,10 @@ def sample(owned: Sequence[tuple[int, Sequence[Array], Sequence[Array]]], step_m
     parts: list[tuple[Array, ...]] = []
     for owner, lines, widths in owned:
         for line, width in zip(lines, widths, strict=True):
-            at = np.append(0.0, np.cumsum(np.hypot(*np.diff(line, axis=0).T)))
+            at = arc.along(line)
             count = max(round(at[-1] / step_m) + 1, 2)
             new = np.linspace(0, at[-1], count)
-            places = np.column_stack([np.interp(new, at, line[:, k]) for k in (0, 1)])
+            places = arc.at(line, new)
             along = np.gradient(places, axis=0)
             along /= np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-12)[:, None]
             end = np.zeros(count, bool)
@@ -211,7 +212,7 @@ def _beyond(
     least = max(3 * tolerance, 0.004 * mark.mm_per_px)
     stretches = []
     for a, b in edges.reshape(-1, 2):
-        if b - a < 2 or length_of(line[a:b]) < least:
+        if b - a < 2 or arc.length(line[a:b]) < least:
             continue
         piece = _joined_on(line, a, b, covered, course.places_m[nearest], tolerance)
         stretches.append(Part(mark=mark, line_m=piece, widths_mm=widths[a:b]))
@@ -234,7 +235,7 @@ def _joined_on(
 ) -> Array:
     """Return a stretch bent so that it begins where the course is, the bend dying away."""
     piece = line[a:b].copy()
-    at = np.append(0.0, np.cumsum(np.hypot(*np.diff(piece, axis=0).T)))
+    at = arc.along(piece)
     for side, vertex in ((at, a - 1), (at[-1] - at, b)):
         if 0 <= vertex < len(line) and covered[vertex]:
             offset = course[vertex] - line[vertex]

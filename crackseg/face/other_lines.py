@@ -14,9 +14,10 @@ from scipy.spatial import cKDTree
 
 from crackseg.face.cameras import View
 from crackseg.face.cracks import FaceCrack
-from crackseg.face.lines import Mark, length_of, other_marks_of
+from crackseg.face.lines import Mark, other_marks_of
 from crackseg.face.merging import Group, Part, merge
 from crackseg.face.photographs import Photograph
+from crackseg.metrology import arc
 from crackseg.records import Array, Notice
 
 _BESIDE = 2.0  # tolerances from a crack within which a line is that crack
@@ -37,7 +38,7 @@ class FaceLine:
     @property
     def length_m(self) -> float:
         """Length of its course."""
-        return float(sum(length_of(line) for line in self.lines_m))
+        return float(sum(arc.length(line) for line in self.lines_m))
 
 
 def lines_of(
@@ -77,7 +78,7 @@ def _beside(part: Part, tree: cKDTree | None, tolerance: float) -> list[Array]:
     free = tree.query(part.line_m)[0] > _BESIDE * tolerance
     edges = np.flatnonzero(np.diff(np.concatenate([[0], free.astype(int), [0]])))
     pieces = [part.line_m[a:b] for a, b in edges.reshape(-1, 2)]
-    return [piece for piece in pieces if length_of(piece) > _SHORTEST * tolerance]
+    return [piece for piece in pieces if arc.length(piece) > _SHORTEST * tolerance]
 
 
 def _line(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from crackseg.errors import OutputError
-from crackseg.exports.tables import CsvForm
+from crackseg.exports.csv_tables import CsvForm
 from crackseg.face.drawing import write_csv, write_geojson, write_svg
 from crackseg.face.face_json import face_to_dict
 from crackseg.face.layers import write_layers

@@ -30,7 +30,6 @@ _WORDS = {
     "compressed": "compressed too hard",
     "noisy": "noisy",
 }
-CODES = tuple(_WORDS)
 _LEAST_SHARE = 0.005  # of the picture: a smaller part is not told of
 # Shares of the picture from which on it is warned of: less is a shadow, a puddle, a smooth patch.
 _WORTH, _WORTH_BLURRED, _WORTH_SOFT = 0.1, 0.15, 0.5

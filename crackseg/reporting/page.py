@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import base64
-import functools
 import html
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from crackseg.exports.page import templates
 from crackseg.exports.wording import plain_length
 from crackseg.reporting import cells, sums
 from crackseg.reporting.content import Content
@@ -29,7 +28,7 @@ def write(content: Content, folder: Path, names: Sequence[str] = ()) -> list[Pat
     path = folder / "report.html"
     bins = content.gathered.survey.widths
     text = (
-        _templates()
+        templates("crackseg.reporting")
         .get_template("report.html.j2")
         .render(
             content=content,
@@ -44,19 +43,6 @@ def write(content: Content, folder: Path, names: Sequence[str] = ()) -> list[Pat
     )
     path.write_text(text, encoding="utf-8", errors="replace")
     return [path]
-
-
-@functools.cache
-def _templates() -> Environment:
-    """Return this room's template and the style it shares with the pages of photographs."""
-    loaders = [PackageLoader("crackseg.reporting"), PackageLoader("crackseg.exports")]
-    return Environment(
-        loader=ChoiceLoader(loaders),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def legend(bins: WidthBins, words: Words) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ from crackseg.exports.annotations import (
     write_labelstudio_file,
     yolo_labels,
 )
+from crackseg.exports.csv_tables import text_cell
 from crackseg.exports.reading import read_report
 from crackseg.folders import require_new
 from crackseg.names import look_up
@@ -117,7 +118,7 @@ def _write_order(path: Path, order: Sequence[Doubtful]) -> Path:
         table = csv.writer(stream)
         table.writerow(["place", "image", "doubt", "cracks", "also_marked", "judged"])
         for place, one in enumerate(order, start=1):
-            facts = [clean(one.photograph.name), f"{one.doubt:.3f}"]
+            facts = [text_cell(clean(one.photograph.name)), f"{one.doubt:.3f}"]
             counts = [len(one.cracks), len(one.unsure), one.photograph.status != "not_judged"]
             table.writerow([place, *facts, *counts])
     return path

@@ -15,8 +15,9 @@ import xlsxwriter
 from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
+from crackseg.exports.csv_tables import CsvForm, write_table
 from crackseg.exports.survey import COLUMNS, NO_RESULT
-from crackseg.exports.tables import CRACK_COLUMNS, CsvForm, write_table
+from crackseg.exports.tables import CRACK_COLUMNS
 from crackseg.reporting import cells, sums
 from crackseg.reporting.content import Content
 from crackseg.reporting.gather import NOT_JUDGED, Gathered, Photograph, SurveyCrack

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from crackseg.errors import DataError
-from crackseg.metrics import ALARM_SHARE, Counts
+from crackseg.metrics import ALARM_SHARE
 from crackseg.records import Array, Sample
 from crackseg.training.judge import CLASSES, TOLERANCE_PX, LineCounts, read_truth
 from crackseg.training.manifest import photograph_of, read_pair
@@ -153,23 +153,6 @@ def count_exam(exam: Exam, maps: Sequence[Tensor], levels: Sequence[int]) -> Arr
                 marked = probability >= int(np.ceil(level / 100 * 255))
                 counts[list(group.numbers), column] = _count(marked, group).cpu().numpy()
     return counts
-
-
-def pixel_counts(counts: Array, *, near: bool = False) -> Counts:
-    """Return the counts of one picture at one level for the article's measures.
-
-    Args:
-        counts: (fields,).
-        near: allow ``OUTLINE_PX`` between outlines.
-    """
-    values = dict(zip(FIELDS, counts[: len(FIELDS)].tolist(), strict=True))
-    return Counts(
-        marked=values["marked"],
-        labelled=values["labelled"],
-        marked_hits=values["near_marked"] if near else values["hits"],
-        labelled_hits=values["near_labelled"] if near else values["hits"],
-        pixels=values["pixels"],
-    )
 
 
 def line_counts(counts: Array) -> LineCounts:

@@ -18,6 +18,7 @@ import numpy as np
 from skimage.draw import polygon2mask
 
 from crackseg.errors import DataError
+from crackseg.metrology import arc
 from crackseg.records import Array
 from crackseg.training.areas import LEFT_OUT, OTHER_LINE
 
@@ -224,9 +225,7 @@ def _middle(ring: Array) -> Array:
     cut = (int(last) - int(first)) * step % len(ring)
     one = turned[: cut + 1]
     other = np.vstack([turned[cut:], turned[:1]])[::-1]
-    share = np.linspace(
-        0, 1, 2 + int(np.linalg.norm(np.diff(one, axis=0), axis=1).sum() / _STEP_PX)
-    )
+    share = np.linspace(0, 1, 2 + int(arc.length(one) / _STEP_PX))
     middle = (_along(one, share) + _along(other, share)) / 2
     outline = ring.astype(np.float32)[:, None]
     away = [cv2.pointPolygonTest(outline, (float(x), float(y)), True) for x, y in middle]
@@ -238,17 +237,12 @@ def _middle(ring: Array) -> Array:
 
 def _along(line: Array, share: Array) -> Array:
     """Return the points of a line at these shares of its length."""
-    length = np.append(0.0, np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1)))
-    if length[-1] == 0:
-        return np.repeat(line[:1], len(share), axis=0)
-    at = share * length[-1]
-    return np.column_stack([np.interp(at, length, line[:, k]) for k in (0, 1)])
+    return arc.at(line, share * arc.length(line))
 
 
 def _touched(line: Array, size: tuple[int, int]) -> Array:
     """Return the (H, W) bool pixels that a line of x, y goes through."""
-    length = float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum())
-    points = _along(line, np.linspace(0, 1, 2 + int(length / _STEP_PX)))
+    points = _along(line, np.linspace(0, 1, 2 + int(arc.length(line) / _STEP_PX)))
     cols, rows = np.floor(points).astype(int).T
     inside = (rows >= 0) & (cols >= 0) & (rows < size[0]) & (cols < size[1])
     drawn = np.zeros(size, dtype=bool)

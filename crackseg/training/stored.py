@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from crackseg.inference.weights import PREFIX
 from crackseg.records import Array
+from crackseg.training.joins import drop_unused
 
 _VECTORS = ("weight", "bias", "running_mean", "running_var")  # of a normalisation
 _CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-6}  # what rounding in another order may do
@@ -142,11 +143,11 @@ class _Writer:
         for node in graph.node:
             node.input[:] = [self.replaced.get(name, name) for name in node.input]
         nodes = [*self.nodes, *graph.node]
-        read = {name for node in nodes for name in node.input}
         constants = {each.name: each for each in graph.initializer} | self.constants
         del graph.node[:], graph.initializer[:]
         graph.node.extend(nodes)
-        graph.initializer.extend(each for name, each in constants.items() if name in read)
+        graph.initializer.extend(constants.values())
+        drop_unused(graph)
 
     def _constant(self, name: str, values: Any) -> str:
         self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)

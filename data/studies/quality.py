@@ -49,7 +49,6 @@ from crackseg.training.manifest import read_pair
 Array = NDArray[Any]
 SETS = ("quay_hair", "wall_hair", "uav_seawall", "sdnet_wall", "masonry", "deepcrack")
 HAIR_SETS = ("hair_drawn", "hair_shrunk")
-THIN = ("hair_drawn", "hair_shrunk", "quay_hair", "wall_hair")
 EVERY = {"wall_hair": 3, "deepcrack": 9, "sdnet_wall": 4, "masonry": 5, "hair_drawn": 2,
          "hair_shrunk": 2}  # fmt: skip  # `detect` reads one of so many
 STEPS: dict[str, tuple[float, ...]] = {

@@ -38,6 +38,7 @@ from crackseg.face.scaling import read_references
 from crackseg.face.writing import write_map
 from crackseg.folders import choose_folder, origin_of
 from crackseg.imagery.files import open_image
+from crackseg.metrology import arc
 from crackseg.survey import read_survey
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -236,9 +237,8 @@ def places_of(face: Mapping[str, Any], truth: Mapping[str, Any], plan: Any) -> P
 
 def dense(line: Array) -> Array:
     """Return a line's points at even spacing."""
-    at = np.append(0.0, np.cumsum(np.hypot(*np.diff(line, axis=0).T)))
-    new = np.linspace(0, at[-1], max(round(at[-1] / STEP_M), 1) + 1)
-    return np.column_stack([np.interp(new, at, line[:, k]) for k in (0, 1)])
+    whole = arc.along(line)[-1]
+    return arc.at(line, np.linspace(0, whole, max(round(whole / STEP_M), 1) + 1))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,13 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader
 from sqlalchemy.engine import Connection
 from starlette.concurrency import run_in_threadpool
 
 from crackseg import __version__
 from crackseg.exports import wording
+from crackseg.exports.page import environment
 from crackseg.exports.survey import (
     impaired_text,
     length_text,
@@ -61,15 +62,8 @@ DOWNLOADS = (
 
 @functools.cache
 def templates() -> Environment:
-    """Return the templates, with escaping on."""
-    folder = PAGES / "templates"
-    made = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    """Return the templates of the service."""
+    made = environment(FileSystemLoader(PAGES / "templates"))
     made.globals["href"] = href
     return made
 

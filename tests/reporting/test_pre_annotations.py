@@ -125,6 +125,18 @@ def test_the_most_doubtful_photograph_comes_first(tool: str, results: Path, tmp_
     ]
 
 
+def test_a_name_that_a_spreadsheet_would_run_is_text(
+    photographs: Path, dark_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photographs / "free.png").rename(photographs / "=1+1.png")
+    monkeypatch.chdir(photographs)
+    options = read_options(AnalyzeOptions, {"model": str(dark_model)})
+    batch.run([Path("=1+1.png")], tmp_path / "results", options)
+    write_pre_annotations(tmp_path / "results", tmp_path / "task", "cvat")
+    with (tmp_path / "task" / "order.csv").open(newline="", encoding="utf-8") as stream:
+        assert [row["image"] for row in csv.DictReader(stream)] == ["'=1+1.png"]
+
+
 def test_what_was_judged_is_not_doubtful_and_what_was_rejected_is_left_out(
     results: Path, photographs: Path, tmp_path: Path
 ) -> None:

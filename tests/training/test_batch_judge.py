@@ -12,14 +12,14 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
 from crackseg.errors import DataError  # noqa: E402
-from crackseg.metrics import count, dilate  # noqa: E402
+from crackseg.metrics import Counts, count, dilate  # noqa: E402
 from crackseg.records import Sample  # noqa: E402
-from crackseg.training import batch_judge, compare_stats  # noqa: E402
+from crackseg.training import compare_stats  # noqa: E402
 from crackseg.training.areas import LEFT_OUT, areas_file, encode_areas  # noqa: E402
 from crackseg.training.batch_judge import (  # noqa: E402
+    FIELDS,
     count_exam,
     line_counts,
-    pixel_counts,
     prepare_truths,
     read_exam,
     thin,
@@ -94,6 +94,18 @@ def maps_of(exam, samples):
     return maps, [torch.from_numpy(np.stack([maps[n] for n in g.numbers])) for g in exam.groups]
 
 
+def pixel_counts(counts, *, near=False):
+    """Return the counts of one picture at one level as the judge of single pictures holds them."""
+    values = dict(zip(FIELDS, counts[: len(FIELDS)].tolist(), strict=True))
+    return Counts(
+        marked=values["marked"],
+        labelled=values["labelled"],
+        marked_hits=values["near_marked"] if near else values["hits"],
+        labelled_hits=values["near_labelled"] if near else values["hits"],
+        pixels=values["pixels"],
+    )
+
+
 def test_counts_are_those_of_one_picture_at_a_time(samples, exam):
     single, grouped = maps_of(exam, samples)
     counts = count_exam(exam, grouped, (20, 50))
@@ -165,7 +177,7 @@ def batch_judge_sets(exam, counts):
 def fake(hits, photographs=None):
     """Seeds x pictures of 100 labelled and 100 marked pixels, of which ``hits`` agree."""
     hits = np.asarray(hits)
-    counts = np.zeros((*hits.shape, len(batch_judge.FIELDS) + 12), np.int64)
+    counts = np.zeros((*hits.shape, len(FIELDS) + 12), np.int64)
     counts[..., [0, 1]] = 100
     counts[..., 2] = hits
     counts[..., 7] = 10_000
