@@ -1,6 +1,6 @@
 """A folder of results becomes the map of a face: placed, scaled, merged, counted.
 
-``make_map`` is the one chain; ``face_command`` in ``cli.py`` and the comparison of two dates call
+``make_map`` is the one chain; ``face_command`` in ``commands`` and the comparison of two dates call
 it. Pictures of an orthomosaic lie on the face as they are; photographs are placed by their block.
 """
 

@@ -1,0 +1,179 @@
+"""Commands that analyze photographs and measure masks."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crackseg.commands.flags import (
+    ANALYSIS,
+    CsvLocale,
+    DistanceM,
+    IgnorePath,
+    Invert,
+    MarkerMm,
+    MaskValues,
+    MmPerPx,
+    RegionPath,
+)
+
+app = typer.Typer()
+
+
+@app.command("analyze", rich_help_panel=ANALYSIS)
+def analyze_command(
+    inputs: Annotated[
+        list[str], typer.Argument(help="Photographs, folders or patterns.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
+    mm_per_px: MmPerPx = None,
+    distance_m: DistanceM = None,
+    marker_mm: MarkerMm = None,
+    model: Annotated[
+        str | None, typer.Option(help="Name of a shipped model, or a model folder.")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Probability from which a pixel is crack; default: model's."),
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="onnx, openvino or torch; default: the faster of the first two."),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="float or int8; default: int8 where model and processor suit it."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Photographs side by side, each with its share of cores and memory."),
+    ] = None,
+    thorough: Annotated[
+        bool | None,
+        typer.Option(
+            "--thorough/--fast",
+            help="Read each tile four ways, for up to four times the time, or once, the default.",
+        ),
+    ] = None,
+    exports: Annotated[
+        str | None,
+        typer.Option(
+            help="By comma: csv, xlsx, mask, overlay, geojson, page, coco, svg, dxf, gpkg, shp, "
+            "yolo, cvat, labelstudio; json always."
+        ),
+    ] = None,
+    region: RegionPath = None,
+    ignore: IgnorePath = None,
+    survey: Annotated[
+        Path | None,
+        typer.Option(help="What is known of the survey; default: survey.toml beside the pictures."),
+    ] = None,
+    locale: CsvLocale = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with any option of an analysis.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Analyze again what is already in --out.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print failures and missing scales alone.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object with a row per image.")
+    ] = False,
+) -> None:
+    """Find and measure the cracks in photographs; write a report for each."""
+    from crackseg import batch, screen
+    from crackseg.config import AnalyzeOptions, merge, read_options, read_toml
+    from crackseg.inputs import find_inputs
+    from crackseg.survey import find_survey, read_survey
+
+    flags = {
+        "model": model,
+        "exports": None if exports is None else [e for e in exports.split(",") if e],
+        "predict": {
+            "runtime": runtime,
+            "precision": precision,
+            "device": device,
+            "workers": workers,
+            "readings": None if thorough is None else 4 if thorough else 1,
+        },
+        "mask": {"threshold": threshold},
+        "scale": {"mm_per_px": mm_per_px, "distance_m": distance_m, "marker_mm": marker_mm},
+        "region": {"region": region, "ignore": ignore},
+        "locale": locale,
+    }
+    values = merge(read_toml(config) if config else {}, flags)
+    options = read_options(AnalyzeOptions, values)
+    photographs = find_inputs(inputs, out)
+    facts = read_survey(survey) if survey else find_survey(inputs, photographs.paths)
+    for name in batch.unused_scales(photographs.paths, options):
+        typer.echo(
+            f"warning: `picture_scale` names `{name}`: no photograph is called so.", err=True
+        )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a container that stops, as Ctrl-C
+    try:
+        with screen.watch(quiet=quiet or as_json) as listener:
+            outcomes = batch.run(
+                photographs.paths, out, options,
+                overwrite=overwrite, listener=listener, passed=photographs.passed, facts=facts,
+            )  # fmt: skip
+    except batch.Interrupted as stop:
+        screen.show_interrupted(stop.outcomes, len(photographs.paths), out)
+        raise typer.Exit(130) from None
+    screen.show_outcomes(outcomes, out, quiet=quiet, as_json=as_json, passed=photographs.passed)
+    if any(outcome.status == "failed" for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+@app.command("measure", rich_help_panel=ANALYSIS)
+def measure_command(
+    mask: Annotated[Path, typer.Argument(help="Picture of a mask.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
+    image: Annotated[
+        Path | None, typer.Option(help="The photograph; widths are then read from it.")
+    ] = None,
+    mm_per_px: MmPerPx = None,
+    distance_m: DistanceM = None,
+    marker_mm: MarkerMm = None,
+    region: RegionPath = None,
+    ignore: IgnorePath = None,
+    values: MaskValues = "",
+    invert: Invert = False,
+    locale: CsvLocale = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with any option of an analysis.")
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print a missing scale alone.")
+    ] = False,
+) -> None:
+    """Measure the cracks of a mask from elsewhere."""
+    from contextlib import ExitStack
+
+    from crackseg import pipeline, screen
+    from crackseg.config import AnalyzeOptions, merge, read_options, read_toml
+    from crackseg.folders import choose_folder, clear_leftovers, origin_of, refuse_foreign
+    from crackseg.imagery.files import open_image
+    from crackseg.imagery.masks import MaskRule
+
+    rule = MaskRule(values=tuple(v.strip() for v in values.split(",") if v), invert=invert)
+    scale = {"mm_per_px": mm_per_px, "distance_m": distance_m, "marker_mm": marker_mm}
+    chosen = {"scale": scale, "region": {"region": region, "ignore": ignore}, "locale": locale}
+    settings = merge(read_toml(config) if config else {}, chosen)
+    options = read_options(AnalyzeOptions, settings)
+    with ExitStack() as stack:
+        mask_image = stack.enter_context(open_image(mask, is_mask=True))
+        picture = stack.enter_context(open_image(image)) if image else None
+        content = mask_image.info.sha256
+        folder = choose_folder(out, mask, content, stem=(image or mask).stem)
+        refuse_foreign(folder)
+        clear_leftovers(out)
+        report = pipeline.measure_mask(mask_image, picture, options, rule)
+        origin = origin_of(mask)
+        pipeline.export(report, folder, picture, options.exports, origin=origin, content=content)
+    screen.show_measured(report, mask, folder, quiet=quiet)

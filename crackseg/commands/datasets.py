@@ -1,0 +1,211 @@
+"""`crackseg data`: training data is indexed, checked, imported, made of surveys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crackseg.commands.flags import MODELS, Invert, MaskValues
+
+app = typer.Typer()
+data_app = typer.Typer(
+    no_args_is_help=True, help="Training data: index, check, import, tile; learn from surveys."
+)
+app.add_typer(data_app, name="data", rich_help_panel=MODELS)
+
+
+@data_app.command("index")
+def data_index(
+    folder: Annotated[Path, typer.Argument(help="A set (images/, masks/) or a folder of sets.")],
+    out: Annotated[Path, typer.Option(help="Manifest to write (CSV).")],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the paths are relative to; default: that of --out.")
+    ] = None,
+    sets: Annotated[str, typer.Option(help="Names of sets to keep, by comma; default: all.")] = "",
+    licences: Annotated[
+        Path | None, typer.Option(help="TOML table: name of a set = its licence.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split of pairs that no list names.")] = "train",
+    hold_out: Annotated[
+        float, typer.Option(help="Share of train to turn into val in sets without a val list.")
+    ] = 0.0,
+) -> None:
+    """Write a manifest of every photograph and mask below FOLDER."""
+    from collections import Counter
+
+    from crackseg.config import read_toml
+    from crackseg.training.manifest import index_folder, write_manifest
+
+    samples = index_folder(
+        folder,
+        sets=[name for name in sets.split(",") if name],
+        licences=read_toml(licences) if licences else None,
+        split=split,
+        hold_out=hold_out,
+    )
+    write_manifest(samples, out, root=root)
+    for (source, part), count in sorted(Counter((s.source, s.split) for s in samples).items()):
+        typer.echo(f"{source:20} {part:10} {count:6}")
+    typer.echo(f"{len(samples)} pairs written to {out}")
+
+
+@data_app.command("hair")
+def hair_command(
+    data: Annotated[Path, typer.Argument(help="Folder of sets (images/, masks/) or manifest CSV.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the two sets.")],
+    sets: Annotated[str, typer.Option(help="Names of sets, by comma; default: all.")] = "",
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the cracks that are drawn.")] = 0,
+) -> None:
+    """Make hair cracks to judge by: val pictures shrunk, and cracks drawn on sound ones."""
+    from crackseg.errors import ConfigError
+    from crackseg.training.evaluate import load_samples
+    from crackseg.training.hair_sets import make_hair_sets
+
+    if out.exists() and any(out.iterdir()):
+        raise ConfigError(f"`--out` must be a new or empty folder, got `{out}`.")
+    names = [name for name in sets.split(",") if name]
+    samples = load_samples(data, root=root, split="val", sets=names)
+    for name, count in make_hair_sets(samples, out, seed).items():
+        typer.echo(f"{name:20} {count:6}")
+
+
+@data_app.command("check")
+def data_check(
+    data: Annotated[Path, typer.Argument(help="Manifest CSV, or a folder of sets.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+    near_bits: Annotated[
+        int, typer.Option(help="Fingerprints that differ in so many of 255 bits are one picture.")
+    ] = 50,
+) -> None:
+    """Find broken pairs, odd masks and pictures on both sides of a split; exit code 1 if any."""
+    from crackseg.training.check import check_data
+
+    samples, findings = check_data(data, root=root, near_bits=near_bits)
+    for finding in findings:
+        typer.echo(f"{finding.kind:15} {finding.where}: {finding.message}")
+    typer.echo(f"{len(samples)} sound pairs, {len(findings)} findings")
+    raise typer.Exit(1 if findings else 0)
+
+
+@data_app.command("import")
+def data_import(
+    source: Annotated[Path, typer.Argument(help="File or folder of annotations.")],
+    images: Annotated[Path, typer.Option(help="Folder of the photographs.")],
+    out: Annotated[Path, typer.Option(help="Set to write (images/, masks/).")],
+    format: Annotated[
+        str, typer.Option(help="cvat, coco, labelme, labelstudio, masks, via or yolo.")
+    ],
+    labels: Annotated[str, typer.Option(help="Labels that are crack, by comma.")] = "",
+    labels_off: Annotated[
+        str,
+        typer.Option(help="Labels that cut out what lies below, by comma, as `background` does."),
+    ] = "",
+    labels_unsure: Annotated[
+        str, typer.Option(help="Labels of what nobody decided, by comma: it counts for nothing.")
+    ] = "",
+    labels_other: Annotated[
+        str, typer.Option(help="Labels of other lines (joints, cables), by comma.")
+    ] = "",
+    values: MaskValues = "",
+    invert: Invert = False,
+    line_px: Annotated[
+        float | None, typer.Option(help="Width in pixels to give to annotated lines.")
+    ] = None,
+    holes: Annotated[
+        bool, typer.Option("--holes", help="A COCO ring inside another of its shape is a hole.")
+    ] = False,
+) -> None:
+    """Turn annotations into a set of photographs and masks."""
+    from crackseg.imagery.masks import MaskRule
+    from crackseg.training.annotations import ImportOptions, import_annotations
+
+    options = ImportOptions(
+        labels=tuple(name for name in labels.split(",") if name),
+        cutting=tuple(name for name in labels_off.split(",") if name),
+        left_out=tuple(name for name in labels_unsure.split(",") if name),
+        others=tuple(name for name in labels_other.split(",") if name),
+        rule=MaskRule(values=tuple(v.strip() for v in values.split(",") if v), invert=invert),
+        line_px=line_px,
+        holes=holes,
+    )
+    done = import_annotations(source, images, out, format=format, options=options)
+    for note in done.notes:
+        typer.echo(note, err=True)
+    typer.echo(
+        f"{len(done.samples)} pictures, {done.empty} without crack, {done.shapes} shapes "
+        f"({', '.join(done.labels) or 'no label'}) written to {out}"
+    )
+
+
+@data_app.command("from-survey")
+def data_from_survey(
+    survey: Annotated[
+        Path,
+        typer.Argument(help="Folder of results, or bundle of the service (a ZIP or a folder)."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Set to write; a new folder.")],
+    photographs: Annotated[
+        Path | None, typer.Option(help="Where the photographs lie, if not where they were.")
+    ] = None,
+    licence: Annotated[
+        str, typer.Option(help="Of the photographs; goes on to what learns from them.")
+    ] = "unstated",
+    looked_through: Annotated[
+        bool,
+        typer.Option(
+            "--looked-through",
+            help="Photographs without any mark are crack-free: somebody looked through them all.",
+        ),
+    ] = False,
+) -> None:
+    """Turn inspectors' verdicts and corrections into a set of photographs and masks."""
+    from crackseg.training.from_survey import from_survey
+
+    done = from_survey(
+        survey, out, photographs=photographs, licence=licence, looked_through=looked_through
+    )
+    for line in done.lines():
+        typer.echo(line)
+    typer.echo(f"{done.pictures} pictures written to {out}")
+
+
+@data_app.command("pre-annotate")
+def data_pre_annotate(
+    results: Annotated[Path, typer.Argument(help="Folder of results: --out of an analysis.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; a new one.")],
+    format: Annotated[str, typer.Option(help="cvat, labelstudio or yolo.")],
+) -> None:
+    """Hand a model's marks to a labelling tool, the most doubtful photographs first."""
+    from crackseg.reporting.pre_annotations import ORDER, write_pre_annotations
+
+    write_pre_annotations(results, out, format)
+    typer.echo(f"wrote {out}; {ORDER} says in which order to look")
+
+
+@data_app.command("tile")
+def data_tile(
+    data: Annotated[Path, typer.Argument(help="Set (images/, masks/) or manifest CSV.")],
+    out: Annotated[Path, typer.Option(help="Set of tiles to write.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+    tile_px: Annotated[int, typer.Option(help="Side of a tile.")] = 512,
+    overlap_px: Annotated[int, typer.Option(help="Least overlap of neighbours.")] = 0,
+    empty_share: Annotated[
+        float, typer.Option(help="Share of the tiles without a crack to keep.")
+    ] = 1.0,
+) -> None:
+    """Cut large photographs and their masks into tiles that stay in pairs."""
+    from crackseg.training.manifest import index_folder, read_manifest
+    from crackseg.training.tiling import cut_tiles
+
+    samples = read_manifest(data, root=root) if data.is_file() else index_folder(data, hashes=False)
+    count = cut_tiles(samples, out, tile_px=tile_px, overlap_px=overlap_px, empty_share=empty_share)
+    typer.echo(f"{count} tiles written to {out}")

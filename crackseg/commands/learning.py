@@ -1,0 +1,349 @@
+"""Commands that train networks, judge them and make models of them."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crackseg.commands.flags import MODELS
+
+app = typer.Typer()
+
+
+@app.command("train", rich_help_panel=MODELS)
+def train_command(
+    run: Annotated[Path, typer.Argument(help="RUN.toml, see data/runs/ for examples.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+) -> None:
+    """Train a network; the same command continues a run that was interrupted."""
+    from crackseg.names import require
+
+    require("torch", extra="train")
+    from crackseg.training.fit import read_run, train
+
+    typer.echo(f"finished: {train(read_run(run, root))}")
+
+
+@app.command("fine-tune", rich_help_panel=MODELS)
+def fine_tune_command(
+    data: Annotated[
+        Path, typer.Argument(help="Set of `data from-survey`, folder of sets, or manifest CSV.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")] = Path(
+        "site_model"
+    ),
+    name: Annotated[str, typer.Option(help="Name of the model; default: that of its folder.")] = "",
+    version: Annotated[str, typer.Option(help="Version of the model.")] = "1",
+    parent: Annotated[
+        str, typer.Option(help="Shipped model or model folder to start from.")
+    ] = "default",
+    check: Annotated[
+        Path | None,
+        typer.Option(help="Folder of sets, or manifest, whose val lists must not lose by it."),
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="What a stopped run goes on from; default: OUT.work.")
+    ] = None,
+    hold_out: Annotated[
+        float, typer.Option(help="Share of the photographs to judge by, where no list says.")
+    ] = 0.25,
+    steps: Annotated[int, typer.Option(help="Of the training.")] = 120,
+    threads: Annotated[int, typer.Option(help="Of the training.")] = 2,
+) -> None:
+    """Teach a model one site by what was accepted and rejected there; says what it brought."""
+    from crackseg.names import require
+
+    require("torch", extra="train")
+    from crackseg.training.fine_tune import FineTuneOptions, fine_tune
+
+    options = FineTuneOptions(
+        data=data, out=out, name=name or out.resolve().name, version=version, parent=parent,
+        check=check, root=root, work=work, hold_out=hold_out, steps=steps, threads=threads,
+    )  # fmt: skip
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a container that stops, as Ctrl-C
+    try:
+        card = fine_tune(options, typer.echo)
+    except KeyboardInterrupt:
+        typer.echo("stopped: the fine-tuning goes on with the same command", err=True)
+        raise typer.Exit(130) from None
+    typer.echo(
+        f"wrote {out}: {card.name} {card.version}, threshold {card.threshold:g} down to "
+        f"{card.threshold_low:g}"
+    )
+
+
+@app.command("cross-validate", rich_help_panel=MODELS)
+def cross_validate_command(
+    run: Annotated[Path, typer.Argument(help="RUN.toml; its train and val are dealt anew.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+    folds: Annotated[int, typer.Option(help="Trainings, each without its share.")] = 3,
+) -> None:
+    """Choose thresholds on pictures that no training has seen; finished folds are kept."""
+    from crackseg.names import require
+
+    require("torch", extra="train")
+    from crackseg.training.cross_validate import cross_validate
+    from crackseg.training.fit import read_run
+
+    cross_validate(read_run(run, root), folds, typer.echo)
+
+
+@app.command("export", rich_help_panel=MODELS)
+def export_command(
+    run: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folder of a finished run; of several, the mean of the weights. With --int8: a "
+            "model folder."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Model folder to write.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "",
+    version: Annotated[str, typer.Option(help="Version of the model.")] = "",
+    threshold: Annotated[
+        str, typer.Option(help="Chosen on validation data; auto chooses both on the run's own.")
+    ] = "auto",
+    threshold_low: Annotated[
+        float | None, typer.Option(help="Lower level of the hysteresis; default: the threshold.")
+    ] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="JSON written by `crackseg evaluate --json`.")
+    ] = None,
+    intended_use: Annotated[
+        str, typer.Option(help="Sentence of the card; default: that it was not tested.")
+    ] = "",
+    limits: Annotated[
+        str, typer.Option(help="Sentence of the card; default: that they were not tested.")
+    ] = "",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Add an 8-bit graph to a model folder; needs --data.")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="With --int8: sets or manifest; calibrated on train, scored on val."),
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+    sets: Annotated[str, typer.Option(help="With --int8: names of sets, by comma.")] = "",
+    every: Annotated[
+        int, typer.Option(help="With --int8: score every so many-th val picture.", min=1)
+    ] = 1,
+) -> None:
+    """Write the model folder of a finished run: ONNX, safetensors, probe and card; or its 8 bit."""
+    from crackseg.errors import ConfigError
+    from crackseg.names import require
+
+    if int8:
+        require("onnx", extra="train")
+        from crackseg.training.eight_bit import add_eight_bit
+
+        if data is None or len(run) != 1:
+            raise ConfigError("`--int8` needs one model folder and `--data`, as FOLDER_OF_SETS.")
+        names = [each for each in sets.split(",") if each]
+        add_eight_bit(run[0], data, root=root, sets=names, step=every, say=typer.echo)
+        return
+    if out is None or not name or not version:
+        raise ConfigError("`export` needs `--out`, `--name` and `--version`.")
+    require("torch", extra="train")
+    from crackseg.folders import read_figures
+    from crackseg.training.export_onnx import (
+        LIMITS_NOT_TESTED,
+        NOT_TESTED,
+        ExportOptions,
+        export_run,
+    )
+    from crackseg.training.thresholds import choose_for_run
+
+    try:
+        level = 0.5 if threshold == "auto" else float(threshold)
+    except ValueError as error:
+        raise ConfigError(f"`--threshold` must be a number or auto, got {threshold!r}.") from error
+    card = export_run(
+        run[0],
+        out,
+        ExportOptions(
+            name=name,
+            version=version,
+            threshold=level,
+            threshold_low=level if threshold_low is None else threshold_low,
+            scores=read_figures(scores) if scores else {},
+            intended_use=intended_use or NOT_TESTED,
+            limits=limits or LIMITS_NOT_TESTED,
+        ),
+        run[1:],
+    )
+    if threshold == "auto":
+        card = choose_for_run(out, run[0])
+    typer.echo(
+        f"wrote {out}: {card.name} {card.version}, {card.network}, threshold {card.threshold:g} "
+        f"down to {card.threshold_low:g}"
+    )
+
+
+@app.command("evaluate-widths", rich_help_panel=MODELS)
+def evaluate_widths_command(
+    csv: Annotated[Path, typer.Argument(help="Columns site, name, width_mm, mm_per_px, profile.")],
+    json_file: Annotated[
+        Path | None, typer.Argument(help="With --json: write there instead of printing.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON.")] = False,
+) -> None:
+    """Hold the width code against cracks that were measured on the wall."""
+    from crackseg.folders import is_json_object, refuse_unless
+    from crackseg.metrology.field_widths import read_field_widths, score, score_text
+
+    scores = score(read_field_widths(csv))
+    if not as_json:
+        typer.echo(score_text(scores))
+        return
+    text = json.dumps(scores, indent=1)
+    if json_file is None or str(json_file) == "-":
+        typer.echo(text)
+    else:
+        refuse_unless(json_file, is_json_object, "figures of an evaluation")
+        json_file.write_text(text + "\n", encoding="utf-8")
+
+
+@app.command("compare", rich_help_panel=MODELS)
+def compare_command(
+    file: Annotated[Path, typer.Argument(help="COMPARE.toml, see data/runs/compare.toml.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+    row: Annotated[
+        list[str] | None, typer.Option(help="Name of a row to run alone; may be repeated.")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Seed to run alone; may be repeated.")
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(min=0, help="Processes side by side, with `fit.threads` each; 0: this one."),
+    ] = 0,
+) -> None:
+    """Tune, train and score several networks under one protocol; finished cells are kept."""
+    from crackseg.names import require
+
+    require("torch", extra="train")
+    from crackseg.training.compare import compare
+    from crackseg.training.compare_options import only, read_compare
+
+    options = only(read_compare(file, root), row or (), seed or ())
+    failed = sum("failed" in cell for cell in compare(options, typer.echo, workers=workers))
+    typer.echo(f"tables and plot are in {options.out}")
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command("evaluate", rich_help_panel=MODELS)
+def evaluate_command(
+    data: Annotated[Path, typer.Argument(help="Folder of sets (images/, masks/) or manifest CSV.")],
+    model: Annotated[
+        str, typer.Option(help="Name of a shipped model, or model folder.")
+    ] = "default",
+    split: Annotated[
+        str | None,
+        typer.Option(help="train, val or test; default: test (val to choose and for --pod)."),
+    ] = None,
+    sets: Annotated[str, typer.Option(help="Names of sets, by comma; default: all.")] = "",
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="Default: the model card's.")] = None,
+    threshold_low: Annotated[
+        float | None, typer.Option(help="Lower level of the hysteresis; default: the model card's.")
+    ] = None,
+    choose: Annotated[
+        bool, typer.Option("--choose-threshold", help="Find the best thresholds on val; no scores.")
+    ] = False,
+    line_tolerance_px: Annotated[
+        float, typer.Option("--line-tolerance", help="Centre lines so near are one, in px.")
+    ] = 3.0,
+    readings: Annotated[
+        int | None, typer.Option(help="Readings of each tile: 1, 2 or 4; default: as analyze.")
+    ] = None,
+    runtime: Annotated[str, typer.Option(help="onnx, openvino or torch.")] = "onnx",
+    precision: Annotated[str, typer.Option(help="float or int8.")] = "float",
+    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures.")] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Folder for precision-recall plot and worst pictures.")
+    ] = None,
+    pod: Annotated[
+        bool, typer.Option("--pod", help="Probability of detection by width, in place of scores.")
+    ] = False,
+    hair: Annotated[
+        Path | None, typer.Option(help="With --pod: sets made by `crackseg data hair`, too.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="With --pod: folder for detection.md and detection.png.")
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="With --pod: write it into the model's card.")
+    ] = False,
+) -> None:
+    """Score a model on labelled pictures, through the same chain that analyzes photographs."""
+    from crackseg.config import MaskOptions, PredictOptions
+    from crackseg.training.evaluate import EvaluateOptions, load_samples
+    from crackseg.training.evaluate_command import run_choice, run_detection, run_scores
+
+    names = tuple(name for name in sets.split(",") if name)
+    options = EvaluateOptions(
+        model=model,
+        split=split or ("val" if choose or pod else "test"),
+        sets=names,
+        line_tolerance_px=line_tolerance_px,
+        predict=PredictOptions(
+            runtime=runtime,
+            precision=precision,
+            device=device,
+            readings=readings or PredictOptions().readings,
+        ),
+        mask=MaskOptions(threshold=threshold, threshold_low=threshold_low),
+    )
+    samples = load_samples(data, root=root, split=options.split, sets=names)
+    if pod:
+        drawn = load_samples(hair, split=options.split) if hair else ()
+        run_detection([*samples, *drawn], options, report, write)
+    elif choose:
+        run_choice(samples, options, json_file)
+    else:
+        run_scores(samples, options, json_file, plots)
+
+
+@app.command("calibrate", rich_help_panel=MODELS)
+def calibrate_command(
+    data: Annotated[Path, typer.Argument(help="Folder of sets (images/, masks/) or manifest CSV.")],
+    model: Annotated[
+        str, typer.Option(help="Name of a shipped model, or model folder.")
+    ] = "default",
+    sets: Annotated[str, typer.Option(help="Names of sets to fit on, by comma.")] = "",
+    judge: Annotated[str, typer.Option(help="Names of sets to judge by alone, by comma.")] = "",
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
+    ] = None,
+    write: Annotated[bool, typer.Option("--write", help="Write it into the model's card.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for certainty.md and certainty.png.")
+    ] = None,
+) -> None:
+    """Learn on val lists how certain each mark of a model is; print how far that holds."""
+    from crackseg import calibrate
+
+    names = tuple(name for name in sets.split(",") if name)
+    judges = tuple(name for name in judge.split(",") if name)
+    calibrate.run(
+        data, model, root=root, sets=names, judges=judges, write=write, report=report,
+        say=typer.echo,
+    )  # fmt: skip

@@ -1,0 +1,154 @@
+"""Commands that work on the results of a survey: report, edits, map of a face, two dates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crackseg.commands.flags import ANALYSIS, Locale
+
+app = typer.Typer()
+
+
+@app.command("report", rich_help_panel=ANALYSIS)
+def report_command(
+    results: Annotated[Path, typer.Argument(help="Folder of results: --out of an analysis.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Default: report in the folder of results.")
+    ] = None,
+    formats: Annotated[
+        str,
+        typer.Option(
+            help="By comma: html, pdf, xlsx, csv; geojson, gpkg, shp, dxf, svg; coco, yolo, cvat, "
+            "labelstudio."
+        ),
+    ] = "html,pdf,xlsx,csv",
+    locale: Locale = "en",
+    survey: Annotated[
+        Path | None,
+        typer.Option(help="What is known of the survey; default: survey.toml of the analysis."),
+    ] = None,
+    photographs: Annotated[
+        Path | None, typer.Option(help="Where photographs lie that were moved since.")
+    ] = None,
+) -> None:
+    """Write one report of a survey: page, PDF, workbook, tables, files for GIS, CAD, labels."""
+    from crackseg.reporting.command import write_report
+
+    paths = write_report(
+        results, out, formats=[name.strip() for name in formats.split(",") if name.strip()],
+        locale=locale,
+        facts=survey, photographs=photographs,
+    )  # fmt: skip
+    for path in paths:
+        typer.echo(f"wrote {path}")
+
+
+@app.command("correct", rich_help_panel=ANALYSIS)
+def correct_command(
+    result: Annotated[Path, typer.Argument(help="Folder of one photograph's result.")],
+    corrections: Annotated[
+        Path | None,
+        typer.Argument(help="JSON file of edits; default: corrections.json in RESULT."),
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="The photograph, if it is not where the report says.")
+    ] = None,
+) -> None:
+    """Apply a list of edits to a result: cracks drawn, erased, split, joined, taken off."""
+    from crackseg.corrections.results import correct_folder
+
+    report = correct_folder(result, corrections, image)
+    sentences = [notice.message for notice in report.notices if notice.code == "corrected"]
+    typer.echo(sentences[0] if sentences else "No edit: the result is as it was measured.")
+    above = result.resolve().parent
+    if (above / "survey.json").is_file():
+        typer.echo(
+            f"The table and gallery of the survey in `{above}` are as before; `crackseg analyze` "
+            "with the same options brings them up to date, `crackseg report` does not need them."
+        )
+
+
+@app.command("face", rich_help_panel=ANALYSIS)
+def face_command(
+    results: Annotated[Path, typer.Argument(help="Folder of results: --out of an analysis.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Default: face in the folder of results.")
+    ] = None,
+    photographs: Annotated[
+        Path | None, typer.Option(help="Where photographs lie that were moved since.")
+    ] = None,
+    references: Annotated[
+        Path | None,
+        typer.Option(help="TOML file: known lengths and points, by image, row and col."),
+    ] = None,
+    survey: Annotated[
+        Path | None,
+        typer.Option(
+            help="What is known of the survey; default: survey.toml in the results, else that of "
+            "the analysis."
+        ),
+    ] = None,
+    locale: Locale = "en",
+    ignore_poses: Annotated[
+        bool, typer.Option("--ignore-poses", help="Place by what neighbours show alone.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings alone.")] = False,
+) -> None:
+    """Put all photographs of a face on one map; count what several show once."""
+    from crackseg import screen
+    from crackseg.face.mapping import make_map
+    from crackseg.face.scaling import read_references
+    from crackseg.face.writing import write_map
+    from crackseg.survey import read_survey
+
+    with screen.steps(quiet=quiet) as listen:
+        face = make_map(
+            results,
+            pictures=[photographs] if photographs else [],
+            references=read_references(references) if references else None,
+            survey=read_survey(survey) if survey else None,
+            use_poses=not ignore_poses,
+            listen=listen,
+        )
+        folder = out or results / "face"
+        write_map(face, results, folder, locale=locale, listen=listen)
+    screen.show_map(face, folder, quiet=quiet)
+
+
+@app.command("diff", rich_help_panel=ANALYSIS)
+def diff_command(
+    old: Annotated[Path, typer.Argument(help="Earlier survey: folder of results with a map.")],
+    new: Annotated[Path, typer.Argument(help="Later survey: folder of results with a map.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Default: changes beside the later map.")
+    ] = None,
+    locale: Locale = "en",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings alone.")] = False,
+) -> None:
+    """Compare two maps of one face: new, gone, longer by, wider by; make maps with `face`."""
+    from crackseg import screen
+    from crackseg.changes.command import compare_folders, map_folder
+    from crackseg.changes.writing import write_changes
+
+    with screen.steps(quiet=quiet) as listen:
+        comparison = compare_folders(old, new, listen)
+        folder = out or map_folder(new).parent / "changes"
+        write_changes(comparison, new, folder, locale=locale, listen=listen)
+    screen.show_changes(comparison, folder, quiet=quiet)
+
+
+survey_app = typer.Typer(no_args_is_help=True, help="Write down what is known of a survey.")
+app.add_typer(survey_app, name="survey", rich_help_panel=ANALYSIS)
+
+
+@survey_app.command("init")
+def survey_init(
+    folder: Annotated[Path, typer.Argument(help="Folder of the photographs.")] = Path(),
+) -> None:
+    """Write a commented survey.toml into a folder of photographs."""
+    from crackseg.survey import write_template
+
+    typer.echo(f"wrote {write_template(folder)}: fill in what you know, then analyze")
