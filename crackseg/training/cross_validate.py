@@ -14,7 +14,7 @@ network that has been trained to the end (E18 in ``data/EXPERIMENTS.md``).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, groupby
 from pathlib import Path
@@ -85,13 +85,7 @@ def deal_folds(samples: Sequence[Sample], folds: int) -> tuple[tuple[Sample, ...
             start += len(photograph)
             fold = int(middle / len(of_set) * stretches) % folds
             fold_of |= dict.fromkeys((sample.image for sample in photograph), fold)
-    dealt = tuple(
-        tuple(
-            replace(sample, split="val" if fold_of[sample.image] == fold else "train")
-            for sample in samples
-        )
-        for fold in range(folds)
-    )
+    dealt = tuple(_dealt(samples, fold_of, fold) for fold in range(folds))
     for fold, of_fold in enumerate(dealt):
         for source in {sample.source for sample in of_fold}:
             if not any(s.split == "val" and s.source == source for s in of_fold):
@@ -100,6 +94,13 @@ def deal_folds(samples: Sequence[Sample], folds: int) -> tuple[tuple[Sample, ...
                     "too many of them; take fewer folds."
                 )
     return dealt
+
+
+def _dealt(samples: Sequence[Sample], fold_of: Mapping[Path, int], fold: int) -> tuple[Sample, ...]:
+    return tuple(
+        replace(sample, split="val" if fold_of[sample.image] == fold else "train")
+        for sample in samples
+    )
 
 
 def cross_validate(
@@ -125,31 +126,15 @@ def cross_validate(
     )
     listed = {sample.image for sample in samples if sample.split == "val"}
     out = run.out.with_name(f"{run.out.name}-folds")
-    root = run.data.root or run.data.manifest.parent
     tallies: list[Tally] = []
     of_val: list[Tally] = []
     choices, pictures = [], 0
     for fold, dealt in enumerate(deal_folds(samples, folds)):
-        manifest = out / f"fold{fold}.csv"
-        write_manifest(dealt, manifest, root=root)
-        of_fold = replace(
-            run,
-            name=f"{run.name}-fold{fold}",
-            out=out / f"fold{fold}",
-            data=replace(run.data, manifest=manifest, root=root),
-            fit=replace(run.fit, keep="last", patience_epochs=0),
-        )
-        say(f"fold {fold} of {folds}: {of_fold.out}")
-        model = train(of_fold) / "model"
-        export_run(
-            of_fold.out,
-            model,
-            ExportOptions(name=of_fold.name, version="0", threshold=0.5, threshold_low=0.5),
-        )
-        held_out = load_samples(manifest, root=root, split="val")
-        tallies.append(tally_thresholds(held_out, EvaluateOptions(model=str(model))))
-        of_val.append(_pick(tallies[-1], held_out, listed))
-        choices.append(best_thresholds(tallies[-1:]))
+        say(f"fold {fold} of {folds}: {out / f'fold{fold}'}")
+        held_out, tally = _judge_fold(run, fold, dealt, out)
+        tallies.append(tally)
+        of_val.append(_pick(tally, held_out, listed))
+        choices.append(best_thresholds([tally]))
         pictures += len(held_out)
         say(f"  {_text(choices[-1])}, {len(held_out)} pictures held out")
     result = CrossValidation(
@@ -166,6 +151,26 @@ def cross_validate(
         json.dumps(to_plain(result), indent=2, allow_nan=False) + "\n", encoding="utf-8"
     )
     return result
+
+
+def _judge_fold(
+    run: TrainOptions, fold: int, dealt: Sequence[Sample], out: Path
+) -> tuple[Sequence[Sample], Tally]:
+    """Train one fold and return the pictures held out of it with what its network makes of them."""
+    manifest, root = out / f"fold{fold}.csv", run.data.root or run.data.manifest.parent
+    write_manifest(dealt, manifest, root=root)
+    of_fold = replace(
+        run,
+        name=f"{run.name}-fold{fold}",
+        out=out / f"fold{fold}",
+        data=replace(run.data, manifest=manifest, root=root),
+        fit=replace(run.fit, keep="last", patience_epochs=0),
+    )
+    model = train(of_fold) / "model"
+    options = ExportOptions(name=of_fold.name, version="0", threshold=0.5, threshold_low=0.5)
+    export_run(of_fold.out, model, options)
+    held_out = load_samples(manifest, root=root, split="val")
+    return held_out, tally_thresholds(held_out, EvaluateOptions(model=str(model)))
 
 
 def _pick(tally: Tally, samples: Sequence[Sample], pictures: set[Path]) -> Tally:
