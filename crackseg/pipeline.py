@@ -7,11 +7,10 @@ whole or not at all, also when the program is killed or the disk is full.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -46,16 +45,18 @@ from crackseg.metrology.masks import probability_to_mask
 from crackseg.metrology.other_lines import find_other_lines
 from crackseg.metrology.ranking import REPETITION, certainty, rank, with_repetition
 from crackseg.metrology.repeats import repetitions
+from crackseg.metrology.totals import judged_px2, sum_up
 from crackseg.metrology.unclear import doubt_blurred_widths
 from crackseg.records import (
     Array,
     Certainty,
     Crack,
+    ImageInfo,
     ModelCard,
     Notice,
+    Prediction,
     Report,
     Scale,
-    Totals,
     Unjudged,
     Window,
     can_judge,
@@ -131,45 +132,20 @@ def analyze(
         cracks, joints = _part_joints(cracks, region, options.region)
         cracks = _look_for_repeats(cracks, card.certainty, mask.shape, image)
         cracks = rank(cracks, card.certainty)
-        other_lines = find_other_lines(
-            prediction,
-            mask,
-            image=image.read,
-            scale=scale,
-            mask_options=options.mask,
-            options=options.measure,
-        )
-        if other_lines is not None:
-            other_lines = doubt_blurred_widths(other_lines, blurred, mask.shape)
-    unjudged = find_unjudged(prediction)
-    return Report(
-        schema_version=SCHEMA_VERSION,
-        package_version=__version__,
-        image=image.info,
-        scale=scale,
-        model=card,
-        thresholds=(threshold, threshold_low),
-        options=to_plain(options),
+        other_lines = _find_other_lines(prediction, mask, image, scale, options)
+    untested = _untested(card, scale, scale_notices)
+    measured = _Measured(
+        shape=mask.shape,
         cracks=cracks,
-        totals=sum_up(cracks, mask.shape, _judged_px2(mask.size, unjudged), scale),
-        notices=_distinct(
-            image.info.notices,
-            decoded,
-            scale_notices,
-            _untested(card, scale, scale_notices),
-            prediction.notices,
-            unjudged_notices(unjudged, judged=can_judge(unjudged)),
-            impaired_notices(prediction.impaired),
-            notices,
-        ),
-        timing_s=clock.seconds,
-        unjudged=unjudged,
-        impaired=prediction.impaired,
         joints=joints,
-        left_out=outline(region),
-        region_files=() if region is None else region_facts(region.files),
-        other_lines=other_lines,
+        unjudged=find_unjudged(prediction),
+        impaired=prediction.impaired,
+        notices_before=(*decoded, *scale_notices, *untested, *prediction.notices),
+        notices=tuple(notices),
     )
+    limits = (threshold, threshold_low)
+    report = _report(image.info, options, scale, region, measured, clock.seconds)
+    return replace(report, model=card, thresholds=limits, other_lines=other_lines)
 
 
 def measure_mask(
@@ -220,29 +196,62 @@ def measure_mask(
         cracks = doubt_blurred_widths(cracks, (*look.spoilt, *look.impaired), mask.shape)
         cracks, joints = _part_joints(cracks, region, options.region)
         cracks = rank(cracks, None)
+    measured = _Measured(
+        shape=mask.shape,
+        cracks=cracks,
+        joints=joints,
+        unjudged=unjudged,
+        impaired=look.impaired,
+        notices_before=(*decoded, *mask_notices, *scale_notices),
+        notices=tuple(notices),
+    )
+    return _report(source.info, options, scale, region, measured, clock.seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """What was measured in a picture, and what of it cannot be judged."""
+
+    shape: tuple[int, ...]  # (H, W)
+    cracks: tuple[Crack, ...]
+    joints: tuple[Crack, ...]
+    unjudged: tuple[Unjudged, ...]
+    impaired: tuple[Unjudged, ...]
+    notices_before: tuple[Notice, ...]  # of all that comes before the measuring
+    notices: tuple[Notice, ...]
+
+
+def _report(
+    info: ImageInfo,
+    options: AnalyzeOptions,
+    scale: Scale | None,
+    region: Region | None,
+    measured: _Measured,
+    timing_s: Mapping[str, float],
+) -> Report:
+    """Return the report of what was measured, of no model."""
+    unjudged, shape = measured.unjudged, measured.shape
     return Report(
         schema_version=SCHEMA_VERSION,
         package_version=__version__,
-        image=source.info,
+        image=info,
         scale=scale,
         model=None,
         thresholds=None,
         options=to_plain(options),
-        cracks=cracks,
-        totals=sum_up(cracks, mask.shape, _judged_px2(mask.size, unjudged), scale),
+        cracks=measured.cracks,
+        totals=sum_up(measured.cracks, shape, judged_px2(shape, unjudged), scale),
         notices=_distinct(
-            source.info.notices,
-            decoded,
-            mask_notices,
-            scale_notices,
+            info.notices,
+            measured.notices_before,
             unjudged_notices(unjudged, judged=can_judge(unjudged)),
-            impaired_notices(look.impaired),
-            notices,
+            impaired_notices(measured.impaired),
+            measured.notices,
         ),
-        timing_s=clock.seconds,
+        timing_s=timing_s,
         unjudged=unjudged,
-        impaired=look.impaired,
-        joints=joints,
+        impaired=measured.impaired,
+        joints=measured.joints,
         left_out=outline(region),
         region_files=() if region is None else region_facts(region.files),
     )
@@ -339,6 +348,26 @@ def _look_for_repeats(
     return tuple(repeats.get(crack.id, crack) for crack in cracks)
 
 
+def _find_other_lines(
+    prediction: Prediction,
+    mask: Array,
+    image: OpenImage,
+    scale: Scale | None,
+    options: AnalyzeOptions,
+) -> tuple[Crack, ...] | None:
+    """Return the other lines with what blur makes doubtful; None where the model knows none."""
+    lines = find_other_lines(
+        prediction,
+        mask,
+        image=image.read,
+        scale=scale,
+        mask_options=options.mask,
+        options=options.measure,
+    )
+    blurred = (*prediction.spoilt, *prediction.impaired)
+    return None if lines is None else doubt_blurred_widths(lines, blurred, mask.shape)
+
+
 def _part_joints(
     cracks: tuple[Crack, ...], region: Region | None, options: RegionOptions
 ) -> tuple[tuple[Crack, ...], tuple[Crack, ...]]:
@@ -384,65 +413,11 @@ def _looked_at(image: OpenImage, region: Region | None) -> _Look:
     return _Look(valid, blank.areas_px2(), spoilt(measures), impaired(measures))
 
 
-def sum_up(
-    cracks: tuple[Crack, ...], shape: tuple[int, ...], seen_px2: float, scale: Scale | None
-) -> Totals:
-    """Return the totals of a list of cracks.
-
-    Args:
-        cracks: main list and what is also marked.
-        shape: (H, W) of the picture.
-        seen_px2: area of it that was judged.
-        scale: makes mm.
-    """
-    besides = [crack for crack in cracks if crack.section != "main"]
-    cracks = tuple(crack for crack in cracks if crack.section == "main")
-    length_px = sum(crack.length.px or 0.0 for crack in cracks)
-    sums: dict[str, Any] = {"length_mm": None, "area_mm2": None}
-    sums |= {"analyzed_mm2": None, "density_m_per_m2": None, "left_out_mm2": None}
-    left_out_px2 = shape[0] * shape[1] - seen_px2
-    if scale is not None:
-        mm2_per_px2 = _mm2_per_px2(scale, shape)
-        seen_mm2 = seen_px2 * mm2_per_px2
-        length_mm = sum(crack.length.mm or 0.0 for crack in cracks)
-        sums = {
-            "length_mm": length_mm,
-            "area_mm2": sum(crack.area_mm2 or 0.0 for crack in cracks),
-            "analyzed_mm2": seen_mm2,
-            "density_m_per_m2": 1000 * length_mm / seen_mm2 if seen_mm2 else None,
-            "left_out_mm2": left_out_px2 * mm2_per_px2,
-            "also_marked_length_mm": sum(crack.length.mm or 0.0 for crack in besides),
-        }
-    return Totals(
-        cracks=len(cracks),
-        length_px=length_px,
-        area_px2=sum(crack.area_px2 for crack in cracks),
-        analyzed_px2=seen_px2,
-        left_out_px2=left_out_px2,
-        also_marked=len(besides),
-        also_marked_length_px=sum(crack.length.px or 0.0 for crack in besides),
-        **sums,
-    )
-
-
 def _untested(card: ModelCard, scale: Scale | None, others: Iterable[Notice]) -> Iterator[Notice]:
     """Yield the notice of a scale that the model was not tested for; a coarser one has its own."""
     text = untested_text(card.detection, None if scale is None else scale.mm_per_px)
     if text and all(notice.code != "coarse_scale" for notice in others):
         yield Notice(code="untested_scale", message=text)
-
-
-def _judged_px2(size_px2: int, unjudged: tuple[Unjudged, ...]) -> float:
-    return size_px2 * max(1 - sum(part.share for part in unjudged), 0.0)
-
-
-def _mm2_per_px2(scale: Scale, shape: tuple[int, ...]) -> float:
-    """Return the mean area of a pixel on the face: that of the whole picture over its pixels."""
-    rows, cols = shape[0] - 0.5, shape[1] - 0.5
-    corners = np.array([[-0.5, -0.5], [-0.5, cols], [rows, cols], [rows, -0.5]])
-    y, x = scale.to_mm(corners).T
-    twice = np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))
-    return abs(float(twice)) / 2 / (shape[0] * shape[1])
 
 
 def _distinct(*groups: Iterable[Notice]) -> tuple[Notice, ...]:

@@ -21,6 +21,7 @@ from crackseg.imagery.files import OpenImage, open_image
 from crackseg.imagery.masks import MaskRule
 from crackseg.inference.models import load_model
 from crackseg.inference.predictor import Predictor
+from crackseg.metrology.totals import sum_up
 from crackseg.records import Report, Scale
 
 Photo = Callable[..., Path]
@@ -221,4 +222,4 @@ def test_area_of_an_oblique_picture_is_that_of_the_face() -> None:
         source="plane",
         homography=((0.5, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
     )
-    assert pipeline._mm2_per_px2(scale, (40, 90)) == pytest.approx(0.5)
+    assert sum_up((), (40, 90), 40 * 90, scale).analyzed_mm2 == pytest.approx(0.5 * 40 * 90)

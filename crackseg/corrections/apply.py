@@ -47,9 +47,9 @@ from crackseg.imagery.regions import Region, outline
 from crackseg.metrology import arc
 from crackseg.metrology.classes import read_documents
 from crackseg.metrology.ranking import in_order
+from crackseg.metrology.totals import sum_up
 from crackseg.metrology.tracing import as_drawn, trace, way_between
 from crackseg.metrology.unclear import doubt_blurred_widths
-from crackseg.pipeline import sum_up
 from crackseg.records import Array, Corrections, Crack, Notice, Report, Unjudged
 
 _LEAST_PX = 5.0  # a shorter line is no crack that could be measured

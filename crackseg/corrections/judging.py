@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from crackseg.metrology.ranking import in_order
-from crackseg.pipeline import sum_up
+from crackseg.metrology.totals import sum_up
 from crackseg.records import Crack, Notice, Report, Verdict
 
 
