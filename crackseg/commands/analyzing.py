@@ -10,6 +10,7 @@ import typer
 
 from crackseg.commands.flags import (
     ANALYSIS,
+    ConfigPath,
     CsvLocale,
     DistanceM,
     IgnorePath,
@@ -17,6 +18,7 @@ from crackseg.commands.flags import (
     MarkerMm,
     MaskValues,
     MmPerPx,
+    OutPath,
     RegionPath,
 )
 
@@ -28,7 +30,7 @@ def analyze_command(
     inputs: Annotated[
         list[str], typer.Argument(help="Photographs, folders or patterns.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
+    out: OutPath,
     mm_per_px: MmPerPx = None,
     distance_m: DistanceM = None,
     marker_mm: MarkerMm = None,
@@ -73,9 +75,7 @@ def analyze_command(
         typer.Option(help="What is known of the survey; default: survey.toml beside the pictures."),
     ] = None,
     locale: CsvLocale = None,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file with any option of an analysis.")
-    ] = None,
+    config: ConfigPath = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Analyze again what is already in --out.")
     ] = False,
@@ -133,7 +133,7 @@ def analyze_command(
 @app.command("measure", rich_help_panel=ANALYSIS)
 def measure_command(
     mask: Annotated[Path, typer.Argument(help="Picture of a mask.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
+    out: OutPath,
     image: Annotated[
         Path | None, typer.Option(help="The photograph; widths are then read from it.")
     ] = None,
@@ -145,9 +145,7 @@ def measure_command(
     values: MaskValues = "",
     invert: Invert = False,
     locale: CsvLocale = None,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file with any option of an analysis.")
-    ] = None,
+    config: ConfigPath = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print a missing scale alone.")
     ] = False,

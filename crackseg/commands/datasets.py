@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crackseg.commands.flags import MODELS, Invert, MaskValues
+from crackseg.commands.flags import MODELS, Invert, MaskValues, Results, Root, SetNames, SetsPath
 
 app = typer.Typer()
 data_app = typer.Typer(
@@ -53,12 +53,10 @@ def data_index(
 
 @data_app.command("hair")
 def hair_command(
-    data: Annotated[Path, typer.Argument(help="Folder of sets (images/, masks/) or manifest CSV.")],
+    data: SetsPath,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the two sets.")],
-    sets: Annotated[str, typer.Option(help="Names of sets, by comma; default: all.")] = "",
-    root: Annotated[
-        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
-    ] = None,
+    sets: SetNames = "",
+    root: Root = None,
     seed: Annotated[int, typer.Option(help="Of the cracks that are drawn.")] = 0,
 ) -> None:
     """Make hair cracks to judge by: val pictures shrunk, and cracks drawn on sound ones."""
@@ -77,9 +75,7 @@ def hair_command(
 @data_app.command("check")
 def data_check(
     data: Annotated[Path, typer.Argument(help="Manifest CSV, or a folder of sets.")],
-    root: Annotated[
-        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
-    ] = None,
+    root: Root = None,
     near_bits: Annotated[
         int, typer.Option(help="Fingerprints that differ in so many of 255 bits are one picture.")
     ] = 50,
@@ -178,7 +174,7 @@ def data_from_survey(
 
 @data_app.command("pre-annotate")
 def data_pre_annotate(
-    results: Annotated[Path, typer.Argument(help="Folder of results: --out of an analysis.")],
+    results: Results,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; a new one.")],
     format: Annotated[str, typer.Option(help="cvat, labelstudio or yolo.")],
 ) -> None:
@@ -193,9 +189,7 @@ def data_pre_annotate(
 def data_tile(
     data: Annotated[Path, typer.Argument(help="Set (images/, masks/) or manifest CSV.")],
     out: Annotated[Path, typer.Option(help="Set of tiles to write.")],
-    root: Annotated[
-        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
-    ] = None,
+    root: Root = None,
     tile_px: Annotated[int, typer.Option(help="Side of a tile.")] = 512,
     overlap_px: Annotated[int, typer.Option(help="Least overlap of neighbours.")] = 0,
     empty_share: Annotated[

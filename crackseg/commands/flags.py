@@ -40,3 +40,14 @@ CsvLocale = Annotated[
 ]
 Invert = Annotated[bool, typer.Option("--invert", help="Masks are drawn dark on bright.")]
 SERVICE = "Service"
+Root = Annotated[Path | None, typer.Option(help="Folder the manifest's paths are relative to.")]
+SetsPath = Annotated[Path, typer.Argument(help="Folder of sets (images/, masks/) or manifest CSV.")]
+Results = Annotated[Path, typer.Argument(help="Folder of results: --out of an analysis.")]
+SetNames = Annotated[str, typer.Option(help="Names of sets, by comma; default: all.")]
+OutPath = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
+ConfigPath = Annotated[Path | None, typer.Option(help="TOML file with any option of an analysis.")]
+Photographs = Annotated[
+    Path | None, typer.Option(help="Where photographs lie that were moved since.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings alone.")]
+ModelName = Annotated[str, typer.Option(help="Name of a shipped model, or model folder.")]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from crackseg.commands.flags import MODELS
+from crackseg.commands.flags import MODELS, ModelName, Root, SetNames, SetsPath
 
 app = typer.Typer()
 
@@ -17,9 +17,7 @@ app = typer.Typer()
 @app.command("train", rich_help_panel=MODELS)
 def train_command(
     run: Annotated[Path, typer.Argument(help="RUN.toml, see data/runs/ for examples.")],
-    root: Annotated[
-        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
-    ] = None,
+    root: Root = None,
 ) -> None:
     """Train a network; the same command continues a run that was interrupted."""
     from crackseg.names import require
@@ -47,9 +45,7 @@ def fine_tune_command(
         Path | None,
         typer.Option(help="Folder of sets, or manifest, whose val lists must not lose by it."),
     ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
-    ] = None,
+    root: Root = None,
     work: Annotated[
         Path | None, typer.Option(help="What a stopped run goes on from; default: OUT.work.")
     ] = None,
@@ -84,9 +80,7 @@ def fine_tune_command(
 @app.command("cross-validate", rich_help_panel=MODELS)
 def cross_validate_command(
     run: Annotated[Path, typer.Argument(help="RUN.toml; its train and val are dealt anew.")],
-    root: Annotated[
-        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
-    ] = None,
+    root: Root = None,
     folds: Annotated[int, typer.Option(help="Trainings, each without its share.")] = 3,
 ) -> None:
     """Choose thresholds on pictures that no training has seen; finished folds are kept."""
@@ -133,9 +127,7 @@ def export_command(
         Path | None,
         typer.Option(help="With --int8: sets or manifest; calibrated on train, scored on val."),
     ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
-    ] = None,
+    root: Root = None,
     sets: Annotated[str, typer.Option(help="With --int8: names of sets, by comma.")] = "",
     every: Annotated[
         int, typer.Option(help="With --int8: score every so many-th val picture.", min=1)
@@ -219,9 +211,7 @@ def evaluate_widths_command(
 @app.command("compare", rich_help_panel=MODELS)
 def compare_command(
     file: Annotated[Path, typer.Argument(help="COMPARE.toml, see data/runs/compare.toml.")],
-    root: Annotated[
-        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
-    ] = None,
+    root: Root = None,
     row: Annotated[
         list[str] | None, typer.Option(help="Name of a row to run alone; may be repeated.")
     ] = None,
@@ -248,18 +238,14 @@ def compare_command(
 
 @app.command("evaluate", rich_help_panel=MODELS)
 def evaluate_command(
-    data: Annotated[Path, typer.Argument(help="Folder of sets (images/, masks/) or manifest CSV.")],
-    model: Annotated[
-        str, typer.Option(help="Name of a shipped model, or model folder.")
-    ] = "default",
+    data: SetsPath,
+    model: ModelName = "default",
     split: Annotated[
         str | None,
         typer.Option(help="train, val or test; default: test (val to choose and for --pod)."),
     ] = None,
-    sets: Annotated[str, typer.Option(help="Names of sets, by comma; default: all.")] = "",
-    root: Annotated[
-        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
-    ] = None,
+    sets: SetNames = "",
+    root: Root = None,
     threshold: Annotated[float | None, typer.Option(help="Default: the model card's.")] = None,
     threshold_low: Annotated[
         float | None, typer.Option(help="Lower level of the hysteresis; default: the model card's.")
@@ -324,15 +310,11 @@ def evaluate_command(
 
 @app.command("calibrate", rich_help_panel=MODELS)
 def calibrate_command(
-    data: Annotated[Path, typer.Argument(help="Folder of sets (images/, masks/) or manifest CSV.")],
-    model: Annotated[
-        str, typer.Option(help="Name of a shipped model, or model folder.")
-    ] = "default",
+    data: SetsPath,
+    model: ModelName = "default",
     sets: Annotated[str, typer.Option(help="Names of sets to fit on, by comma.")] = "",
     judge: Annotated[str, typer.Option(help="Names of sets to judge by alone, by comma.")] = "",
-    root: Annotated[
-        Path | None, typer.Option(help="Folder the manifest's paths are relative to.")
-    ] = None,
+    root: Root = None,
     write: Annotated[bool, typer.Option("--write", help="Write it into the model's card.")] = False,
     report: Annotated[
         Path | None, typer.Option(help="Folder for certainty.md and certainty.png.")

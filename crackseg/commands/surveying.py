@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from crackseg.commands.flags import ANALYSIS, Locale
+from crackseg.commands.flags import ANALYSIS, Locale, Photographs, Quiet, Results
 
 app = typer.Typer()
 
 
 @app.command("report", rich_help_panel=ANALYSIS)
 def report_command(
-    results: Annotated[Path, typer.Argument(help="Folder of results: --out of an analysis.")],
+    results: Results,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Default: report in the folder of results.")
     ] = None,
@@ -30,9 +30,7 @@ def report_command(
         Path | None,
         typer.Option(help="What is known of the survey; default: survey.toml of the analysis."),
     ] = None,
-    photographs: Annotated[
-        Path | None, typer.Option(help="Where photographs lie that were moved since.")
-    ] = None,
+    photographs: Photographs = None,
 ) -> None:
     """Write one report of a survey: page, PDF, workbook, tables, files for GIS, CAD, labels."""
     from crackseg.reporting.command import write_report
@@ -73,13 +71,11 @@ def correct_command(
 
 @app.command("face", rich_help_panel=ANALYSIS)
 def face_command(
-    results: Annotated[Path, typer.Argument(help="Folder of results: --out of an analysis.")],
+    results: Results,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Default: face in the folder of results.")
     ] = None,
-    photographs: Annotated[
-        Path | None, typer.Option(help="Where photographs lie that were moved since.")
-    ] = None,
+    photographs: Photographs = None,
     references: Annotated[
         Path | None,
         typer.Option(help="TOML file: known lengths and points, by image, row and col."),
@@ -95,7 +91,7 @@ def face_command(
     ignore_poses: Annotated[
         bool, typer.Option("--ignore-poses", help="Place by what neighbours show alone.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings alone.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Put all photographs of a face on one map; count what several show once."""
     from crackseg import screen
@@ -126,7 +122,7 @@ def diff_command(
         Path | None, typer.Option("--out", "-o", help="Default: changes beside the later map.")
     ] = None,
     locale: Locale = "en",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings alone.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare two maps of one face: new, gone, longer by, wider by; make maps with `face`."""
     from crackseg import screen

@@ -8,27 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dark_model import CARD as DARK_CARD
 from PIL import Image
 
 from crackseg.inference.models import Model, load_model, write_card, write_probe
-from crackseg.records import Array, ModelCard
+from crackseg.records import Array
 
 MEAN, STD = (120.0, 115.0, 110.0), (60.0, 58.0, 56.0)
-CARD = ModelCard(
-    name="tiny",
-    version="1",
-    network="tiny",
-    network_arguments={},
-    input_multiple=32,
-    mean=MEAN,
-    std=STD,
-    threshold=0.5,
-    threshold_low=0.3,
-    tile_px=128,
-    sha256={},
-    intended_use="tests",
-    limits="everything",
-)
+CARD = replace(DARK_CARD, name="tiny", network="tiny", mean=MEAN, std=STD)
 
 
 def kernel(radius: int) -> Array:

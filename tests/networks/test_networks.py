@@ -396,15 +396,10 @@ def test_deconvolution_starts_bilinear():
         assert torch.allclose(up[inner], expected[inner], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["classifier:resnet18", "classifier:googlenet"])
-def test_classifiers_learn_whether_a_tile_holds_a_crack(name):
-    x, mask = crack_tiles(128)
-    x = torch.cat([x, torch.full_like(x, 0.4)])
-    mask = torch.cat([mask, torch.zeros_like(mask)])
-    network = make(name).train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+def assert_its_loss_falls(network, x, mask, *, steps, lr):
+    optimizer = torch.optim.Adam(network.parameters(), lr=lr)
     losses = []
-    for _ in range(5):
+    for _ in range(steps):
         torch.manual_seed(1)
         loss = network.loss(x, mask)
         optimizer.zero_grad()
@@ -412,6 +407,15 @@ def test_classifiers_learn_whether_a_tile_holds_a_crack(name):
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", ["classifier:resnet18", "classifier:googlenet"])
+def test_classifiers_learn_whether_a_tile_holds_a_crack(name):
+    x, mask = crack_tiles(128)
+    x = torch.cat([x, torch.full_like(x, 0.4)])
+    mask = torch.cat([mask, torch.zeros_like(mask)])
+    network = make(name).train()
+    assert_its_loss_falls(network, x, mask, steps=5, lr=1e-3)
     with torch.inference_mode():
         logits = network.eval()(x)
     assert logits.shape == (4, 1, 128, 128)
@@ -424,16 +428,7 @@ def test_mask_rcnn_learns_from_instances_and_merges_them():
     network = make("mask_rcnn").train()
     with pytest.raises(ConfigError, match="loss"):
         network(x)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-    losses = []
-    for _ in range(6):
-        torch.manual_seed(1)
-        loss = network.loss(x, mask)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < losses[0]
+    assert_its_loss_falls(network, x, mask, steps=6, lr=1e-4)
     with torch.inference_mode():
         logits = network.eval()(x[..., :100, :77])
     assert logits.shape == (2, 1, 100, 77)
