@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from crackseg.records import Crack, Scale, Totals, Unjudged
+
+_IN_MM = ("length_mm", "area_mm2", "analyzed_mm2", "density_m_per_m2")  # None without a scale
 
 
 def sum_up(
@@ -23,32 +26,33 @@ def sum_up(
     """
     besides = [crack for crack in cracks if crack.section != "main"]
     cracks = tuple(crack for crack in cracks if crack.section == "main")
-    length_px = sum(crack.length.px or 0.0 for crack in cracks)
-    sums: dict[str, Any] = {"length_mm": None, "area_mm2": None}
-    sums |= {"analyzed_mm2": None, "density_m_per_m2": None, "left_out_mm2": None}
     left_out_px2 = shape[0] * shape[1] - seen_px2
+    in_mm: dict[str, Any] = dict.fromkeys(_IN_MM)
     if scale is not None:
         mm2_per_px2 = _mm2_per_px2(scale, shape)
-        seen_mm2 = seen_px2 * mm2_per_px2
-        length_mm = sum(crack.length.mm or 0.0 for crack in cracks)
-        sums = {
+        length_mm, seen_mm2 = _length_mm(cracks), seen_px2 * mm2_per_px2
+        in_mm = {
             "length_mm": length_mm,
             "area_mm2": sum(crack.area_mm2 or 0.0 for crack in cracks),
             "analyzed_mm2": seen_mm2,
             "density_m_per_m2": 1000 * length_mm / seen_mm2 if seen_mm2 else None,
             "left_out_mm2": left_out_px2 * mm2_per_px2,
-            "also_marked_length_mm": sum(crack.length.mm or 0.0 for crack in besides),
+            "also_marked_length_mm": _length_mm(besides),
         }
     return Totals(
         cracks=len(cracks),
-        length_px=length_px,
+        length_px=sum(crack.length.px or 0.0 for crack in cracks),
         area_px2=sum(crack.area_px2 for crack in cracks),
         analyzed_px2=seen_px2,
         left_out_px2=left_out_px2,
         also_marked=len(besides),
         also_marked_length_px=sum(crack.length.px or 0.0 for crack in besides),
-        **sums,
+        **in_mm,
     )
+
+
+def _length_mm(cracks: Iterable[Crack]) -> float:
+    return sum(crack.length.mm or 0.0 for crack in cracks)
 
 
 def judged_px2(shape: tuple[int, ...], unjudged: tuple[Unjudged, ...]) -> float:

@@ -18,7 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from crackseg.networks.layers import load_encoder, pad_statically
+from crackseg.networks.layers import (
+    bilinear_deconv,
+    load_encoder,
+    pad_statically,
+    pad_to_multiple,
+)
 
 Tensor = Any
 
@@ -85,7 +90,7 @@ class CddsLite(nn.Module):
         self.heads = nn.ModuleList(
             nn.Conv2d(skips[k] + decoder_channels[4 - k], outputs, 1) for k in scales
         )
-        self.deconvs = nn.ModuleList(_bilinear_deconv(2**k, outputs) for k in scales)
+        self.deconvs = nn.ModuleList(bilinear_deconv(outputs, 2**k, apart=True) for k in scales)
         self.fuse = nn.Conv2d(5 * outputs, outputs, 1, groups=outputs) if branches else None
         _start_rare(self)
 
@@ -97,9 +102,7 @@ class CddsLite(nn.Module):
             encoded: the encoder's maps of it, where they are there already.
         """
         height, width = x.shape[-2:]
-        down, right = -height % self.multiple, -width % self.multiple
-        if not torch.jit.is_tracing() and not torch.compiler.is_compiling() and (down or right):
-            x = F.pad(x, (0, right, 0, down), mode="replicate")
+        x = pad_to_multiple(x, self.multiple)
         stem = self.stem(x)
         if self.stem2 is not None:
             stem = stem + self.stem2(stem)
@@ -127,19 +130,6 @@ def _unit(inputs: int, outputs: int) -> nn.Sequential:
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
-
-
-def _bilinear_deconv(stride: int, channels: int) -> nn.Module:
-    """Return a trainable up-sampling of each channel by itself that starts bilinear."""
-    if stride == 1:
-        return nn.ConvTranspose2d(channels, channels, 1, groups=channels)
-    size = 2 * stride
-    layer = nn.ConvTranspose2d(channels, channels, size, stride, stride // 2, groups=channels)
-    ramp = 1 - (torch.arange(2 * stride) + 0.5 - stride).abs() / stride
-    with torch.no_grad():
-        layer.weight.copy_((ramp[:, None] * ramp[None])[None, None])
-        layer.bias.zero_()
-    return layer
 
 
 def _start_rare(network: CddsLite) -> None:

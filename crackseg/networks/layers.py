@@ -56,14 +56,20 @@ def stage(
     return nn.Sequential(*layers, *([nn.Dropout(dropout)] if dropout else []))
 
 
-def bilinear_deconv(channels: int, stride: int) -> nn.ConvTranspose2d:
-    """Return a trainable up-sampling by ``stride`` that starts as bilinear interpolation."""
+def bilinear_deconv(channels: int, stride: int, *, apart: bool = False) -> nn.ConvTranspose2d:
+    """Return a trainable up-sampling by ``stride`` that starts as bilinear interpolation.
+
+    ``apart``: each channel is made of itself alone.
+    """
+    groups = channels if apart else 1
     if stride == 1:
-        return nn.ConvTranspose2d(channels, channels, 1)
-    layer = nn.ConvTranspose2d(channels, channels, 2 * stride, stride, stride // 2)
+        return nn.ConvTranspose2d(channels, channels, 1, groups=groups)
+    size = 2 * stride
+    layer = nn.ConvTranspose2d(channels, channels, size, stride, stride // 2, groups=groups)
     ramp = 1 - (torch.arange(2 * stride) + 0.5 - stride).abs() / stride
+    own = torch.ones(channels, 1) if apart else torch.eye(channels)
     with torch.no_grad():
-        layer.weight.copy_(torch.eye(channels)[..., None, None] * ramp[:, None] * ramp)
+        layer.weight.copy_(own[..., None, None] * ramp[:, None] * ramp)
         layer.bias.zero_()
     return layer
 
