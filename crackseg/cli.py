@@ -49,9 +49,12 @@ def common(
     """Find cracks in photographs of concrete and measure their length, width and area."""
 
 
-def path(text: str) -> Path:
-    """Return a path that was given; an empty text would name the current folder."""
-    if not text.strip():
+def path(text: str | Path) -> Path:
+    """Return a path that was given; an empty text would name the current folder.
+
+    Some releases of typer hand the default over too, which is a path already.
+    """
+    if not str(text).strip():
         raise typer.BadParameter(
             "an empty text names no file or folder; `.` is the current folder."
         )

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from crackseg.cli import app
+from crackseg.errors import CracksegError
 
 COMMANDS = [
     ["analyze", "wall.jpg", "--out"],
@@ -42,3 +43,12 @@ def test_a_dot_is_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["data", "check", "."])
     assert "names no file" not in result.output
+
+
+def test_the_path_that_a_command_takes_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["serve", "--port", "-1"])
+    assert isinstance(result.exception, CracksegError), result.exception
+    assert "port" in str(result.exception)
