@@ -11,15 +11,17 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from crackseg.errors import DataError, ImageError
 from crackseg.face.cameras import View
 from crackseg.face.face_json import view_from
-from crackseg.face.matching import Features, find_features, match_pairs, vote_for_pairs
+from crackseg.face.matching import Features, find_features, match_along, vote_for_pairs
 from crackseg.records import Array
 
 _LEAST = 40  # points that agree, for a registration by features
@@ -120,50 +122,53 @@ def _places_alike(
     if not all(sets):
         return None
     everyone = [*sets[0], *sets[1]]
-    features: list[Features] = []
-    for number, (path, _) in enumerate(everyone):
-        listen("features of both dates", number / len(everyone))
-        try:
-            features.append(find_features(path))
-        except ImageError:
-            empty = np.zeros((0, 128), np.uint8)
-            features.append(Features(points_px=np.zeros((0, 2)), looks=empty, factor=1.0, grey=0.0))
-    views = [view for _, view in everyone]
-    pairs = _pairs(features, views, len(sets[0]), old, new)
+    views, count = [view for _, view in everyone], len(sets[0])
+    find: Callable[[int], Features] = lambda n: _features(everyone[n][0])  # noqa: E731
+    along = np.zeros(len(views))
+    if old["scale"]["placed"] and new["scale"]["placed"]:
+        pairs, along = _near_pairs(views, count, _between_origins(old, new))
+    else:
+        features = {}
+        for number in range(len(views)):
+            listen("features of both dates", number / len(views))
+            features[number] = find(number)
+        voted = vote_for_pairs(list(features.values()), range(len(views)))
+        pairs, find = {(a, b) for a, b in voted if a < count <= b}, features.pop
     diagonals = [math.hypot(v.lens.height_px, v.lens.width_px) for v in views]
     one, other = [], []
-    for number, pair in enumerate(sorted(pairs)):
-        listen("matching of both dates", number / len(pairs))
-        for match in match_pairs(features, [pair], diagonals):
-            a = views[match.first].to_face(match.first_px[match.agrees])
-            b = views[match.second].to_face(match.second_px[match.agrees])
-            good = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
-            one.append(a[good] @ [1, 1j])
-            other.append(b[good] @ [1, 1j])
+    for match in match_along(find, pairs, along, diagonals, partial(listen, "matching both dates")):
+        a = views[match.first].to_face(match.first_px[match.agrees])
+        b = views[match.second].to_face(match.second_px[match.agrees])
+        good = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
+        one.append(a[good] @ [1, 1j])
+        other.append(b[good] @ [1, 1j])
     return (np.concatenate(one), np.concatenate(other)) if one else None
 
 
-def _pairs(
-    features: Sequence[Features],
-    views: Sequence[View],
-    count: int,
-    old: Mapping[str, Any],
-    new: Mapping[str, Any],
-) -> set[tuple[int, int]]:
-    """Return pairs of an old and a new photograph: by place where both maps have one, or looks."""
-    if not (old["scale"]["placed"] and new["scale"]["placed"]):
-        voted = vote_for_pairs(features, range(len(features)))
-        return {(a, b) for a, b in voted if a < count <= b}
-    shift = _between_origins(old, new)
-    middles = np.array([view.centre_m @ [1, 1j] for view in views])
-    middles[:count] += shift
+def _features(path: Path) -> Features:
+    """Return the features of a photograph, none of a damaged one."""
+    try:
+        return find_features(path)
+    except ImageError:
+        empty = np.zeros((0, 128), np.uint8)
+        return Features(points_px=np.zeros((0, 2)), looks=empty, factor=1.0)
+
+
+def _near_pairs(
+    views: Sequence[View], count: int, shift: complex
+) -> tuple[set[tuple[int, int]], Array]:
+    """Return pairs of an old and a new photograph of about one place, and the place of all along
+    the line that they spread over."""
+    middles = np.nan_to_num([view.centre_m for view in views], nan=1e12)
+    middles[:count] += [shift.real, shift.imag]
     reach = np.array([np.ptp(view.outline_m(1), axis=0).max() / 2 for view in views])
-    return {
-        (a, b)
-        for a in range(count)
-        for b in range(count, len(views))
-        if abs(middles[a] - middles[b]) < 0.8 * max(reach[a], reach[b])
-    }
+    tree = cKDTree(middles[count:])
+    pairs = set()
+    for a in range(count):
+        near = np.array(tree.query_ball_point(middles[a], 0.8 * reach.max()), int) + count
+        gap = np.hypot(*(middles[near] - middles[a]).T)
+        pairs |= {(a, int(b)) for b in near[gap < 0.8 * np.maximum(reach[a], reach[near])]}
+    return pairs, middles[:, int(np.argmax(np.ptp(middles, axis=0)))]
 
 
 def _fit(old: Array, new: Array) -> Registration | None:

@@ -94,13 +94,15 @@ def face_command(
     quiet: Quiet = False,
 ) -> None:
     """Put all photographs of a face on one map; count what several show once."""
+    from tempfile import TemporaryDirectory
+
     from crackseg import screen
     from crackseg.face.mapping import make_map
     from crackseg.face.scaling import read_references
     from crackseg.face.writing import write_map
     from crackseg.survey import read_survey
 
-    with screen.steps(quiet=quiet) as listen:
+    with TemporaryDirectory(prefix="crackseg-") as small, screen.steps(quiet=quiet) as listen:
         face = make_map(
             results,
             pictures=[photographs] if photographs else [],
@@ -108,6 +110,7 @@ def face_command(
             survey=read_survey(survey) if survey else None,
             use_poses=not ignore_poses,
             listen=listen,
+            small=Path(small),
         )
         folder = out or results / "face"
         write_map(face, results, folder, locale=locale, listen=listen)

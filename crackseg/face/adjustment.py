@@ -11,6 +11,7 @@ the plane that they lie on.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from scipy.sparse.linalg import splu
 from scipy.spatial.transform import Rotation
 
 from crackseg.face.cameras import Lens, Optics, meet_plane, project, rays
+from crackseg.face.derivatives import Side, misses, slopes
 from crackseg.records import Array
 
 _STEPS = 60
@@ -26,6 +28,7 @@ _CONVERGED = 1e-7  # relative fall of the cost
 _K_SIGMA = (0.15, 0.1)  # of k1, k2 about the prior: lenses of drones lie within
 _FRAME_SIGMA_RAD = (0.04, 0.04, 0.02)  # pitch, yaw, roll of the face against the drone's compass
 _EPSILON = 1e-6
+_PORTION = 20_000  # ties at a time: some tens of MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +41,7 @@ class Ties:
     second_px: Array  # (N, 2)
     sigma_px: Array  # (N,) of either point
 
-    def take(self, chosen: Array) -> Ties:
+    def take(self, chosen: Array | slice) -> Ties:
         """Return some of them."""
         parts = (self.first, self.second, self.first_px, self.second_px, self.sigma_px)
         names = ("first", "second", "first_px", "second_px", "sigma_px")
@@ -61,6 +64,10 @@ class Block:
         focal, k1, k2 = np.array(values)[self.lens_of[numbers]].T
         centres = np.array([x.centre for x in self.lenses])[self.lens_of[numbers]]
         return Optics(focal, k1, k2, centres)
+
+    def side(self, numbers: Array) -> Side:
+        """Return what the photographs of given numbers see with."""
+        return Side(self.axes[numbers], self.positions_m[numbers], self.optics(numbers))
 
     def places(self, numbers: Array, points_px: Array) -> Array:
         """Return (N, 2) places on the face of points of photographs."""
@@ -89,15 +96,26 @@ class Priors:
 
 def residuals_px(block: Block, ties: Ties) -> Array:
     """Return (N, 2) by how much each tie is missed in its second photograph; nan where unseen."""
-    return block.pixels(ties.second, block.places(ties.first, ties.first_px)) - ties.second_px
+    parts = [
+        misses(block.side(t.first), block.side(t.second), t.first_px, t.second_px)
+        for t in (ties.take(part) for part in _portions(len(ties.first)))
+    ]
+    return np.concatenate(parts) if parts else np.zeros((0, 2))
+
+
+def _portions(count: int) -> Iterator[slice]:
+    """Yield slices of so many ties that what is worked out of them fits into little memory."""
+    yield from (slice(start, start + _PORTION) for start in range(0, count, _PORTION))
 
 
 def gaps_mm(block: Block, ties: Ties) -> Array:
     """Return (N,) the distance on the face between the two places of each tie."""
-    one = block.places(ties.first, ties.first_px)
-    gap = one - block.places(ties.second, ties.second_px)
-    distance: Array = 1000 * np.hypot(gap[:, 0], gap[:, 1])
-    return distance
+    gaps = np.zeros(len(ties.first))
+    for part in _portions(len(gaps)):
+        own = ties.take(part)
+        gap = block.places(own.first, own.first_px) - block.places(own.second, own.second_px)
+        gaps[part] = 1000 * np.hypot(gap[:, 0], gap[:, 1])
+    return gaps
 
 
 def adjust(block: Block, ties: Ties, priors: Priors, robust_px: float) -> Block:
@@ -146,42 +164,63 @@ def _cost(block: Block, ties: Ties, priors: Priors, robust_px: float) -> float:
 def _normal_equations(
     block: Block, ties: Ties, priors: Priors, robust_px: float
 ) -> tuple[sparse.csc_matrix, Array]:
-    """Return J'WJ and J'Wr over [poses (6 each), lenses (3 each), frame (4)]."""
-    missed = residuals_px(block, ties) / ties.sigma_px[:, None]
+    """Return J'WJ and J'Wr over [poses (6 each), lenses (3 each), frame (4)].
+
+    Ties of one pair of photographs share their 18 unknowns: each pair gives one dense block.
+    """
+    own, own_jacobian = _prior_residuals(block, priors), _prior_jacobian(block, priors)
+    normal = (own_jacobian.T @ own_jacobian).tocsc()
+    gradient = own_jacobian.T @ own
+    pair = ties.first.astype(np.int64) * len(block.axes) + ties.second
+    order = np.argsort(pair, kind="stable")
+    names, starts = np.unique(pair[order], return_index=True)
+    ends = np.append(starts[1:], len(order))
+    for some in _runs(starts, ends):
+        chosen = ties.take(order[starts[some][0] : ends[some][-1]])
+        inner, outer = _of_pairs(block, chosen, ends[some] - starts[some], robust_px)
+        columns = _columns(block, names[some] // len(block.axes), names[some] % len(block.axes))
+        np.add.at(gradient, columns, outer)
+        rows = np.broadcast_to(columns[:, :, None], inner.shape).ravel()
+        cols = np.broadcast_to(columns[:, None, :], inner.shape).ravel()
+        normal = normal + sparse.csc_matrix((inner.ravel(), (rows, cols)), shape=normal.shape)
+    return normal, gradient
+
+
+def _runs(starts: Array, ends: Array) -> Iterator[slice]:
+    """Yield slices of pairs that hold about a portion of ties each."""
+    begin = 0
+    while begin < len(starts):
+        stop = max(int(np.searchsorted(ends, starts[begin] + _PORTION, side="right")), begin + 1)
+        yield slice(begin, stop)
+        begin = stop
+
+
+def _of_pairs(block: Block, ties: Ties, counts: Array, robust_px: float) -> tuple[Array, Array]:
+    """Return (P, 18, 18) J'WJ and (P, 18) J'Wr of pairs whose ties follow each other."""
+    first, second = block.side(ties.first), block.side(ties.second)
+    missed = misses(first, second, ties.first_px, ties.second_px) / ties.sigma_px[:, None]
     square = (missed**2).sum(axis=1)
     weight = np.where(np.isfinite(square), 1 / (1 + square / robust_px**2), 0.0)
-    missed = np.where(np.isfinite(missed), missed, 0.0)
-    jacobian = _tie_jacobian(block, ties)
-    own, own_jacobian = _prior_residuals(block, priors), _prior_jacobian(block, priors)
-    weights = sparse.diags(np.repeat(weight, 2))
-    normal = jacobian.T @ weights @ jacobian + own_jacobian.T @ own_jacobian
-    gradient = jacobian.T @ (weights @ missed.ravel()) + own_jacobian.T @ own
-    return normal.tocsc(), gradient
+    root = np.sqrt(weight)[:, None]
+    slope = slopes(first, second, ties.first_px) * (root / ties.sigma_px[:, None])[:, :, None]
+    parts = np.concatenate([slope, (root * missed)[:, :, None]], axis=2)
+    padded: Array = np.zeros((len(counts), int(counts.max()), 2, 19))
+    pair = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(len(pair)) - np.repeat(np.cumsum(counts) - counts, counts)
+    padded[pair, place] = np.where(np.isfinite(parts), parts, 0.0)
+    padded = padded.reshape(len(counts), -1, 19)
+    both = padded.swapaxes(1, 2) @ padded
+    return both[:, :18, :18], both[:, :18, 18]
 
 
-def _tie_jacobian(block: Block, ties: Ties) -> sparse.csr_matrix:
-    """Return the derivatives of all ties by differences: each side moved by itself."""
-    count, rows = len(block.axes), np.arange(2 * len(ties.first))
-    still = (block, block)
-    data, columns = [], []
-    for part in range(9):
-        moved = _moved_all(block, part)
-        for side, numbers in ((0, ties.first), (1, ties.second)):
-            pair = (moved, still[1]) if side == 0 else (still[0], moved)
-            slope = (_missed(*pair, ties) - _missed(*still, ties)) / _EPSILON
-            slope /= ties.sigma_px[:, None]
-            column = 6 * numbers + part
-            if part >= 6:
-                column = 6 * count + 3 * block.lens_of[numbers] + part - 6
-            data.append(np.where(np.isfinite(slope), slope, 0.0).ravel())
-            columns.append(np.repeat(column, 2))
-    shape = (len(rows), _size(block))
-    places = (np.tile(rows, len(data)), np.concatenate(columns))
-    return sparse.csr_matrix((np.concatenate(data), places), shape=shape)
-
-
-def _missed(one: Block, other: Block, ties: Ties) -> Array:
-    return other.pixels(ties.second, one.places(ties.first, ties.first_px)) - ties.second_px
+def _columns(block: Block, first: Array, second: Array) -> Array:
+    """Return (P, 18) numbers of the unknowns of pairs: pose and lens of either photograph."""
+    lenses = 6 * len(block.axes)
+    parts = []
+    for numbers in (first, second):
+        parts.append(6 * numbers[:, None] + np.arange(6))
+        parts.append(lenses + 3 * block.lens_of[numbers][:, None] + np.arange(3))
+    return np.concatenate(parts, axis=1)
 
 
 def _size(block: Block) -> int:

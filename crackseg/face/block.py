@@ -8,15 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from crackseg.errors import DataError
-from crackseg.face.adjustment import Block, Priors, Ties, adjust, expected_poses, gaps_mm
+from crackseg.face.adjustment import (
+    Block,
+    Priors,
+    Ties,
+    adjust,
+    expected_poses,
+    gaps_mm,
+    residuals_px,
+)
 from crackseg.face.cameras import FRONTAL, Lens
-from crackseg.face.matching import Features, Match, find_features
+from crackseg.face.matching import Features, Match, find_features, shrink_factor
 from crackseg.face.neighbours import (
     AROUND_M,
     distance_m,
@@ -27,6 +36,7 @@ from crackseg.face.neighbours import (
 )
 from crackseg.face.photographs import Photograph
 from crackseg.face.plane import FacePlane, facing_deg, placed_by_drone
+from crackseg.face.starting import lay_on_neighbours
 from crackseg.records import Array, Notice
 
 _TIE_PX = 0.5  # standard deviation of a feature, in px of the picture that was searched
@@ -40,6 +50,8 @@ _CONFIRMED_LEAST = 0.5  # of a photograph's likes: on a plane wall nine of ten a
 _FLAT_SHARE = 0.75  # of all likes; fewer mean that the face is not flat
 _BROKEN_PX = 3.0  # median miss of a block that does not hold together
 _BROKEN_SHARE = 0.34  # of photographs that had to be set aside
+_MOSAIC_SHARE_PX = 600_000_000  # what a mosaic of 60 megapixels takes of all, shown ten times over
+_WORTH_SHRINKING_PX = 2_000_000  # of a share; a larger one is read from the photograph again
 _NOMINAL_MM = 1.0  # size of a pixel in a block without any scale, until one is put on it
 
 
@@ -62,6 +74,7 @@ def place(
     photographs: Sequence[Photograph],
     plane: FacePlane,
     listen: Callable[[str, float], None] = lambda step, share: None,
+    small: Path | None = None,
 ) -> Placed:
     """Return the photographs placed on the face.
 
@@ -69,6 +82,7 @@ def place(
         photographs: with files; rasters excepted.
         plane: what is known of the face.
         listen: is told of the step and the share of it that is done.
+        small: folder to keep photographs in that were shrunk, for a mosaic of many; None: none.
 
     Raises:
         DataError: nothing holds the photographs together, or they contradict each other.
@@ -79,13 +93,17 @@ def place(
     usable = of_this_face(usable, plane, azimuth, aside)
     if not usable:
         raise DataError(f"no photograph can be placed on the face: {_sentences(aside)}")
-    features = []
-    for number, photograph in enumerate(usable):
-        listen("features", number / len(usable))
-        features.append(find_features(photograph.path))  # type: ignore[arg-type]
-    matches = match_all(usable, features, plane, azimuth, listen)
+    small_px = _MOSAIC_SHARE_PX // len(usable)
+    if small is not None and small_px < _WORTH_SHRINKING_PX:
+        usable = [replace(p, small=small / f"{n}.jpg") for n, p in enumerate(usable)]
+
+    def find(number: int) -> Features:
+        photograph = usable[number]
+        return find_features(photograph.path, photograph.small, small_px)  # type: ignore[arg-type]
+
+    matches, plain = match_all(usable, find, plane, azimuth, listen)
     listen("adjustment", 0.0)
-    return _Placing(usable, features, matches, plane, azimuth, aside).run()
+    return _Placing(usable, matches, plain, plane, azimuth, aside).run()
 
 
 class _Placing:
@@ -94,13 +112,13 @@ class _Placing:
     def __init__(
         self,
         photographs: Sequence[Photograph],
-        features: Sequence[Features],
         matches: Sequence[Match],
+        plain: int,
         plane: FacePlane,
         azimuth: float | None,
         aside: list[tuple[str, str]],
     ) -> None:
-        self.photographs, self.features = list(photographs), list(features)
+        self.photographs, self.plain = list(photographs), plain
         self.matches, self.plane, self.azimuth = list(matches), plane, azimuth
         self.aside, self.notices = aside, list[Notice]()
         if azimuth is None:
@@ -141,10 +159,9 @@ class _Placing:
         has_pose = np.bincount(group, weights=posed, minlength=groups) > 0
         by_pose, by_looks = np.asarray(has_pose[group]), np.asarray(group == main)
         if count > 1 and not posed.any() and (group == main).sum() < 2:
-            bare = sum(len(f.looks) < 50 for f in self.features)
             why = (
                 "nothing on them can be told apart: the wall shows no texture"
-                if (bare > count / 2)
+                if self.plain > count / 2
                 else "no two of them show the same part of the face"
             )
             raise DataError(
@@ -166,7 +183,6 @@ class _Placing:
     def _choose(self, stays: Array) -> None:
         new = np.cumsum(stays) - 1
         self.photographs = [p for p, k in zip(self.photographs, stays, strict=True) if k]
-        self.features = [f for f, k in zip(self.features, stays, strict=True) if k]
         self.axes, self.positions = self.axes[stays], self.positions[stays]
         self.matches = [
             replace(m, first=int(new[m.first]), second=int(new[m.second]))
@@ -180,11 +196,12 @@ class _Placing:
         with np.errstate(invalid="ignore"):
             wrong = np.asarray(confirmed / likes < _CONFIRMED_LEAST)
         everyone = self._ties(block, None)
-        miss = self._miss_px(block, everyone)
-        for number in range(len(wrong)):
-            own = miss[(everyone.first == number) | (everyone.second == number)]
-            if len(own) and np.median(own) > _WRONG_PX:
-                wrong[number] = True
+        miss = np.tile(self._miss_px(block, everyone), 2)
+        owner = np.concatenate([everyone.first, everyone.second])
+        order = np.argsort(owner, kind="stable")
+        numbers, starts = np.unique(owner[order], return_index=True)
+        for number, own in zip(numbers, np.split(miss[order], starts[1:]), strict=False):
+            wrong[number] |= np.median(own) > _WRONG_PX
         return wrong
 
     def _confirmed(self, block: Block) -> tuple[Array, Array]:
@@ -199,8 +216,8 @@ class _Placing:
         return likes, confirmed
 
     def _sigma_px(self, match: Match) -> float:
-        one, other = (self.features[n].factor for n in (match.first, match.second))
-        return _TIE_PX * max(one, other)
+        lenses = [self.photographs[n].lens for n in (match.first, match.second)]
+        return _TIE_PX * max(shrink_factor(x.height_px, x.width_px) for x in lenses)
 
     def _set_aside_wrong(self, wrong: Array) -> None:
         if wrong.sum() > max(_BROKEN_SHARE * len(wrong), 1):
@@ -239,9 +256,7 @@ class _Placing:
                 minlength=len(axes))))  # fmt: skip
             axes[root] = FRONTAL
             positions[root] = [0, 0, self._size_mm(root) * lenses[lens_of[root]].focal_px / 1000]
-        while (bare := np.asarray(~np.isfinite(positions).all(axis=1))).any():
-            number, pixels, places = self._next(block, bare)
-            axes[number], positions[number] = _lie_frontal(pixels, places, lenses[lens_of[number]])
+        lay_on_neighbours(block, self.matches)
         return block
 
     def _size_mm(self, number: int) -> float:
@@ -259,23 +274,6 @@ class _Placing:
             for n in np.flatnonzero(finite)
         ]
         self.positions[:, 2] += float(np.median(far - self.positions[finite, 2]))
-
-    def _next(self, block: Block, bare: Array) -> tuple[int, Array, Array]:
-        """Return the photograph with most ties to placed ones, its points and their places."""
-        pixels: dict[int, list[Array]] = {}
-        places: dict[int, list[Array]] = {}
-        for m in self.matches:
-            for one, other, a, b in (
-                (m.first, m.second, m.first_px, m.second_px),
-                (m.second, m.first, m.second_px, m.first_px),
-            ):
-                if bare[other] and not bare[one]:
-                    there = block.places(np.full(int(m.count), one), a[m.agrees])
-                    good = np.isfinite(there).all(axis=1)
-                    pixels.setdefault(other, []).append(b[m.agrees][good])
-                    places.setdefault(other, []).append(there[good])
-        number = max(pixels, key=lambda n: sum(map(len, pixels[n])))
-        return number, np.concatenate(pixels[number]), np.concatenate(places[number])
 
     # -- priors and ties ------------------------------------------------------------------------
 
@@ -327,8 +325,7 @@ class _Placing:
 
     def _miss_px(self, block: Block, ties: Ties) -> Array:
         """Return (N,) the miss of ties in px of the pictures that were searched."""
-        there = block.pixels(ties.second, block.places(ties.first, ties.first_px))
-        miss = np.hypot(*(there - ties.second_px).T) / ties.sigma_px * _TIE_PX
+        miss = np.hypot(*residuals_px(block, ties).T) / ties.sigma_px * _TIE_PX
         return np.where(np.isfinite(miss), miss, np.inf)
 
     def _median_px(self, block: Block, ties: Ties) -> float:
@@ -405,26 +402,6 @@ def _spread_out(points: Array) -> Array:
     starts = np.searchsorted(number[order], number[order])
     rank = np.arange(len(order)) - starts
     return np.sort(order[np.argsort(rank, kind="stable")[:_PAIR_TIES]])
-
-
-def _lie_frontal(pixels: Array, places: Array, lens: Lens) -> tuple[Array, Array]:
-    """Return axes and position of a camera that looks squarely at points of known places."""
-    right_up = (pixels[:, ::-1] - lens.centre) * [1, -1]
-    source = right_up[:, 0] + 1j * right_up[:, 1]
-    target = places[:, 0] + 1j * places[:, 1]
-    keep = np.ones(len(source), bool)
-    for _ in range(4):  # the worst quarter may be false likes
-        a, b = source[keep], target[keep]
-        middle = a.mean(), b.mean()
-        factor = np.vdot(a - middle[0], b - middle[1]) / np.vdot(a - middle[0], a - middle[0])
-        miss = np.abs(factor * (source - middle[0]) + middle[1] - target)
-        keep = miss <= max(np.quantile(miss, 0.75), 1e-12)
-    size, turn = abs(factor), np.angle(factor)
-    foot = middle[1] - factor * middle[0]
-    right = np.array([np.cos(turn), np.sin(turn), 0.0])
-    down = np.array([np.sin(turn), -np.cos(turn), 0.0])
-    axes = np.stack([right, down, [0.0, 0.0, -1.0]])
-    return axes, np.array([foot.real, foot.imag, size * lens.focal_px])
 
 
 def _sentences(aside: Sequence[tuple[str, str]]) -> str:

@@ -85,7 +85,8 @@ def cracks_of(
         views: the same.
         sigma_rel: of the block's scale.
     """
-    cracks = [_crack(group, photographs, views, sigma_rel) for group in groups]
+    boxes = boxes_of(views)
+    cracks = [_crack(group, photographs, views, boxes, sigma_rel) for group in groups]
     ordered = sorted(cracks, key=lambda c: (c.section != "main", -c.severity_mm2))
     return [_numbered(crack, number) for number, crack in enumerate(ordered, 1)]
 
@@ -95,7 +96,11 @@ def _numbered(crack: FaceCrack, number: int) -> FaceCrack:
 
 
 def _crack(
-    group: Group, photographs: Sequence[Photograph], views: Sequence[View], sigma_rel: float
+    group: Group,
+    photographs: Sequence[Photograph],
+    views: Sequence[View],
+    boxes: Array,
+    sigma_rel: float,
 ) -> FaceCrack:
     widths, width_from = _widths(group, photographs, sigma_rel)
     spread, agree = _spread(group, sigma_rel)
@@ -119,10 +124,10 @@ def _crack(
         spread_mm=spread,
         agree=agree,
         views=tuple((view, tuple(sorted(ids[view]))) for view in sorted(ids)),
-        could_show=_could_show(group, views),
+        could_show=_could_show(group, views, boxes),
         orientation_deg=_orientation(group),
         certainty=certainty,
-        leaves_map=_leaves_map(group, views),
+        leaves_map=_leaves_map(group, views, boxes),
         severity_mm2=severity,
     )
 
@@ -245,14 +250,34 @@ def _reach(one: Mark, other: Mark, gap: float) -> float:
     return math.hypot(*reach)
 
 
-def _could_show(group: Group, views: Sequence[View]) -> int:
+def boxes_of(views: Sequence[View]) -> Array:
+    """Return (V, 4) the least x, y and largest x, y that each photograph can show.
+
+    Infinite where its picture reaches beyond the plane.
+    """
+    boxes = []
+    for view in views:
+        outline = view.outline_m()
+        low, high = outline.min(axis=0), outline.max(axis=0)
+        room = 0.05 * (high - low)  # for what bulges between the outline's points
+        boxes.append(np.concatenate([low - room, high + room]))
+    return np.where(np.isfinite(boxes), boxes, [-np.inf, -np.inf, np.inf, np.inf])
+
+
+def _near(boxes: Array, places_m: Array) -> Array:
+    """Return the numbers of the photographs whose box some of the places' box lies in."""
+    low, high = places_m.min(axis=0), places_m.max(axis=0)
+    return np.flatnonzero((boxes[:, :2] <= high).all(axis=1) & (boxes[:, 2:] >= low).all(axis=1))
+
+
+def _could_show(group: Group, views: Sequence[View], boxes: Array) -> int:
     points = np.concatenate([part.line_m for part in group.parts])
     points = points[:: max(len(points) // 40, 1)]
-    marking = {mark.view for mark in group.marks}
-    return sum(
-        number in marking or bool(in_view(view, points).mean() >= _IN_VIEW)
-        for number, view in enumerate(views)
-    )
+    showing = {mark.view for mark in group.marks}
+    for number in _near(boxes, points):
+        if number not in showing and in_view(views[number], points).mean() >= _IN_VIEW:
+            showing.add(int(number))
+    return len(showing)
 
 
 def in_view(view: View, places_m: Array, margin_px: float = 0.0) -> Array:
@@ -274,7 +299,7 @@ def _orientation(group: Group) -> float | None:
     return math.degrees(np.angle(double) / 2) % 180
 
 
-def _leaves_map(group: Group, views: Sequence[View]) -> bool:
+def _leaves_map(group: Group, views: Sequence[View], boxes: Array) -> bool:
     """Return whether a course ends where no photograph shows what comes next."""
     size = group.marks[0].mm_per_px / 1000
     ends = np.concatenate([_past_ends(part, _BEYOND_PX * size) for part in group.parts])
@@ -284,8 +309,8 @@ def _leaves_map(group: Group, views: Sequence[View]) -> bool:
         return False
     open_ends = ends[free]
     visible: Array = np.zeros(len(open_ends), bool)
-    for view in views:
-        visible = np.asarray(visible | in_view(view, open_ends))
+    for number in _near(boxes, open_ends):
+        visible = np.asarray(visible | in_view(views[number], open_ends))
     return bool((~visible).any())
 
 

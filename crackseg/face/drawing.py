@@ -71,6 +71,13 @@ def colour(number: int | None, count: int) -> str:
     return COLOURS[round(number * (len(COLOURS) - 1) / max(count - 1, 1))]
 
 
+def legend_of(face: FaceMap) -> list[tuple[str, str]]:
+    """Return the colours of a drawing and what each stands for."""
+    names = bin_names(limits_of(face))
+    entries = [(colour(n, len(names)), name) for n, name in enumerate(names)]
+    return [*entries, (DOUBTFUL, "doubtful or not known")]
+
+
 def label(crack: FaceCrack) -> str:
     """Return what a drawing says of a crack."""
     length = (crack.length.value_mm or 0) / 1000
@@ -168,8 +175,10 @@ def draw(face: FaceMap, grid: Grid) -> dict[str, str]:
     left, top = 70 * unit, 20 * unit
     width, height = grid.width_px + 2 * left, grid.height_px + top + 120 * unit
     box = f"{-left:.1f} {-top:.1f} {width:.1f} {height:.1f}"
+    inner = grid.height_px + top + 30 * unit  # without the legend
     return {
         "view_box": box,
+        "map_box": f"{-left:.1f} {-top:.1f} {width:.1f} {inner:.1f}",
         "ground": f'x="{-left:.1f}" y="{-top:.1f}" width="{width:.1f}" height="{height:.1f}"',
         "image": f'width="{grid.width_px}" height="{grid.height_px}"',
         "cracks": _cracks(face, grid, unit),
@@ -273,14 +282,11 @@ def _round_step(width: float, height: float) -> float:
 
 
 def _legend(face: FaceMap, grid: Grid, unit: float) -> str:
-    limits = limits_of(face)
-    names = bin_names(limits)
     y = grid.height_px + 48 * unit
     parts = [
         f'<text x="0" y="{y:.1f}" font-size="{14 * unit:.1f}" font-weight="700">95 % width</text>'
     ]
-    entries = [(colour(n, len(names)), name) for n, name in enumerate(names)]
-    for place, (tone, name) in enumerate([*entries, (DOUBTFUL, "doubtful or not known")]):
+    for place, (tone, name) in enumerate(legend_of(face)):
         x = (125 + 175 * place) * unit
         parts.append(
             f'<path d="M{x:.1f},{y - 5 * unit:.1f} h{28 * unit:.1f}" stroke="{tone}" '

@@ -58,16 +58,18 @@ def _marks(photographs: Sequence[Photograph], views: Sequence[View], key: str) -
 
 def _mark(number: int, crack: Mapping[str, Any], view: View, finest_mm: float) -> Mark | None:
     lines, widths, scales, edges = [], [], [], []
-    profile = crack.get("width_profile_px") or [[None] * len(c) for c in crack["centre_line"]]
+    profile = crack.get("width_profile_px") or [
+        np.full(len(c), np.nan) for c in crack["centre_line"]
+    ]
     for points, px in zip(crack["centre_line"], profile, strict=True):
-        line = np.array(points, dtype=np.float64).reshape(-1, 2)
+        line = np.asarray(points, dtype=np.float64)
         places = view.to_face(line)
         good = np.isfinite(places).all(axis=1)
         if good.sum() < 2:
             continue
         across = _across(line[good])
         scale = 1000 * view.m_per_px(line[good], across)
-        width = np.array([np.nan if w is None else w for w in px], dtype=np.float64)[good]
+        width = np.asarray(px, dtype=np.float64)[good]
         lines.append(places[good])
         widths.append(width * scale)
         scales.append(scale)

@@ -94,6 +94,7 @@ def make_map(
     survey: Survey | None = None,
     use_poses: bool = True,
     listen: Listen = lambda step, share: None,
+    small: Path | None = None,
 ) -> FaceMap:
     """Return the map of the face that a folder of results is of.
 
@@ -104,6 +105,8 @@ def make_map(
         survey: None: ``survey.toml`` in the results, else what the analysis knew.
         use_poses: False: place by what neighbours show alone.
         listen: is told of the step and the share of it that is done.
+        small: folder that is there until the map is written, for photographs of a large survey
+            that are shrunk once; None: the mosaic reads them again.
 
     Raises:
         DataError: the photographs cannot be placed, or contradict each other.
@@ -118,7 +121,7 @@ def make_map(
     rasters = [p for p in photographs if p.raster_m is not None]
     if rasters:
         return _map_of_rasters(photographs, rasters, plane, survey)
-    placed = place(photographs, plane, listen)
+    placed = place(photographs, plane, listen, small)
     listen("merging", 0.0)
     block, scale = put_scale(placed, references or References(), plane)
     views = views_of(block)

@@ -6,13 +6,16 @@ only sorts out false matches here, so its tolerance leaves room for the lens's d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from crackseg.exports.overlay import to_jpeg
 from crackseg.imagery.files import open_image
 from crackseg.records import Array
 
@@ -24,6 +27,8 @@ _LEAST = 18  # matches that agree, of a pair that is taken for neighbours
 _DISTORTED = 0.008  # of the diagonal: how far a lens may bend points off a homography
 _VOTES = 8  # neighbours that a photograph without a pose is compared with, by count of likes
 _SAMPLE = 400  # strongest features that vote
+_VOTERS = 400_000  # of all photographs together: half a kilobyte of memory each, and its index
+_SMALL_QUALITY = 90
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +38,6 @@ class Features:
     points_px: Array  # (N, 2) float row, col, of the whole picture
     looks: Array  # (N, 128) uint8
     factor: float  # px of the whole picture per px of the one that was searched
-    grey: float  # mean brightness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +46,8 @@ class Match:
 
     first: int
     second: int
-    first_px: Array  # (N, 2)
-    second_px: Array  # (N, 2)
+    first_px: Array  # (N, 2) float32: thousands of pairs are held at once
+    second_px: Array  # (N, 2) float32
     agrees: Array  # (N,) bool
 
     @property
@@ -52,15 +56,28 @@ class Match:
         return int(self.agrees.sum())
 
 
-def find_features(path: Path, limit_px: int = FEATURE_PX) -> Features:
+def shrink_factor(height_px: int, width_px: int, limit_px: int = FEATURE_PX) -> float:
+    """Return px of a picture per px of the one of at most ``limit_px`` that it is shrunk to."""
+    return max(math.sqrt(height_px * width_px / limit_px), 1.0)
+
+
+def find_features(path: Path, shrunk: Path | None = None, shrunk_px: int = FEATURE_PX) -> Features:
     """Return the features of a photograph.
+
+    Args:
+        path: of the photograph.
+        shrunk: where to write it as JPEG, made smaller while it is at hand; None: nowhere.
+        shrunk_px: pixels of that.
 
     Raises:
         ImageError: the file is damaged.
     """
     with open_image(path) as image:
-        grey = cv2.cvtColor(image.read(), cv2.COLOR_RGB2GRAY)
-    factor = max((grey.size / limit_px) ** 0.5, 1.0)
+        picture = image.read()
+    if shrunk is not None:
+        shrunk.write_bytes(to_jpeg(_shrunk(picture, shrunk_px), _SMALL_QUALITY))
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    factor = shrink_factor(grey.shape[0], grey.shape[1])
     if factor > 1:
         size = (round(grey.shape[1] / factor), round(grey.shape[0] / factor))
         small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
@@ -70,16 +87,21 @@ def find_features(path: Path, limit_px: int = FEATURE_PX) -> Features:
     finder = cv2.SIFT.create(nfeatures=3 * FEATURES, contrastThreshold=0.01)
     keys, looks = finder.detectAndCompute(small, None)
     if not keys:
-        return Features(points_px=np.zeros((0, 2)), looks=np.zeros((0, 128), np.uint8),
-                        factor=factor, grey=float(small.mean()))  # fmt: skip
+        looks = np.zeros((0, 128), np.uint8)
+        return Features(points_px=np.zeros((0, 2)), looks=looks, factor=factor)
     points = np.array([key.pt[::-1] for key in keys])
     chosen = _spread(points, np.array([key.response for key in keys]), small.shape)
     return Features(
         points_px=(points[chosen] + 0.5) * ratio - 0.5,
         looks=np.clip(np.rint(looks[chosen]), 0, 255).astype(np.uint8),
         factor=factor,
-        grey=float(small.mean()),
     )
+
+
+def _shrunk(picture: Array, limit_px: int) -> Array:
+    factor = shrink_factor(picture.shape[0], picture.shape[1], limit_px)
+    size = (round(picture.shape[1] / factor), round(picture.shape[0] / factor))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
 
 
 def _spread(points: Array, strength: Array, shape: tuple[int, ...]) -> Array:
@@ -95,18 +117,19 @@ def _spread(points: Array, strength: Array, shape: tuple[int, ...]) -> Array:
 
 def vote_for_pairs(features: Sequence[Features], numbers: Iterable[int]) -> set[tuple[int, int]]:
     """Return pairs of photographs that look alike, for each of ``numbers`` the likeliest."""
-    sizes = [min(len(f.looks), _SAMPLE) for f in features]
+    sample = min(_SAMPLE, _VOTERS // max(len(features), 1))
+    sizes = [min(len(f.looks), sample) for f in features]
     if sum(sizes) < 2:
         return set()
     owner = np.repeat(np.arange(len(features)), sizes)
-    table = np.concatenate([f.looks[:_SAMPLE] for f in features]).astype(np.float32)
+    table = np.concatenate([f.looks[:sample] for f in features]).astype(np.float32)
     index = cv2.FlannBasedMatcher({"algorithm": 1, "trees": 4}, {"checks": 48})
     index.add([table])
     pairs: set[tuple[int, int]] = set()
     for number in numbers:
         if not sizes[number]:
             continue
-        looks = features[number].looks[:_SAMPLE].astype(np.float32)
+        looks = features[number].looks[:sample].astype(np.float32)
         neighbours = index.knnMatch(looks, k=min(6, len(table)))
         near = [owner[m.trainIdx] for row in neighbours for m in row if owner[m.trainIdx] != number]
         votes = np.bincount(near, minlength=len(features)) if near else np.zeros(len(features))
@@ -116,8 +139,40 @@ def vote_for_pairs(features: Sequence[Features], numbers: Iterable[int]) -> set[
     return pairs
 
 
+def match_along(
+    find: Callable[[int], Features],
+    pairs: Iterable[tuple[int, int]],
+    along: Array,
+    diagonals: Sequence[float],
+    listen: Callable[[float], None],
+) -> Iterator[Match]:
+    """Yield the matches of pairs, holding no more features than neighbours along a line have.
+
+    Args:
+        find: gives the features of a photograph; is asked once for each.
+        pairs: of neighbours.
+        along: (N,) place of each photograph on that line.
+        diagonals: of the photographs, px.
+        listen: is told of the share that is done.
+    """
+    rank = np.argsort(np.argsort(along, kind="stable"), kind="stable")
+    ordered = sorted(pairs, key=lambda pair: sorted((rank[n] for n in pair), reverse=True))
+    left = Counter(number for pair in ordered for number in pair)
+    held: dict[int, Features] = {}
+    for done, pair in enumerate(ordered):
+        listen(done / len(ordered))
+        held |= {number: find(number) for number in pair if number not in held}
+        yield from match_pairs(held, [pair], diagonals)
+        left.subtract(pair)
+        for number in pair:
+            if not left[number]:
+                del held[number]
+
+
 def match_pairs(
-    features: Sequence[Features], pairs: Iterable[tuple[int, int]], diagonals: Sequence[float]
+    features: Sequence[Features] | Mapping[int, Features],
+    pairs: Iterable[tuple[int, int]],
+    diagonals: Sequence[float],
 ) -> list[Match]:
     """Return the matches of the pairs that show a part of the face in common."""
     matches = []
@@ -128,7 +183,9 @@ def match_pairs(
     return matches
 
 
-def _match(features: Sequence[Features], first: int, second: int, diagonal: float) -> Match | None:
+def _match(
+    features: Sequence[Features] | Mapping[int, Features], first: int, second: int, diagonal: float
+) -> Match | None:
     one, other = features[first], features[second]
     if min(len(one.looks), len(other.looks)) < _LEAST:
         return None
@@ -144,7 +201,13 @@ def _match(features: Sequence[Features], first: int, second: int, diagonal: floa
     )
     if matrix is None or mask is None or mask.sum() < max(_LEAST, 0.2 * len(a)):
         return None
-    match = Match(first=first, second=second, first_px=a, second_px=b, agrees=mask.ravel() > 0)
+    match = Match(
+        first=first,
+        second=second,
+        first_px=a.astype(np.float32),
+        second_px=b.astype(np.float32),
+        agrees=mask.ravel() > 0,
+    )
     return match if _is_sane(matrix, a[match.agrees]) else None
 
 

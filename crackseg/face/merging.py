@@ -9,7 +9,7 @@ no length is counted twice and none is lost.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,8 @@ _ALONG = 4.0  # tolerances that two marks of one crack run together at least
 _SHARE, _ENOUGH = 0.3, 14.0  # or this share of the shorter, but no more than so many tolerances
 _COVER = 1.6  # tolerances within which a course counts as the same
 _BULGE = 3.0  # a detour that comes back stays within so many
+_TOGETHER, _PROBED, _NEAR = 20_000, 20, 1_000_000  # samples, of which every so many tells how
+# many pairs they are of, and pairs that are worked out at a time
 _EVEN = 0.35  # of marks placed by pose alone: how far their distance may vary, in tolerances
 
 
@@ -119,25 +121,12 @@ def sample(owned: Sequence[tuple[int, Sequence[Array], Sequence[Array]]], step_m
 
 def _same(marks: Sequence[Mark], samples: Samples, step: float, tolerance_m: Array) -> Array:
     """Return (P, 2) pairs of marks that are one crack."""
-    first, second, gap = beside(samples, samples, float(tolerance_m.max()))
-    view = np.array([m.view for m in marks])
-    a, b = samples.owner[first], samples.owner[second]
-    limit = tolerance_m[view[a], view[b]]
-    near = (view[a] != view[b]) & (np.abs(gap) <= limit)
-    a, b, first, gap, limit = a[near], b[near], first[near], gap[near], limit[near]
     count = len(marks)
-    nearest = np.lexsort([np.abs(gap), b, first])  # one of each mark beside each sample
-    place = first[nearest] * np.int64(count) + b[nearest]
-    firsts = nearest[np.append(True, np.diff(place) != 0)] if len(place) else nearest
-    key = a[firsts] * np.int64(count) + b[firsts]
-    names, inverse = np.unique(key, return_inverse=True)
-    together = np.bincount(inverse, minlength=len(names)) * step
-    mean = np.bincount(inverse, gap[firsts], len(names)) / np.maximum(np.bincount(inverse), 1)
-    square = np.bincount(inverse, gap[firsts] ** 2, len(names)) / np.maximum(
-        np.bincount(inverse), 1
-    )
-    uneven = np.sqrt(np.maximum(square - mean**2, 0))
+    names, together, total, squares = _side_by_side(marks, samples, tolerance_m)
+    mean = total / np.maximum(together, 1)
+    uneven = np.sqrt(np.maximum(squares / np.maximum(together, 1) - mean**2, 0))
     one, other = names // count, names % count
+    view = np.array([m.view for m in marks])
     length = np.array([m.length_m for m in marks])
     bound = tolerance_m[view[one], view[other]]
     finest = float(tolerance_m.min())
@@ -146,8 +135,39 @@ def _same(marks: Sequence[Mark], samples: Samples, step: float, tolerance_m: Arr
         np.minimum(_SHARE * np.minimum(length[one], length[other]), _ENOUGH * finest),
     )
     need = np.minimum(need, 0.6 * np.minimum(length[one], length[other]))
-    good = (together >= need) & ((bound < 2 * finest) | (uneven <= _EVEN * bound))
+    good = (together * step >= need) & ((bound < 2 * finest) | (uneven <= _EVEN * bound))
     return np.column_stack([one[good], other[good]])
+
+
+def _side_by_side(
+    marks: Sequence[Mark], samples: Samples, tolerance_m: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Return pairs of marks of two views as numbers a * count + b, and of the samples of a that b
+    runs beside their count, the sum of their distances and of its squares.
+
+    Worked out for some samples at a time: of a long face all would take gigabytes.
+    """
+    view, count = np.array([m.view for m in marks]), np.int64(len(marks))
+    sums: list[tuple[Array, ...]] = [(np.zeros(0, np.int64), *np.zeros((3, 0)))]
+    for first, second, gap in _beside_in_parts(samples, samples, float(tolerance_m.max())):
+        a, b = samples.owner[first], samples.owner[second]
+        near = (view[a] != view[b]) & (np.abs(gap) <= tolerance_m[view[a], view[b]])
+        a, b, first, gap = a[near], b[near], first[near], gap[near]
+        nearest = np.lexsort([np.abs(gap), b, first])  # one of each mark beside each sample
+        place = first[nearest] * count + b[nearest]
+        firsts = nearest[np.append(True, np.diff(place) != 0)] if len(place) else nearest
+        sums.append(
+            _summed(
+                a[firsts] * count + b[firsts], np.ones(len(firsts)), gap[firsts], gap[firsts] ** 2
+            )
+        )
+    return _summed(*(np.concatenate(column) for column in zip(*sums, strict=True)))
+
+
+def _summed(names: Array, *values: Array) -> tuple[Array, Array, Array, Array]:
+    unique, inverse = np.unique(names, return_inverse=True)
+    count, total, squares = (np.bincount(inverse, v, len(unique)) for v in values)
+    return unique, count, total, squares
 
 
 def beside(one: Samples, other: Samples, within_m: float) -> tuple[Array, Array, Array]:
@@ -156,22 +176,31 @@ def beside(one: Samples, other: Samples, within_m: float) -> tuple[Array, Array,
     Returns:
         (P,) numbers in ``one``, (P,) in ``other``, (P,) m to the left of ``one``'s course.
     """
+    parts = zip(*_beside_in_parts(one, other, within_m), strict=True)
+    first, second, gap = (np.concatenate(part) for part in parts)
+    return first, second, gap
+
+
+def _beside_in_parts(
+    one: Samples, other: Samples, within_m: float
+) -> Iterator[tuple[Array, Array, Array]]:
+    """Yield what ``beside`` returns of some samples of ``one`` after the other."""
     tree = cKDTree(other.places_m)
-    first, second, gaps = [], [], []
-    for start in range(0, len(one.places_m), 20_000):
-        part = slice(start, start + 20_000)
-        distances = cKDTree(one.places_m[part]).sparse_distance_matrix(
+    start = 0
+    while start < len(one.places_m):
+        places = one.places_m[start : start + _TOGETHER]
+        crowd = np.cumsum(tree.query_ball_point(places[::_PROBED], within_m, return_length=True))
+        many = _PROBED * max(int(np.searchsorted(crowd, _NEAR / _PROBED)), 1)
+        distances = cKDTree(places[:many]).sparse_distance_matrix(
             tree, within_m, output_type="coo_matrix"
         )
-        i, j = distances.row + start, distances.col
+        i, j = distances.row.astype(np.int64) + start, distances.col
         cosine = np.abs((one.along[i] * other.along[j]).sum(axis=1))
         keep = cosine > np.cos(np.radians(_ANGLE_DEG))
         i, j = i[keep], j[keep]
         apart = other.places_m[j] - one.places_m[i]
-        gaps.append(one.along[i, 0] * apart[:, 1] - one.along[i, 1] * apart[:, 0])
-        first.append(i)
-        second.append(j)
-    return np.concatenate(first), np.concatenate(second), np.concatenate(gaps)
+        yield i, j, one.along[i, 0] * apart[:, 1] - one.along[i, 1] * apart[:, 0]
+        start += many
 
 
 def _joined(marks: Sequence[Mark], tolerance_m: Array) -> Group:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -17,6 +17,7 @@ import numpy as np
 from crackseg.exports.overlay import to_jpeg
 from crackseg.face.cameras import View
 from crackseg.face.mapping import FaceMap, extent_m
+from crackseg.face.photographs import Photograph
 from crackseg.imagery.files import open_image
 from crackseg.records import Array
 
@@ -25,6 +26,7 @@ TILE_PX = 512
 OVERVIEW_PX = 2000  # longer side of the picture below the drawing
 _NODES_PX = 16  # places are projected at so many px, and in between by straight lines
 _QUALITY = 84
+_AS_FINE = 1.2  # of the mosaic's pixel: how much coarser a shrunk photograph's may be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +82,33 @@ def make_mosaic(
     for number, (photograph, view) in enumerate(pairs):
         listen("mosaic", number / len(pairs))
         if photograph.path is not None:
-            with open_image(photograph.path) as image:
-                _lay(image.read(), view, grid, pixels, best, min(finest / view.mm_per_px, 1.0))
+            picture, own = _picture(photograph, view, grid)
+            _lay(picture, own, grid, pixels, best, min(finest / view.mm_per_px, 1.0))
     return Mosaic(grid=grid, pixels=pixels, filled=best > 0)
+
+
+def _picture(photograph: Photograph, view: View, grid: Grid) -> tuple[Array, View]:
+    """Return a photograph and its view, shrunk already where the mosaic shows it no finer."""
+    small = photograph.small
+    if small is not None and small.is_file():
+        with open_image(small) as image:
+            shrunk = _as_shrunk(view, image.info.height_px, image.info.width_px)
+            if shrunk.mm_per_px <= 1000 * grid.m_per_px * _AS_FINE:
+                return image.read(), shrunk
+    with open_image(photograph.path) as image:  # type: ignore[arg-type]
+        return image.read(), view
+
+
+def _as_shrunk(view: View, height_px: int, width_px: int) -> View:
+    """Return the view of the same picture at another size."""
+    factor = width_px / view.lens.width_px
+    lens = replace(
+        view.lens,
+        focal_px=view.lens.focal_px * factor,
+        height_px=height_px,
+        width_px=width_px,
+    )
+    return replace(view, lens=lens)
 
 
 def _lay(

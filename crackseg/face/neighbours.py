@@ -6,14 +6,17 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.spatial import cKDTree
 
-from crackseg.face.matching import Features, Match, match_pairs, vote_for_pairs
+from crackseg.face.matching import Features, Match, match_along, vote_for_pairs
 from crackseg.face.photographs import Photograph, Pose
 from crackseg.face.plane import STEEP_PITCH_DEG, FacePlane, placed_by_drone
 from crackseg.records import Array
 
 AROUND_M = 1.0  # what a drone's place may be off before any tie is known
 _STEEPEST_DEG = 80.0  # from the normal; beyond it a pixel covers six times what it seems to
+_PLAIN = 50  # features; a photograph with fewer shows no texture
+_DIRECTIONS = 8  # in which neighbours are taken
 _TURNED_DEG = 50.0  # a camera turned further from the others looks at another face
 
 
@@ -75,45 +78,86 @@ def _looks_elsewhere(pose: Pose, plane: FacePlane, azimuth: float) -> str:
 
 def match_all(
     photographs: Sequence[Photograph],
-    features: Sequence[Features],
+    find: Callable[[int], Features],
     plane: FacePlane,
     azimuth: float | None,
     listen: Callable[[str, float], None],
-) -> list[Match]:
-    """Return the matches of neighbours: by place where poses are known, by looks elsewhere."""
-    pairs = vote_for_pairs(
-        features, [n for n, p in enumerate(photographs) if p.pose is None or azimuth is None]
-    )
+) -> tuple[list[Match], int]:
+    """Return the matches of neighbours: by place where poses are known, by looks elsewhere.
+
+    Where all have a pose, the features of those alone are held that are matched at the time.
+
+    Args:
+        photographs: with files.
+        find: gives the features of a photograph of a number.
+        plane: what is known of the face.
+        azimuth: that it looks to.
+        listen: is told of the step and the share of it that is done.
+
+    Returns:
+        matches, and the number of photographs without texture among those that looks must place.
+    """
+    everyone = range(len(photographs))
+    bare = [n for n in everyone if photographs[n].pose is None or azimuth is None]
+    pairs, along = set[tuple[int, int]](), np.zeros(len(photographs))
+    plain, step = 0, "features and matches"
     if azimuth is not None:
-        pairs |= _near_pairs(photographs, plane, azimuth)
+        pairs, along = _near_pairs(photographs, plane, azimuth)
+    if bare:
+        features = {}
+        for n in everyone:
+            listen("features", n / len(photographs))
+            features[n] = find(n)
+        pairs |= vote_for_pairs([features[n] for n in everyone], bare)
+        plain = sum(len(f.looks) < _PLAIN for f in features.values())
+        find, step = features.pop, "matching"
     diagonals = [float(np.hypot(p.lens.height_px, p.lens.width_px)) for p in photographs]
-    matches: list[Match] = []
-    for number, pair in enumerate(sorted(pairs)):
-        listen("matching", number / len(pairs))
-        matches += match_pairs(features, [pair], diagonals)
-    return matches
+    matches = match_along(find, pairs, along, diagonals, lambda share: listen(step, share))
+    return sorted(matches, key=lambda match: (match.first, match.second)), plain
 
 
 def _near_pairs(
     photographs: Sequence[Photograph], plane: FacePlane, azimuth: float
-) -> set[tuple[int, int]]:
-    """Return pairs whose middles lie nearer to each other than the pictures reach."""
+) -> tuple[set[tuple[int, int]], Array]:
+    """Return pairs of neighbours by pose, and the place of all along the line they spread over.
+
+    Neighbours are those whose middles lie nearer to each other than the pictures reach. Of many,
+    two in each direction are taken: the nearest, and the one nearest to half a picture away, so
+    that rows of photographs that overlap by nine tenths are still tied to the rows beside them.
+    """
     axes, positions = placed_by_drone(photographs, plane, azimuth)
-    placed = [int(n) for n in np.flatnonzero(np.isfinite(positions).all(axis=1))]
-    pairs: set[tuple[int, int]] = set()
-    far = {n: distance_m(photographs[n], positions[n], plane) for n in placed}
-    aim = {n: positions[n, :2] + far[n] * axes[n, 2, :2] / max(-axes[n, 2, 2], 0.2) for n in placed}
-    size = {
-        n: far[n] * np.hypot(photographs[n].lens.height_px, photographs[n].lens.width_px)
-        / photographs[n].lens.focal_px
-        for n in placed
-    }  # fmt: skip
-    for place_, n in enumerate(placed):
-        for m in placed[place_ + 1 :]:
-            apart = float(np.linalg.norm(aim[n] - aim[m])) - 2 * AROUND_M
-            if apart < 0.5 * (size[n] + size[m]) * 0.85:
-                pairs.add((n, m))
-    return pairs
+    posed = [int(n) for n in np.flatnonzero(np.isfinite(positions).all(axis=1))]
+    along = np.zeros(len(photographs))
+    if not len(posed):
+        return set(), along
+    lenses = [photographs[n].lens for n in posed]
+    far = np.array([distance_m(photographs[n], positions[n], plane) for n in posed])
+    ahead = axes[posed, 2, :2] / np.maximum(-axes[posed, 2, 2:], 0.2)
+    aims = positions[posed, :2] + far[:, None] * ahead
+    diagonals = np.array([math.hypot(x.height_px, x.width_px) / x.focal_px for x in lenses])
+    reach = 0.5 * 0.85 * far * diagonals + AROUND_M
+    along[posed] = aims[:, int(np.argmax(np.ptp(aims, axis=0)))]
+    tree = cKDTree(aims)
+    pairs = set[tuple[int, int]]()
+    for one, n in enumerate(posed):
+        near = np.array(tree.query_ball_point(aims[one], reach[one] + reach.max()), int)
+        apart = aims[near] - aims[one]
+        gap = np.hypot(apart[:, 0], apart[:, 1])
+        inside = (near != one) & (gap < reach[one] + reach[near])
+        chosen = _in_each_direction(apart[inside], gap[inside], 0.35 * far[one] * diagonals[one])
+        others = [posed[other] for other in near[inside][chosen]]
+        pairs |= {(min(n, m), max(n, m)) for m in others}
+    return pairs, along
+
+
+def _in_each_direction(apart: Array, gap: Array, wished_m: float) -> list[int]:
+    """Return the numbers of the nearest in each direction, and of those nearest to a distance."""
+    sector = np.floor(np.arctan2(apart[:, 1], apart[:, 0]) / (2 * np.pi) * _DIRECTIONS)
+    chosen: list[int] = []
+    for number in np.unique(sector):
+        own = np.flatnonzero(sector == number)
+        chosen += [int(own[np.argmin(off[own])]) for off in (gap, np.abs(gap - wished_m))]
+    return chosen
 
 
 def distance_m(photograph: Photograph, position: Array, plane: FacePlane) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -58,11 +59,12 @@ def lines_of(
     groups = merge(other_marks_of(photographs, views), tolerance_m)
     tolerance = float(np.median(tolerance_m))
     tree = cKDTree(np.concatenate([c.points_m for c in cracks])) if cracks else None
+    ends = _Ends.of(cracks)
     lines = []
     for group in groups:
         pieces = [p for part in group.parts for p in _beside(part, tree, tolerance)]
         if pieces:
-            lines.append(_line(group, pieces, cracks, tolerance))
+            lines.append(_line(group, pieces, ends, tolerance))
     ordered = sorted(lines, key=lambda line: -line.length_m)
     return [
         FaceLine(id=number, lines_m=x.lines_m, width_mean_mm=x.width_mean_mm, views=x.views,
@@ -81,22 +83,36 @@ def _beside(part: Part, tree: cKDTree | None, tolerance: float) -> list[Array]:
     return [piece for piece in pieces if arc.length(piece) > _SHORTEST * tolerance]
 
 
-def _line(
-    group: Group, pieces: Sequence[Array], cracks: Sequence[FaceCrack], tolerance: float
-) -> FaceLine:
-    course = cKDTree(np.concatenate(pieces))
-    reach = (_BESIDE + _MEETS) * tolerance
-    meets = []
-    for crack in cracks:
-        ends = np.array([end for line in crack.lines_m for end in (line[0], line[-1])])
-        if (course.query(ends)[0] < reach).any():
-            meets.append(crack.id)
+class _Ends(NamedTuple):
+    """The ends of all cracks: (N, 2) places and (N,) ids."""
+
+    places_m: Array
+    owner: Array
+
+    @classmethod
+    def of(cls, cracks: Sequence[FaceCrack]) -> _Ends:
+        ends = [(end, crack.id) for crack in cracks for line in crack.lines_m
+                for end in (line[0], line[-1])]  # fmt: skip
+        places = np.array([place for place, _ in ends]).reshape(-1, 2)
+        return cls(places, np.array([owner for _, owner in ends], int))
+
+    def near(self, course: Array, reach: float) -> tuple[int, ...]:
+        """Return the ids of cracks that end within a reach of a course."""
+        box = course.min(axis=0) - reach, course.max(axis=0) + reach
+        close = ((self.places_m >= box[0]) & (self.places_m <= box[1])).all(axis=1)
+        if not close.any():
+            return ()
+        met = cKDTree(course).query(self.places_m[close])[0] < reach
+        return tuple(int(n) for n in np.unique(self.owner[close][met]))
+
+
+def _line(group: Group, pieces: Sequence[Array], ends: _Ends, tolerance: float) -> FaceLine:
     return FaceLine(
         id=0,
         lines_m=tuple(pieces),
         width_mean_mm=_mean_width_mm(group.marks),
         views=tuple(sorted({mark.view for mark in group.marks})),
-        goes_on_from=tuple(meets),
+        goes_on_from=ends.near(np.concatenate(pieces), (_BESIDE + _MEETS) * tolerance),
     )
 
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from crackseg.exports.page import templates
 from crackseg.face.cracks import FaceCrack, Interval
-from crackseg.face.drawing import bin_of, colour, draw, limits_of
+from crackseg.face.drawing import bin_of, colour, draw, legend_of, limits_of
 from crackseg.face.face_json import face_to_dict
 from crackseg.face.mapping import FaceMap
 from crackseg.face.mosaic import TILE_PX, Grid
@@ -38,7 +38,7 @@ def write_page(face: FaceMap, grid: Grid, tiles: Sequence[Sequence[int]], folder
         folder: where to write.
         up: relative address of the photographs' folders; None: no links to them.
     """
-    values = face_to_dict(face)
+    values, drawing = face_to_dict(face), draw(face, grid)
     frame = {
         "width": grid.width_px,
         "height": grid.height_px,
@@ -52,7 +52,9 @@ def write_page(face: FaceMap, grid: Grid, tiles: Sequence[Sequence[int]], folder
     html = templates().get_template("face.html.j2").render(
         face=values,
         name=_name(face),
-        drawing={k: Markup(v) for k, v in draw(face, grid).items()},
+        drawing={k: Markup(v) for k, v in drawing.items()},
+        legend=legend_of(face),
+        shape=" / ".join(drawing["map_box"].split()[2:]),
         frame=Markup(json.dumps(frame).replace("<", "\\u003c")),
         rows=[_row(crack, face, up) for crack in face.cracks],
         scale=SOURCES.get(face.scale.source, face.scale.source),

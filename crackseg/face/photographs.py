@@ -26,6 +26,8 @@ from crackseg.records import Array, ImageInfo, Notice
 EARTH_M, FLATTENED = 6378137.0, 0.00669437999  # WGS84: half axis, squared eccentricity
 _FOCAL_GUESS, _FOCAL_GUESS_SIGMA = 0.62, 0.3  # of the diagonal: 27 mm, from wide to short tele
 _SCHEMAS = ("2",)
+_FACTS = ("image", "scale", "judged", "detection", "model")
+_LINE_FACTS = ("id", "section", "certainty", "touches_border", "length_px", "length_u_px")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,7 @@ class Photograph:
 
     name: str
     folder: Path  # of its results
-    report: Mapping[str, Any]
+    report: Mapping[str, Any]  # what the map needs of it
     path: Path | None  # of the file, None where it is not at hand
     lens: Lens
     focal_sigma_rel: float
@@ -57,6 +59,7 @@ class Photograph:
     distance_m: float | None = None  # by the laser
     notices: tuple[Notice, ...] = ()
     raster_m: Array | None = field(default=None, repr=False)  # of an orthomosaic
+    small: Path | None = None  # the picture shrunk, as far as a map shows it
 
     @property
     def mm_per_px(self) -> tuple[float, float] | None:
@@ -87,7 +90,7 @@ def read_photographs(results: Path, pictures: Sequence[Path] = ()) -> list[Photo
     for folder in sorted(path for path in results.iterdir() if path.is_dir()):
         report = read_report(folder)
         if report is not None:
-            photographs.append(_photograph(folder, report, by_name))
+            photographs.append(_photograph(folder, _compact(report), by_name))
     if not photographs:
         raise DataError(
             f"`{results}` holds no report of a photograph; give the folder that `crackseg analyze` "
@@ -119,6 +122,26 @@ def read_report(folder: Path) -> dict[str, Any] | None:
             "photograph again."
         )
     return dict(report)
+
+
+def _compact(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a map needs of a report, courses as arrays: lists take ten times the memory."""
+    light = {key: report[key] for key in _FACTS if key in report}
+    for key in ("cracks", "other_lines"):
+        light[key] = [_compact_line(line) for line in report.get(key) or ()]
+    return light
+
+
+def _compact_line(line: Mapping[str, Any]) -> dict[str, Any]:
+    light = {k: v for k, v in line.items() if k in _LINE_FACTS or k.startswith("width_")}
+    light["centre_line"] = [np.array(part, np.float32).reshape(-1, 2) for part in
+                            line["centre_line"]]  # fmt: skip
+    if line.get("width_profile_px"):
+        light["width_profile_px"] = [
+            np.array([math.nan if w is None else w for w in part], np.float32)
+            for part in line["width_profile_px"]
+        ]
+    return light
 
 
 def _by_name(pictures: Sequence[Path]) -> dict[str, list[Path]]:

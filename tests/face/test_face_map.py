@@ -191,6 +191,6 @@ def test_an_orthomosaic_lies_where_its_own_coordinates_say(
     for crack in face.cracks:
         there = face.plane.to_map(crack.points_m)
         (own,) = (c for c in cracks if c["id"] == crack.views[0][1][0])
-        row, col = np.concatenate(own["centre_line"]).min(axis=0)
+        row, col = np.concatenate(own["centre_line"]).astype(float).min(axis=0)
         assert there[:, 0].min() == pytest.approx(100 + 0.004 * (col + 0.5), abs=1e-6)
         assert there[:, 1].max() == pytest.approx(410 - 0.004 * (row + 0.5), abs=1e-6)
