@@ -90,8 +90,8 @@ def untested_text(detection: Detection | None, mm_per_px: float | None) -> str |
     """
     if detection is None or mm_per_px is None:
         return None
-    found_from = detection.width_90_95_px
-    if found_from is not None and found_from * mm_per_px > WIDEST_LIMIT_MM:
+    limit = detection.width_90_95_px
+    if limit is not None and limit * mm_per_px > WIDEST_LIMIT_MM:
         return (
             f"One pixel covers {mm_per_px:.3g} mm, which is too coarse for the cracks that "
             f"documents limit (up to {WIDEST_LIMIT_MM:g} mm). "

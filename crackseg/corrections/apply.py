@@ -256,14 +256,14 @@ def _finished(work: Work, edits: Sequence[Edit], memory: Memory) -> Report:
         inside = work.left_out == 0
         region = Region(files=(), inside=inside, joints=())
         changed = {"left_out": outline(region), "unjudged": _unjudged(work)}
-    seen_px2 = max(report.totals.analyzed_px2 - work.left_out_px2, 0.0)
+    analyzed_px2 = max(report.totals.analyzed_px2 - work.left_out_px2, 0.0)
     replaced = tuple(work.replaced[name] for name in sorted(work.replaced))
     return replace(
         report,
         cracks=cracks,
         joints=joints,
         other_lines=None if report.other_lines is None and not lines else lines,
-        totals=sum_up(cracks, work.shape, seen_px2, report.scale),
+        totals=sum_up(cracks, work.shape, analyzed_px2, report.scale),
         notices=(*report.notices, _notice(work, cracks, edits)),
         corrections=Corrections(edits=tuple(to_plain(edit) for edit in edits), replaced=replaced),
         **changed,  # type: ignore[arg-type]

@@ -50,7 +50,7 @@ def measure_shape(
         cuts,
         {0: _place(mask, frame, image)},
         image=read,
-        scale=_seen_from(scale, frame),
+        scale=_in_frame(scale, frame),
     )
     crack = replace(crack, width_classes=classify(crack.width_p95, documents))
     return _moved(crack, frame.row, frame.col)
@@ -90,7 +90,7 @@ def _place(mask: Array, frame: Window, image: OpenImage) -> Place:
     )
 
 
-def _seen_from(scale: Scale | None, frame: Window) -> Scale | None:
+def _in_frame(scale: Scale | None, frame: Window) -> Scale | None:
     """Return the scale for places counted from the corner of a part of the picture."""
     if scale is None or scale.homography is None:
         return scale

@@ -14,28 +14,28 @@ _IN_MM = ("length_mm", "area_mm2", "analyzed_mm2", "density_m_per_m2")  # None w
 
 
 def sum_up(
-    cracks: tuple[Crack, ...], shape: tuple[int, ...], seen_px2: float, scale: Scale | None
+    cracks: tuple[Crack, ...], shape: tuple[int, ...], analyzed_px2: float, scale: Scale | None
 ) -> Totals:
     """Return the totals of a list of cracks.
 
     Args:
         cracks: main list and what is also marked.
         shape: (H, W) of the picture.
-        seen_px2: area of it that was judged.
+        analyzed_px2: area of it that was judged.
         scale: makes mm.
     """
     besides = [crack for crack in cracks if crack.section != "main"]
     cracks = tuple(crack for crack in cracks if crack.section == "main")
-    left_out_px2 = shape[0] * shape[1] - seen_px2
+    left_out_px2 = shape[0] * shape[1] - analyzed_px2
     in_mm: dict[str, Any] = dict.fromkeys(_IN_MM)
     if scale is not None:
         mm2_per_px2 = _mm2_per_px2(scale, shape)
-        length_mm, seen_mm2 = _length_mm(cracks), seen_px2 * mm2_per_px2
+        length_mm, analyzed_mm2 = _length_mm(cracks), analyzed_px2 * mm2_per_px2
         in_mm = {
             "length_mm": length_mm,
             "area_mm2": sum(crack.area_mm2 or 0.0 for crack in cracks),
-            "analyzed_mm2": seen_mm2,
-            "density_m_per_m2": 1000 * length_mm / seen_mm2 if seen_mm2 else None,
+            "analyzed_mm2": analyzed_mm2,
+            "density_m_per_m2": 1000 * length_mm / analyzed_mm2 if analyzed_mm2 else None,
             "left_out_mm2": left_out_px2 * mm2_per_px2,
             "also_marked_length_mm": _length_mm(besides),
         }
@@ -43,7 +43,7 @@ def sum_up(
         cracks=len(cracks),
         length_px=sum(crack.length.px or 0.0 for crack in cracks),
         area_px2=sum(crack.area_px2 for crack in cracks),
-        analyzed_px2=seen_px2,
+        analyzed_px2=analyzed_px2,
         left_out_px2=left_out_px2,
         also_marked=len(besides),
         also_marked_length_px=sum(crack.length.px or 0.0 for crack in besides),

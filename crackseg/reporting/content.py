@@ -209,9 +209,9 @@ def _findings(gathered: Gathered, words: Words) -> Iterable[Finding]:
         if group:
             shares = [f"{p.name}: {cells.unjudged(p, words)}" for p in group]
             yield _finding(words(key, n=len(group)), shares)
-    if seen_less := [p for p in gathered.photographs if p.is_impaired]:
-        shares = [f"{p.name}: {cells.shares(p.impaired, words)}" for p in seen_less]
-        yield _finding(words("judged.impaired", n=len(seen_less)), shares)
+    if impaired := [p for p in gathered.photographs if p.is_impaired]:
+        shares = [f"{p.name}: {cells.shares(p.impaired, words)}" for p in impaired]
+        yield _finding(words("judged.impaired", n=len(impaired)), shares)
     if unscaled:
         all_of_them = len(unscaled) == len(gathered.photographs) - len(failed) - copies
         names = [] if all_of_them else [p.name for p in unscaled]
@@ -260,10 +260,10 @@ def _detection(gathered: Gathered, figures: sums.Sums, words: Words) -> Iterable
         key = "detection.one_scale" if low == high else "detection.scales"
         yield words(key, low=low, median=middle, high=high)
     limits = [p.detection for p in gathered.photographs if p.detection]
-    yield from _found_from(limits, words)
+    yield from _detection_limits(limits, words)
 
 
-def _found_from(limits: Sequence[Mapping[str, Any]], words: Words) -> Iterable[str]:
+def _detection_limits(limits: Sequence[Mapping[str, Any]], words: Words) -> Iterable[str]:
     """Yield from which width on cracks are found, none of the widths rounded down.
 
     Where the reports know shares by width alone, their own sentence is quoted.

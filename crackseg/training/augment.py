@@ -21,7 +21,17 @@ import numpy as np
 from crackseg.errors import ConfigError
 from crackseg.records import Array
 from crackseg.training.fittings import fitting
-from crackseg.training.labels import CRACK, LEFT_OUT, LINE, OTHER, UNKNOWN, moved, settle, turned
+from crackseg.training.labels import (
+    CRACK,
+    LEFT_OUT,
+    LINE,
+    LINE_CONTRAST,
+    OTHER,
+    UNKNOWN,
+    moved,
+    settle,
+    turned,
+)
 from crackseg.training.lines import dark_line
 from crackseg.training.lookalike import lookalike
 
@@ -29,7 +39,6 @@ Pair = tuple[Array, Array]
 Rng = np.random.Generator
 HAIR_LOW_PX = 0.7  # the thinnest drawn crack
 _HAIR_PX = 3.5  # a wider one is no hair crack
-_SEEN = 14.0  # grey levels by which a drawn line must be darker to be taught as one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +253,7 @@ def distract(picture: Array, labels: Array, rng: Rng) -> Pair:
     darker = picture.mean(2) - changed.mean(2)
     line &= (labels != CRACK) & (labels != LEFT_OUT)  # what is there shines through
     labels = np.where(line, UNKNOWN, labels)
-    labels = np.where(line & (darker > _SEEN), OTHER, labels)
+    labels = np.where(line & (darker > LINE_CONTRAST), OTHER, labels)
     return changed, labels.astype(np.uint8)
 
 
@@ -310,7 +319,7 @@ def _cable(picture: Array, labels: Array, rng: Rng) -> Pair:
     cast = np.clip(changed, 0, 255).astype(np.uint8)
     dark = float(picture.mean() - (tone * edge[..., 0]).sum() / edge.sum())
     bar = (edge[..., 0] > 0.5) & (labels != CRACK)
-    kind = OTHER if dark > _SEEN else UNKNOWN
+    kind = OTHER if dark > LINE_CONTRAST else UNKNOWN
     return cast, np.where(bar, kind, labels).astype(np.uint8)
 
 

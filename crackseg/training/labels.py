@@ -22,6 +22,7 @@ IGNORED = 5  # teaches neither
 LINE = 6  # the centre line of a crack; `settle` makes crack of it
 LEFT_OUT = 7  # teaches neither, as `IGNORED`: nobody decided what is there
 
+LINE_CONTRAST = 14.0  # grey levels by which a drawn line must be darker to be taught as one
 _LEAST_WIDTH_PX = 0.35  # a label that is shrunk to less leaves no dark line to learn from
 _SCALES_PX = (1.0, 1.7, 2.8)  # standard deviations at which dark lines are looked for
 _STRONG, _WEAK = 9.0, 4.5  # grey levels; about half a line's contrast

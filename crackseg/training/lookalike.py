@@ -11,10 +11,9 @@ import cv2
 import numpy as np
 
 from crackseg.records import Array
-from crackseg.training.labels import CRACK, OTHER, UNKNOWN
+from crackseg.training.labels import CRACK, LINE_CONTRAST, OTHER, UNKNOWN
 
 Rng = np.random.Generator
-_SEEN = 14.0  # grey levels by which a line must be darker to be taught as one
 _FINE = 2  # drawn so many times as large and averaged down
 
 
@@ -85,7 +84,7 @@ def _grid(picture: Array, labels: Array, rng: Rng) -> tuple[Array, Array]:
     changed = _clipped(picture * (1 - part) + tone * part)
     line = (cover > 0.5) & (labels != CRACK)
     darker = (picture.mean(2) - changed.mean(2))[line].mean() if line.any() else 0.0
-    kind = OTHER if darker > _SEEN else UNKNOWN
+    kind = OTHER if darker > LINE_CONTRAST else UNKNOWN
     return changed, np.where(line, kind, labels).astype(np.uint8)
 
 

@@ -48,7 +48,7 @@ PAGES = Path(__file__).parent.parent / "pages"
 _PAGE = 100
 _PAST = 50  # changes of an image that its page shows
 _IN_PROGRAMS = "`use_metadata = false` ignores what the camera wrote"  # in a refusal of a scale
-_SAID = {"accept": "accepted", "reject": "rejected", "open": ""}
+_VERDICT_WORDS = {"accept": "accepted", "reject": "rejected", "open": ""}
 DOWNLOADS = (
     ("report.csv", "table (CSV)"),
     ("report.json", "JSON"),
@@ -377,7 +377,7 @@ def _crack(
         "label": (labels[document] or BETWEEN_CLASSES) if document in labels else "–",
         "class_value": crack[f"width_p95_{unit}"] or 0,  # classes sort by the width they are of
         "verdict": verdict.get("verdict", "open"),
-        "said": _SAID[verdict.get("verdict", "open")],
+        "verdict_text": _VERDICT_WORDS[verdict.get("verdict", "open")],
         "note": verdict.get("note", ""),
         "at": verdict.get("updated_at", ""),
         "made": _made(crack),

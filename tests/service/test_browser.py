@@ -102,7 +102,7 @@ def test_a_survey_from_folder_to_table(browser: Any, service: Service, tmp_path:
     assert complaints(browser) == []
 
 
-def said_of(browser: Any, service: Service, job: str, crack: int) -> list[str]:
+def verdict_of(browser: Any, service: Service, job: str, crack: int) -> list[str]:
     """Return verdict and note of a crack as the service has them."""
     listed = service.client().get(f"/v1/jobs/{job}/verdicts").json()["verdicts"]
     return next(([v["verdict"], v["note"]] for v in listed if v["crack"] == crack), [])
@@ -120,7 +120,9 @@ def test_what_an_inspector_says_is_kept_as_it_is_said(
     place = browser.current_url
 
     def wait_until_stored(crack: int, *words: str) -> None:
-        wait_for(lambda: said_of(browser, service, job, crack) == list(words), why=f"{words} kept")
+        wait_for(
+            lambda: verdict_of(browser, service, job, crack) == list(words), why=f"{words} kept"
+        )
 
     def row(crack: int) -> Any:
         return find(browser, f"#cracks tr[data-id='{crack}']")
@@ -161,9 +163,9 @@ def test_a_verdict_waits_for_the_line_and_is_kept_then(
     browser.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
     find(browser, "#judge input[value=accept]").click()
     wait_for(lambda: "not saved yet" in find(browser, "#say").text, why="it says so")
-    assert said_of(browser, service, job, 1) == []
+    assert verdict_of(browser, service, job, 1) == []
     browser.execute_cdp_cmd("Network.emulateNetworkConditions", {**offline, "offline": False})
-    wait_for(lambda: said_of(browser, service, job, 1) == ["accept", ""], why="kept")
+    wait_for(lambda: verdict_of(browser, service, job, 1) == ["accept", ""], why="kept")
     wait_for(lambda: find(browser, "#say").text == "saved", why="it says so")
 
 
