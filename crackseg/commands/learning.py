@@ -138,13 +138,7 @@ def export_command(
     from crackseg.names import require
 
     if int8:
-        require("onnx", extra="train")
-        from crackseg.training.eight_bit import add_eight_bit
-
-        if data is None or len(run) != 1:
-            raise ConfigError("`--int8` needs one model folder and `--data`, as FOLDER_OF_SETS.")
-        names = [each for each in sets.split(",") if each]
-        add_eight_bit(run[0], data, root=root, sets=names, step=every, say=typer.echo)
+        _add_eight_bit(run, data, root, [each for each in sets.split(",") if each], every)
         return
     if out is None or not name or not version:
         raise ConfigError("`export` needs `--out`, `--name` and `--version`.")
@@ -182,6 +176,20 @@ def export_command(
         f"wrote {out}: {card.name} {card.version}, {card.network}, threshold {card.threshold:g} "
         f"down to {card.threshold_low:g}"
     )
+
+
+def _add_eight_bit(
+    folders: list[Path], data: Path | None, root: Path | None, sets: list[str], every: int
+) -> None:
+    from crackseg.errors import ConfigError
+    from crackseg.names import require
+
+    require("onnx", extra="train")
+    from crackseg.training.eight_bit import add_eight_bit
+
+    if data is None or len(folders) != 1:
+        raise ConfigError("`--int8` needs one model folder and `--data`, as FOLDER_OF_SETS.")
+    add_eight_bit(folders[0], data, root=root, sets=sets, step=every, say=typer.echo)
 
 
 @app.command("evaluate-widths", rich_help_panel=MODELS)

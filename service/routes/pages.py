@@ -170,45 +170,37 @@ def show_survey(survey_id: str, request: Request, job: str = "") -> Response:
         row, every, chosen = _find(db, caller, survey_id, job)
         survey = survey_answer(db, row)
         fixed = {"survey": survey, "is_survey": row.kind == "survey", **_context(db, survey_id)}
+        of_job: dict[str, Any]
         if chosen is None:
             limit = service_of(request).settings.max_image_mb
-            return render(
-                request,
-                "survey.html.j2",
-                job=None,
-                typed=_typed(survey.options),
-                max_image_mb=limit,
-                **fixed,
-            )
-        tasks = sorted(ledger.task_rows(db, chosen.id), key=task_place)
-        verdicts = verdict_counts(db, chosen.id)
-        rows = survey_rows(db, chosen.id)
-        values = {
-            **fixed,
-            "newer": chosen.id != every[0].id,
-            "of_job": _of_job(chosen, every),
-            "late": sorted(ledger.late_images(db, row.id, chosen.id).values()),
-            "face_changed": facts.face_changed(db, survey_id, chosen.options),
-            "others": [_other(db, one) for one in every if one.id != chosen.id],
-            "typed": _typed(chosen.options),
-            "job": job_answer(db, chosen),
-            "state": chosen.state,
-            "totals": survey_totals(rows),
-            "detection": survey_detection(rows),
-            "rejected": sum(row.get("rejected", 0) for row in rows),
-        }
+            of_job = {"job": None, "typed": _typed(survey.options), "max_image_mb": limit}
+        else:
+            of_job = _job_values(db, chosen, every)
+            of_job["face_changed"] = facts.face_changed(db, survey_id, chosen.options)
+    return render(request, "survey.html.j2", **fixed, **of_job)
+
+
+def _job_values(db: Connection, chosen: Record, every: list[Record]) -> dict[str, Any]:
+    """Return what the page of a survey shows of one of its jobs, its images among it."""
+    tasks = sorted(ledger.task_rows(db, chosen.id), key=task_place)
     scaled = any((task.summary or {}).get("mm_per_px") for task in tasks)
-    images = [
-        _tile(task, verdicts.get(task.image_id, 0), "mm" if scaled else "px") for task in tasks
-    ]
-    return render(
-        request,
-        "survey.html.j2",
-        images=images,
-        downloads=DOWNLOADS,
-        unit="mm" if scaled else "px",
-        **values,
-    )
+    unit = "mm" if scaled else "px"
+    verdicts, rows = verdict_counts(db, chosen.id), survey_rows(db, chosen.id)
+    return {
+        "newer": chosen.id != every[0].id,
+        "of_job": _of_job(chosen, every),
+        "late": sorted(ledger.late_images(db, chosen.survey_id, chosen.id).values()),
+        "others": [_other(db, one) for one in every if one.id != chosen.id],
+        "typed": _typed(chosen.options),
+        "job": job_answer(db, chosen),
+        "state": chosen.state,
+        "totals": survey_totals(rows),
+        "detection": survey_detection(rows),
+        "rejected": sum(row.get("rejected", 0) for row in rows),
+        "images": [_tile(task, verdicts.get(task.image_id, 0), unit) for task in tasks],
+        "downloads": DOWNLOADS,
+        "unit": unit,
+    }
 
 
 def _context(db: Connection, survey_id: str) -> dict[str, Any]:
