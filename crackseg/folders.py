@@ -37,6 +37,12 @@ class Mark:
     complete: bool = True  # False: the program was stopped while it replaced the files
 
 
+def write_json_file(path: Path, values: Any, *, indent: int | None = None) -> None:
+    """Write a JSON file, UTF-8 and without nan; what of a name is no text becomes a mark."""
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False, indent=indent)
+    path.write_text(text + "\n", encoding="utf-8", errors="replace")
+
+
 def origin_of(path: Path) -> str:
     """Return what a mark holds of a path: a folder that is handed on shows no place of a disk."""
     return hashlib.sha256(os.fsencode(path.resolve())).hexdigest()

@@ -7,7 +7,6 @@ without it they are left out.
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 
 from crackseg.exports.csv_tables import plain_cell
 from crackseg.exports.layers import Layer
+from crackseg.folders import write_json_file
 
 COLUMNS = {
     "lasting_id": "lasting_id", "kind": "kind", "words": "words", "section": "section",
@@ -53,8 +53,7 @@ def _write_geojson(values: Mapping[str, Any], path: Path) -> Path:
     ]
     note = "x = station, y = elevation of the later map, m; not WGS84"
     collection = {"type": "FeatureCollection", "coordinate_system": note, "features": features}
-    text = json.dumps(collection, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8", errors="replace")
+    write_json_file(path, collection)
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from crackseg.changes.workbook import write_workbook
 from crackseg.exports.csv_tables import CsvForm, plain_cell, write_table
 from crackseg.face.face_json import rounded
 from crackseg.face.writing import refuse_others
-from crackseg.folders import clear_leftovers, filling, origin_of
+from crackseg.folders import clear_leftovers, filling, origin_of, write_json_file
 from crackseg.reporting.words import read_words
 
 SCHEMA = Path(__file__).with_name("changes.schema.json")
@@ -156,7 +155,7 @@ def write_changes(
     clear_leftovers(out.parent)
     values = comparison_to_dict(comparison)
     with filling(out, origin=origin_of(new)) as fresh:
-        _write_json(fresh / "changes.json", values)
+        write_json_file(fresh / "changes.json", values)
         cells = ([plain_cell(row[name]) for name in COLUMNS] for row in values["changes"])
         write_table(fresh / "changes.csv", COLUMNS, cells, form)
         crops = write_crops(comparison, fresh, listen)
@@ -166,8 +165,3 @@ def write_changes(
         write_pdf(content, fresh)
         write_workbook(content, fresh)
         write_layers(values, fresh)
-
-
-def _write_json(path: Path, values: Any) -> None:
-    text = json.dumps(values, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8", errors="replace")

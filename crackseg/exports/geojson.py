@@ -10,17 +10,17 @@ photograph.
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from crackseg.exports.tables import crack_to_dict, documents_of, flat_crack, other_line_to_dict
+from crackseg.folders import write_json_file
 from crackseg.imagery.files import OpenImage
-from crackseg.records import Array, ImageInfo, Report
+from crackseg.records import Array, Crack, ImageInfo, Report
 
 PIXELS = (
     "image pixels, y upwards: x = column + 0.5, y = -(row + 0.5), the picture's top left corner at "
@@ -35,47 +35,44 @@ def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
     if report.other_lines or (by_hand and report.other_lines is not None):
         collections["other_lines.geojson"] = other_lines_to_geojson(report)
     for name, collection in collections.items():
-        text = json.dumps(collection, ensure_ascii=False, allow_nan=False)
-        (folder / name).write_text(text + "\n", encoding="utf-8", errors="replace")
+        write_json_file(folder / name, collection)
     return [folder / name for name in collections]
 
 
 def other_lines_to_geojson(report: Report) -> dict[str, Any]:
     """Return the lines that are taken for no crack, one MultiLineString each."""
-    place, about = _coordinates(report.image)
-    features = []
-    for line in report.other_lines or ():
-        properties = other_line_to_dict(line)
-        for nested in ("bbox", "centre_line"):
-            del properties[nested]
-        lines = [place(b.centre_line) for b in line.branches if len(b.centre_line) > 1]
-        features.append(
-            {
-                "type": "Feature",
-                "id": line.id,
-                "geometry": {"type": "MultiLineString", "coordinates": lines},
-                "properties": {**properties, "image": report.image.path.name},
-            }
-        )
-    return {"type": "FeatureCollection", **about, "features": features}
+    rows = [(line, other_line_to_dict(line)) for line in report.other_lines or ()]
+    flat = [
+        (line, {key: value for key, value in row.items() if key not in ("bbox", "centre_line")})
+        for line, row in rows
+    ]
+    return _collection(flat, report.image)
 
 
 def to_geojson(report: Report) -> dict[str, Any]:
     """Return the cracks as a GeoJSON feature collection, one MultiLineString per crack."""
-    place, about = _coordinates(report.image)
     documents = documents_of(report.cracks)
-    features = []
-    for crack in report.cracks:
-        lines = [place(b.centre_line) for b in crack.branches if len(b.centre_line) > 1]
-        properties = flat_crack(crack_to_dict(crack), documents)
-        features.append(
-            {
-                "type": "Feature",
-                "id": crack.id,
-                "geometry": {"type": "MultiLineString", "coordinates": lines},
-                "properties": {**properties, "image": report.image.path.name},
-            }
-        )
+    rows = [(crack, flat_crack(crack_to_dict(crack), documents)) for crack in report.cracks]
+    return _collection(rows, report.image)
+
+
+def _collection(rows: Sequence[tuple[Crack, Mapping[str, Any]]], info: ImageInfo) -> dict[str, Any]:
+    """Return lines with their properties as a feature collection."""
+    place, about = _coordinates(info)
+    features = [
+        {
+            "type": "Feature",
+            "id": line.id,
+            "geometry": {
+                "type": "MultiLineString",
+                "coordinates": [
+                    place(b.centre_line) for b in line.branches if len(b.centre_line) > 1
+                ],
+            },
+            "properties": {**properties, "image": info.path.name},
+        }
+        for line, properties in rows
+    ]
     return {"type": "FeatureCollection", **about, "features": features}
 
 

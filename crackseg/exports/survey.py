@@ -7,7 +7,6 @@ Images that failed stand first: silence about a photograph would read as "no cra
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from crackseg.exports import wording
 from crackseg.exports.csv_tables import CsvForm, plain_cell, write_table
 from crackseg.exports.page import templates
 from crackseg.exports.tables import read_measure
-from crackseg.folders import plain_path
+from crackseg.folders import plain_path, write_json_file
 from crackseg.imagery.clarity import is_worth_a_word
 from crackseg.metrology import ranking
 
@@ -131,9 +130,8 @@ def write_survey(
     survey = {"schema_version": "1", **about, "totals": totals, "images": list(rows)}
     survey["passed_over"] = aside
     survey["detection"] = detection = survey_detection(rows)
-    text = json.dumps(survey, ensure_ascii=False, allow_nan=False, indent=1)
     paths = [out / "survey.json", out / "summary.csv"]
-    paths[0].write_text(text + "\n", encoding="utf-8", errors="replace")
+    write_json_file(paths[0], survey, indent=1)
     passed_rows = [
         NO_RESULT | {"image": i["path"], "status": "passed over", "reason": i["reason"]}
         for i in aside

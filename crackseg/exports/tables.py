@@ -14,7 +14,7 @@ from crackseg.config import to_plain
 from crackseg.detection import UNTESTED
 from crackseg.exports import wording
 from crackseg.exports.csv_tables import CsvForm, write_table
-from crackseg.folders import plain_path
+from crackseg.folders import plain_path, write_json_file
 from crackseg.imagery.files import OpenImage
 from crackseg.records import (
     Array,
@@ -194,8 +194,7 @@ def other_line_to_dict(line: Crack) -> dict[str, Any]:
 def write_json(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
     """Write ``report.json``."""
     path = folder / "report.json"
-    text = json.dumps(report_to_dict(report), ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8", errors="replace")
+    write_json_file(path, report_to_dict(report))
     return [path]
 
 

@@ -15,6 +15,7 @@ import shapely
 
 from crackseg.exports.layers import WHOLE, Layer, filled, is_number, layers_of
 from crackseg.exports.tables import report_to_dict
+from crackseg.folders import write_json_file
 from crackseg.imagery.files import OpenImage
 from crackseg.records import Array, Report
 
@@ -52,8 +53,7 @@ def write_geojson(path: Path, layer: Layer, coordinate_system: str) -> list[Path
         for parts, row in zip(layer.shapes, layer.rows, strict=True)
     ]
     about = {"type": "FeatureCollection", "coordinate_system": coordinate_system}
-    text = json.dumps({**about, "features": features}, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8", errors="replace")
+    write_json_file(path, {**about, "features": features})
     return [path]
 
 

@@ -7,7 +7,6 @@ elevation in m. Colours are the width bins of survey.toml, by the 95 % width.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -27,6 +26,7 @@ from crackseg.face.face_json import (
 )
 from crackseg.face.mapping import FaceMap, extent_m
 from crackseg.face.mosaic import Grid
+from crackseg.folders import write_json_file
 from crackseg.records import Array
 from crackseg.survey import WidthBins
 
@@ -136,8 +136,7 @@ def write_geojson(face: FaceMap, folder: Path) -> list[Path]:
             "features": features,
         }
         written.append(folder / f"{name}.geojson")
-        text = json.dumps(collection, ensure_ascii=False, allow_nan=False)
-        written[-1].write_text(text + "\n", encoding="utf-8", errors="replace")
+        write_json_file(written[-1], collection)
     return written
 
 

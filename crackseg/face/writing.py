@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,14 @@ from crackseg.face.layers import write_layers
 from crackseg.face.mapping import FaceMap
 from crackseg.face.mosaic import grid_of, make_mosaic, write_tiles
 from crackseg.face.page import write_page
-from crackseg.folders import clear_leftovers, filling, origin_of, read_mark, refuse_foreign
+from crackseg.folders import (
+    clear_leftovers,
+    filling,
+    origin_of,
+    read_mark,
+    refuse_foreign,
+    write_json_file,
+)
 
 
 def write_map(
@@ -44,8 +50,7 @@ def write_map(
     clear_leftovers(out.parent)
     form = CsvForm.of_locale(locale)
     with filling(out, origin=origin_of(results)) as fresh:
-        text = json.dumps(face_to_dict(face), ensure_ascii=False, allow_nan=False)
-        (fresh / "face.json").write_text(text + "\n", encoding="utf-8", errors="replace")
+        write_json_file(fresh / "face.json", face_to_dict(face))
         write_csv(face, fresh, form)
         write_geojson(face, fresh)
         write_layers(face, fresh)
