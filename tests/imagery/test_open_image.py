@@ -242,6 +242,18 @@ def test_deep_values_are_scaled_by_their_real_range(kind: str, tmp_path: Path) -
     assert "0 to 4095" in notice.message
 
 
+@pytest.mark.parametrize("kind", ["png grey", "tiff grey"])
+def test_opening_deep_values_decodes_none(kind: str, tmp_path: Path) -> None:
+    path = DEEP[kind](tmp_path / "p")
+    content = path.read_bytes()
+    start = content.index(b"IDAT") + 20 if kind.startswith("png") else len(content) - 60
+    path.write_bytes(content[:start] + bytes(40) + content[start + 40 :])
+    with open_image(path) as image:  # the header is whole, the pixels are not
+        assert (image.info.height_px, image.info.width_px) == (48, 70)
+        with pytest.raises(ImageError):
+            image.decode()
+
+
 def test_hot_and_dead_pixels_do_not_set_the_range(tmp_path: Path) -> None:
     values = (np.arange(40000).reshape(200, 200) % 1000 + 30000).astype(np.uint16)
     values[3, 3], values[9, 9] = 65535, 0
