@@ -14,10 +14,10 @@ async function ask(method, path, body, headers = {}) {
     throw new Error("The service cannot be reached; try again.");
   }
   const text = await answer.text();
-  let told = null;
-  try { told = text ? JSON.parse(text) : null; } catch { /* not the service itself */ }
-  if (!answer.ok) throw new Error(told && told.detail ? told.detail : `The service does not answer (${answer.status}); try again.`);
-  return told;
+  let reply = null;
+  try { reply = text ? JSON.parse(text) : null; } catch { /* not the service itself */ }
+  if (!answer.ok) throw new Error(reply && reply.detail ? reply.detail : `The service does not answer (${answer.status}); try again.`);
+  return reply;
 }
 
 // Return the options that a form's fields stand for.

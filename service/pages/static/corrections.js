@@ -104,8 +104,8 @@ export class Corrections {
   drawn(geometry) {
     const { type, places } = TOOLS[this.tool];
     const xy = geometry.getCoordinates();
-    const found = type === "Point" ? toPlace(xy) : (type === "Polygon" ? xy[0].slice(0, -1) : xy).map(toPlace);
-    this.send({ kind: this.tool, [places]: type === "LineString" ? found.map((at) => this.inside(at)) : found });
+    const at = type === "Point" ? toPlace(xy) : (type === "Polygon" ? xy[0].slice(0, -1) : xy).map(toPlace);
+    this.send({ kind: this.tool, [places]: type === "LineString" ? at.map((place) => this.inside(place)) : at });
   }
 
   inside([row, col]) {
@@ -142,21 +142,21 @@ export class Corrections {
     this.busy = true;
     this.show();
     this.say("measuring …");
-    let said = "Connection lost: nothing was changed.";
+    let outcome = "Connection lost: nothing was changed.";
     try {
       await this.before();
       const answer = await fetch(`${this.base}/corrections${below}`, {
         method, headers: edit ? { "Content-Type": "application/json" } : {}, body: edit ? JSON.stringify(edit) : undefined,
       });
       const body = await answer.json();
-      said = answer.ok ? "" : `Not done: ${body.detail}`;
+      outcome = answer.ok ? "" : `Not done: ${body.detail}`;
       if (answer.ok) {
         then();
-        const known = new Set(this.edits.map((one) => one.id));
-        const fresh = body.edits.find((one) => !known.has(one.id));
+        const earlier = new Set(this.edits.map((one) => one.id));
+        const fresh = body.edits.find((one) => !earlier.has(one.id));
         this.edits = body.edits;
         await this.after(fresh ? fresh.id : null);
-        said = method === "DELETE" ? "undone" : "measured";
+        outcome = method === "DELETE" ? "undone" : "measured";
       } else if (answer.status === 409) { // somebody else corrected the picture meanwhile
         await this.load();
         await this.after(null);
@@ -164,7 +164,7 @@ export class Corrections {
     } catch { /* the line broke */ }
     this.busy = false;
     this.picture.sketch(null);
-    this.say(said);
+    this.say(outcome);
     this.show();
   }
 

@@ -146,9 +146,9 @@ export class Picture {
 
   /** The joint or other line at a pixel of the screen, with the place on it, or null. */
   otherAt(pixel) {
-    const [found] = this.map.getFeaturesAtPixel(pixel, { hitTolerance: 10, layerFilter: (layer) => layer === this.othersLayer });
-    if (!found) return null;
-    return { ...found.get("line"), place: toPlace(found.getGeometry().getClosestPoint(this.map.getCoordinateFromPixel(pixel))) };
+    const [feature] = this.map.getFeaturesAtPixel(pixel, { hitTolerance: 10, layerFilter: (layer) => layer === this.othersLayer });
+    if (!feature) return null;
+    return { ...feature.get("line"), place: toPlace(feature.getGeometry().getClosestPoint(this.map.getCoordinateFromPixel(pixel))) };
   }
 
   lightOther(id, what) {
@@ -162,30 +162,30 @@ export class Picture {
   }
 
   style(feature, resolution) {
-    const said = this.describe(feature.get("crack"));
-    if (!said || said.hidden) return null;
-    const colour = said.lit ? GOLD : said.verdict === "accept" ? GREEN : said.verdict === "reject" ? GREY : feature.get("made") ? PURPLE : RED;
-    const dashed = said.verdict === "reject" || said.besides ? [5, 4] : undefined;
+    const look = this.describe(feature.get("crack"));
+    if (!look || look.hidden) return null;
+    const colour = look.lit ? GOLD : look.verdict === "accept" ? GREEN : look.verdict === "reject" ? GREY : feature.get("made") ? PURPLE : RED;
+    const dashed = look.verdict === "reject" || look.besides ? [5, 4] : undefined;
     const part = feature.get("part");
-    if (part === "rim") return resolution > 1 ? null : new Style({ stroke: new Stroke({ color: colour, width: said.lit ? 2 : 1.2, lineDash: dashed }) });
+    if (part === "rim") return resolution > 1 ? null : new Style({ stroke: new Stroke({ color: colour, width: look.lit ? 2 : 1.2, lineDash: dashed }) });
     if (part === "widest") {
-      if (!said.chosen && resolution > 2) return null;
+      if (!look.chosen && resolution > 2) return null;
       return new Style({
         zIndex: 3,
         image: new CircleStyle({ radius: 6, stroke: new Stroke({ color: colour, width: 2.5 }) }),
-        text: said.chosen ? new Text({ text: said.width, offsetY: -18, font: "600 14px system-ui", fill: new Fill({ color: "#fff" }), stroke: new Stroke({ color: "#14181b", width: 4 }) }) : undefined,
+        text: look.chosen ? new Text({ text: look.width, offsetY: -18, font: "600 14px system-ui", fill: new Fill({ color: "#fff" }), stroke: new Stroke({ color: "#14181b", width: 4 }) }) : undefined,
       });
     }
-    const wide = said.lit ? 3 : 2;
-    const line = new Style({ zIndex: said.lit ? 2 : 1, stroke: new Stroke({ color: colour, width: resolution > 1 ? wide : 1, lineDash: dashed }) });
+    const wide = look.lit ? 3 : 2;
+    const line = new Style({ zIndex: look.lit ? 2 : 1, stroke: new Stroke({ color: colour, width: resolution > 1 ? wide : 1, lineDash: dashed }) });
     // Near enough to see the edges, the crack itself must stay to be seen.
     return resolution > 1 ? [new Style({ stroke: new Stroke({ color: "rgba(255,255,255,.55)", width: wide + 2 }) }), line] : line;
   }
 
   /** The crack at a pixel of the screen, or null. */
   crackAt(pixel) {
-    const found = this.map.getFeaturesAtPixel(pixel, { hitTolerance: 10, layerFilter: (layer) => layer === this.lines });
-    return found.length ? found[0].get("crack") : null;
+    const features = this.map.getFeaturesAtPixel(pixel, { hitTolerance: 10, layerFilter: (layer) => layer === this.lines });
+    return features.length ? features[0].get("crack") : null;
   }
 
   /** The place of a crack's centre line that is nearest to a place, for an edit that means it. */

@@ -4,25 +4,25 @@
 const form = byId("new");
 const PICTURE = /\.(jpe?g|mpo|png|tiff?)$/i;
 let chosen = [];
-let known = null; // the survey.toml among them
+let facts = null; // the survey.toml among them
 
-function choose(found) {
-  known = (found.find(({ file }) => file.name === "survey.toml") || { file: null }).file;
-  const pictures = found.filter(({ file }) => PICTURE.test(file.name) && !file.name.startsWith("."));
-  const taken = new Set();
+function choose(files) {
+  facts = (files.find(({ file }) => file.name === "survey.toml") || { file: null }).file;
+  const pictures = files.filter(({ file }) => PICTURE.test(file.name) && !file.name.startsWith("."));
+  const names = new Set();
   chosen = pictures.map(({ file, path }) => {
     let name = path.replaceAll("/", "_");
-    while (taken.has(name)) name = `_${name}`;
-    taken.add(name);
+    while (names.has(name)) name = `_${name}`;
+    names.add(name);
     return { file, name };
   });
-  const left = found.length - chosen.length - (known ? 1 : 0);
+  const left = files.length - chosen.length - (facts ? 1 : 0);
   const size = chosen.reduce((sum, { file }) => sum + file.size, 0) / 1048576;
   byId("chosen").textContent = `${chosen.length} photographs, ${size.toFixed(1)} MB` +
-    (known ? ", with what survey.toml says" : "") + (left ? `; ${left} other ${left === 1 ? "file is" : "files are"} left out` : "") + ".";
+    (facts ? ", with what survey.toml says" : "") + (left ? `; ${left} other ${left === 1 ? "file is" : "files are"} left out` : "") + ".";
   byId("start").disabled = !chosen.length && !Number(form.dataset.images);
   if (byId("name") && !byId("name").value && chosen.length) {
-    const folder = found[0].folder;
+    const folder = files[0].folder;
     byId("name").value = folder || `Survey of ${new Date().toISOString().slice(0, 10)}`;
   }
 }
@@ -42,11 +42,11 @@ async function below(entry, path, folder) {
     return [{ file, path: path + entry.name, folder }];
   }
   const reader = entry.createReader();
-  const found = [];
+  const files = [];
   for (;;) {
     const some = await new Promise((done, fail) => reader.readEntries(done, fail));
-    if (!some.length) return found;
-    for (const child of some) found.push(...await below(child, child.isFile ? path : `${path}${child.name}/`, folder));
+    if (!some.length) return files;
+    for (const child of some) files.push(...await below(child, child.isFile ? path : `${path}${child.name}/`, folder));
   }
 }
 
@@ -56,9 +56,9 @@ for (const name of ["dragleave", "drop"]) drop.addEventListener(name, () => drop
 drop.addEventListener("drop", async (event) => {
   event.preventDefault();
   const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
-  const found = [];
-  for (const entry of entries) found.push(...await below(entry, "", entry.isDirectory ? entry.name : ""));
-  choose(found);
+  const files = [];
+  for (const entry of entries) files.push(...await below(entry, "", entry.isDirectory ? entry.name : ""));
+  choose(files);
 });
 
 function send(url, file, onShare) {
@@ -173,7 +173,7 @@ form.addEventListener("submit", async (event) => {
     const options = readOptions(form);
     leaving = false;
     const { survey, held } = await draftOf(options);
-    if (known) await ask("PUT", `/v1/surveys/${survey}/facts`, { toml: await known.text() });
+    if (facts) await ask("PUT", `/v1/surveys/${survey}/facts`, { toml: await facts.text() });
     const refused = await sendAll(survey, held);
     leaving = true;
     if (!refused.length) { await execute(survey, options); return; }

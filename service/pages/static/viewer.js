@@ -22,10 +22,10 @@ function start() {
   function describe(id) {
     const row = rows.get(id);
     if (!row) return null;
-    const said = row.dataset.verdict;
+    const verdict = row.dataset.verdict;
     return {
-      verdict: said, hidden: row.hidden, chosen: id === chosen, lit: id === chosen || id === lit,
-      besides: row.dataset.section !== "main" && said !== "accept", width: row.querySelector(".width").textContent,
+      verdict, hidden: row.hidden, chosen: id === chosen, lit: id === chosen || id === lit,
+      besides: row.dataset.section !== "main" && verdict !== "accept", width: row.querySelector(".width").textContent,
     };
   }
 
@@ -50,7 +50,7 @@ function start() {
     stage.classList.toggle("over", id !== null);
     if (id !== lit) light(id);
     if (id === null) byId("tip").hidden = true;
-    else tip(event.pixel, told(id));
+    else tip(event.pixel, textOf(id));
   });
   stage.addEventListener("pointerleave", () => { light(null); byId("tip").hidden = true; });
   picture.map.on("dblclick", (event) => { if (!corrections.tool) picture.zoom(0.5, event.coordinate); });
@@ -76,7 +76,7 @@ function start() {
   byId("iscrack").addEventListener("click", () => { if (other) corrections.send({ kind: "crack", point: other.place }); });
 
   // The cracks ---------------------------------------------------------------------------------
-  function told(id) {
+  function textOf(id) {
     const row = rows.get(id);
     const text = (name) => row.querySelector(`.${name}`).textContent;
     const column = document.querySelector('.sort[data-key="class"]');
@@ -107,7 +107,7 @@ function start() {
     picture.redraw();
     byId("judge").hidden = false;
     byId("which").textContent = id;
-    byId("details").textContent = told(id).split("\n").slice(1).join(" · ");
+    byId("details").textContent = textOf(id).split("\n").slice(1).join(" · ");
     for (const radio of byId("judge").verdict) radio.checked = radio.value === row.dataset.verdict;
     if (old !== id) byId("note").value = row.dataset.note; // else it may be just being typed
     if (!unsent.size) byId("say").textContent = "";
@@ -153,11 +153,11 @@ function start() {
   });
   function filter() {
     const least = Number(byId("least").value) || 0;
-    const said = byId("verdicts").value;
+    const only = byId("verdicts").value;
     const besides = byId("besides");
     for (const row of rows.values()) {
       const doubtful = row.dataset.section !== "main" && row.dataset.verdict !== "accept";
-      row.hidden = (doubtful && !(besides && besides.checked)) || (least && Number(row.dataset.width) < least) || (said && row.dataset.verdict !== said);
+      row.hidden = (doubtful && !(besides && besides.checked)) || (least && Number(row.dataset.width) < least) || (only && row.dataset.verdict !== only);
     }
     picture.redraw();
   }
@@ -176,19 +176,19 @@ function start() {
   const unsent = new Map();
   let sending = false;
   let typing = null;
-  function request(id, said) {
+  function request(id, judgement) {
     return fetch(`${base}/cracks/${id}/verdict`, {
-      method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ ...said, seen_at: rows.has(id) ? rows.get(id).dataset.at : null }), keepalive: true,
+      method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ ...judgement, seen_at: rows.has(id) ? rows.get(id).dataset.at : null }), keepalive: true,
     });
   }
-  function keep(id, said) {
+  function keep(id, judgement) {
     const row = rows.get(id);
-    if (row.dataset.verdict === said.verdict && row.dataset.note === said.note && !unsent.has(id)) return;
-    Object.assign(row.dataset, said);
-    row.querySelector(".said").textContent = { accept: "accepted", reject: "rejected", open: "" }[said.verdict];
+    if (row.dataset.verdict === judgement.verdict && row.dataset.note === judgement.note && !unsent.has(id)) return;
+    Object.assign(row.dataset, judgement);
+    row.querySelector(".said").textContent = { accept: "accepted", reject: "rejected", open: "" }[judgement.verdict];
     count();
     filter();
-    unsent.set(id, said);
+    unsent.set(id, judgement);
     sendUnsent();
   }
   function keepNote() {
@@ -207,21 +207,21 @@ function start() {
     if (sending) return;
     sending = true;
     for (let pause = 1000; unsent.size;) {
-      const [id, said] = unsent.entries().next().value;
+      const [id, judgement] = unsent.entries().next().value;
       byId("say").textContent = "saving";
       let status = 0;
       let detail = "";
       let at = "";
       try {
-        const answer = await request(id, said);
+        const answer = await request(id, judgement);
         status = answer.status;
-        const told = await answer.json();
-        detail = told.detail;
-        at = told.updated_at;
+        const stored = await answer.json();
+        detail = stored.detail;
+        at = stored.updated_at;
       } catch { /* the line broke, or it was a proxy that answered */ }
       if (status >= 200 && status < 300) {
         if (rows.has(id)) rows.get(id).dataset.at = at;
-        if (unsent.get(id) === said) unsent.delete(id);
+        if (unsent.get(id) === judgement) unsent.delete(id);
         byId("say").textContent = "saved";
         pause = 1000;
       } else if (status === 409) { // somebody else has spoken: his word is shown, and stays
@@ -251,7 +251,7 @@ function start() {
   });
   function leave() {
     keepNote();
-    for (const [id, said] of unsent) request(id, said).then((answer) => { if (answer.ok && unsent.get(id) === said) unsent.delete(id); }, () => {});
+    for (const [id, judgement] of unsent) request(id, judgement).then((answer) => { if (answer.ok && unsent.get(id) === judgement) unsent.delete(id); }, () => {});
   }
   window.addEventListener("pagehide", leave);
   document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") leave(); });
@@ -289,7 +289,7 @@ function start() {
     if (history && byId("history")) byId("history").replaceWith(document.importNode(history, true));
     else if (history) byId("judge").after(document.importNode(history, true));
     takeRows();
-    for (const [id, said] of unsent) if (rows.has(id)) Object.assign(rows.get(id).dataset, said);
+    for (const [id, judgement] of unsent) if (rows.has(id)) Object.assign(rows.get(id).dataset, judgement);
     await read();
     count();
     filter();
@@ -301,9 +301,9 @@ function start() {
 
   document.addEventListener("keydown", (event) => {
     if (event.target.matches("textarea, select, input:not([type=radio]):not([type=checkbox])")) return;
-    const said = { a: "accept", r: "reject", o: "open" }[event.key];
+    const verdict = { a: "accept", r: "reject", o: "open" }[event.key];
     const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
-    if (said && plain && chosen !== null) judge(said);
+    if (verdict && plain && chosen !== null) judge(verdict);
     else if (plain && (event.key === "." || event.key === ",")) step(event.key === "." ? 1 : -1);
     else if (!corrections.key(event)) return;
     event.preventDefault();
