@@ -17,10 +17,10 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from crackseg.detection import Detection
-from crackseg.eight_bit import EightBit
-from crackseg.errors import ConfigError, DataError, ModelError
-from crackseg.scales import Scale as Scale  # one of the records
+from crackseg.errors import ConfigError, DataError
+from crackseg.model_card import Certainty as Certainty  # three of the records
+from crackseg.model_card import ModelCard as ModelCard
+from crackseg.scales import Scale as Scale
 
 Array = NDArray[Any]
 WidthStatus = Literal["measured", "below_detection", "not_resolvable"]
@@ -326,68 +326,6 @@ class WidthClass:
     document: str
     label: str | None
     verified: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Certainty:
-    """How likely a mark of one model is a crack: a logistic regression on what is measured of it.
-
-    Fitted on pictures with labels that the model was not trained on; see ``metrology.ranking`` for
-    the features.
-    """
-
-    intercept: float
-    weights: Mapping[str, float]  # feature -> weight
-    limit: float  # marks less certain than this stand under "also marked"
-    fitted_on: str = ""  # pictures, marks and how they were read
-
-    def __post_init__(self) -> None:
-        values = (self.intercept, *self.weights.values())
-        if not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
-            raise ModelError(f"`certainty` must hold finite numbers, got {values}.")
-        if not 0 <= self.limit < 1:
-            raise ModelError(f"`certainty.limit` must lie in [0, 1), got {self.limit}.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelCard:
-    """What a model folder says of itself."""
-
-    name: str
-    version: str
-    network: str
-    network_arguments: Mapping[str, Any]
-    input_multiple: int
-    mean: tuple[float, float, float]  # of 0..255 RGB
-    std: tuple[float, float, float]
-    threshold: float
-    threshold_low: float  # hysteresis: pixels above it count when joined to one above threshold
-    tile_px: int
-    sha256: Mapping[str, str]  # file name -> digest
-    intended_use: str
-    limits: str
-    data: tuple[Mapping[str, Any], ...] = ()
-    scores: Mapping[str, Any] = field(default_factory=dict)
-    certainty: Certainty | None = None  # None: certainties are not known
-    detection: Detection | None = None  # None: how thin cracks it finds was not tested
-    eight_bit: EightBit | None = None  # None: the folder holds no 8-bit graph
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.input_multiple <= 1024:
-            raise ModelError(
-                f"`input_multiple` must lie between 1 and 1024, got {self.input_multiple}."
-            )
-        if self.tile_px < 1 or self.tile_px % self.input_multiple:
-            raise ModelError(
-                f"`tile_px` must be a multiple of {self.input_multiple}, got {self.tile_px}."
-            )
-        if not 0 < self.threshold_low <= self.threshold < 1:
-            raise ModelError(
-                "`threshold_low` and `threshold` must hold 0 < low <= high < 1, got "
-                f"{self.threshold_low} and {self.threshold}."
-            )
-        if not all(s > 0 and math.isfinite(s) for s in self.std):
-            raise ModelError(f"`std` must be three positive numbers, got {self.std}.")
 
 
 def can_judge(parts: tuple[Unjudged, ...]) -> bool:

@@ -21,6 +21,7 @@ def models_command() -> None:
         card = read_card(folder)
         mark = " (default)" if name == default_model() else ""
         typer.echo(f"{name}{mark}: {card.name} {card.version}, {card.network}")
+        typer.echo(f"  needs      crackseg {card.needs or 'any release'}")
         typer.echo(f"  threshold  {card.threshold:g}, down to {card.threshold_low:g} where joined")
         typer.echo(f"  use        {card.intended_use}")
         typer.echo(f"  limits     {card.limits}")

@@ -299,7 +299,8 @@ def model_to_dict(
     if card is None:
         return None
     threshold, threshold_low = thresholds or (card.threshold, card.threshold_low)
-    content = json.dumps(to_plain(card), sort_keys=True)
+    meaning = {key: value for key, value in to_plain(card).items() if key != "needs"}
+    content = json.dumps(meaning, sort_keys=True)
     return {
         "name": card.name,
         "version": card.version,

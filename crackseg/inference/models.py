@@ -20,9 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
+from crackseg import __version__
 from crackseg.config import MaskOptions, read_options, to_plain
 from crackseg.errors import ModelError, UnknownName
 from crackseg.metrology.ranking import FEATURES
+from crackseg.model_card import refuse_newer
 from crackseg.names import nearest
 from crackseg.records import Array, ModelCard
 
@@ -98,17 +100,23 @@ def read_card(folder: Path) -> ModelCard:
     """Return the card of a model folder; digests are not compared here.
 
     Raises:
-        ModelError: the card is missing, is not JSON, or says something impossible.
+        ModelError: the card is missing, is not JSON, says something impossible, or is of a later
+            release.
     """
     path = folder / CARD
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        card = read_options(ModelCard, values, where="card")
     except OSError as error:
         raise ModelError(
             f"model folder `{folder}` has no readable {CARD}: {error.strerror}."
         ) from error
-    except (ValueError, RecursionError) as error:  # JSON, UTF-8 and ConfigError are ValueErrors
+    except (ValueError, RecursionError) as error:  # JSON's and UTF-8's errors are ValueErrors
+        raise ModelError(f"`{path}` is not a model card: {error}") from error
+    if isinstance(values, dict):  # first: of a later card this release does not know every key
+        refuse_newer(values.get("needs"), __version__, str(path))
+    try:
+        card = read_options(ModelCard, values, where="card")
+    except (ValueError, RecursionError) as error:  # ConfigError and ModelError are ValueErrors
         raise ModelError(f"`{path}` is not a model card: {error}") from error
     strange = set() if card.certainty is None else set(card.certainty.weights) - set(FEATURES)
     if strange:
@@ -120,10 +128,10 @@ def read_card(folder: Path) -> ModelCard:
 
 
 def write_card(folder: Path, card: ModelCard) -> ModelCard:
-    """Write ``card.json`` with the digest of every other file of the folder; return that card."""
+    """Write ``card.json`` with this release and every other file's digest; return that card."""
     files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix != ".tmp")
     digests = {p.name: _sha256(p) for p in files if p.name != CARD}
-    card = replace(card, sha256=digests)
+    card = replace(card, sha256=digests, needs=__version__)
     text = json.dumps(to_plain(card), indent=2, ensure_ascii=False, allow_nan=False)
     temporary = folder / f"{CARD}.tmp"
     temporary.write_text(text + "\n", encoding="utf-8")

@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crackseg import __version__
 from crackseg.config import MaskOptions
 from crackseg.errors import ModelError, UnknownName
+from crackseg.exports.tables import model_to_dict
 from crackseg.inference import models
 from crackseg.inference.models import (
+    CARD,
     Model,
     default_model,
     load_model,
@@ -41,6 +44,40 @@ def test_a_card_survives_writing_and_reading(make_model: MakeModel) -> None:
     assert read_card(model.folder) == written
     assert set(written.sha256) == {"model.onnx", "probe.npz"}
     assert not list(model.folder.glob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("needs", "message"),
+    [
+        ("99.0", "needs crackseg 99.0 or later, this is"),
+        ("0.99.1", "upgrade"),
+        ("0.5.0 or so", "`needs` must be a release"),
+        (5, "`needs` must be a release"),
+    ],
+)
+def test_a_card_of_a_later_release_is_refused_by_its_release(
+    make_model: MakeModel, needs: object, message: str
+) -> None:
+    path = make_model().folder / CARD
+    values = json.loads(path.read_text(encoding="utf-8"))
+    assert values["needs"] == __version__
+    later = {**values, "needs": needs, "what_nobody_knows_yet": 1}
+    path.write_text(json.dumps(later), encoding="utf-8")
+    with pytest.raises(ModelError, match=message):
+        read_card(path.parent)
+    del values["needs"]  # as cards of releases before this one
+    path.write_text(json.dumps(values), encoding="utf-8")
+    assert read_card(path.parent).needs == ""
+
+
+def test_the_shipped_models_name_the_release_that_they_need() -> None:
+    for folder in shipped_models().values():
+        assert read_card(folder).needs  # or it would have been refused
+
+
+def test_a_model_is_the_same_one_whatever_release_wrote_its_card(make_model: MakeModel) -> None:
+    card = make_model().card
+    assert model_to_dict(card, None) == model_to_dict(replace(card, needs="0.1.0"), None)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "probe.npz"])
