@@ -29,6 +29,7 @@ from crackseg import pipeline
 from crackseg.config import AnalyzeOptions
 from crackseg.folders import choose_folder, filling, origin_of
 from crackseg.imagery.files import open_image
+from crackseg.metrology import arc
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import wall_survey
@@ -103,15 +104,15 @@ def _crack(number: int, corner: Array, rng: np.random.Generator) -> wall_survey.
 def cameras(columns: int) -> list[wall_survey.Camera]:
     """Return the places of the camera, column by column."""
     rng = np.random.default_rng(1)
-    found = []
+    poses = []
     for column in range(columns):
         for row in range(ROWS):
             x, y = (column + 1.2) * STEP_X_M, (row + 1.2) * STEP_Y_M
             place = np.array([x, y, PLAN.distance_m]) + rng.normal(0, PLAN.wander_m, 3)
             turn = Rotation.from_rotvec(np.radians(rng.normal(0, PLAN.wander_deg, 3)))
             axes = np.diag([1.0, -1.0, -1.0]) @ turn.as_matrix()
-            found.append(wall_survey.Camera(axes=axes, position_m=place, plan=PLAN))
-    return found
+            poses.append(wall_survey.Camera(axes=axes, position_m=place, plan=PLAN))
+    return poses
 
 
 def render(folder: Path, count: int) -> list[wall_survey.Camera]:
@@ -132,7 +133,7 @@ def render(folder: Path, count: int) -> list[wall_survey.Camera]:
                          wall_survey.written_pose(camera, rng))  # fmt: skip
         template = template or _template(path, camera, wall.lines)
         near = [x for x in wall.lines if np.abs(x.points_m[0] - camera.position_m[:2]).max() < 4]
-        write_report(path, results, template, [_seen(camera, line, rng) for line in near])
+        write_report(path, results, template, [_in_picture(camera, line, rng) for line in near])
     face = f"[face]\nbatter = 0.0\nazimuth_deg = {PLAN.azimuth_deg}\n"
     text = f'dam = "Many photographs"\n{face}origin_gps = {list(PLAN.origin)}\n'
     (results / "survey.toml").write_text(text, encoding="utf-8")
@@ -154,7 +155,9 @@ def _template(
     return dict(json.loads((folder / "report.json").read_text(encoding="utf-8")))
 
 
-def _seen(camera: wall_survey.Camera, line: wall_survey.Line, rng: np.random.Generator) -> Array:
+def _in_picture(
+    camera: wall_survey.Camera, line: wall_survey.Line, rng: np.random.Generator
+) -> Array:
     """Return (N, 2) the part of a crack in a photograph, row and col, as a network sees it."""
     points = camera.project(line.points_m)
     inside = ((points > 2) & (points < np.array(PLAN.picture_px) - 3)).all(axis=1)
@@ -187,7 +190,7 @@ def write_report(
 
 
 def _like(crack: Mapping[str, Any], number: int, course: Array) -> dict[str, Any]:
-    length = float(np.hypot(*np.diff(course, axis=0).T).sum())
+    length = arc.length(course)
     width = [round(1.5 + 0.2 * math.sin(0.05 * n), 3) for n in range(len(course))]
     return {
         **crack,

@@ -35,8 +35,16 @@ def ties_of(block: Block, rng: np.random.Generator, noise_px: float = 0.0) -> Ti
         numbers = np.full(40, first)
         a = rng.uniform(100, 1100, (40, 2))
         b = block.pixels(numbers + 1, block.places(numbers, a)) + rng.normal(0, noise_px, (40, 2))
-        seen = np.isfinite(b).all(axis=1)
-        parts.append((numbers[seen], numbers[seen] + 1, a[seen], b[seen], np.full(seen.sum(), 0.7)))
+        visible = np.isfinite(b).all(axis=1)
+        parts.append(
+            (
+                numbers[visible],
+                numbers[visible] + 1,
+                a[visible],
+                b[visible],
+                np.full(visible.sum(), 0.7),
+            )
+        )
     first_, second, a, b, sigma = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Ties(first=first_, second=second, first_px=a, second_px=b, sigma_px=sigma)
 
@@ -60,7 +68,7 @@ def test_derivatives_are_those_of_differences() -> None:
     rng = np.random.default_rng(0)
     block = block_of(rng)
     ties = ties_of(block, rng)
-    found = slopes(block.side(ties.first), block.side(ties.second), ties.first_px)
+    derivatives = slopes(block.side(ties.first), block.side(ties.second), ties.first_px)
     step = 1e-6
     for column in range(18):
         own = np.zeros((len(ties.first), 2))
@@ -80,7 +88,7 @@ def test_derivatives_are_those_of_differences() -> None:
             mine = (ties.first if column < 9 else ties.second) == number
             own[mine] = ((high - low) / (2 * step))[mine]
         scale = max(np.abs(own).max(), 1.0)
-        assert found[:, :, column] == pytest.approx(own, abs=1e-5 * scale)
+        assert derivatives[:, :, column] == pytest.approx(own, abs=1e-5 * scale)
 
 
 def test_normal_equations_do_not_depend_on_the_portions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,6 +128,6 @@ def test_an_adjustment_finds_the_block_that_the_ties_are_of() -> None:
         axes=true.axes @ Rotation.from_rotvec(rng.normal(0, 0.01, (8, 3))).as_matrix(),
         positions_m=true.positions_m + rng.normal(0, 0.05, (8, 3)),
     )
-    found = adjust(start, ties, priors, 3.0)
-    assert np.abs(residuals_px(found, ties)).max() < 0.01
-    assert found.positions_m == pytest.approx(true.positions_m, abs=2e-3)
+    adjusted = adjust(start, ties, priors, 3.0)
+    assert np.abs(residuals_px(adjusted, ties)).max() < 0.01
+    assert adjusted.positions_m == pytest.approx(true.positions_m, abs=2e-3)

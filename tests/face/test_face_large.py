@@ -78,7 +78,7 @@ def test_samples_beside_each_other_do_not_depend_on_the_portions(
     parts = beside(samples, samples, 0.05)
     for one, other in zip(whole, parts, strict=True):
         assert len(one) == len(other) > 1000
-    order = [np.lexsort((found[1], found[0])) for found in (whole, parts)]
+    order = [np.lexsort((pairs[1], pairs[0])) for pairs in (whole, parts)]
     for one, other in zip(whole, parts, strict=True):
         assert one[order[0]] == pytest.approx(other[order[1]])
 
