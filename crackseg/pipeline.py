@@ -38,7 +38,7 @@ from crackseg.imagery.regions import (
     share_on_joints,
 )
 from crackseg.imagery.scale import find_scale
-from crackseg.inference.models import is_classifier, thresholds
+from crackseg.inference.models import is_classifier, is_detector, thresholds
 from crackseg.inference.predictor import Predictor
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import probability_to_mask
@@ -89,10 +89,11 @@ def analyze(
             classifier.
     """
     card = predictor.card
-    if is_classifier(card.network):
+    if is_classifier(card.network) or is_detector(card.network):
+        what = "decides on whole tiles" if is_classifier(card.network) else "finds boxes"
         raise ConfigError(
-            f"`{card.name}` decides on whole tiles and draws no cracks to measure; give a "
-            "segmentation model as `--model`."
+            f"`{card.name}` {what} and draws no cracks to measure; give a segmentation model as "
+            "`--model`."
         )
     options = replace(options, model=predictor.name, predict=predictor.options)
     clock = _Clock()

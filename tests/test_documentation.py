@@ -58,18 +58,6 @@ def test_every_page_is_reached_from_the_index() -> None:
     assert pages == set(listed)
 
 
-def test_the_run_file_of_the_page_is_one() -> None:
-    pytest.importorskip("torch", reason="extra train is not installed")
-    from crackseg.config import read_options
-    from crackseg.inference.models import shipped_models
-    from crackseg.training.options import TrainOptions
-
-    text = (DOCS / "own-model.md").read_text(encoding="utf-8")
-    block = re.findall(r"```toml\n(.*?)```", text, flags=re.S)[0]
-    options = read_options(TrainOptions, tomllib.loads(block))
-    assert str(options.initial_weights) in shipped_models()
-
-
 @pytest.mark.parametrize("module", ["options", "augment"])
 def test_every_option_of_a_run_says_why(module: str) -> None:
     text = (ROOT / "crackseg" / "training" / f"{module}.py").read_text(encoding="utf-8")

@@ -117,6 +117,12 @@ def data_import(
     holes: Annotated[
         bool, typer.Option("--holes", help="A COCO ring inside another of its shape is a hole.")
     ] = False,
+    licence: Annotated[
+        str, typer.Option(help="Of the photographs; goes on to what learns from them.")
+    ] = "",
+    site: Annotated[
+        str, typer.Option(help="Structure they all show: it stays on one side of a split.")
+    ] = "",
 ) -> None:
     """Turn annotations into a set of photographs and masks."""
     from crackseg.imagery.masks import MaskRule
@@ -130,6 +136,8 @@ def data_import(
         rule=MaskRule(values=tuple(v.strip() for v in values.split(",") if v), invert=invert),
         line_px=line_px,
         holes=holes,
+        licence=licence,
+        site=site,
     )
     done = import_annotations(source, images, out, format=format, options=options)
     for note in done.notes:
@@ -187,19 +195,53 @@ def data_pre_annotate(
 
 @data_app.command("tile")
 def data_tile(
-    data: Annotated[Path, typer.Argument(help="Set (images/, masks/) or manifest CSV.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Set (images/, masks/), manifest CSV, or with --annotations photographs."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Set of tiles to write.")],
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="File or folder of annotations of the photographs in DATA."),
+    ] = None,
+    format: Annotated[
+        str, typer.Option(help="Of the annotations: masks, cvat, labelme, ... as of data import.")
+    ] = "masks",
+    labels: Annotated[str, typer.Option(help="Labels that are crack, by comma.")] = "",
+    values: MaskValues = "",
+    line_px: Annotated[
+        float | None, typer.Option(help="Width in pixels to give to annotated lines.")
+    ] = None,
     root: Root = None,
     tile_px: Annotated[int, typer.Option(help="Side of a tile.")] = 512,
     overlap_px: Annotated[int, typer.Option(help="Least overlap of neighbours.")] = 0,
     empty_share: Annotated[
         float, typer.Option(help="Share of the tiles without a crack to keep.")
     ] = 1.0,
+    split: Annotated[
+        str,
+        typer.Option(
+            help="Tiles of train/val/test, as 404/50/50, or shares; a photograph is in one part."
+        ),
+    ] = "",
 ) -> None:
     """Cut large photographs and their masks into tiles that stay in pairs."""
-    from crackseg.training.manifest import index_folder, read_manifest
-    from crackseg.training.tiling import cut_tiles
+    from crackseg.imagery.masks import MaskRule
+    from crackseg.training.annotations import ImportOptions
+    from crackseg.training.tiling import TileOptions, parse_split, tile_data
 
-    samples = read_manifest(data, root=root) if data.is_file() else index_folder(data, hashes=False)
-    count = cut_tiles(samples, out, tile_px=tile_px, overlap_px=overlap_px, empty_share=empty_share)
-    typer.echo(f"{count} tiles written to {out}")
+    options = TileOptions(
+        tile_px=tile_px, overlap_px=overlap_px, empty_share=empty_share, split=parse_split(split)
+    )
+    importing = ImportOptions(
+        labels=tuple(name for name in labels.split(",") if name),
+        rule=MaskRule(values=tuple(v.strip() for v in values.split(",") if v)),
+        line_px=line_px,
+    )
+    source = None if annotations is None else (annotations, format, importing)
+    counts = tile_data(data, out, options, source=source, root=root)
+    for part, count in counts.items():
+        typer.echo(f"{part:10} {count:6}")
+    typer.echo(f"{sum(counts.values())} tiles written to {out}")

@@ -18,14 +18,36 @@ app = typer.Typer()
 def train_command(
     run: Annotated[Path, typer.Argument(help="RUN.toml, see data/runs/ for examples.")],
     root: Root = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Write RUN.toml and its manifest for these sets, and train nothing."),
+    ] = None,
+    hold_out: Annotated[
+        float, typer.Option(help="With --init: share for val where no list says.")
+    ] = 0.2,
 ) -> None:
     """Train a network; the same command continues a run that was interrupted."""
     from crackseg.names import require
 
+    if init is not None:
+        from crackseg.training.first_run import init_run
+
+        for line in init_run(run, init, hold_out=hold_out):
+            typer.echo(line)
+        return
     require("torch", extra="train")
     from crackseg.training.fit import read_run, train
 
-    typer.echo(f"finished: {train(read_run(run, root))}")
+    options = read_run(run, root)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a machine that is taken back
+    try:
+        typer.echo(f"finished: {train(options)}")
+    except KeyboardInterrupt:
+        typer.echo(
+            f"stopped: the training goes on with the same command, also elsewhere: {options.out}",
+            err=True,
+        )
+        raise typer.Exit(130) from None
 
 
 @app.command("fine-tune", rich_help_panel=MODELS)
@@ -230,6 +252,12 @@ def compare_command(
         int,
         typer.Option(min=0, help="Processes side by side, with `fit.threads` each; 0: this one."),
     ] = 0,
+    data: Annotated[
+        Path | None, typer.Option(help="Sets or manifest, in place of the file's `data.manifest`.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder, in place of the file's `out`.")
+    ] = None,
 ) -> None:
     """Tune, train and score several networks under one protocol; finished cells are kept."""
     from crackseg.names import require
@@ -238,7 +266,7 @@ def compare_command(
     from crackseg.training.compare import compare
     from crackseg.training.compare_options import only, read_compare
 
-    options = only(read_compare(file, root), row or (), seed or ())
+    options = only(read_compare(file, root, data=data, out=out), row or (), seed or ())
     failed = sum("failed" in cell for cell in compare(options, typer.echo, workers=workers))
     typer.echo(f"tables and plot are in {options.out}")
     raise typer.Exit(1 if failed else 0)
@@ -271,6 +299,14 @@ def evaluate_command(
     precision: Annotated[str, typer.Option(help="float or int8.")] = "float",
     device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures.")] = None,
+    per_picture: Annotated[
+        Path | None,
+        typer.Option(help="Write P, R = TPR, TNR, F, IoU of each picture, and means (CSV)."),
+    ] = None,
+    inside: Annotated[
+        str | None,
+        typer.Option(help="With a detector: mask model whose marks count inside its boxes."),
+    ] = None,
     plots: Annotated[
         Path | None, typer.Option(help="Folder for precision-recall plot and worst pictures.")
     ] = None,
@@ -289,8 +325,9 @@ def evaluate_command(
 ) -> None:
     """Score a model on labelled pictures, through the same chain that analyzes photographs."""
     from crackseg.config import MaskOptions, PredictOptions
+    from crackseg.inference.models import is_detector, load_model
     from crackseg.training.evaluate import EvaluateOptions, load_samples
-    from crackseg.training.evaluate_command import run_choice, run_detection, run_scores
+    from crackseg.training.evaluate_command import run_boxes, run_choice, run_detection, run_scores
 
     names = tuple(name for name in sets.split(",") if name)
     options = EvaluateOptions(
@@ -312,8 +349,10 @@ def evaluate_command(
         run_detection([*samples, *drawn], options, report, write)
     elif choose:
         run_choice(samples, options, json_file)
+    elif is_detector(load_model(model).card.network):
+        run_boxes(samples, options, inside, json_file)
     else:
-        run_scores(samples, options, json_file, plots)
+        run_scores(samples, options, json_file, plots, per_picture)
 
 
 @app.command("calibrate", rich_help_panel=MODELS)

@@ -48,6 +48,11 @@ def is_classifier(network: str) -> bool:
     return network.startswith("classifier:")
 
 
+def is_detector(network: str) -> bool:
+    """Tell whether a network of this name finds boxes and draws no outline."""
+    return network.startswith("detector:")
+
+
 def shipped_models() -> dict[str, Path]:
     """Return the models that come with the package, by name."""
     return {card.parent.name: card.parent for card in sorted(SHIPPED.glob(f"*/{CARD}"))}

@@ -11,6 +11,8 @@ import base64
 import binascii
 import io
 import json
+import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +32,7 @@ from crackseg.training.manifest import IMAGE_SUFFIXES, by_stem
 from crackseg.training.shapes import Shape
 
 _ROUND = 256  # corners of a circle or an ellipse
+WIDTH = "width_px"  # attribute of a line: how wide it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +109,8 @@ def _labelme_shape(shape: dict[str, Any], where: str) -> Shape:
     kind = shape.get("shape_type") or "polygon"
     label, points = str(shape["label"]), points_of(shape["points"], where)
     if kind in ("line", "linestrip"):
-        return Shape(label=label, where=where, line=points)
+        own = own_width(shape.get("attributes"), str(shape.get("description") or ""))
+        return Shape(label=label, where=where, line=points, line_px=own)
     if kind == "rectangle":
         low, high = points.min(axis=0), points.max(axis=0)
         return Shape(label=label, where=where, rings=(box_ring(*low, *high),), boxed=True)
@@ -169,7 +173,8 @@ def _cvat_shape(item: Element, where: str) -> Shape:
         points = points_of([pair.split(",") for pair in get["points"].split(";")], where)
         if item.tag == "polygon":
             return polygon_of(label, where, (points,))
-        return Shape(label=label, where=where, line=points, line_px=_own_width(item))
+        facts = {str(each.get("name")): each.text for each in item.iterfind("attribute")}
+        return Shape(label=label, where=where, line=points, line_px=own_width(facts))
     if item.tag == "box":
         left, top, right, bottom = (float(get[k]) for k in ("xtl", "ytl", "xbr", "ybr"))
         ring = turned_ring(box_ring(left, top, right, bottom), float(get.get("rotation", "0")))
@@ -188,12 +193,33 @@ def _cvat_shape(item: Element, where: str) -> Shape:
     return Shape(label=label, where=where, trouble=trouble)
 
 
-def _own_width(item: Element) -> float | None:
-    """Return the attribute `width_px` of a line, None where it has none."""
-    for attribute in item.iterfind("attribute"):
-        if attribute.get("name") == "width_px":
-            return float(attribute.text or "nan")
-    return None
+def own_width(facts: Any, text: str = "") -> float | None:
+    """Return the width that a line says it has, None where it says none.
+
+    Args:
+        facts: attributes of the line, of which one may be ``width_px``.
+        text: what is written beside it, where ``width_px=4`` may stand.
+
+    Raises:
+        DataError: it is no width.
+
+    Example:
+        >>> own_width({"width_px": "2.5"}), own_width({}, "sure, width_px=4"), own_width({})
+        (2.5, 4.0, None)
+    """
+    value = facts.get(WIDTH) if isinstance(facts, Mapping) else None
+    written = re.search(rf"\b{WIDTH}\s*[=:]\s*(\S+)", text)
+    if value is None and written:
+        value = written[1].rstrip(",;")
+    if value is None or value == "":
+        return None
+    try:
+        width = float(value)
+    except (TypeError, ValueError):
+        width = math.nan
+    if not 0 < width < math.inf:
+        raise DataError(f"`{WIDTH}` must be a positive number of pixels, got {value!r}.")
+    return width
 
 
 def read_coco(source: Path, rule: MaskRule) -> Iterator[Annotated]:
@@ -251,7 +277,8 @@ def _coco_shape(
         return Shape(label=label, where=where, trouble=trouble)
     if not isinstance(code[0], list):
         raise DataError(f"{where}: `segmentation` must be a list of rings, got {code[0]!r} in it.")
-    return polygon_of(label, where, tuple(points_of(ring, where) for ring in code))
+    outline = polygon_of(label, where, tuple(points_of(ring, where) for ring in code))
+    return replace(outline, line_px=own_width(item.get("attributes")))
 
 
 def read_masks(source: Path, rule: MaskRule) -> Iterator[Annotated]:
@@ -271,7 +298,12 @@ def read_masks(source: Path, rule: MaskRule) -> Iterator[Annotated]:
 
 
 def _mask_shape(file: Path, rule: MaskRule) -> Shape:
-    return Shape(label="crack", where="the mask", pixels=lambda: read_mask(file, rule).pixels)
+    pixels = partial(_mask_pixels, file, rule)
+    return Shape(label="crack", where="the mask", pixels=pixels, whole=True)
+
+
+def _mask_pixels(file: Path, rule: MaskRule) -> Array:
+    return read_mask(file, rule).pixels
 
 
 def _refuse_others(source: Path) -> None:

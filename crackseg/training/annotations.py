@@ -8,12 +8,10 @@ back; a refused import leaves nothing, and never writes over a pair that is ther
 
 from __future__ import annotations
 
-import filecmp
 import re
 import shutil
-import uuid
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,10 +21,10 @@ from crackseg.imagery.masks import MaskRule, encode_mask
 from crackseg.names import look_up
 from crackseg.records import SPLITS, Sample
 from crackseg.training.annotation_readers import Annotated
-from crackseg.training.areas import FOLDER as AREAS
 from crackseg.training.areas import areas_file, encode_areas
-from crackseg.training.manifest import IMAGE_SUFFIXES, by_stem, read_pair
+from crackseg.training.manifest import IMAGE_SUFFIXES, read_pair
 from crackseg.training.readers import READERS, Reader
+from crackseg.training.set_folder import folded, fresh, join_facts, move_in, write_facts
 from crackseg.training.shapes import BACKGROUND, Filled, FillOptions, fill, fill_areas
 
 _MASK_ENDINGS = re.compile(r"[-_. ]?(mask|masks|label|labels|gt|seg|annotation)$", re.IGNORECASE)
@@ -51,6 +49,8 @@ class ImportOptions:
     rule: MaskRule = field(default_factory=MaskRule)  # what is crack in mask pictures
     line_px: float | None = None  # width given to annotated lines
     holes: bool = False  # a ring inside another of its shape is a hole
+    licence: str = ""  # of the photographs; goes on to what learns from them
+    site: str = ""  # structure that they all show
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,13 +96,16 @@ def import_annotations(
         line_px=options.line_px,
         holes=options.holes,
     )
-    with _fresh(out) as part:
+    with fresh(out) as part:
         pairs, filled = [], []
         for entry, (photograph, stem) in zip(entries, photographs, strict=True):
             sample, shapes = _write_pair(entry, photograph, stem, part, how)
             pairs.append(sample)
             filled.append(shapes)
-        samples = _move_in(pairs, part, out)
+        stems = [pair.mask.stem for pair in pairs]
+        facts = join_facts(out, stems, options.licence, options.site)
+        samples = move_in(pairs, part, out)
+        write_facts(facts, out)
     return Imported(
         samples=samples,
         empty=sum(one.empty for one in filled),
@@ -151,15 +154,15 @@ def _match(entries: Sequence[Annotated], pictures: Path) -> list[tuple[Path, str
             )
         first[photograph] = entry.where
     stems = [photograph.stem for photograph in photographs]
+    times = Counter(folded(stem) for stem in stems)
     for k, photograph in enumerate(photographs):
-        if [p.stem for p in photographs].count(photograph.stem) > 1:  # told apart by their folders
+        if times[folded(photograph.stem)] > 1:  # told apart by their folders
             stems[k] = "_".join(photograph.relative_to(pictures).with_suffix("").parts)
-    for k, stem in enumerate(stems):
-        if stem in stems[:k]:
-            other = photographs[stems.index(stem)]
-            raise DataError(
-                f"`{photographs[k]}` and `{other}` share the name `{stem}`; rename one."
-            )
+    photograph_of: dict[str, Path] = {}
+    for stem, photograph in zip(stems, photographs, strict=True):
+        other = photograph_of.setdefault(folded(stem), photograph)
+        if other != photograph:
+            raise DataError(f"`{photograph}` and `{other}` share the name `{stem}`; rename one.")
     return list(zip(photographs, stems, strict=True))
 
 
@@ -171,7 +174,7 @@ class _Photographs:
         self.by_name: dict[str, list[Path]] = {}
         for path in sorted(folder.rglob("*")):
             if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-                for name in {path.name.casefold(), path.stem.casefold()}:
+                for name in {folded(path.name), folded(path.stem)}:
                     self.by_name.setdefault(name, []).append(path)
 
     def __call__(self, entry: Annotated) -> Path:
@@ -185,7 +188,7 @@ class _Photographs:
         )
         uploaded = _UPLOADED.sub("", parts[-1])
         for name in (parts[-1], stem, _MASK_ENDINGS.sub("", stem), uploaded):
-            paths = self._nearest(self.by_name.get(name.casefold(), []), parts[:-1])
+            paths = self._nearest(self.by_name.get(folded(name), []), parts[:-1])
             near = len(parts) == 1 or all(path.parent == self.folder for path in paths)
             if len(paths) == 1 and (near or self._named(paths[0], parts)):
                 return paths[0]
@@ -210,24 +213,6 @@ class _Photographs:
             if here:
                 return here
         return paths
-
-
-@contextmanager
-def _fresh(out: Path) -> Iterator[Path]:
-    """Give a folder beside ``out`` that is gone when the block ends, well or not."""
-    if out.exists() and not out.is_dir():
-        raise DataError(f"`--out` must be a folder, and {out} is a file.")
-    if out.is_dir() and any(out.iterdir()) and not (out / "images").is_dir():
-        raise DataError(
-            f"`--out` {out} holds other files and is no set (images/, masks/); choose a new folder."
-        )
-    part = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        for name in ("images", "masks"):
-            (part / name).mkdir(parents=True)
-        yield part
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _write_pair(
@@ -268,58 +253,6 @@ def _write_pair(
 def _size_of(photograph: Path) -> tuple[int, int]:
     with open_image(photograph) as image:
         return image.info.height_px, image.info.width_px
-
-
-def _move_in(pairs: Sequence[Sample], part: Path, out: Path) -> tuple[Sample, ...]:
-    """Put the written pairs into ``out``; refuse, before anything is moved, what it has otherwise.
-
-    A pair that is there with the same content is left as it is.
-    """
-    if not out.exists():
-        part.rename(out)
-        return tuple(
-            _at(p, out / "images" / p.image.name, out / "masks" / p.mask.name) for p in pairs
-        )
-    images, masks, areas = (_by_stem(out / name) for name in ("images", "masks", AREAS))
-    for pair in pairs:
-        stem = pair.mask.stem
-        if stem in masks and (stem in areas) != areas_file(pair).is_file():
-            raise DataError(
-                f"`{masks[stem]}` is in the set already, {'with' if stem in areas else 'without'} "
-                "areas, unlike the new one; choose another `--out`, or delete the pair."
-            )
-        for there, new in (
-            (images.get(stem), pair.image),
-            (masks.get(stem), pair.mask),
-            (areas.get(stem), areas_file(pair)),
-        ):
-            if there is not None and not filecmp.cmp(there, new, shallow=False):
-                raise DataError(
-                    f"`{there}` is in the set already with other content than the new "
-                    f"`{new.name}`; choose another `--out`, or delete the pair."
-                )
-    samples = []
-    for pair in pairs:
-        places = []
-        for new, folder, stored in ((pair.image, "images", images), (pair.mask, "masks", masks)):
-            place = stored.get(pair.mask.stem, out / folder / new.name)
-            if not place.exists():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                new.rename(place)
-            places.append(place)
-        if areas_file(pair).is_file() and pair.mask.stem not in areas:
-            (out / AREAS).mkdir(exist_ok=True)
-            areas_file(pair).rename(out / AREAS / areas_file(pair).name)
-        samples.append(_at(pair, *places))
-    return tuple(samples)
-
-
-def _at(pair: Sample, image: Path, mask: Path) -> Sample:
-    return replace(pair, image=image, mask=mask, source=image.parent.parent.name)
-
-
-def _by_stem(folder: Path) -> dict[str, Path]:
-    return by_stem(folder) if folder.is_dir() else {}
 
 
 def _notes(entries: Sequence[Annotated], filled: Sequence[Filled], out: Path) -> Iterator[str]:

@@ -67,15 +67,26 @@ class CompareOptions:
             raise ConfigError(f"`protocol` must not hold {', '.join(own)}: a row says that.")
 
 
-def read_compare(path: Path, root: Path | None = None) -> CompareOptions:
-    """Return the options of a COMPARE.toml; its paths are relative to the file's folder."""
+def read_compare(
+    path: Path, root: Path | None = None, *, data: Path | None = None, out: Path | None = None
+) -> CompareOptions:
+    """Return the options of a COMPARE.toml; its paths are relative to the file's folder.
+
+    Args:
+        path: the TOML file.
+        root: folder of the pictures, in place of the file's ``protocol.data.root``.
+        data: sets or manifest, in place of the file's ``protocol.data.manifest``.
+        out: folder, in place of the file's ``out``.
+    """
     options = read_options(CompareOptions, read_toml(path), where=path.name)
     here = path.parent
-    data = dict(options.protocol.get("data", {}))
-    if "manifest" in data:
-        data["manifest"] = str(here / data["manifest"])
-    if root or "root" in data:
-        data["root"] = str(root or here / data["root"])
+    data_options = dict(options.protocol.get("data", {}))
+    if data is not None:
+        data_options["manifest"] = str(data)
+    elif "manifest" in data_options:
+        data_options["manifest"] = str(here / data_options["manifest"])
+    if root or "root" in data_options:
+        data_options["root"] = str(root or here / data_options["root"])
     network = tuple(
         replace(
             row,
@@ -88,9 +99,9 @@ def read_compare(path: Path, root: Path | None = None) -> CompareOptions:
     )
     return replace(
         options,
-        out=here / options.out,
+        out=out or here / options.out,
         cache=None if options.cache is None else here / options.cache,
-        protocol={**options.protocol, "data": data},
+        protocol={**options.protocol, "data": data_options},
         network=network,
     )
 

@@ -25,15 +25,22 @@ from crackseg.training.evaluate import (
     score_pictures,
     summarize,
 )
+from crackseg.training.picture_table import is_picture_table, write_picture_table
 from crackseg.training.pod import detection
 from crackseg.training.pod_text import as_markdown, plot
 from crackseg.training.score_text import as_text, without_nan
 
 
 def run_scores(
-    samples: Sequence[Sample], options: EvaluateOptions, json_file: Path | None, plots: Path | None
+    samples: Sequence[Sample],
+    options: EvaluateOptions,
+    json_file: Path | None,
+    plots: Path | None,
+    per_picture: Path | None = None,
 ) -> None:
     """Score the samples, print the tables and write what was asked for."""
+    if per_picture:
+        refuse_unless(per_picture, is_picture_table, "table of pictures")
     if json_file:
         refuse_unless(json_file, is_json_object, "figures of an evaluation")
     model = load_model(options.model)
@@ -59,8 +66,31 @@ def run_scores(
             "options": to_plain(options),
         }
         _write_json(json_file, {"protocol": protocol, "sets": summary})
+    if per_picture:
+        write_picture_table(groups, per_picture)
     if plots:
         _write_plots(groups, scores, options, plots)
+
+
+def run_boxes(
+    samples: Sequence[Sample], options: EvaluateOptions, inside: str | None, json_file: Path | None
+) -> None:
+    """Score a detector, print the tables and write what was asked for."""
+    require("torch", extra="train")
+    from crackseg.training.box_scores import box_text, score_boxes
+
+    if json_file:
+        refuse_unless(json_file, is_json_object, "figures of an evaluation")
+    with progress_bar() as bar:
+        task = bar.add_task("", total=len(samples))
+        scores = score_boxes(
+            samples, options, inside, lambda done, _: bar.update(task, completed=done)
+        )
+    card = load_model(options.model).card
+    print(f"detector {card.name} {card.version}, split {options.split}\n")
+    print(box_text(scores))
+    if json_file:
+        _write_json(json_file, {"sets": to_plain(scores)})
 
 
 def run_choice(samples: Sequence[Sample], options: EvaluateOptions, json_file: Path | None) -> None:

@@ -26,7 +26,8 @@ from crackseg.imagery.masks import read_mask
 from crackseg.records import SPLITS, Array, Sample
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Sample))
-ORIGIN = "origin.json"  # of a set that was made from a survey: its licence, among others
+ORIGIN = "origin.json"  # of a set: its licence, among others
+SITES = "sites.csv"  # of a set: columns stem, site
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".mpo", ".png", ".tif", ".tiff"})
 
 Refuse = Callable[[DataError], None]
@@ -97,9 +98,17 @@ def write_manifest(samples: Iterable[Sample], file: Path, *, root: Path | None =
         for sample in samples:
             row = dataclasses.asdict(sample)
             for column in ("image", "mask"):
-                row[column] = Path(os.path.relpath(row[column].resolve(), folder)).as_posix()
+                row[column] = _relative(row[column].resolve(), folder)
             writer.writerow(row)
     part.replace(file)
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """Return a path by slashes as seen from a folder; whole where it is on another drive."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # drives of Windows have no way between them
+        return path.as_posix()
 
 
 def index_folder(
@@ -121,12 +130,13 @@ def index_folder(
     Args:
         root: folder to index.
         sets: names of the sets to keep; all when empty.
-        licences: set name -> licence text; for the others what ``origin.json`` of a set made from
-            a survey says, else "unstated".
+        licences: set name -> licence text; for the others what ``origin.json`` of the set says,
+            else "unstated".
         split: split of all pairs of a set that has no lists.
         hold_out: share of ``train`` that becomes ``val`` in sets without a ``val`` list. The last
             stems in name order are taken, whole sites together: neighbours in a series often show
-            the same spot, and a random draw would put them on both sides.
+            the same spot, and a random draw would put them on both sides. Where each set is one
+            site, the last sets are taken.
         hashes: compute the sha256 of every file.
         refuse: called with the error of a broken pair, which is then left out; raises by default.
 
@@ -142,9 +152,10 @@ def index_folder(
         )
     samples: list[Sample] = []
     for name in sorted(sets or folders):
-        licence = (licences or {}).get(name) or _own_licence(folders[name])
+        licence = (licences or {}).get(name) or own_licence(folders[name])
         pairs = _index_set(folders[name], name, split, licence, refuse)
         samples += _hold_out(pairs, hold_out)
+    samples = _hold_out(samples, hold_out)  # of sets that are one site each
     return tuple(_with_hashes(sample) for sample in samples) if hashes else tuple(samples)
 
 
@@ -166,9 +177,26 @@ def read_pair(sample: Sample) -> tuple[Array, Array]:
     """
     with open_image(sample.image) as image:
         picture = image.read()
-        transpose, *flips = ORIENTATIONS[int(image.info.metadata["orientation"])]
+        turn = int(image.info.metadata["orientation"])
+    return picture, _upright(sample, picture.shape[:2], turn)
+
+
+def read_label(sample: Sample) -> Array:
+    """Return the mask of ``read_pair``; the picture is opened and not decoded.
+
+    Raises:
+        DataError: as ``read_pair``.
+        ImageError: a file is unreadable.
+    """
+    with open_image(sample.image) as image:
+        info, turn = image.info, int(image.info.metadata["orientation"])
+    return _upright(sample, (info.height_px, info.width_px), turn)
+
+
+def _upright(sample: Sample, upright: tuple[int, int], orientation: int) -> Array:
+    """Return the (H, W) bool mask of a sample, turned as its picture is turned."""
+    transpose, *flips = ORIENTATIONS[orientation]
     mask = read_mask(sample.mask).pixels
-    upright = picture.shape[:2]
     stored = upright[::-1] if transpose else upright
     if (transpose or any(flips)) and mask.shape == stored:
         if stored == upright and mask.any():
@@ -177,12 +205,12 @@ def read_pair(sample: Sample) -> tuple[Array, Array]:
                 "whether the mask is cannot be told; save the picture upright, without the tag."
             )
         mask = (mask.T if transpose else mask)[:: -1 if flips[0] else 1, :: -1 if flips[1] else 1]
-    if picture.shape[:2] != mask.shape:
+    if upright != mask.shape:
         raise DataError(
             f"{sample.mask}: mask is {mask.shape[0]} x {mask.shape[1]} px, its picture "
-            f"{sample.image.name} {picture.shape[0]} x {picture.shape[1]} px (rows x columns)."
+            f"{sample.image.name} {upright[0]} x {upright[1]} px (rows x columns)."
         )
-    return picture, np.ascontiguousarray(mask)
+    return np.ascontiguousarray(mask)
 
 
 def sha256_of(path: Path) -> str:
@@ -263,7 +291,8 @@ def find_sets(root: Path) -> dict[str, Path]:
     return sets
 
 
-def _own_licence(folder: Path) -> str:
+def own_licence(folder: Path) -> str:
+    """Return the licence that a set states, "unstated" where it states none."""
     try:
         about = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
         return str(about["licence"]) or "unstated"
@@ -277,7 +306,7 @@ def _index_set(folder: Path, name: str, split: str, licence: str, refuse: Refuse
     """Return the samples of one set, without hashes, in order of stem."""
     images, masks = by_stem(folder / "images"), by_stem(folder / "masks")
     splits = _read_lists(folder) or dict.fromkeys(images, split)
-    sites = _read_sites(folder / "sites.csv")
+    sites = read_sites(folder / SITES)
     samples = []
     for stem in sorted(splits):
         missing = [n for n, files in (("images", images), ("masks", masks)) if stem not in files]
@@ -326,7 +355,7 @@ def _read_lists(folder: Path) -> dict[str, str]:
     return splits
 
 
-def _read_sites(file: Path) -> dict[str, str]:
+def read_sites(file: Path) -> dict[str, str]:
     """Return stem -> site; empty when there is no such file."""
     if not file.is_file():
         return {}
@@ -344,18 +373,19 @@ def _hold_out(samples: list[Sample], share: float) -> list[Sample]:
     train = [sample for sample in samples if sample.split == "train"]
     if share == 0 or not train or any(sample.split == "val" for sample in samples):
         return samples
-    groups = sorted({(s.site or s.image.stem) for s in train})
-    names: set[str] = set()
-    while len(groups) > 1 and sum((s.site or s.image.stem) in names for s in train) < share * len(
-        train
-    ):
-        names.add(groups.pop())
+    groups = sorted({_group(sample) for sample in train})
+    taken: set[tuple[str, str]] = set()
+    while len(groups) > 1 and sum(_group(s) in taken for s in train) < share * len(train):
+        taken.add(groups.pop())
     return [
-        dataclasses.replace(s, split="val")
-        if s.split == "train" and (s.site or s.image.stem) in names
-        else s
+        dataclasses.replace(s, split="val") if s.split == "train" and _group(s) in taken else s
         for s in samples
     ]
+
+
+def _group(sample: Sample) -> tuple[str, str]:
+    """Return what stays on one side of a split: the site, or the picture by itself."""
+    return sample.source, sample.site or sample.image.stem
 
 
 def _with_hashes(sample: Sample) -> Sample:

@@ -40,6 +40,7 @@ class Shape:
     corner: tuple[int, int] = (0, 0)  # row, col of the first of these pixels
     boxed: bool = False  # drawn as a box: all of it counts
     in_shares: bool = False  # places of rings are shares of the picture's width and height
+    whole: bool = False  # all that is crack in the picture: none of it is a crack-free picture
     trouble: str = ""  # why it cannot be drawn
 
 
@@ -99,7 +100,7 @@ def fill(
                 np.count_nonzero(mask & _draw(shape, size, where, options, check=False)[0])
             )
             covered[shape.label] = covered.get(shape.label, 0) + on_crack
-    if cracks and not mask.any():
+    if not mask.any() and not all(shape.whole for shape in cracks):
         raise DataError(
             f"{where}: {cracks[0].where} of crack is cut away by what lies on top of it."
         )
@@ -154,7 +155,7 @@ def _draw(
         drawn = _draw_line(shape, size, name, options.line_px)
     else:
         drawn, thin = _draw_rings(shape, size, name, options.holes, check)
-    if check and not drawn.any():
+    if check and not drawn.any() and not shape.whole:
         raise DataError(f"{name} gives no pixel inside the picture of {size[0]} x {size[1]} px.")
     return drawn, thin
 

@@ -6,6 +6,7 @@ that is not finite: each stops the run with what to change, before hours are spe
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 
 from crackseg.errors import ConfigError, ModelError, TrainingError
+from crackseg.inference.models import CARD, read_card
 from crackseg.inference.weights import read_weights
 from crackseg.networks import build
 from crackseg.training.options import TrainOptions
@@ -104,8 +106,17 @@ def _load(network: Any, file: Path, name: str) -> None:
         start_from(network, weights)
     except ConfigError as error:
         raise ConfigError(
-            f"{str(error).rstrip('.')}, `{name}` with these arguments (got {file})."
+            f"{str(error).rstrip('.')}, `{name}` with these arguments (got {file}){_own(file)}."
         ) from error
+
+
+def _own(file: Path) -> str:
+    """Return what network the weights of a model folder are of, as far as its card says."""
+    if not (file.parent / CARD).is_file():
+        return ""
+    card = read_card(file.parent)
+    arguments = ", ".join(f"{key} = {json.dumps(v)}" for key, v in card.network_arguments.items())
+    return f'; they are of `network = "{card.network}"`, `arguments = {{ {arguments} }}`'
 
 
 def start_from(network: Any, weights: Mapping[str, Any]) -> None:

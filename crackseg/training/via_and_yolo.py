@@ -13,11 +13,13 @@ import numpy as np
 from crackseg.errors import DataError
 from crackseg.imagery.masks import MaskRule
 from crackseg.training.annotation_readers import (
+    WIDTH,
     Annotated,
     box_ring,
     ellipse_ring,
     named,
     one_shape,
+    own_width,
     plain_name,
     points_of,
     polygon_of,
@@ -61,14 +63,16 @@ def read_via(source: Path, rule: MaskRule) -> Iterator[Annotated]:
 
 def _via_shape(region: Mapping[str, Any], where: str) -> Shape:
     form, kind = region["shape_attributes"], region["shape_attributes"]["name"]
-    labels = [str(v) for v in region["region_attributes"].values() if isinstance(v, str) and v]
+    facts = dict(region["region_attributes"])
+    width = own_width({WIDTH: facts.pop(WIDTH, None)})
+    labels = [str(value) for value in facts.values() if isinstance(value, str) and value]
     if len(labels) != 1:
         raise DataError(f"{where}: it must have one attribute that names it, got {len(labels)}.")
     label = labels[0]
     if kind in ("polygon", "polyline"):
         places = points_of(np.column_stack([form["all_points_x"], form["all_points_y"]]), where)
         if kind == "polyline":
-            return Shape(label=label, where=where, line=places)
+            return Shape(label=label, where=where, line=places, line_px=width)
         return polygon_of(label, where, (places,))
     if kind == "rect":
         left, top = float(form["x"]), float(form["y"])

@@ -16,7 +16,7 @@ from crackseg.training.annotation_readers import decode_rle
 from crackseg.training.annotations import ImportOptions, import_annotations
 from crackseg.training.manifest import index_folder, read_pair
 from crackseg.training.readers import READERS
-from crackseg.training.tiling import cut_tiles
+from crackseg.training.tiling import TileOptions, cut_tiles
 
 HEIGHT, WIDTH = 30, 50
 BOX = [[4, 6], [24, 6], [24, 9], [4, 9]]  # x, y: 20 x 3 px
@@ -260,9 +260,10 @@ def photographs(tmp_path):
 
 
 def test_tiles_cover_the_photograph_and_stay_in_pairs(photographs, tmp_path):
-    count = cut_tiles(photographs, tmp_path / "tiles", tile_px=64, overlap_px=8)
+    counts = cut_tiles(photographs, tmp_path / "tiles", TileOptions(tile_px=64, overlap_px=8))
     tiles = index_folder(tmp_path / "tiles")
-    assert len(tiles) == count == 2 * 3 + 3
+    assert counts == {"train": 2 * 3, "val": 3}
+    assert len(tiles) == 2 * 3 + 3
     assert {(t.split, t.site) for t in tiles} == {("train", "a"), ("val", "b")}
     for sample in photographs:
         picture, mask = read_pair(sample)
@@ -279,7 +280,8 @@ def test_tiles_cover_the_photograph_and_stay_in_pairs(photographs, tmp_path):
 
 def test_tiles_without_a_crack_can_be_thinned_out(photographs, tmp_path):
     for number, (share, count) in enumerate({0.0: 0, 0.34: 1, 1.0: 3}.items()):
-        cut_tiles(photographs[:1], tmp_path / f"t{number}", tile_px=64, empty_share=share)
+        options = TileOptions(tile_px=64, empty_share=share)
+        cut_tiles(photographs[:1], tmp_path / f"t{number}", options)
         tiles = index_folder(tmp_path / f"t{number}")
         empty = [t for t in tiles if not read_pair(t)[1].any()]
         assert (len(tiles) - len(empty), len(empty)) == (3, count)
@@ -289,7 +291,7 @@ def test_tiling_refuses_what_would_mix_photographs(photographs, tmp_path):
     with pytest.raises(ConfigError, match="share a stem"):
         cut_tiles([*photographs, photographs[0]], tmp_path / "t")
     with pytest.raises(ConfigError, match="empty_share"):
-        cut_tiles(photographs, tmp_path / "t", empty_share=2)
+        TileOptions(empty_share=2)
 
 
 def test_the_tile_command(photographs, tmp_path):
