@@ -1,14 +1,18 @@
 """Areas of a picture in which cracks are missed: blurred, dark, noisy, overexposed, recompressed.
 
 Blur is told by how fast grey values part with distance. Over blocks of the luminance the mean
-square of the difference between pixels 1, 2, 3, 4 and 6 px apart is taken along rows, columns and
-both diagonals. From lag to lag it grows slowly where edges are sharp, since it is large at once,
-and quickly where a lens or a moving camera has spread them; noise, which adds the same to every
-lag, drops out of its growth. The larger lags tell how rough the surface is by itself. Weights and
-limits were fitted where the model finds a tenth less crack than in the sharp picture; blur of
-twice that spread, at which about half is lost, is what is told at half the size: see
-docs/quality.md and ``data/studies/quality.py``. A block whose grey hardly changes tells nothing,
-and is not called blurred.
+square of the difference between pixels 1 to 8 px apart is taken along rows, columns and both
+diagonals. From lag to lag it grows slowly where edges are sharp, since it is large at once, and
+quickly where a lens or a moving camera has spread them; noise, which adds the same to every lag,
+drops out of its growth. The larger lags tell how rough the surface is by itself. The mean fourth
+power tells the same of the strongest edges alone: a soft texture may look blurred, but where one
+grain or crack in it is steep the picture is sharp. Eight scores come of these, since edges spread
+in more than one way: a lens out of focus, motion along rows or askew, a picture that was made
+larger; the highest counts. Weights and limits were fitted where the model finds a tenth less crack
+than in the sharp picture. "Cannot be judged" is a harder verdict: it asks for blur by the picture
+and by the same measures at half its size, where they tell twice the spread: see docs/quality.md and
+``data/studies/quality.py``. A block whose grey hardly changes tells nothing, and is not called
+blurred.
 """
 
 from __future__ import annotations
@@ -31,14 +35,17 @@ _WORDS = {
     "noisy": "noisy",
 }
 _LEAST_SHARE = 0.005  # of the picture: a smaller part is not told of
-# Shares of the picture from which on it is warned of: less is a shadow, a puddle, a smooth patch.
-_WORTH, _WORTH_BLURRED, _WORTH_SOFT = 0.1, 0.15, 0.5
-_LEAST_PX = 16  # of a strip: fewer rows say nothing
+# Shares of the picture from which on it is warned of, of light, noise and compression, and of blur:
+# less is a shadow, a puddle, a smooth patch.
+_WORTH, WORTH_BLURRED = 0.15, 0.25
+_LEAST_PX = 24  # of a strip: of fewer rows the longest lag has hardly any at half the size
 _LEAST_SIDE_PX = 2 * BLOCK_PX  # of a picture: a block alone says too little
-_LAGS = (1, 2, 3, 4, 6)
+_LAGS = (1, 2, 3, 4, 6, 8)
+_STEEP_LAGS = (1, 2, 4, 8)  # of which the fourth power is taken too
 _FAR = 4  # px, the lag at which a block's structure is judged
+_PLANES = len(_LAGS) + len(_STEEP_LAGS) + 1  # measured for each step
 _STEPS = ((0, 1), (1, 0), (1, 1), (1, -1))  # along rows, columns, both diagonals
-_EVERY, _EVERY_OF_HALF = 3, 1  # only every so manyth row is compared with others
+_EVERY, _EVERY_OF_HALF = 5, 2  # only every so manyth row is compared with others
 _THIN = 4  # ... and is looked at for light, noise and grid
 _GRID_PX = 8  # JPEG works in blocks of it
 _LEAST_GROWTH = 1.0  # square grey levels from 2 to 4 px; less is no structure
@@ -46,23 +53,61 @@ _LEAST_SHARE_OF_NOISE = 0.15  # ... and over what there is at 2 px: less is nois
 # Squared mean over mean square of the differences 4 px apart: 0.64 of normal ones, 0.1 of one sharp
 # line on a smooth wall, whose growth is that of its edges and says nothing of the surface.
 _LEAST_EVENNESS = 0.25
-# Logistic score of blur: a constant, then the weights of what ``Measures.terms`` lists. Above 0 a
-# tenth of all cracks is missed, above BLURRED a fifth.
-WEIGHTS = (-8.654, -10.620, -0.943, 0.718, -1.966, -3.220, 3.590, 2.014, 0.048, -0.646)
-BLURRED = 1.0
+# Logistic scores, fitted together: a constant, then the weights of what ``Measures.terms`` lists.
+# Where the highest is above 0 a tenth of all cracks is missed, above BLURRED a fifth; at half the
+# size above SPOILT, a half or more.
+WEIGHTS = (
+    (
+        3.10, -2.81, -0.76, -2.46, -1.74, 0.37, -0.48, 0.86, 0.80, -4.09, 0.65, 0.63,
+        -3.80, -2.97, -3.04, -0.28, 0.88, -1.47, 1.58, 0.49, 1.32, 2.85, -0.67, -2.69,
+    ),
+    (
+        1.76, -0.20, -0.01, -1.20, -0.28, -2.70, 0.70, 0.34, 0.05, -4.19, -0.85, -0.17,
+        0.82, -0.57, 1.47, 0.68, -2.06, -0.12, -2.36, 2.75, 0.73, -0.95, -0.81, -1.14,
+    ),
+    (
+        0.28, -2.02, 0.99, -1.03, -1.26, -0.32, 0.68, 0.92, 0.52, -1.79, -4.34, 0.69,
+        -2.98, -0.32, -1.52, 0.08, -5.00, 1.04, 0.62, 3.94, 1.87, 0.85, -2.96, -6.18,
+    ),
+    (
+        -12.41, -4.18, 0.66, -0.76, -1.49, -0.35, 1.27, 0.98, -0.07, -2.27, -6.93, -0.04,
+        3.00, 1.86, -4.07, 0.57, -3.20, 0.88, 1.90, 0.12, 0.84, 1.45, -0.88, -0.35,
+    ),
+    (
+        -12.13, -0.44, 0.02, 0.30, -1.21, 0.47, 0.29, 0.18, -0.20, -0.92, -2.35, -0.02,
+        0.05, 1.53, 3.00, -0.49, -1.82, -1.63, -0.08, -0.60, -1.88, -1.58, -0.80, 0.57,
+    ),
+    (
+        -14.54, 1.05, 1.76, -0.20, -0.56, -2.46, 1.23, 1.08, -0.17, -1.25, -3.18, -3.25,
+        0.20, 2.64, 0.53, 0.23, -8.11, 2.85, 1.14, -0.05, -1.70, -0.08, -1.15, -0.81,
+    ),
+    (
+        -27.66, -1.20, -2.27, -0.17, -0.21, 2.65, 1.05, 0.13, 0.96, -1.25, -3.39, -5.22,
+        -1.50, -1.35, -0.61, 4.42, -2.96, -4.53, 2.67, -0.08, -0.67, 0.16, -1.63, 0.88,
+    ),
+    (
+        -12.94, -3.05, -2.87, -0.95, -0.43, 0.18, 0.35, 0.40, 1.12, -3.52, -1.07, -1.67,
+        -0.16, 1.56, 1.59, -1.52, -3.23, -3.23, 2.77, 1.62, -0.59, -0.54, 0.54, -0.22,
+    ),
+)  # fmt: skip
+BLURRED, SPOILT = 1.0, 3.0
 _CLIPPED = 250  # level of 255 of the darkest channel
 DARK_MEAN, BLACK_MEAN = 34.0, 9.0  # grey level; below the latter a frame shows nothing
 OVEREXPOSED_SHARE, _WHITE_SHARE = 0.05, 0.98  # of the pixels of a block that are clipped
-_LEAST_STEP = 0.8  # grey levels from pixel to pixel; less is any JPEG of a smooth wall
-COMPRESSED_STEP = 0.8  # log of the steps on JPEG's grid over those elsewhere
-NOISY_LEVELS, NOISY_SHARE = 10.0, 0.48  # standard deviation, and that over the contrast
+# Grey levels by which steps on JPEG's grid are higher than others, over the root of those and of
+# what any stored picture of a smooth wall shows.
+COMPRESSED_STEP, _LEAST_STEP = 2.5, 0.3
+# Standard deviation, and what share noise has in how pixels differ from the next: of noise nearly
+# all, of coarse plaster or gravel about half.
+NOISY_LEVELS, NOISY_SHARE = 10.0, 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class Measures:
     """What was measured in (n, m) blocks, each the mean over the block and its neighbours."""
 
-    growth: Array  # (2, 4, 5, n, m) mean square difference: full and half size, step, lag
+    growth: Array  # (2, 4, 6, n, m) mean square difference: full and half size, step, lag
+    steep: Array  # (2, 4, 4, n, m) root of its mean fourth power: the same, steep lag
     change: Array  # (2, 4, n, m) mean absolute difference 4 px apart: full and half size, step
     mean: Array  # (n, m) grey level
     clipped: Array  # (n, m) share of the pixels
@@ -76,29 +121,26 @@ class Measures:
 
         -inf where nothing tells it.
         """
-        score = WEIGHTS[0] + np.tensordot(WEIGHTS[1:], self.terms(half), axes=1)
-        return np.where(self._tells(half), score, -np.inf)
+        weights = np.array(WEIGHTS)
+        scores = weights[:, :1, None] + np.tensordot(weights[:, 1:], self.terms(half), axes=1)
+        return np.where(self._tells(half), scores.max(axis=0), -np.inf)
 
     def terms(self, half: bool = False) -> Array:
-        """Return the (9, n, m) logs that the weights are for.
+        """Return the (23, n, m) logs that the weights are for.
 
         Growth from 1-2 to 2-4 px, one over the other, in the blurrier of rows and columns and in
-        the other, growth from 2-3 to 3-6 px in both; the same of the diagonals; the contrast.
+        the other, growth from 2-3 to 3-6 px in both; the same of the diagonals; the contrast. Then
+        of the fourth powers those at 1 px over 4 px, 2 over 4, and 4 over 8, sorted alike; last by
+        how much the strongest differences stand out at 4 px and at 1 px.
         """
-        fine, rough, contrast = self._logs(half)
-        terms = []
-        for one, two in ((0, 1), (2, 3)):
-            first = fine[one] <= fine[two]
-            for logs in (fine, rough):
-                terms.append(np.where(first, logs[one], logs[two]))
-                terms.append(np.where(first, logs[two], logs[one]))
-        return np.stack([*terms, contrast[:2].mean(axis=0)])
-
-    def _logs(self, half: bool) -> tuple[Array, Array, Array]:
-        """Return the logs of fine growth, rough growth and contrast by direction, (4, n, m)."""
-        one, two, three, four, six = self.growth[int(half)].swapaxes(0, 1)
-        contrast: Array = 0.5 * np.log(np.maximum(four, 0.1))
-        return _log_ratio(two - one, four - two), _log_ratio(three - two, six - three), contrast
+        one, two, three, four, six, _ = self.growth[int(half)].swapaxes(0, 1)
+        steep = self.steep[int(half)].swapaxes(0, 1)
+        fine, rough = _log_ratio(two - one, four - two), _log_ratio(three - two, six - three)
+        edges = (_log_ratio(*pair, 0.02, 3.0) for pair in _pairs(*steep))
+        contrast = 0.5 * np.log(np.maximum(four, 0.1))
+        peaks = (_log_of(steep[k], square) for k, square in ((2, four), (0, one)))
+        means = (plane[:2].mean(axis=0) for plane in (contrast, *peaks))
+        return np.stack([*_sorted_ways(fine, rough), next(means), *_sorted_ways(*edges), *means])
 
     def _tells(self, half: bool) -> Array:
         """Return where any direction has structure enough to tell blur, (n, m) bool."""
@@ -111,23 +153,25 @@ class Measures:
         return decidable
 
     def steps_on_grid(self) -> Array:
-        """Return the (n, m) log of the steps on a grid of 8 px over the others, both ways."""
+        """Return by how much steps on a grid of 8 px stand out, the less of both ways, (n, m)."""
         ways = []
-        for steps in np.maximum(self.grid, _LEAST_STEP):
+        for steps in self.grid:
             highest = steps.max(axis=0)
-            ways.append(np.log(highest * (_GRID_PX - 1) / (steps.sum(axis=0) - highest)))
+            others = (steps.sum(axis=0) - highest) / (_GRID_PX - 1)
+            ways.append((highest - others) / np.sqrt(others + _LEAST_STEP))
         least: Array = np.minimum(*ways)
         return least
 
     def areas(self) -> dict[str, Array]:
         """Return where cracks are missed, (n, m) bool by code; each block has one code at most."""
-        contrast = np.sqrt(np.maximum(self.growth[0, 0, 3], 1.0))
+        by_noise = 2 * self.noise**2  # of the mean square difference from pixel to pixel
+        differ = self.growth[0, :2, 0].mean(axis=0)
         blur = self.blur()
         blocks_by_code = {
             "dark": self.mean <= DARK_MEAN,
             "overexposed": self.clipped >= OVEREXPOSED_SHARE,
             "compressed": self.steps_on_grid() >= COMPRESSED_STEP,
-            "noisy": (self.noise >= NOISY_LEVELS) & (self.noise >= NOISY_SHARE * contrast),
+            "noisy": (self.noise >= NOISY_LEVELS) & (by_noise >= NOISY_SHARE * differ),
             "blurred": blur > BLURRED,
             "soft": blur > 0,
         }
@@ -184,12 +228,12 @@ class ClarityCounter:
         counts = np.stack([strip.counts for strip in strips])
         whole = np.stack([strip.values for strip in strips], axis=1)
         smooth = np.stack([_pooled(plane, counts) for plane in whole])
-        parts = np.split(smooth, [2 * len(_STEPS) * (len(_LAGS) + 1)])
-        growth = parts[0].reshape(2, len(_STEPS), len(_LAGS) + 1, *counts.shape)
-        rest = parts[1]
+        parts, rest = np.split(smooth, [2 * len(_STEPS) * _PLANES])
+        parts = parts.reshape(2, len(_STEPS), _PLANES, *counts.shape)
         return Measures(
-            growth=growth[:, :, :-1],
-            change=growth[:, :, -1],
+            growth=parts[:, :, : len(_LAGS)],
+            steep=np.sqrt(np.maximum(parts[:, :, len(_LAGS) : -1], 0)),
+            change=parts[:, :, -1],
             mean=rest[0],
             clipped=rest[1],
             noise=rest[2],
@@ -214,10 +258,8 @@ def spoilt(measures: Measures | None) -> tuple[Unjudged, ...]:
 
 def is_worth_a_word(shares: Mapping[str, float]) -> bool:
     """Return whether so much of a picture is impaired, by code, that a reader must be warned."""
-    blurred = shares.get("blurred", 0.0)
-    soft = shares.get("soft", 0.0)
-    others = sum(shares.values()) - blurred - soft
-    return others >= _WORTH or blurred >= _WORTH_BLURRED or blurred + soft >= _WORTH_SOFT
+    blurred = shares.get("blurred", 0.0) + shares.get("soft", 0.0)
+    return blurred >= WORTH_BLURRED or sum(shares.values()) - blurred >= _WORTH
 
 
 def impaired_notices(parts: tuple[Unjudged, ...]) -> list[Notice]:
@@ -258,20 +300,24 @@ def _measure(pixels: Array, valid: Array) -> _Strip:
 
 
 def _growth(grey: Array, edges: Array, every: int) -> Iterator[Array]:
-    """Yield by step the (m,) mean square difference of each lag, and the mean one at 4 px."""
+    """Yield by step the (m,) mean square difference of each lag, fourth powers, the mean one."""
     height, width = grey.shape
     rows, cols = height - _LAGS[-1], width - _LAGS[-1]  # that every lag has: else their growth
     for down, right in _STEPS:  # is what single rows differ by
         first = _LAGS[-1] if right < 0 else 0
         here = grey[:rows:every, first : first + cols]
+        fourth = []
         for lag in _LAGS:
             left = first + right * lag
             there = grey[down * lag : down * lag + rows : every, left : left + cols]
             off = cv2.absdiff(there, here)
-            yield _by_block(_column_means(cv2.multiply(off, off, dtype=cv2.CV_32F)), edges)
+            square = cv2.multiply(off, off, dtype=cv2.CV_32F)
+            yield _by_block(_column_means(square), edges)
+            if lag in _STEEP_LAGS:
+                fourth.append(_by_block(_column_means(cv2.multiply(square, square)), edges))
             if lag == _FAR:
                 change = _by_block(_column_means(off), edges)
-        yield change
+        yield from (*fourth, change)
 
 
 def _noise(grey: Array, edges: Array) -> Array:
@@ -328,9 +374,29 @@ def _pooled(plane: Array, counts: Array) -> Array:
     return pooled
 
 
-def _log_ratio(part: Array, whole: Array) -> Array:
-    ratio: Array = np.log(np.clip(part / np.maximum(whole, 1e-2), 0.1, 8))
+def _log_ratio(part: Array, whole: Array, low: float = 0.1, high: float = 8.0) -> Array:
+    ratio: Array = np.log(np.clip(part / np.maximum(whole, 1e-2), low, high))
     return ratio
+
+
+def _pairs(one: Array, two: Array, four: Array, eight: Array) -> tuple[tuple[Array, Array], ...]:
+    """Return which fourth powers are put over which."""
+    return (one, four), (two, four), (four, eight)
+
+
+def _log_of(steep: Array, square: Array) -> Array:
+    """Return the log of a mean fourth power over the squared mean square."""
+    peak: Array = np.log(np.maximum(steep**2, 1e-3) / np.maximum(square**2, 1e-3))
+    return peak
+
+
+def _sorted_ways(*logs: Array) -> Iterator[Array]:
+    """Yield each log in the blurrier of rows and columns and in the other; then of diagonals."""
+    for one, two in ((0, 1), (2, 3)):
+        first = logs[0][one] <= logs[0][two]
+        for log in logs:
+            yield np.where(first, log[one], log[two])
+            yield np.where(first, log[two], log[one])
 
 
 def _parts(areas: Mapping[str, Array], measures: Measures) -> tuple[Unjudged, ...]:
@@ -345,8 +411,7 @@ def _parts(areas: Mapping[str, Array], measures: Measures) -> tuple[Unjudged, ..
 
 
 def _too_blurred(measures: Measures) -> Array:
-    areas = measures.areas()
-    lost: Array = (areas["blurred"] | areas["soft"]) & (measures.blur(half=True) > 0)
+    lost: Array = measures.areas()["blurred"] & (measures.blur(half=True) > SPOILT)
     return lost
 
 

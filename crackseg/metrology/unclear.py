@@ -2,10 +2,9 @@
 
 A moving camera draws a thin crack as a flat band of its own length of motion, which reads as a wide
 one; a lens out of focus fills a wide crack with light, and it reads as a thin one. Neither can be
-told from a sharp crack of that look in one profile, only from what surrounds it: drawn cracks of
-1 px read as 5.7 px under 5 px of motion, and 6 px as 1.6 px under a blur of 2.8 px (standard
-deviation). And broad stains on a smooth wall look like blur around a crack that is sharp. So the
-value stays, its interval holds all of these readings, and no class is built on it.
+told from a sharp crack of that look in one profile, only from what surrounds it. And broad stains
+on a smooth wall look like blur around a crack that is sharp. So the value stays, its interval holds
+all of these readings, and no class is built on it.
 """
 
 from __future__ import annotations
@@ -18,9 +17,10 @@ import numpy as np
 from crackseg.records import Array, Crack, Measure, Unjudged
 
 FLAG = "blurred"
-_CODES = {"blurred", "soft"}
+# By how much a crack of such a place reads too wide and too thin, px: 95 % of drawn cracks of 0.7
+# to 8 px on real walls, by ``data/studies/quality.py widths``.
+_OFF_PX = {"blurred": (6.0, 6.0), "soft": (5.0, 4.5)}
 _SHARE = 0.2  # of a crack's course in blurred places: its widths may be those of the blur
-_WIDER_PX, _THINNER_PX = 5.0, 4.5  # by how much blur makes a crack read too wide, too thin
 _CELL_PX = 8  # areas end on multiples of it, or at the picture's edge
 
 
@@ -36,13 +36,27 @@ def doubt_blurred_widths(
         parts: of the picture; those that are blurred or soft count.
         shape: (H, W) of the picture.
     """
-    outlines = [polygon for part in parts if part.code in _CODES for polygon in part.outlines]
-    if not outlines:
+    if not {part.code for part in parts} & set(_OFF_PX):
         return tuple(cracks)
+    blurred = _cells(parts, {"blurred"}, shape)
+    soft = blurred | _cells(parts, {"soft"}, shape)
+    return tuple(
+        _doubted(crack, _OFF_PX["blurred"])
+        if _is_blurred(crack, blurred)
+        else _doubted(crack, _OFF_PX["soft"])
+        if _is_blurred(crack, soft)
+        else crack
+        for crack in cracks
+    )
+
+
+def _cells(parts: Sequence[Unjudged], codes: set[str], shape: tuple[int, int]) -> Array:
+    """Return the cells of a picture in parts of some codes, (h, w) uint8."""
     cells = np.zeros([-(-side // _CELL_PX) for side in shape], np.uint8)
-    for polygon in outlines:  # one by one: a hole in one area takes its own out again
-        cells ^= _filled(polygon, cells.shape)
-    return tuple(_doubted(crack) if _is_blurred(crack, cells) else crack for crack in cracks)
+    for part in parts:
+        for polygon in part.outlines if part.code in codes else ():
+            cells ^= _filled(polygon, cells.shape)  # a hole in an area takes its own out again
+    return cells
 
 
 def _filled(polygon: Array, shape: tuple[int, ...]) -> Array:
@@ -69,24 +83,24 @@ def _at(cells: Array, points: Array) -> Array:
     return values
 
 
-def _doubted(crack: Crack) -> Crack:
+def _doubted(crack: Crack, off_px: tuple[float, float]) -> Crack:
     return replace(
         crack,
-        width_mean=_widened(crack.width_mean),
-        width_median=_widened(crack.width_median),
-        width_p95=_widened(crack.width_p95),
-        width_max=_widened(crack.width_max),
+        width_mean=_widened(crack.width_mean, *off_px),
+        width_median=_widened(crack.width_median, *off_px),
+        width_p95=_widened(crack.width_p95, *off_px),
+        width_max=_widened(crack.width_max, *off_px),
         width_classes=(),
         flags=(*crack.flags, FLAG),
     )
 
 
-def _widened(width: Measure) -> Measure:
+def _widened(width: Measure, wider_px: float, thinner_px: float) -> Measure:
     """Return a width whose interval holds what it may be without the blur."""
     if width.px is None or width.low_px is None or width.high_px is None:
         return width
-    low = min(width.low_px, max(width.px - _WIDER_PX, 0.0))
-    high = max(width.high_px, width.px + _THINNER_PX)
+    low = min(width.low_px, max(width.px - wider_px, 0.0))
+    high = max(width.high_px, width.px + thinner_px)
     if width.mm is None or width.low_mm is None or width.high_mm is None:
         return replace(width, low_px=low, high_px=high, u_px=None)
     mm_per_px = width.mm / width.px

@@ -18,8 +18,10 @@ from crackseg.imagery.clarity import ClarityCounter, impaired, impaired_notices,
 from crackseg.imagery.files import open_image
 from crackseg.inference.predictor import Predictor
 from crackseg.records import Array, Report, Unjudged
+from crackseg.training.rendered import render
 
 SIDE = 384
+SAMPLES = Path(__file__).parents[2] / "data" / "samples"
 
 
 def wall(seed: int = 0, level: float = 140, side: int = SIDE) -> Array:
@@ -75,7 +77,7 @@ def blur(pixels: Array, valid: Array | None = None) -> float:
     return areas.get("soft", 0.0) + areas.get("blurred", 0.0) + lost.get("blurred", 0.0)
 
 
-@pytest.mark.parametrize("noise", [0, 1, 2, 3])
+@pytest.mark.parametrize("noise", [0, 1, 2, 3, 4, 6])
 @pytest.mark.parametrize("width", [1, 2, 4, 8])
 def test_a_sharp_line_on_a_smooth_wall_is_not_called_blurred(width: int, noise: float) -> None:
     grey = np.full((SIDE, SIDE), 170, np.float32)
@@ -84,6 +86,21 @@ def test_a_sharp_line_on_a_smooth_wall_is_not_called_blurred(width: int, noise: 
     grey = cv2.warpAffine(grey, turn, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
     pixels = shot(cv2.GaussianBlur(grey, (0, 0), 0.6), noise)
     assert not {"blurred", "soft"} & {code for part in parts(pixels) for code in part}
+
+
+@pytest.mark.parametrize("name", ["sound_wall.jpg", "lift_joint.jpg", "moss_and_shade.jpg"])
+def test_soft_shadows_on_a_sharp_wall_are_no_blur(name: str) -> None:
+    with open_image(SAMPLES / name) as image:
+        weak, lost = parts(image.read())
+    assert lost == {}
+    assert sum(weak.values()) < 0.1
+
+
+def test_rendered_walls_can_be_judged() -> None:
+    shares = [parts(render(number).picture) for number in range(12)]
+    assert [lost for _, lost in shares] == [{}] * 12
+    blurs = [weak.get("soft", 0.0) + weak.get("blurred", 0.0) for weak, _ in shares]
+    assert sum(share >= 0.25 for share in blurs) <= 1  # one is smooth, in soft shade
 
 
 @pytest.mark.parametrize("level", [60, 140, 200])
@@ -98,7 +115,7 @@ def test_what_hardly_has_structure_is_not_called_blurred() -> None:
     assert parts(np.full((200, 200, 3), 128, np.uint8)) == ({}, {})
 
 
-@pytest.mark.parametrize("sigma", [1.7, 2.0, 2.5])
+@pytest.mark.parametrize("sigma", [1.4, 1.7, 2.0, 2.5])
 @pytest.mark.parametrize("noise", [0.3, 1.0])
 def test_missing_focus_is_told(sigma: float, noise: float) -> None:
     assert blur(shot(cv2.GaussianBlur(wall(), (0, 0), sigma), noise)) > 0.9
@@ -112,7 +129,8 @@ def test_strong_blur_cannot_be_judged() -> None:
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_motion_is_told_whatever_its_direction(axis: int) -> None:
-    assert blur(shot(moved(wall(), 7, axis))) > 0.9
+    for length in (7, 9, 12):
+        assert blur(shot(moved(wall(), length, axis))) > 0.9
 
 
 def test_a_part_counts_by_its_area_however_the_bands_fall() -> None:
@@ -134,6 +152,12 @@ def test_light_noise_and_compression_are_told() -> None:
     assert parts(squeezed)[0].get("compressed", 0) > 0.9
 
 
+def test_ordinary_compression_is_not_told() -> None:
+    for quality in (30, 50, 80):
+        stored = cv2.imencode(".jpg", shot(wall()), (cv2.IMWRITE_JPEG_QUALITY, quality))[1]
+        assert "compressed" not in parts(cv2.imdecode(stored, cv2.IMREAD_COLOR))[0]
+
+
 def test_a_frame_of_nothing_is_left_to_the_blank_areas() -> None:
     rng = np.random.default_rng(0)
     cap = np.clip(rng.normal(1.5, 1.5, (200, 300, 3)), 0, 255).astype(np.uint8)
@@ -149,7 +173,18 @@ def test_what_does_not_count_is_not_counted() -> None:
     assert blur(pixels, valid) == pytest.approx(0.5, abs=0.01)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 900), (900, 1), (15, 15), (17, 33), (65, 63)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 1),
+        (1, 900),
+        (900, 1),
+        (15, 15),
+        (17, 33),
+        (65, 63),
+        *((n, 131) for n in range(128, 193)),
+    ],
+)
 def test_small_pictures_are_taken(shape: tuple[int, int]) -> None:
     parts(shot(wall(side=900)[: shape[0], : shape[1]]))
 
@@ -168,8 +203,10 @@ def test_the_outline_goes_round_the_area() -> None:
 
 
 def test_little_is_not_worth_a_word() -> None:
-    assert impaired_notices((Unjudged(code="dark", share=0.04),)) == []
-    assert impaired_notices((Unjudged(code="soft", share=0.4),)) == []
+    dark, soft = Unjudged(code="dark", share=0.1), Unjudged(code="soft", share=0.2)
+    assert impaired_notices((dark, soft)) == []
+    assert impaired_notices((soft, Unjudged(code="blurred", share=0.1)))
+    assert impaired_notices((dark, Unjudged(code="noisy", share=0.1)))
     (notice,) = impaired_notices(
         (Unjudged(code="blurred", share=0.3), Unjudged(code="dark", share=0.05))
     )

@@ -58,7 +58,7 @@ def test_in_a_blurred_place_the_interval_holds_the_true_width(moved: bool) -> No
         assert width.low_px is not None
         assert width.high_px is not None
         assert width.low_px <= 1.0 <= width.high_px
-        assert width.high_px >= before.px + 4
+        assert width.high_px >= before.px + 4  # out of focus, wider ones read thin
         assert width.low_mm == pytest.approx(0.5 * width.low_px)
     assert left.length == crack.length
     assert left.width_max_at == crack.width_max_at
@@ -85,3 +85,20 @@ def test_a_fifth_of_the_course_is_enough() -> None:
     crack = crack_of(moved=False)
     (left,) = doubt_blurred_widths([crack], blurred((0, 0, SIDE, 128)), (SIDE, SIDE))
     assert FLAG in left.flags
+
+
+def test_a_slight_blur_is_doubted_less_than_a_strong_one() -> None:
+    crack = crack_of(moved=True)
+    strong = blurred((0, 0, SIDE, 128))
+    slight = (Unjudged(code="soft", share=0.5, outlines=(box_of(0, 128, SIDE, SIDE),)),)
+
+    def interval(parts: tuple[Unjudged, ...]) -> tuple[float, float]:
+        (left,) = doubt_blurred_widths([crack], parts, (SIDE, SIDE))
+        assert FLAG in left.flags
+        assert left.width_mean.low_px is not None
+        assert left.width_mean.high_px is not None
+        return left.width_mean.low_px, left.width_mean.high_px
+
+    assert interval(slight)[0] <= 1.0 <= interval(slight)[1]
+    assert interval(strong)[1] > interval(slight)[1]
+    assert interval((*slight, *strong)) == interval(strong)  # the worse of two places counts
