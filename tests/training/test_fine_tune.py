@@ -31,10 +31,11 @@ from crackseg.networks import build  # noqa: E402
 from crackseg.networks.cdds_site import describe  # noqa: E402
 from crackseg.pipeline import analyze  # noqa: E402
 from crackseg.records import Certainty  # noqa: E402
-from crackseg.training.areas import NO_CRACK, encode_areas  # noqa: E402
+from crackseg.training.areas import NO_CRACK, encode_areas, read_areas  # noqa: E402
 from crackseg.training.export_onnx import ExportOptions, export_run  # noqa: E402
 from crackseg.training.fine_tune import (  # noqa: E402
     FineTuneOptions,
+    as_loss,
     as_table,
     best_near,
     fine_tune,
@@ -43,8 +44,12 @@ from crackseg.training.fine_tune import (  # noqa: E402
 from crackseg.training.identity import find_weights  # noqa: E402
 from crackseg.training.judge import LineCounts  # noqa: E402
 from crackseg.training.labels import CRACK, LEFT_OUT, UNKNOWN  # noqa: E402
+from crackseg.training.manifest import photograph_of, read_pair  # noqa: E402
 from crackseg.training.options import DataOptions, TrainOptions  # noqa: E402
-from crackseg.training.own_pictures import part_photographs  # noqa: E402
+from crackseg.training.own_pictures import (  # noqa: E402
+    draw_on_held_out,
+    part_photographs,
+)
 from crackseg.training.rendered import render  # noqa: E402
 from crackseg.training.site_loop import verdict_loss  # noqa: E402
 from crackseg.training.start import start_network  # noqa: E402
@@ -152,6 +157,9 @@ def test_a_model_folder_with_parent_data_and_licences(tuned: tuple[FineTuneOptio
     assert card.detection is None
     assert card.scores["fine_tuning"]["before"]["own"]["pictures"] == 2
     assert card.scores["fine_tuning"]["after"]["visible"]["pictures"] == 2
+    drawn = card.scores["fine_tuning"]["before"]["drawn"]
+    assert drawn["pictures"] >= 30
+    assert 0 <= drawn["sets"]["drawn"]["recall"] <= 1
     assert "4 photographs to learn from, 2 held out; from old 7" in text
     assert "own, held out, 2 pictures" in text
     assert "visible lists, 2 pictures" in text
@@ -379,6 +387,35 @@ def test_the_table_says_what_was_gained_and_forgotten() -> None:
     assert " ".join(lines[2].split()) == (
         "site -0.320 0.800 0.100 - 0.500 0.500 1439 1439 2 0 of 2"
     )
+
+
+def test_a_loss_of_what_looks_like_the_rejected_is_said() -> None:
+    def one(recall: float) -> dict[str, Any]:
+        return {"drawn": {"sets": {"drawn": {"recall": recall}}}}
+
+    assert as_loss(one(0.86), one(0.82)) == ""
+    text = as_loss(one(0.86), one(0.42))
+    assert "finds 42% of the length, its parent 86%" in text
+
+
+def test_cracks_are_drawn_on_what_is_held_out_and_judged_alone(
+    small: FineTuneOptions, tmp_path: Path
+) -> None:
+    own = part_photographs(small.data, None, 0.25)
+    samples = draw_on_held_out(own, tmp_path / "drawn")
+    assert {photograph_of(s) for s in samples} == {photograph_of(s) for s in own.held_out}
+    for sample in samples[:6]:
+        picture, crack = read_pair(sample)
+        areas = read_areas(sample, crack.shape)
+        assert areas is not None
+        assert crack.any()
+        assert (areas[crack] == 0).all()
+        assert (areas == 255).any() or crack.mean() > 0.01
+        plain = [read_pair(s)[0] for s in own.held_out if s.image.stem in str(sample.site)]
+        changed = [(abs(picture.astype(int) - p) > 0).any(axis=2) for p in plain]
+        assert min(c.mean() for c in changed) < 0.2  # the photograph, but for a line
+    again = draw_on_held_out(own, tmp_path / "again")
+    assert [s.image.read_bytes() for s in samples] == [s.image.read_bytes() for s in again]
 
 
 def test_a_rendered_photograph_depends_on_its_number_alone() -> None:
