@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -37,6 +38,7 @@ from crackseg.folders import (
     filling,
     identity_of,
     origin_of,
+    place_to_go_on,
     plain_path,
     read_mark,
     refuse_foreign,
@@ -316,17 +318,21 @@ def _analyze(predictor: Predictor, step: Callable[[float], Any], task: _Task | O
     if isinstance(task, Outcome):
         return task
     path, out, options = task.path, task.out, task.options
+    unfinished = place_to_go_on(task.folder)
     try:
         with open_image(path, max_megapixels=options.max_megapixels) as image:
             if image.info.sha256 != task.content:  # workers take it up later than it was begun
                 raise ImageError(f"`{path.name}` changed since this run began with it; run again.")
-            report = analyze(image, predictor, options, step)
+            report = analyze(image, predictor, options, step, unfinished)
             refuse_lost(out, task.identity)
             report = export(
                 report, task.folder, image, options.exports,
                 origin=origin_of(path), content=task.content,
             )  # fmt: skip
+            shutil.rmtree(unfinished, ignore_errors=True)
     except _FAILURES as error:
+        if isinstance(error, ImageError | ScaleError | DataError):  # the next run ends there, too
+            shutil.rmtree(unfinished, ignore_errors=True)
         return _failure(path, _reason(error, path, out))
     return outcome_of(path, task.folder, report_to_dict(report), "analyzed")
 

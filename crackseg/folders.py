@@ -169,7 +169,7 @@ def filling(
     fresh.mkdir()
     try:
         with (fresh / MARK).open("w") as mark:
-            _lock(mark)
+            lock(mark)
             yield fresh
         names = sorted(path.name for path in fresh.iterdir() if path.name != MARK)
         files = {name: (_digest(fresh / name),) for name in names}
@@ -178,13 +178,19 @@ def filling(
         shutil.rmtree(fresh, ignore_errors=True)
 
 
+def place_to_go_on(folder: Path) -> Path:
+    """Return where to keep, beside the folder of a result, what a killed run shall go on from."""
+    name = hashlib.sha256(os.fsencode(folder.name)).hexdigest()[:8]
+    return folder.parent / f"{_TEMPORARY}part-{name}"
+
+
 def clear_leftovers(folder: Path) -> None:
     """Remove the working folders that a killed run left in ``folder``; those in use stay."""
     for path in folder.glob(f"{_TEMPORARY}*"):
         if path.is_symlink() or not (path / MARK).is_file():
             continue
         with suppress(OSError), (path / MARK).open("r+") as mark:
-            if _lock(mark):
+            if lock(mark):
                 shutil.rmtree(path, ignore_errors=True)
 
 
@@ -303,7 +309,7 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _lock(stream: IO[str]) -> bool:
+def lock(stream: IO[str]) -> bool:
     """Lock an open file until it is closed; return False where another process holds it."""
     try:
         import fcntl

@@ -1,7 +1,7 @@
 """An open image and a predictor become a report, and a report becomes a folder of files.
 
-This is the one chain: the command line, the batch and the service all call it. A new folder appears
-whole or not at all, also when the program is killed or the disk is full.
+This is the one chain: command line, batch and service call it. A new folder appears whole or not at
+all, also when the program is killed or the disk is full.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from crackseg.imagery.scale import find_scale
 from crackseg.inference.models import is_classifier, is_detector, thresholds
 from crackseg.inference.predictor import Predictor
 from crackseg.metrology.cracks import measure
-from crackseg.metrology.masks import probability_to_mask
+from crackseg.metrology.masks import mark
 from crackseg.metrology.other_lines import find_other_lines
 from crackseg.metrology.ranking import REPETITION, certainty, rank, with_repetition
 from crackseg.metrology.repeats import repetitions
@@ -61,6 +61,7 @@ from crackseg.records import (
     Window,
     can_judge,
 )
+from crackseg.runs import Runs
 
 SCHEMA_VERSION = "2"
 _BAND_ROWS = 1024
@@ -71,15 +72,16 @@ def analyze(
     predictor: Predictor,
     options: AnalyzeOptions,
     progress: Callable[[float], None] | None = None,
+    folder: Path | None = None,
 ) -> Report:
     """Find the cracks of an image and measure them.
 
     Args:
         image: the open image; it stays open.
-        predictor: the model and how it is run; the report names these among its options, whatever
-            ``options`` says of them.
+        predictor: the model and how it is run; the report names these, whatever ``options`` says.
         options: everything else that may be chosen; `exports` is not used here.
         progress: called with the share of the forward pass that is done, 0 to 1.
+        folder: where what a killed run shall go on from is kept; see ``Predictor.predict``.
 
     Raises:
         ImageError: the picture is damaged.
@@ -104,14 +106,14 @@ def analyze(
         scale, scale_notices = find_scale(image.info, options.scale, image.read)
     with clock.step("stitch"):
         inside = None if region is None else region.inside
-        prediction = predictor.predict(image, progress, inside)
+        prediction = predictor.predict(image, progress, inside, folder)
     clock.move("stitch", "forward", prediction.forward_s)
     # what was left open is in the report as it was taken
     resolved = replace(options.predict, runtime=prediction.runtime, precision=prediction.precision)
     options = replace(options, predict=resolved)
     threshold, threshold_low = thresholds(options.mask, card)
     with clock.step("mask"):
-        mask = probability_to_mask(
+        mask = mark(
             prediction.probability,
             threshold=threshold,
             threshold_low=threshold_low,
@@ -351,7 +353,7 @@ def _look_for_repeats(
 
 def _find_other_lines(
     prediction: Prediction,
-    mask: Array,
+    mask: Runs,
     image: OpenImage,
     scale: Scale | None,
     options: AnalyzeOptions,

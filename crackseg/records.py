@@ -17,9 +17,11 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from crackseg.disk import Plane
 from crackseg.errors import ConfigError, DataError
 from crackseg.model_card import Certainty as Certainty  # three of the records
 from crackseg.model_card import ModelCard as ModelCard
+from crackseg.runs import Mask, Runs
 from crackseg.scales import Scale as Scale
 
 Array = NDArray[Any]
@@ -133,9 +135,9 @@ class Unjudged:
 class Prediction:
     """Crack probability of every pixel, quantised to uint8 (255 = 1.0)."""
 
-    probability: Array  # (H, W) uint8
-    other: Array | None = None  # (H, W) uint8, of another dark line; None: the model does not tell
-    valid: Array | None  # (H, W) bool, True = counts; None = every pixel counts
+    probability: Plane  # (H, W) uint8
+    other: Plane | None = None  # (H, W) uint8, of another dark line; None: the model does not tell
+    valid: Mask | None  # (H, W) bool, True = counts; None = every pixel counts
     tile_px: int
     overlap_px: int
     forward_s: float  # seconds inside the network's forward pass
@@ -154,9 +156,8 @@ class Measure:
     """One measured quantity in px and, where the scale is known, mm, with its 95 % interval.
 
     ``low`` and ``high`` are the interval; it may reach further up than down. ``u`` is the expanded
-    uncertainty (k = 2), where the two sides differ the larger of them. Of the interval and ``u``
-    one is enough. A quantity ``below_detection`` has no value: it lies between 0 and ``high``.
-    One that is ``not_resolvable`` has nothing.
+    uncertainty (k = 2), of two sides that differ the larger one. Either is enough. A quantity
+    ``below_detection`` lies between 0 and ``high``. One that is ``not_resolvable`` has nothing.
     """
 
     px: float | None
@@ -242,7 +243,7 @@ class Crack:
 
     id: int
     window: Window
-    mask: Array  # (window.height, window.width) bool
+    mask: Runs  # (window.height, window.width) bool
     branches: tuple[Branch, ...]
     length: Measure
     bridged_length: Measure  # part of length that crosses short gaps in the mask, seen or not

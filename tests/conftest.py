@@ -27,6 +27,7 @@ from crackseg.records import (
     WidthClass,
     Window,
 )
+from crackseg.runs import Runs
 
 # A machine that is busy for a moment is no fault of the code.
 hypothesis.settings.register_profile("crackseg", deadline=None)
@@ -89,7 +90,7 @@ def make_crack(number: int, *, row: int, col: int, length: int, scale: Scale | N
     return Crack(
         id=number,
         window=Window(row=row, col=col, height=width, width=length),
-        mask=np.ones((width, length), bool),
+        mask=Runs.full(width, length),
         branches=(branch,),
         length=measure(length, 1.0),
         bridged_length=measure(0.0, 0.0),

@@ -216,7 +216,7 @@ def make_folder(tmp_path: Path) -> Callable[[], int]:
 
 
 def test_without_locks_nothing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folders, "_lock", lambda stream: True)
+    monkeypatch.setattr(folders, "lock", lambda stream: True)
     fill(tmp_path / "wall", a="1")
     assert content(tmp_path / "wall") == {"a": "1"}
 

@@ -16,6 +16,7 @@ from crackseg.metrology.cuts import cut_by
 from crackseg.metrology.masks import fill_pinholes
 from crackseg.metrology.summary import Place
 from crackseg.records import Array, Branch, Crack, Scale, Window
+from crackseg.runs import Runs
 
 _MARGIN_PX = 96  # of photograph around the lines, beyond what a wide crack needs
 _PINHOLE_PX = 12
@@ -48,7 +49,7 @@ def measure_shape(
         np.zeros(len(lines), int),
         fill_pinholes(mask, _PINHOLE_PX),
         cuts,
-        {0: _place(mask, frame, image)},
+        lambda name: _place(mask, frame, image),
         image=read,
         scale=_in_frame(scale, frame),
     )
@@ -82,7 +83,7 @@ def _place(mask: Array, frame: Window, image: OpenImage) -> Place:
         window=Window(
             row=int(top), col=int(left), height=int(bottom - top), width=int(right - left)
         ),
-        crop=mask[top:bottom, left:right],
+        crop=Runs.of(mask[top:bottom, left:right]),
         rows=rows,
         cols=cols,
         touches_border=any(a == b for a, b in zip(in_picture, ends, strict=True)),

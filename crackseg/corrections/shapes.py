@@ -46,7 +46,8 @@ class Shape:
 
 def shape_of(crack: Crack) -> Shape:
     """Return the shape of a crack that was measured."""
-    padded = np.pad(crack.mask, 1).astype(np.uint8)
+    mask = np.asarray(crack.mask)
+    padded = np.pad(mask, 1).astype(np.uint8)
     inside = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) - 0.5
     degree = Counter(node for branch in crack.branches for node in set(branch.nodes))
     lines = []
@@ -68,7 +69,7 @@ def shape_of(crack: Crack) -> Shape:
                 pixel_length_px=pixel_length(branch.centre_line) if marked else 0.0,
             )
         )
-    return Shape(tuple(lines), crack.window, crack.mask)
+    return Shape(tuple(lines), crack.window, mask)
 
 
 def along_line(line: Line, reach: Array, shape: tuple[int, int]) -> Shape:

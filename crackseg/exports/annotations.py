@@ -51,7 +51,7 @@ class Picture:
 def picture_of(report: Report) -> Picture:
     """Return the picture of a report."""
     marked = [
-        Marked(facts=crack_to_dict(crack), window=crack.window, mask=crack.mask)
+        Marked(facts=crack_to_dict(crack), window=crack.window, mask=np.asarray(crack.mask))
         for crack in report.cracks
     ]
     info = report.image

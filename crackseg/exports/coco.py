@@ -40,7 +40,7 @@ def to_coco(report: Report) -> dict[str, Any]:
                 "category_id": 1,
                 "iscrowd": 0,
                 "bbox": [box.col, box.row, box.width, box.height],
-                "area": int(np.count_nonzero(crack.mask)),
+                "area": crack.mask.sum(),
                 "segmentation": {
                     "size": [height, width],
                     "counts": run_lengths(crack, height, width),
@@ -60,8 +60,8 @@ def to_coco(report: Report) -> dict[str, Any]:
 
 def run_lengths(crack: Crack, height_px: int, width_px: int) -> list[int]:
     """Return the lengths of the runs of background and crack by turns, column by column."""
-    cols, rows = np.nonzero(crack.mask.T)
-    at = (cols + crack.window.col) * height_px + rows + crack.window.row
+    rows, cols = crack.mask.nonzero()
+    at = np.sort((cols + crack.window.col) * height_px + rows + crack.window.row)
     breaks = np.flatnonzero(np.diff(at) > 1)
     starts = np.r_[at[0], at[breaks + 1]]
     ends = np.r_[at[breaks], at[-1]] + 1

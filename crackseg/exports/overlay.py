@@ -19,17 +19,17 @@ from PIL import Image, ImageDraw, ImageFont
 
 from crackseg.errors import MissingExtra
 from crackseg.exports import wording
+from crackseg.exports.outlines import OUTLINE as OUTLINE
+from crackseg.exports.outlines import REJECTED as REJECTED
+from crackseg.exports.outlines import draw_outline as draw_outline
 from crackseg.exports.worldfile import write_world_file
 from crackseg.imagery.files import OpenImage
-from crackseg.records import Array, Branch, Crack, Report, Scale, Window
+from crackseg.records import Array, Crack, Report, Scale, Window
 
 LARGEST_PX = 60_000_000  # a JPEG that every viewer opens
 BAND_ROWS = 1024
-OUTLINE = (255, 70, 40)
+_BAND_PX = 16_000_000  # of a wide picture, rows are read fewer at a time
 OTHER_LINE = (40, 170, 90)  # centre line of what is taken for no crack
-DOUBTFUL = (60, 150, 235)  # outline of what is also marked, thin and without a number
-BY_HAND = (225, 60, 200)  # outline of what an inspector drew or changed
-REJECTED = (140, 146, 150)  # outline of what an inspector rejected, where it is drawn at all
 JOINT = (90, 200, 120)
 LEFT_OUT = (150, 160, 180)
 IMPAIRED = (255, 190, 40)  # edge of what is judged but shows less than was tested
@@ -37,7 +37,6 @@ LEADER = (255, 210, 60)
 PAPER = (20, 22, 26)
 INK = (255, 255, 255)
 JPEG_QUALITY = 88
-_DASH_PX = 6  # of the line where a crack is hidden
 WITH_WIDTH = 12  # of the worst cracks and of the widest each; more labels hide the picture
 NUMBERED = 40  # of the worst cracks; the others are found by the place that the table names
 
@@ -71,7 +70,7 @@ def read_reduced(report: Report, image: OpenImage | None, largest_px: int) -> tu
     if image is None:
         return _grey(report, out_height, out_width), factor
     picture = np.empty((out_height, out_width, 3), np.uint8)
-    for first, last, top, bottom in _bands(height, out_height):
+    for first, last, top, bottom in _bands(height, width, out_height):
         band = image.read(Window(row=top, col=0, height=bottom - top, width=width))
         size = (out_width, last - first)
         picture[first:last] = cv2.resize(
@@ -80,9 +79,10 @@ def read_reduced(report: Report, image: OpenImage | None, largest_px: int) -> tu
     return picture, factor
 
 
-def _bands(height: int, out_height: int) -> Iterator[tuple[int, int, int, int]]:
+def _bands(height: int, width: int, out_height: int) -> Iterator[tuple[int, int, int, int]]:
     """Yield rows [first, last) of the reduced picture, rows [top, bottom) they come from."""
-    step = max(BAND_ROWS * out_height // height, 1)
+    rows = min(BAND_ROWS, _BAND_PX // width)
+    step = max(rows * out_height // height, 1)
     for first in range(0, out_height, step):
         last = min(first + step, out_height)
         yield first, last, first * height // out_height, max(last * height // out_height, 1)
@@ -92,8 +92,9 @@ def _grey(report: Report, height: int, width: int) -> Array:
     picture = np.full((height, width, 3), 205, np.uint8)
     rows, cols = report.image.height_px, report.image.width_px
     for crack in report.cracks:
-        at = np.argwhere(crack.mask) + np.array([crack.window.row, crack.window.col])
-        picture[at[:, 0] * height // rows, at[:, 1] * width // cols] = 40
+        at = crack.mask.nonzero()
+        row, col = at[0] + crack.window.row, at[1] + crack.window.col
+        picture[row * height // rows, col * width // cols] = 40
     return picture
 
 
@@ -178,55 +179,11 @@ def draw_unclear(picture: Array, report: Report, factor: float, thickness: int) 
 
 def _stripes(shape: tuple[int, ...], spacing: int) -> Array:
     """Return (H, W) uint8 with slanting stripes of 1, a quarter of the spacing wide."""
-    slant = np.add.outer(np.arange(shape[0]), np.arange(shape[1])) % spacing
-    stripes: Array = (slant < max(spacing // 4, 1)).astype(np.uint8)
+    slant = np.arange(shape[1] + spacing) % spacing
+    stripe = (slant < max(spacing // 4, 1)).astype(np.uint8)
+    shifted = np.lib.stride_tricks.sliding_window_view(stripe, shape[1])
+    stripes: Array = shifted[np.arange(shape[0]) % spacing]
     return stripes
-
-
-def draw_outline(
-    picture: Array,
-    crack: Crack,
-    factor: float,
-    *,
-    thickness: int,
-    origin: tuple[float, float] = (0, 0),
-    colour: tuple[int, int, int] | None = None,
-) -> None:
-    """Draw a thin line round a crack, just outside it; ``origin`` is the picture's (row, col).
-
-    What is also marked gets the thinnest line, in another colour. Where pieces were joined there
-    is no mask to go round: there it is the centre line, broken where something hides the crack.
-    """
-    main = crack.section == "main"
-    thickness = thickness if main else 1
-    margin = thickness + 1
-    side = 2 * thickness + 1
-    padded = np.pad(crack.mask, margin).astype(np.uint8)
-    grown = cv2.dilate(padded, np.ones((side, side), np.uint8))
-    lines, _ = cv2.findContours(grown, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
-    shift = np.array([crack.window.col - margin - origin[1], crack.window.row - margin - origin[0]])
-    fixed = 16  # cv2 takes coordinates in sixteenths of a pixel
-    scaled = [
-        np.rint(((line + shift + 0.5) * factor - 0.5) * fixed).astype(np.int32) for line in lines
-    ]
-    plain = OUTLINE if crack.correction is None else BY_HAND
-    rejected = crack.verdict is not None and crack.verdict.word == "rejected"
-    doubtful = REJECTED if rejected else DOUBTFUL
-    colour = colour or (plain if main else doubtful)
-    cv2.polylines(picture, scaled, True, colour, thickness, cv2.LINE_AA, 4)
-    courses = [branch.centre_line for branch in crack.branches if branch.kind == "joined"]
-    courses += [dash for b in crack.branches if b.kind == "hidden" for dash in _dashes(b)]
-    lines = [
-        np.rint(((course - origin + 0.5) * factor - 0.5)[:, ::-1] * fixed).astype(np.int32)
-        for course in courses
-    ]
-    cv2.polylines(picture, lines, False, colour, thickness, cv2.LINE_AA, 4)
-
-
-def _dashes(branch: Branch) -> list[Array]:
-    """Return every second stretch of a branch's centre line."""
-    line = branch.centre_line
-    return [line[k : k + _DASH_PX + 1] for k in range(0, len(line) - 1, 2 * _DASH_PX)]
 
 
 @dataclass(frozen=True)
@@ -310,7 +267,7 @@ def widest_place(crack: Crack) -> tuple[float, float]:
     """Return (row, col) of the largest width, or of a pixel of a crack without a width."""
     if crack.width_max_at is not None:
         return crack.width_max_at
-    rows, cols = np.nonzero(crack.mask)
+    rows, cols = crack.mask.nonzero()
     at = len(rows) // 2
     return float(rows[at] + crack.window.row), float(cols[at] + crack.window.col)
 

@@ -7,6 +7,7 @@ lines come back, the uncertainty of each station does not: no export holds it.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -16,14 +17,14 @@ import cv2
 import numpy as np
 
 from crackseg.errors import DataError, ImageError
+from crackseg.exports.mask import find_mask
 from crackseg.exports.places import scale_of
 from crackseg.exports.tables import WIDTHS, read_measure
 from crackseg.imagery.files import open_image
 from crackseg.metrology import arc
-from crackseg.metrology.pixels import label_pixels, list_pixels
+from crackseg.metrology.pixels import label_runs
 from crackseg.metrology.sampling import normals
 from crackseg.records import (
-    Array,
     Branch,
     Crack,
     Gps,
@@ -38,6 +39,7 @@ from crackseg.records import (
     WidthClass,
     Window,
 )
+from crackseg.runs import Runs, bands
 
 _UNKNOWN = Measure(px=None, status="not_resolvable")
 
@@ -70,7 +72,7 @@ def read_report(folder: Path, card: ModelCard | None = None) -> Report:
 
 def _report(values: Mapping[str, Any], folder: Path, card: ModelCard | None) -> Report:
     info = _image(values["image"])
-    masks = _masks(values["cracks"], folder / "mask.png", (info.height_px, info.width_px))
+    masks = _masks(values["cracks"], find_mask(folder), (info.height_px, info.width_px))
     lines = values["other_lines"]
     model = values["model"]
     return Report(
@@ -141,7 +143,7 @@ def _card(values: Mapping[str, Any]) -> ModelCard:
     )
 
 
-def _crack(values: Mapping[str, Any], mask: Array) -> Crack:
+def _crack(values: Mapping[str, Any], mask: Runs) -> Crack:
     at = values["width_max_at"]
     named = ("length", "bridged_length", "joined_length", *(f"width_{name}" for name in WIDTHS))
     if "hidden_length_px" in values:  # reports of earlier releases have none
@@ -213,7 +215,7 @@ def _other_line(values: Mapping[str, Any]) -> Crack:
     return Crack(
         id=values["id"],
         window=Window(**values["bbox"]),
-        mask=np.zeros((values["bbox"]["height"], values["bbox"]["width"]), bool),
+        mask=Runs.of(np.zeros((values["bbox"]["height"], values["bbox"]["width"]), bool)),
         branches=branches,
         length=read_measure(values, "length"),
         bridged_length=zero,
@@ -238,7 +240,7 @@ def _other_line(values: Mapping[str, Any]) -> Crack:
     )
 
 
-def _painted(values: Mapping[str, Any]) -> Array:
+def _painted(values: Mapping[str, Any]) -> Runs:
     """Return the mask of a line that ``mask.png`` does not hold, drawn along its course."""
     box = values["bbox"]
     canvas = np.zeros((box["height"], box["width"]), np.uint8)
@@ -246,10 +248,10 @@ def _painted(values: Mapping[str, Any]) -> Array:
     for line in values["centre_line"]:
         points = np.rint(np.array(line) - [box["row"], box["col"]])[:, ::-1].astype(np.int32)
         cv2.polylines(canvas, [points], False, 1, width)
-    return canvas.view(bool)
+    return Runs.of(canvas.view(bool))
 
 
-def _masks(cracks: list[Mapping[str, Any]], path: Path, shape: tuple[int, int]) -> list[Array]:
+def _masks(cracks: list[Mapping[str, Any]], path: Path, shape: tuple[int, int]) -> list[Runs]:
     """Return the mask of each crack in its window, from the picture of all of them.
 
     Raises:
@@ -257,37 +259,47 @@ def _masks(cracks: list[Mapping[str, Any]], path: Path, shape: tuple[int, int]) 
     """
     if not cracks:
         return []
-    pixels = list_pixels(_read_mask(path, shape))
-    count, component = label_pixels(pixels) if len(pixels) else (0, np.zeros(0, np.int64))
+    runs = _read_mask(path, shape)
+    count, component = label_runs(runs) if runs.any() else (0, np.zeros(0, np.int64))
     owner = np.full(count, -1)
-    number = np.full(shape, -1, np.int32)
-    number[pixels.rows, pixels.cols] = component
     for k, crack in enumerate(cracks):
         points = np.concatenate([np.array(line) for line in crack["centre_line"]])
         rows, cols = (np.clip(np.rint(points[:, n]).astype(int), 0, shape[n] - 1) for n in (0, 1))
-        on = number[rows, cols]
-        owner[np.unique(on[on >= 0])] = k
+        on = runs.find(rows, cols)
+        owner[component[on[on >= 0]]] = k
     masks = []
     of = owner[component]
     for k, crack in enumerate(cracks):
-        box, mine = Window(**crack["bbox"]), of == k
-        mask = np.zeros((box.height, box.width), bool)
-        rows, cols = pixels.rows[mine] - box.row, pixels.cols[mine] - box.col
-        inside = (rows >= 0) & (cols >= 0) & (rows < box.height) & (cols < box.width)
-        mask[rows[inside], cols[inside]] = True
-        if not inside.all() or mask.sum() != crack["area_px2"]:
+        box, mine = Window(**crack["bbox"]), runs.chosen(of == k)
+        if not _lies_in(mine, box) or mine.sum() != crack["area_px2"]:
             raise DataError(
                 f"`{path}` does not belong to the report beside it: crack {crack['id']} has "
                 f"{mine.sum()} px there, expected {crack['area_px2']:g}."
             )
-        masks.append(mask)
+        masks.append(mine.moved(-box.row, -box.col, (box.height, box.width)))
     return masks
 
 
-def _read_mask(path: Path, shape: tuple[int, int]) -> Array:
+def _lies_in(mask: Runs, box: Window) -> bool:
+    if not mask.any():
+        return True
+    top, left, height, width = mask.extent()
+    below, right = box.row + box.height, box.col + box.width
+    starts = box.row <= top and box.col <= left
+    return starts and top + height <= below and left + width <= right
+
+
+def _read_mask(path: Path, shape: tuple[int, int]) -> Runs:
     try:
-        with open_image(path, is_mask=True) as picture:
-            mask = picture.read()[..., 0] > 127
+        with open_image(path, max_megapixels=math.inf, is_mask=True) as picture:
+            info = picture.info
+            mask = Runs.stack(
+                (
+                    Runs.of(picture.read(_rows(info, rows))[..., 0] > 127)
+                    for rows in bands(info.height_px, info.width_px)
+                ),
+                info.width_px,
+            )
     except ImageError as error:
         raise DataError(
             f"{error} A result can be corrected where it was written with the export `mask`."
@@ -297,4 +309,8 @@ def _read_mask(path: Path, shape: tuple[int, int]) -> Array:
             f"`{path}` must be {shape[0]} x {shape[1]} px as the photograph, got {mask.shape[0]} x "
             f"{mask.shape[1]}."
         )
-    return np.asarray(mask)
+    return mask
+
+
+def _rows(info: ImageInfo, rows: slice) -> Window:
+    return Window(row=rows.start, col=0, height=rows.stop - rows.start, width=info.width_px)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from crackseg.records import ImageInfo
 
-SUFFIXES = {".png": ".pgw", ".jpg": ".jgw"}
+SUFFIXES = {".png": ".pgw", ".jpg": ".jgw", ".tif": ".tfw"}
 _PIXELS = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)  # x = column, y = -row, from the corner of a pixel
 
 
@@ -18,7 +18,7 @@ def write_world_file(picture: Path, info: ImageInfo, factor: float = 1.0) -> Pat
     """Write the world file of a picture and return its path.
 
     Args:
-        picture: a PNG or JPEG of a whole photograph.
+        picture: a PNG, JPEG or TIFF of a whole photograph.
         info: of the photograph.
         factor: pixels of the picture per pixel of the photograph.
     """

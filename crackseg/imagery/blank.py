@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from crackseg.records import Array, Notice, Prediction, Unjudged
+from crackseg.runs import Mask
 
 BLOCK_PX = 16
 _AROUND = 3  # blocks; an area shows nothing where a square of as many shows nothing
@@ -85,7 +86,7 @@ def find_unjudged(prediction: Prediction) -> tuple[Unjudged, ...]:
 
 def unjudged_parts(
     shape: tuple[int, ...],
-    valid: Array | None,
+    valid: Mask | None,
     outside_px2: float,
     blank_px2: Mapping[str, float],
     spoilt: tuple[Unjudged, ...] = (),
@@ -102,7 +103,7 @@ def unjudged_parts(
     if min(shape) < LEAST_SIDE_PX:
         return (Unjudged(code="too_small", share=1.0),)
     size = shape[0] * shape[1]
-    missing = 0 if valid is None else size - int(np.count_nonzero(valid))
+    missing = 0 if valid is None else size - int(valid.sum())
     areas = {"no_data": missing - outside_px2, "left_out": outside_px2, **blank_px2}
     parts = [Unjudged(code=code, share=min(px2 / size, 1.0)) for code, px2 in areas.items() if px2]
     return tuple(sorted([*parts, *spoilt], key=lambda part: -part.share))

@@ -9,19 +9,16 @@ tile size. All weights sum to 1 at every pixel. Only one band of float values is
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import DTypeLike
 
 from crackseg.errors import ConfigError
 from crackseg.records import Array
 
 _FLOOR = 1e-6  # so that every pixel has a weight to divide by, whatever the spacing
-_IN_MEMORY_BYTES = 512_000_000  # larger results go to a temporary file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,21 +143,6 @@ def to_uint8(probability: Array) -> Array:
     np.clip(scaled, 0, 255, out=scaled)
     quantised: Array = scaled.astype(np.uint8)
     return quantised
-
-
-def allocate(shape: tuple[int, int], dtype: DTypeLike, fill: int) -> Array:
-    """Return a filled array; one too large for memory lies in a temporary file that deletes itself.
-
-    Raises:
-        OSError: there is no room for the temporary file.
-    """
-    if math.prod(shape) * np.dtype(dtype).itemsize <= _IN_MEMORY_BYTES:
-        return np.full(shape, fill, dtype=dtype)
-    with tempfile.TemporaryFile(prefix="crackseg-") as file:
-        for _ in range(shape[0]):  # written, not sparse: a full disk is an error here, not a crash
-            file.write(np.full(shape[1], fill, dtype=dtype).tobytes())
-        file.flush()
-        return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
 
 
 def _weights(starts: Array, length_px: int, tile_px: int) -> Array:

@@ -8,25 +8,31 @@ from __future__ import annotations
 
 import math
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from crackseg import __version__
 from crackseg.config import PredictOptions
 from crackseg.errors import ModelError
 from crackseg.imagery.blank import BlankCounter
 from crackseg.imagery.clarity import ClarityCounter, impaired, spoilt
 from crackseg.imagery.files import OpenImage
-from crackseg.imagery.tiles import Axis, Band, allocate, fill_invalid, pad_tile, plan_axis
+from crackseg.imagery.tiles import Axis, Band, fill_invalid, pad_tile, plan_axis
+from crackseg.inference.band_files import BandFiles
 from crackseg.inference.choosing import Chosen, choose
 from crackseg.inference.models import Model, load_model
 from crackseg.inference.runtimes import Forward
 from crackseg.records import Array, ModelCard, Notice, Prediction, Window
+from crackseg.runs import Runs
 
 Progress = Callable[[float], None]
 
+_LOADED_PX = 4096  # columns of a wide picture that are read at once
 _LEAST_TILE_PX = 128  # smaller tiles see too little to tell a crack from a joint
 
 
@@ -65,7 +71,11 @@ class Predictor:
         return self.model.card
 
     def predict(
-        self, image: OpenImage, progress: Progress | None = None, inside: Array | None = None
+        self,
+        image: OpenImage,
+        progress: Progress | None = None,
+        inside: Array | None = None,
+        folder: Path | None = None,
     ) -> Prediction:
         """Return the crack probability of every pixel; 0 where a pixel does not count.
 
@@ -73,6 +83,8 @@ class Predictor:
             image: an open image.
             progress: called with the share done, 0 to 1, after every batch.
             inside: (H, W) bool, where to look; None: everywhere.
+            folder: where what is found in a large picture is kept, so that the next call with the
+                same picture goes on from there; the caller removes it. None: nowhere.
 
         Raises:
             UnknownName, MissingExtra: the runtime is not known or not installed.
@@ -82,7 +94,7 @@ class Predictor:
         """
         for attempt in _attempts(self.card, self.options):
             try:
-                return self._predict(image, attempt, progress, inside)
+                return self._predict(image, attempt, progress, inside, folder)
             except MemoryError:
                 continue
         raise ModelError(
@@ -96,23 +108,26 @@ class Predictor:
         attempt: PredictOptions,
         progress: Progress | None,
         inside: Array | None,
+        folder: Path | None,
     ) -> Prediction:
         chosen = self._open_on(attempt.device)
         forward = _read_often(chosen.forward, attempt.readings, attempt.reread_from)
         batcher = _Batcher(forward, attempt.batch)
         size = (image.info.height_px, image.info.width_px)
         blank, clarity = BlankCounter(*size), ClarityCounter(*size)
-        probability, other, valid = _all_tiles(
-            image, self.card, attempt, batcher, ((blank, clarity), progress), inside
+        made_of = _made_of(image, self.card, chosen.options, attempt, inside)
+        store = BandFiles(size, folder, made_of)
+        valid = _all_tiles(
+            image, self.card, attempt, batcher, ((blank, clarity), progress), inside, store
         )
         measures = clarity.measures()
         return Prediction(
-            probability=probability,
-            other=other,
+            probability=store.planes[0],
+            other=store.planes[1] if len(store.planes) > 1 else None,
             valid=valid,
             tile_px=_tile_px(self.card, attempt),
             overlap_px=attempt.overlap_px,
-            forward_s=batcher.seconds,
+            forward_s=store.forward_s + batcher.seconds,
             outside_px2=0.0 if inside is None else float(np.count_nonzero(~inside)),
             blank_px2=blank.areas_px2(),
             spoilt=spoilt(measures),
@@ -194,52 +209,136 @@ def _all_tiles(
     batcher: _Batcher,
     sinks: tuple[tuple[BlankCounter, ClarityCounter], Progress | None],
     inside: Array | None,
-) -> tuple[Array, Array | None, Array | None]:
-    """Return (H, W) uint8 probability of crack and, where the network tells it, of other lines.
+    store: BandFiles,
+) -> Runs | None:
+    """Fill the planes of probability: of crack and, where the network tells it, of other lines.
 
-    Third is the (H, W) bool validity (None: every pixel counts).
+    Of bands that were kept, only those are read again that reach into the first that was not.
+
+    Returns:
+        (H, W) validity; None: every pixel counts.
     """
     counters, progress = sinks
     height, width = image.info.height_px, image.info.width_px
     plan = {"tile_px": _tile_px(card, options), "overlap_px": options.overlap_px}
     rows = plan_axis(height, **plan, multiple=card.input_multiple)
     cols = plan_axis(width, **plan, multiple=card.input_multiple)
-    maps = [_Map(rows, cols, height, width)]
-    valid: Array | None = None
+    maps: list[_Map] = []
+
+    def add_maps(count: int) -> None:
+        while len(maps) < count:
+            maps.append(_Map(rows, cols, height, width))
+        while len(store.planes) < count:
+            store.add_plane()
+
+    add_maps(max(len(store.planes), 1))
+    valid = _Validity(width)
+    first = _first_again(rows, store.finished)
     for i, row in enumerate(rows.starts):
         window = Window(row=row, col=0, height=min(rows.size_px, height - row), width=width)
-        pixels, has_data = image.load(window)
+        pixels, has_data = _load(image, window)
         counts = has_data if inside is None else _both(has_data, inside[window.slices])
         for counter in counters:
             counter.add(row, pixels, counts)
-        if counts is not None:
-            valid = allocate((height, width), bool, 1) if valid is None else valid
-            valid[window.slices] = counts
+        valid.add(row, window.height, counts)
+        if i < first:
+            continue
         tiles = dict(_cut(pixels, (has_data, counts), rows, cols))
         for k, (j, answer) in enumerate(zip(tiles, batcher([*tiles.values()]), strict=True)):
-            if answer.ndim == 3 and len(maps) == 1:
-                maps.append(_Map(rows, cols, height, width))
+            add_maps(answer.shape[2] if answer.ndim == 3 else 1)
             for part, plane in zip(np.atleast_3d(answer).transpose(2, 0, 1), maps, strict=False):
                 plane.band.add(i, j, part)
             if progress:
                 progress((i + (k + 1) / len(tiles)) / len(rows.starts))
-        for plane in maps:
-            plane.band.finish(i)
-    if valid is not None:
-        for plane in maps:
-            np.multiply(plane.pixels, valid, out=plane.pixels)
-    return maps[0].pixels, maps[1].pixels if len(maps) > 1 else None, valid
+        finished = [plane.finish(i, counts) for plane in maps]
+        if i >= store.finished:
+            store.finish(row, finished, batcher.seconds)
+    return valid.runs()
+
+
+def _first_again(rows: Axis, finished: int) -> int:
+    """Return the first row of tiles that reaches into the first one that is not finished."""
+    if finished == len(rows.starts):
+        return finished
+    reaching = (start + rows.size_px > rows.starts[finished] for start in rows.starts)
+    return [*reaching].index(True)
 
 
 class _Map:
-    """One (H, W) uint8 probability and the band of floats that fills it."""
+    """The band of floats that fills one (H, W) uint8 probability."""
 
     def __init__(self, rows: Axis, cols: Axis, height_px: int, width_px: int) -> None:
-        self.pixels = allocate((height_px, width_px), np.uint8, 0)
+        self._finished = np.zeros((0, width_px), np.uint8)
         self.band = Band(rows, cols, height_px=height_px, width_px=width_px, emit=self._take)
 
     def _take(self, row: int, finished: Array) -> None:
-        self.pixels[row : row + len(finished)] = finished
+        self._finished = finished
+
+    def finish(self, i: int, counts: Array | None) -> Array:
+        """Return the rows that no later row of tiles touches, 0 where a pixel does not count."""
+        self.band.finish(i)
+        if counts is not None:
+            self._finished *= counts[: len(self._finished)]
+        return self._finished
+
+
+class _Validity:
+    """Which pixels count, of a picture that goes by in bands that overlap."""
+
+    def __init__(self, width_px: int) -> None:
+        self._width, self._parts, self._rows, self._any = width_px, list[Runs](), 0, False
+
+    def add(self, row: int, height: int, counts: Array | None) -> None:
+        """Take the rows of a band that no band before it had; None: every pixel counts."""
+        fresh = self._rows - row
+        if counts is None:
+            self._parts.append(Runs.full(height - fresh, self._width))
+        else:
+            self._parts.append(Runs.of(counts[fresh:]))
+            self._any = True
+        self._rows = row + height
+
+    def runs(self) -> Runs | None:
+        """Return which pixels count; None: all of them."""
+        return Runs.stack(self._parts, self._width) if self._any else None
+
+
+def _load(image: OpenImage, window: Window) -> tuple[Array, Array | None]:
+    """Return the pixels of a wide band as ``OpenImage.load`` does, read some columns at a time.
+
+    What a reader needs beside the pixels is several times as large as they are.
+    """
+    if window.width <= 2 * _LOADED_PX:
+        return image.load(window)
+    pixels = np.empty((window.height, window.width, 3), np.uint8)
+    valid: Array | None = None
+    for left in range(0, window.width, _LOADED_PX):
+        width = min(_LOADED_PX, window.width - left)
+        part = np.s_[:, left : left + width]
+        pixels[part], counts = image.load(replace(window, col=left, width=width))
+        if counts is not None:
+            valid = np.ones(pixels.shape[:2], bool) if valid is None else valid
+            valid[part] = counts
+    return pixels, valid
+
+
+def _made_of(
+    image: OpenImage,
+    card: ModelCard,
+    chosen: PredictOptions,
+    attempt: PredictOptions,
+    inside: Array | None,
+) -> dict[str, Any]:
+    """Return what decides the probability of a picture."""
+    return {
+        "version": __version__,
+        "content": image.info.sha256,
+        "model": dict(card.sha256),
+        "run": [attempt.device, chosen.runtime, chosen.precision],
+        "tiles": [_tile_px(card, attempt), attempt.overlap_px],
+        "readings": [attempt.readings, attempt.reread_from],
+        "inside": None if inside is None else zlib.crc32(np.ascontiguousarray(inside).data),
+    }
 
 
 def _both(has_data: Array | None, inside: Array) -> Array:

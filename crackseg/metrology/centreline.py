@@ -11,11 +11,12 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy.ndimage import map_coordinates
 
 from crackseg.metrology import arc
+from crackseg.metrology.sampling import read_mask
 from crackseg.metrology.skeleton import CLOSED, TIP, Skeleton
 from crackseg.records import Array
+from crackseg.runs import Mask
 
 LineKind = Literal[
     "tip-tip", "tip-junction", "junction-junction", "loop", "bridge", "joined", "hidden"
@@ -46,7 +47,7 @@ class Line:
         return arc.length(self.points)
 
 
-def centre_lines(skeleton: Skeleton, mask: Array, smooth_px: float) -> list[Line]:
+def centre_lines(skeleton: Skeleton, mask: Mask, smooth_px: float) -> list[Line]:
     """Return the centre line of every chain, free ends carried to the end of the mask.
 
     Args:
@@ -109,7 +110,7 @@ def _finish(
     radius: Array,
     free: tuple[bool, bool],
     closed: bool,
-    mask: Array,
+    mask: Mask,
     smooth_px: float,
 ) -> Array:
     """Return the smoothed path with free ends carried to the end of the mask."""
@@ -129,7 +130,7 @@ def _finish(
     return arc.resample(smooth(path, sigma, free, closed=False))
 
 
-def _carry_end(path: Array, radii: Array, mask: Array) -> tuple[int, Array]:
+def _carry_end(path: Array, radii: Array, mask: Mask) -> tuple[int, Array]:
     """Return how many points of a path stay and the straight ones that carry it to its end.
 
     Args:
@@ -146,7 +147,7 @@ def _carry_end(path: Array, radii: Array, mask: Array) -> tuple[int, Array]:
     origin, direction = end_direction(path, radius)
     reach = cut + 3 * radius + 4
     along = np.arange(-max(2 * radius, 4.0), reach, _STEP_PX)
-    profile = cross_sums(mask.view(np.uint8), origin, direction, along, 1.5 * radius + 2)
+    profile = cross_sums(mask, origin, direction, along, 1.5 * radius + 2)
     stop = last_crossing(along, profile)
     steps = np.append(np.arange(1.0, stop), stop)[:, None]
     count = len(path) - 1
@@ -164,8 +165,8 @@ def end_direction(path: Array, radius: float) -> tuple[Array, Array]:
     return middle + np.dot(path[-1] - middle, direction) * direction, direction
 
 
-def cross_sums(picture: Array, origin: Array, direction: Array, along: Array, half: float) -> Array:
-    """Return the (K,) sum of a picture across a line at each position ``along`` it, in px."""
+def cross_sums(mask: Mask, origin: Array, direction: Array, along: Array, half: float) -> Array:
+    """Return the (K,) sum of a mask across a line at each position ``along`` it, in px."""
     across = np.arange(-half, half + _STEP_PX / 2, _STEP_PX)
     normal = np.array([-direction[1], direction[0]])
     grid = (
@@ -173,10 +174,7 @@ def cross_sums(picture: Array, origin: Array, direction: Array, along: Array, ha
         + direction[:, None, None] * along[None, :, None]
         + normal[:, None, None] * across[None, None, :]
     )
-    values = map_coordinates(
-        picture, grid, order=1, prefilter=False, mode="grid-constant", output=np.float32
-    )
-    sums: Array = values.sum(axis=1) * _STEP_PX
+    sums: Array = read_mask(mask, *grid).sum(axis=1) * _STEP_PX
     return sums
 
 

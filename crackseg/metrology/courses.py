@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from crackseg.disk import Plane
 from crackseg.metrology.obstacles import hidden_rows
 from crackseg.metrology.sampling import to_grey
 from crackseg.records import Array, Window
@@ -54,7 +55,7 @@ class Photograph:
 
     shape: tuple[int, int]
     read: Callable[[Window], Array]  # window -> (h, w, 3) uint8
-    probability: Array | None = None  # (H, W) uint8, 255 = 1.0
+    probability: Plane | None = None  # (H, W) uint8, 255 = 1.0
 
 
 @dataclass(frozen=True, slots=True)

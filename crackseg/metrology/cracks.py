@@ -7,12 +7,13 @@ Nothing is said in mm without a scale, and nothing is said of depth: a picture d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from crackseg.config import MaskOptions, MeasureOptions
+from crackseg.disk import Plane
 from crackseg.errors import ConfigError
 from crackseg.metrology.bridges import bridge
 from crackseg.metrology.centreline import Line, centre_lines
@@ -24,21 +25,26 @@ from crackseg.metrology.evidence import darkness
 from crackseg.metrology.forks import join_sides
 from crackseg.metrology.hidden import join_hidden
 from crackseg.metrology.joins import join
-from crackseg.metrology.masks import fill_pinholes
-from crackseg.metrology.pixels import Pixels, label_pixels, list_pixels
+from crackseg.metrology.masks import without_pinholes
+from crackseg.metrology.pixels import label_runs, link_pixels, parcels
 from crackseg.metrology.skeleton import skeletonize
 from crackseg.metrology.stations import Stations, measure_stations, no_stations
 from crackseg.metrology.summary import Place, summarize
 from crackseg.metrology.thinning import pose_table
 from crackseg.records import Array, Crack, Notice, Scale, Window
+from crackseg.runs import Mask, Runs
+
+# Pixels of the mask that are thinned, and stations that are measured, at once: bounds memory on
+# gigapixel pictures. Photographs have fewer.
+_PARCEL_PX, _PARCEL_STATIONS = 3_000_000, 400_000
 
 
 def measure(
-    mask: Array,
+    mask: Mask,
     *,
     image: Callable[[Window], Array] | None = None,
-    probability: Array | None = None,
-    valid: Array | None = None,
+    probability: Plane | None = None,
+    valid: Mask | None = None,
     scale: Scale | None = None,
     mask_options: MaskOptions,
     options: MeasureOptions,
@@ -65,13 +71,12 @@ def measure(
         notices.append(
             Notice(code="no_scale", message="No scale is known: lengths are in px only.")
         )
-    filled = fill_pinholes(mask, mask_options.min_area_px)
-    pixels = list_pixels(filled)
-    if not len(pixels):
+    mask = Runs.of(mask)
+    filled = without_pinholes(mask, mask_options.min_area_px)
+    if not filled.any():
         return (), tuple(notices)
-    count, component = label_pixels(pixels)
-    skeleton = skeletonize(pixels, component, pose_table(pixels, component, count))
-    lines = centre_lines(skeleton, filled, options.smooth_px)
+    count, component = label_runs(filled)
+    lines = _lines(filled, component, count, options.smooth_px)
     lines, group = bridge(lines, mask_options.gap_px)
     if image is not None and options.join_px:
         photo = Photograph(mask.shape, image, probability)
@@ -84,12 +89,14 @@ def measure(
     cuts = [cut_by(line, mask.shape, valid) for line in lines]
     if image is not None:
         lines = refine_ends(lines, mask.shape, image)
-    home = _home(lines, group, count)
-    places = {
-        int(name): _place(pixels, home[component] == name, mask, probability)
-        for name in np.unique(group)
-    }
-    cracks = measure_lines(lines, group, filled, cuts, places, image=image, scale=scale)
+    home = _home(lines, group, count)[component]
+    by_home = np.argsort(home, kind="stable")
+
+    def place(name: int) -> Place:
+        own = slice(*np.searchsorted(home, (name, name + 1), sorter=by_home))
+        return _place(filled.chosen(by_home[own]), mask, probability)
+
+    cracks = measure_lines(lines, group, filled, cuts, place, image=image, scale=scale)
     cracks.sort(key=lambda crack: -(crack.length.px or 0.0))
     if dropped := len(set(all_groups.tolist())) - len(cracks):
         notices.append(
@@ -112,9 +119,9 @@ def measure(
 def measure_lines(
     lines: list[Line],
     group: Array,
-    mask: Array,
+    mask: Mask,
     cuts: Sequence[frozenset[Cut]],
-    places: Mapping[int, Place],
+    place: Callable[[int], Place],
     *,
     image: Callable[[Window], Array] | None,
     scale: Scale | None,
@@ -126,7 +133,7 @@ def measure_lines(
         group: (L,) crack of each line.
         mask: (H, W) bool.
         cuts: of each line, what its free ends run into.
-        places: of each crack, where its pixels are.
+        place: tells of each crack where its pixels are.
         image: reads a window of the photograph; None: widths from the mask.
         scale: makes mm.
 
@@ -134,20 +141,22 @@ def measure_lines(
         One crack for each name in ``group``, in rising order; numbers and width classes are set by
         the caller.
     """
-    stations = _stations(lines, group, mask, image)
     cracks = []
-    for name in np.unique(group):
-        members = np.flatnonzero(group == name)
-        cracks.append(
-            summarize(
-                [lines[k] for k in members],
-                [stations[k] for k in members],
-                places[int(name)],
-                frozenset[Cut]().union(*(cuts[k] for k in members.tolist())),
-                scale,
-                photograph=image is not None,
+    for members in _parcels_of(lines, group):
+        own = [lines[k] for k in members]
+        stations = _stations(own, group[members], mask, image)
+        for name in np.unique(group[members]):
+            chosen = np.flatnonzero(group[members] == name)
+            cracks.append(
+                summarize(
+                    [own[k] for k in chosen],
+                    [stations[k] for k in chosen],
+                    place(int(name)),
+                    frozenset[Cut]().union(*(cuts[k] for k in members[chosen].tolist())),
+                    scale,
+                    photograph=image is not None,
+                )
             )
-        )
     if image is None:
         return cracks
     shares = darkness(cracks, mask.shape, image)
@@ -157,8 +166,45 @@ def measure_lines(
     ]
 
 
+def _lines(filled: Runs, component: Array, count: int, smooth_px: float) -> list[Line]:
+    """Return the centre lines of a mask, some components at a time; no two share a node's number.
+
+    Args:
+        filled: the mask.
+        component: (R,) of its runs.
+        count: of the components.
+        smooth_px: standard deviation along a line when it is smoothed.
+    """
+    lines: list[Line] = []
+    for chosen in parcels(filled, component, count, _PARCEL_PX):
+        part = filled.chosen(chosen)
+        names, of_run = np.unique(component[chosen], return_inverse=True)
+        own = np.repeat(of_run, part.stop - part.start)
+        pixels = link_pixels(*part.nonzero(), filled.shape[1])
+        skeleton = skeletonize(pixels, own, pose_table(pixels, own, len(names)))
+        node = 1 + max((max(line.nodes) for line in lines), default=-1)
+        lines += [
+            replace(
+                line,
+                nodes=(line.nodes[0] + node, line.nodes[1] + node),
+                component=int(names[line.component]),
+            )
+            for line in centre_lines(skeleton, filled, smooth_px)
+        ]
+    return lines
+
+
+def _parcels_of(lines: list[Line], group: Array) -> Iterator[Array]:
+    """Yield the numbers of the lines of whole cracks, a bounded number of stations at a time."""
+    of_line = np.unique(group, return_inverse=True)[1]
+    stations = np.bincount(of_line, weights=[len(line.points) for line in lines])
+    parcel = ((np.cumsum(stations) - stations) // _PARCEL_STATIONS)[of_line]
+    for number in np.unique(parcel):
+        yield np.flatnonzero(parcel == number)
+
+
 def _stations(
-    lines: list[Line], group: Array, mask: Array, image: Callable[[Window], Array] | None
+    lines: list[Line], group: Array, mask: Mask, image: Callable[[Window], Array] | None
 ) -> list[Stations]:
     """Return the stations of every line; what is hidden is not looked at."""
     visible = [k for k, line in enumerate(lines) if line.kind != "hidden"]
@@ -186,20 +232,16 @@ def _home(lines: list[Line], group: Array, count: int) -> Array:
     return home
 
 
-def _place(pixels: Pixels, chosen: Array, mask: Array, probability: Array | None) -> Place:
-    """Return where the chosen pixels of the mask are."""
-    rows, cols = pixels.rows[chosen], pixels.cols[chosen]
-    true = mask[rows, cols]  # without filled pinholes
-    rows, cols = rows[true], cols[true]
-    top, left, bottom, right = rows.min(), cols.min(), rows.max() + 1, cols.max() + 1
-    crop = np.zeros((bottom - top, right - left), dtype=bool)
-    crop[rows - top, cols - left] = True
+def _place(own: Runs, mask: Runs, probability: Plane | None) -> Place:
+    """Return where the pixels of a crack are, without the pinholes that were filled."""
+    own = own.both(mask)
+    top, left, high, wide = own.extent()
+    bottom, right = top + high, left + wide
+    rows, cols = own.nonzero()
     height, width = mask.shape
     return Place(
-        window=Window(
-            row=int(top), col=int(left), height=int(bottom - top), width=int(right - left)
-        ),
-        crop=crop,
+        window=Window(row=top, col=left, height=high, width=wide),
+        crop=own.moved(-top, -left, (high, wide)),
         rows=rows,
         cols=cols,
         touches_border=bool(top == 0 or left == 0 or bottom == height or right == width),
@@ -209,8 +251,8 @@ def _place(pixels: Pixels, chosen: Array, mask: Array, probability: Array | None
     )
 
 
-def _check(mask: Array, **others: Array | None) -> None:
-    if mask.ndim != 2 or mask.dtype != np.bool_:
+def _check(mask: Mask, **others: Mask | Plane | None) -> None:
+    if not isinstance(mask, Runs) and (mask.ndim != 2 or mask.dtype != np.bool_):
         raise ConfigError(
             f"`mask` must be (H, W) bool, got {mask.dtype} of shape {mask.shape}; "
             "compare it with a threshold first."

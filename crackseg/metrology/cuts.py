@@ -11,13 +11,13 @@ from typing import Literal
 import numpy as np
 
 from crackseg.metrology.centreline import Line, end_direction
-from crackseg.records import Array
+from crackseg.runs import Mask
 
 Cut = Literal["border", "nodata"]
 _AHEAD_PX = 4.5  # along the course of the crack: four pixels, and half of the last one
 
 
-def cut_by(line: Line, shape: tuple[int, int], valid: Array | None) -> frozenset[Cut]:
+def cut_by(line: Line, shape: tuple[int, int], valid: Mask | None) -> frozenset[Cut]:
     """Return what a free end of a line runs into within a few pixels.
 
     Args:

@@ -18,6 +18,7 @@ from crackseg.metrology.centreline import UNMARKED, Line, kind_of
 from crackseg.metrology.courses import Photograph, Tip, find_course
 from crackseg.metrology.joins import LEAST_SHARE, covered, shows_crack, tip, within
 from crackseg.records import Array
+from crackseg.runs import Mask
 
 _REACH_PX = 40.0  # from a tip to the side of another crack
 _AHEAD_COS = 0.7  # a tip and the way on from it may differ by 45 degrees
@@ -37,7 +38,7 @@ class _Side:
 
 
 def join_sides(
-    lines: list[Line], group: Array, mask: Array, join_px: float, photo: Photograph
+    lines: list[Line], group: Array, mask: Mask, join_px: float, photo: Photograph
 ) -> tuple[list[Line], Array]:
     """Return the lines with tips joined to the sides of others, and the (L,) crack of each line.
 
@@ -81,7 +82,7 @@ def join_sides(
     )
 
 
-def _sides(lines: list[Line], group: Array, mask: Array, reach_px: float) -> Iterator[_Side]:
+def _sides(lines: list[Line], group: Array, mask: Mask, reach_px: float) -> Iterator[_Side]:
     """Yield the sides of other cracks that tips point at, the nearest first."""
     targets = [k for k, line in enumerate(lines) if line.kind not in UNMARKED]
     ends = [end for end in free_tips(lines) if within(lines[end[0]], end[1], mask.shape)]
@@ -111,7 +112,7 @@ def _sides(lines: list[Line], group: Array, mask: Array, reach_px: float) -> Ite
 
 
 def _course(
-    lines: list[Line], side: _Side, mask: Array, photo: Photograph, shorter_px: float
+    lines: list[Line], side: _Side, mask: Mask, photo: Photograph, shorter_px: float
 ) -> Array | None:
     """Return the (N, 2) way from a tip to another line, or None where it is not seen."""
     one, line = tip(lines[side.end[0]], side.end[1]), lines[side.line]

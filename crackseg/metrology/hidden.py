@@ -17,6 +17,7 @@ from crackseg.metrology.centreline import Line
 from crackseg.metrology.courses import Course, Photograph, Tip, find_course
 from crackseg.metrology.joins import ahead, covered, distance, tip, within
 from crackseg.records import Array
+from crackseg.runs import Mask
 
 _FACING_COS = 0.7  # of tips that are looked at at all
 _AHEAD_COS = 0.82  # largest turn, 35 degrees, from a tip to the way between the tips
@@ -30,7 +31,7 @@ _SHARE, _GAIN = 0.2, 0.8
 
 
 def join_hidden(
-    lines: list[Line], group: Array, mask: Array, join_px: float, photo: Photograph
+    lines: list[Line], group: Array, mask: Mask, join_px: float, photo: Photograph
 ) -> tuple[list[Line], Array]:
     """Return the lines with the hidden stretches that join them, and the (L,) crack of each line.
 

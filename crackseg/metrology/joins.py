@@ -18,6 +18,7 @@ from crackseg.metrology.centreline import Line, end_direction
 from crackseg.metrology.courses import Course, Photograph, Tip, find_course
 from crackseg.metrology.ruled import is_ruled
 from crackseg.records import Array
+from crackseg.runs import Mask
 
 _FACING_COS, _AHEAD_COS = 0.4, 0.5  # a tip and the way on may differ: cracks wander
 _REACH = 6.0  # times the length of the shorter piece that is reached at most
@@ -36,7 +37,7 @@ _COVERED = 0.3  # of a course that may run on the mask: there is a piece already
 
 
 def join(
-    lines: list[Line], group: Array, mask: Array, join_px: float, photo: Photograph
+    lines: list[Line], group: Array, mask: Mask, join_px: float, photo: Photograph
 ) -> tuple[list[Line], Array]:
     """Return the lines with the stretches that join them, and the (L,) crack of each line.
 
@@ -128,7 +129,7 @@ def within(line: Line, side: int, shape: tuple[int, ...]) -> bool:
     )
 
 
-def covered(course: Course, one: Tip, two: Tip, mask: Array) -> bool:
+def covered(course: Course, one: Tip, two: Tip, mask: Mask) -> bool:
     """Say whether a course runs along a piece that lies between the two tips."""
     row, col = np.rint(course.points).astype(int).T
     rim = [np.hypot(*(course.points - end.place).T) > end.radius_px + 2 for end in (one, two)]

@@ -1,5 +1,8 @@
 """Turn crack probability into a mask: threshold with hysteresis, without specks and pinholes.
 
+A picture goes by in bands of rows, and only its runs of crack pixels are held: what belongs
+together is told by the runs of all bands, so that no seam of a band cuts a crack or a pinhole.
+
 Gaps are not painted over here: the mask stays what the network saw, and ``cracks.measure``
 bridges gaps and joins pieces on the centre lines, and reports both lengths apart.
 """
@@ -10,20 +13,42 @@ import cv2
 import numpy as np
 
 from crackseg.config import MaskOptions
+from crackseg.disk import Plane
 from crackseg.errors import ConfigError
-from crackseg.metrology.pixels import label_pixels, list_pixels
+from crackseg.metrology.pixels import label_runs
 from crackseg.records import Array
+from crackseg.runs import Mask, Runs, bands
 
 
 def probability_to_mask(
-    probability: Array,
+    probability: Plane,
     *,
     threshold: float,
     threshold_low: float,
     options: MaskOptions,
-    valid: Array | None = None,
+    valid: Mask | None = None,
 ) -> Array:
-    """Return the (H, W) bool crack mask of a probability map.
+    """Return the (H, W) bool crack mask of a probability map; see ``mark``."""
+    return np.asarray(
+        mark(
+            probability,
+            threshold=threshold,
+            threshold_low=threshold_low,
+            options=options,
+            valid=valid,
+        )
+    )
+
+
+def mark(
+    probability: Plane,
+    *,
+    threshold: float,
+    threshold_low: float,
+    options: MaskOptions,
+    valid: Mask | None = None,
+) -> Runs:
+    """Return the (H, W) crack mask of a probability map.
 
     A pixel counts when its probability is at least ``threshold``, or at least ``threshold_low``
     in a connected region that holds one at ``threshold``. Regions smaller than
@@ -40,21 +65,38 @@ def probability_to_mask(
         ConfigError: the map is not uint8 in two dimensions, or the thresholds are out of order.
     """
     _check(probability, threshold, threshold_low)
-    mask = probability >= np.uint8(min(255, np.ceil(threshold_low * 255)))
-    if valid is not None:
-        mask &= valid
-    if options.ignore_border_px:
-        _clear_border(mask, options.ignore_border_px)
-    pixels = list_pixels(mask)
-    if not len(pixels):
-        return mask
-    count, label = label_pixels(pixels)
-    seeded = probability[pixels.rows, pixels.cols] >= np.ceil(threshold * 255)
-    keep = np.bincount(label, weights=seeded, minlength=count) > 0
-    keep &= np.bincount(label, minlength=count) >= options.min_area_px
-    drop = ~keep[label]
-    mask[pixels.rows[drop], pixels.cols[drop]] = False
-    return mask
+    parts, seeds = [], []
+    for rows in bands(*probability.shape):
+        values = probability[rows]
+        mask = values >= np.uint8(min(255, np.ceil(threshold_low * 255)))
+        if valid is not None:
+            mask &= valid[rows]
+        if options.ignore_border_px:
+            _clear_border(mask, rows.start, probability.shape[0], options.ignore_border_px)
+        part = Runs.of(mask)
+        parts.append(part)
+        seeded = np.flatnonzero(mask & (values >= np.ceil(threshold * 255)))
+        seeds.append(np.diff(np.searchsorted(seeded, np.r_[part.start, mask.size])) > 0)
+    runs = Runs.stack(parts, probability.shape[1])
+    if not runs.any():
+        return runs
+    count, label = label_runs(runs)
+    keep = np.bincount(label, weights=np.concatenate(seeds), minlength=count) > 0
+    area = np.bincount(label, weights=runs.stop - runs.start, minlength=count)
+    keep &= area >= options.min_area_px
+    return runs.chosen(keep[label])
+
+
+def without_pinholes(mask: Mask, max_area_px: int) -> Runs:
+    """Return an (H, W) mask with enclosed holes of up to ``max_area_px`` pixels filled."""
+    runs = Runs.of(mask)
+    height, width = runs.shape
+    margin, parts = max_area_px + 2, []  # so far does a hole reach, with the pixels around it
+    for rows in bands(height, width):
+        top, bottom = max(rows.start - margin, 0), min(rows.stop + margin, height)
+        filled = fill_pinholes(runs[top:bottom], max_area_px)
+        parts.append(Runs.of(filled[rows.start - top : rows.stop - top]))
+    return Runs.stack(parts, width)
 
 
 def fill_pinholes(mask: Array, max_area_px: int) -> Array:
@@ -77,12 +119,14 @@ def fill_pinholes(mask: Array, max_area_px: int) -> Array:
     return filled.view(bool)
 
 
-def _clear_border(mask: Array, border_px: int) -> None:
-    mask[:border_px] = mask[-border_px:] = False
+def _clear_border(mask: Array, top: int, height_px: int, border_px: int) -> None:
+    """Clear the border of a picture in a band of its rows that begins at ``top``."""
+    mask[: max(border_px - top, 0)] = False
+    mask[max(height_px - border_px - top, 0) :] = False
     mask[:, :border_px] = mask[:, -border_px:] = False
 
 
-def _check(probability: Array, threshold: float, threshold_low: float) -> None:
+def _check(probability: Plane, threshold: float, threshold_low: float) -> None:
     if probability.ndim != 2 or probability.dtype != np.uint8:
         raise ConfigError(
             f"`probability` must be (H, W) uint8, got {probability.dtype} of shape "

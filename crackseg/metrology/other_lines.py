@@ -14,8 +14,9 @@ import numpy as np
 
 from crackseg.config import MaskOptions, MeasureOptions
 from crackseg.metrology.cracks import measure
-from crackseg.metrology.masks import probability_to_mask
+from crackseg.metrology.masks import mark
 from crackseg.records import Array, Crack, Prediction, Scale, Window
+from crackseg.runs import Mask, Runs, bands
 
 THRESHOLD, THRESHOLD_LOW = 0.5, 0.25
 SHORTEST_PX = 50.0  # joints and cables run on; shorter pieces are texture and would hide them
@@ -24,7 +25,7 @@ APART_PX = 3  # what lies so near to a crack is that crack
 
 def find_other_lines(
     prediction: Prediction,
-    cracks: Array,
+    cracks: Mask,
     *,
     image: Callable[[Window], Array],
     scale: Scale | None,
@@ -43,17 +44,15 @@ def find_other_lines(
     """
     if prediction.other is None:
         return None
-    mask = probability_to_mask(
+    mask = mark(
         prediction.other,
         threshold=THRESHOLD,
         threshold_low=THRESHOLD_LOW,
         options=mask_options,
         valid=prediction.valid,
     )
-    side = 2 * APART_PX + 1
-    mask &= ~(cv2.dilate(cracks.view(np.uint8), np.ones((side, side), np.uint8)) > 0)
     lines, _ = measure(
-        mask,
+        _apart(mask, cracks),
         image=image,
         probability=prediction.other,
         scale=scale,
@@ -61,3 +60,13 @@ def find_other_lines(
         options=replace(options, min_length_px=max(options.min_length_px, SHORTEST_PX)),
     )
     return lines
+
+
+def _apart(mask: Runs, cracks: Mask) -> Runs:
+    """Return what of a mask lies apart from the cracks."""
+    square, parts = np.ones((2 * APART_PX + 1,) * 2, np.uint8), []
+    for rows in bands(*mask.shape):
+        top = max(rows.start - APART_PX, 0)
+        near = cv2.dilate(cracks[top : rows.stop + APART_PX].view(np.uint8), square) > 0
+        parts.append(Runs.of(mask[rows] & ~near[rows.start - top :][: rows.stop - rows.start]))
+    return Runs.stack(parts, mask.shape[1])

@@ -2,11 +2,13 @@
 
 A crack mask is one or two percent full. Everything between threshold and centre line (connected
 components, thinning, the skeleton graph) works on the (N,) list of True pixels and an (N, 8)
-table that says where in the list each neighbour stands. A gigapixel mask needs no label image.
+table that says where in the list each neighbour stands. A gigapixel mask needs no label image, and
+the table is made for some components at a time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from crackseg.records import Array
+from crackseg.runs import Runs, touching
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,29 @@ def list_pixels(mask: Array) -> Pixels:
     mask = np.ascontiguousarray(mask, dtype=bool)
     rows, cols = np.divmod(np.flatnonzero(mask), mask.shape[1])
     return link_pixels(rows, cols, mask.shape[1])
+
+
+def label_runs(runs: Runs) -> tuple[int, Array]:
+    """Return the number of 8-connected components and the (R,) component of each run.
+
+    They are numbered by their first pixels, as by ``label_pixels``.
+    """
+    return label_links(*touching(runs), len(runs.start))
+
+
+def parcels(runs: Runs, component: Array, count: int, most_px: int) -> Iterator[Array]:
+    """Yield the numbers of the runs of whole components, about ``most_px`` pixels at a time.
+
+    Args:
+        runs: a mask.
+        component: (R,) of its runs.
+        count: of the components.
+        most_px: what the last component of a parcel has more than that comes with it.
+    """
+    size = np.bincount(component, weights=runs.stop - runs.start, minlength=count)
+    of_run = ((np.cumsum(size) - size) // most_px)[component]
+    order = np.argsort(of_run, kind="stable")
+    yield from np.split(order, np.flatnonzero(np.diff(of_run[order])) + 1)
 
 
 def link_pixels(rows: Array, cols: Array, width_px: int) -> Pixels:

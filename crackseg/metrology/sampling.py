@@ -8,6 +8,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from crackseg.records import Array, Window
+from crackseg.runs import Mask
 
 _BLOCK_PX = 1024  # side of the blocks in which a photograph is read
 _GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601 luma
@@ -20,7 +21,7 @@ def normals(points: Array) -> Array:
     return np.column_stack([-along[:, 1], along[:, 0]])
 
 
-def mask_edges(mask: Array, points: Array, normal: Array, reach: Array) -> Array:
+def mask_edges(mask: Mask, points: Array, normal: Array, reach: Array) -> Array:
     """Return the (N, 2) distance from each point to the mask's edge against and along its normal.
 
     The edge is where the mask, read between its pixels, falls to one half. nan where the point
@@ -35,10 +36,36 @@ def mask_edges(mask: Array, points: Array, normal: Array, reach: Array) -> Array
     edges = np.full((len(points), 2), np.nan)
     for chosen, half in by_size(reach):
         across = np.arange(-half, half + 1, dtype=np.float64)
-        values = _read(mask.view(np.uint8), points[chosen], normal[chosen], across)
-        edges[chosen, 0] = _first_fall(values[:, half::-1])
-        edges[chosen, 1] = _first_fall(values[:, half:])
+        for part in _blocks(points[chosen]):
+            some = chosen[part]
+            rows = points[some, 0, None] + normal[some, 0, None] * across
+            cols = points[some, 1, None] + normal[some, 1, None] * across
+            values = read_mask(mask, rows, cols)
+            edges[some, 0] = _first_fall(values[:, half::-1])
+            edges[some, 1] = _first_fall(values[:, half:])
     return edges
+
+
+def read_mask(mask: Mask, rows: Array, cols: Array) -> Array:
+    """Return float32 values of an (H, W) bool mask, 0 or 1, between its pixels; beyond it is 0.
+
+    Only the window that holds the places is looked at.
+
+    Args:
+        mask: (H, W) bool.
+        rows: places, of any shape.
+        cols: places, of the same shape.
+    """
+    top, left = (max(int(np.floor(at.min())), 0) for at in (rows, cols))
+    bottom, right = (int(np.floor(at.max())) + 2 for at in (rows, cols))
+    window = mask[top : max(bottom, top), left : max(right, left)]
+    if not window.size:
+        return np.zeros(rows.shape, np.float32)
+    values: Array = map_coordinates(
+        window.view(np.uint8), [rows - top, cols - left],
+        order=1, prefilter=False, mode="grid-constant", output=np.float32,
+    )  # fmt: skip
+    return values
 
 
 def by_size(reach: Array) -> list[tuple[Array, int]]:
@@ -59,14 +86,12 @@ def _first_fall(values: Array) -> Array:
     return np.where(below.any(axis=1) & (first > 0), place, np.nan)
 
 
-def _read(picture: Array, points: Array, normal: Array, across: Array) -> Array:
-    """Return the (N, K) values of an (H, W) picture at distances ``across`` along the normals."""
-    rows = points[:, 0, None] + normal[:, 0, None] * across
-    cols = points[:, 1, None] + normal[:, 1, None] * across
-    values: Array = map_coordinates(
-        picture, [rows, cols], order=1, prefilter=False, mode="grid-constant", output=np.float32
-    )
-    return values
+def _blocks(points: Array) -> list[Array]:
+    """Return groups of positions of (N, 2) points that lie in one block of a picture each."""
+    block = (np.maximum(points, 0) // _BLOCK_PX).astype(np.int64)
+    number = np.unique(block, axis=0, return_inverse=True)[1].ravel()
+    order = np.argsort(number, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
 
 
 def read_profiles(
@@ -90,10 +115,7 @@ def read_profiles(
     """
     across = np.arange(-half, half + 1, dtype=np.float64)
     profiles = np.empty((len(points), len(across)), dtype=np.float32)
-    tile = (np.maximum(points, 0) // _BLOCK_PX).astype(np.int64)
-    key = tile[:, 0] * (shape[1] // _BLOCK_PX + 2) + tile[:, 1]
-    for name in np.unique(key):
-        chosen = np.flatnonzero(key == name)
+    for chosen in _blocks(points):
         low = np.floor(points[chosen].min(axis=0)).astype(int) - half - 1
         high = np.ceil(points[chosen].max(axis=0)).astype(int) + half + 2
         top, left = (int(np.clip(low[k], 0, shape[k] - 1)) for k in (0, 1))

@@ -26,6 +26,7 @@ from crackseg.metrology.narrow import Narrow, narrow_widths
 from crackseg.metrology.sampling import mask_edges, normals, read_profiles
 from crackseg.metrology.width import Widths, widths_from_profiles
 from crackseg.records import Array, Window
+from crackseg.runs import Mask
 
 AVERAGE = 5  # neighbouring profiles averaged: noise falls, a bend of 5 px is still straight
 _BACKGROUND_PX = 11  # of concrete on either side of the crack in each profile
@@ -80,7 +81,7 @@ class _Read:
 
 
 def measure_stations(
-    lines: list[Line], group: Array, mask: Array, image: Callable[[Window], Array] | None
+    lines: list[Line], group: Array, mask: Mask, image: Callable[[Window], Array] | None
 ) -> list[Stations]:
     """Return the stations of every line.
 
@@ -180,7 +181,7 @@ def _better_known(read: dict[int, _Read], group: Array) -> dict[int, tuple[float
 def _read(
     lines: list[Line],
     chosen: list[int],
-    mask: Array,
+    mask: Mask,
     image: Callable[[Window], Array],
     interior: dict[int, tuple[float, float]],
 ) -> dict[int, _Read]:
@@ -213,7 +214,7 @@ def _reach(line: Line) -> float:
     return 1.2 * line.radius_max_px + 3
 
 
-def _from_mask(mask: Array, line: Line, normal: Array) -> Stations:
+def _from_mask(mask: Mask, line: Line, normal: Array) -> Stations:
     """Return the widths across the mask."""
     count = len(line.points)
     distance = mask_edges(mask, line.points, normal, np.full(count, _reach(line)))

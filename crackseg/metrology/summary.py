@@ -17,6 +17,7 @@ from crackseg.metrology.partings import parting_px
 from crackseg.metrology.sampling import normals
 from crackseg.metrology.stations import AVERAGE, Stations
 from crackseg.records import Array, Branch, Crack, Measure, Opening, Scale, Window
+from crackseg.runs import Runs
 
 # A mask does not size cracks thinner than 2 px (docs/accuracy.md); 0.1 px is the error there.
 MASK_SIZING_PX = 1.9
@@ -35,7 +36,7 @@ class Place:
     """Where a crack's pixels are in the picture."""
 
     window: Window
-    crop: Array  # (window.height, window.width) bool
+    crop: Runs  # (window.height, window.width) bool
     rows: Array  # (N,)
     cols: Array  # (N,)
     touches_border: bool

@@ -17,6 +17,7 @@ import numpy as np
 
 from crackseg.errors import CracksegError
 from crackseg.exports import overlay
+from crackseg.exports.mask import find_mask
 from crackseg.exports.places import scale_of
 from crackseg.folders import find_from
 from crackseg.imagery.files import OpenImage, open_image
@@ -150,10 +151,10 @@ def _enlarge(pixels: Array, zoom: float) -> Array:
 
 
 def _mask(folder: Path | None, window: Window) -> Array | None:
-    """Return the part of ``mask.png`` in a window, None where the results hold none."""
-    if folder is None or not (folder / "mask.png").is_file():
+    """Return the part of the cracks' mask in a window, None where the results hold none."""
+    if folder is None or not find_mask(folder).is_file():
         return None
-    with suppress(CracksegError, OSError), open_image(folder / "mask.png", is_mask=True) as mask:
+    with suppress(CracksegError, OSError), open_image(find_mask(folder), is_mask=True) as mask:
         return np.asarray(mask.read(window)[..., 0] > 0)
     return None
 

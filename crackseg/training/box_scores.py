@@ -84,7 +84,8 @@ def score_boxes(
     scores: dict[str, BoxScores] = {}
     for done, sample in enumerate(samples, start=1):
         with open_image(sample.image) as image:
-            boxed = detector.predict(image).probability >= max(1, math.ceil(level * 255))
+            probability = np.asarray(detector.predict(image).probability)
+        boxed = probability >= max(1, math.ceil(level * 255))
         one = _score_one(sample, boxed, masks, options)
         scores[sample.source] = scores.get(sample.source, NONE) + one
         if progress:

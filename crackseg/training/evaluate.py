@@ -251,7 +251,11 @@ def tally_thresholds(
         with open_image(sample.image) as image:
             prediction = predictor.predict(image)
         counted = count_levels(
-            prediction.probability, truth, levels, options.mask, options.line_tolerance_px
+            np.asarray(prediction.probability),
+            truth,
+            levels,
+            options.mask,
+            options.line_tolerance_px,
         )
         for pair, counts in counted.items():
             tally[pair].setdefault(sample.source, []).append(counts)
@@ -314,7 +318,7 @@ def _score_picture(sample: Sample, predictor: Predictor, options: EvaluateOption
         counts = truth.counts
         inside, truth_inside = _looked_at(mask, label, counts)
         sizes = _measure_both(inside, truth_inside, image, options) if options.sizes else None
-    bins = histogram(prediction.probability, label, counts)
+    bins = histogram(np.asarray(prediction.probability), label, counts)
     level = max(1, math.ceil(thresholds(options.mask, predictor.card)[0] * 255))
     return PictureScore(
         sample=sample,

@@ -22,6 +22,7 @@ from crackseg.exports import EXPORTS, find_exports, overlay, wording
 from crackseg.exports.tables import CRACK_COLUMNS, SCHEMA, report_to_dict
 from crackseg.imagery.files import open_image
 from crackseg.records import Crack, Measure, Report, Scale, Window
+from crackseg.runs import Runs
 
 GIVEN = Scale(mm_per_px=0.25, sigma_rel=0.02, source="given", detail="scale bar")
 OBLIQUE = Scale(
@@ -53,7 +54,7 @@ def with_loop(report: Report) -> Report:
     looped = replace(
         first,
         window=Window(row=40, col=60, height=30, width=40),
-        mask=ring,
+        mask=Runs.of(ring),
         branches=(branch,),
         width_max_at=None,
         orientation_deg=None,

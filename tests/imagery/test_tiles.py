@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crackseg.errors import ConfigError
-from crackseg.imagery import tiles
-from crackseg.imagery.tiles import Band, allocate, fill_invalid, pad_tile, plan_axis
+from crackseg.imagery.tiles import Band, fill_invalid, pad_tile, plan_axis
 from crackseg.records import Array
 
 
@@ -96,16 +95,6 @@ def test_padding_reflects_and_keeps_the_picture() -> None:
     assert np.array_equal(padded[5, :4], tile[3])
     assert pad_tile(tile, 5, 4) is tile
     assert (pad_tile(tile[:1, :1], 3, 3) == tile[0, 0]).all()
-
-
-def test_a_large_result_lies_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiles, "_IN_MEMORY_BYTES", 1000)
-    large = allocate((40, 50), bool, 1)
-    assert isinstance(large, np.memmap)
-    assert large.all()
-    large[3, 4] = False
-    assert large.sum() == 1999
-    assert not isinstance(allocate((10, 10), np.uint8, 0), np.memmap)
 
 
 def test_invalid_pixels_repeat_the_nearest_valid_one() -> None:
