@@ -87,19 +87,22 @@ class AugmentOptions:
 
 
 def random_crop(
-    picture: Array, labels: Array, crop_px: int, options: AugmentOptions, rng: Rng, aim: bool
+    picture: Array, labels: Array, crop_px: int, options: AugmentOptions, rng: Rng, places: Array
 ) -> Pair:
     """Return a square crop of ``crop_px``, at a random scale and angle.
 
     Args:
         picture: (H, W, 3) uint8.
         labels: (H, W) uint8 of ``label_map``.
-        aim: lay the crop so that it holds a random crack pixel, if there is one.
+        crop_px: side.
+        options: how far it may be scaled and turned.
+        rng: what is drawn depends on its state alone.
+        places: (n, 2) row, col of which the crop shall hold one; none: it may lie anywhere.
     """
     scale = _random_scale(options, rng)
     angle = rng.uniform(-45, 45) if rng.random() < options.rotate else 0.0
     need = crop_px / scale * (1.0 if angle == 0 else 1.42)
-    picture, labels = _cut(picture, labels, math.ceil(need), rng, aim)
+    picture, labels = _cut(picture, labels, math.ceil(need), rng, places)
     if scale != 1.0 or angle != 0.0:
         picture, labels = _warp(picture, labels, crop_px, scale, angle)
     return picture, settle(labels)
@@ -115,15 +118,15 @@ def _random_scale(options: AugmentOptions, rng: Rng) -> float:
     return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
-def _cut(picture: Array, labels: Array, need: int, rng: Rng, aim: bool) -> Pair:
+def crack_places(labels: Array) -> Array:
+    """Return (n, 2) row, col of every crack pixel of (H, W) labels, in row order."""
+    return np.argwhere((labels == CRACK) | (labels == LINE)).astype(np.int32)
+
+
+def _cut(picture: Array, labels: Array, need: int, rng: Rng, places: Array) -> Pair:
     """Return a ``need`` x ``need`` window, mirrored at the border where the picture is smaller."""
     corner = []
-    target: Array | None = None
-    if aim:
-        rows, cols = np.nonzero((labels == CRACK) | (labels == LINE))
-        if len(rows):
-            pick = rng.integers(len(rows))
-            target = np.array([rows[pick], cols[pick]])
+    target = places[rng.integers(len(places))] if len(places) else None
     for axis in (0, 1):
         room = max(picture.shape[axis] - need, 0)
         at = int(rng.integers(room + 1))

@@ -24,7 +24,7 @@ from crackseg.training.dataset import Crops
 from crackseg.training.options import DataOptions
 
 STEPS_PER_CHUNK = 100
-_BESIDE_THE_CROPS = ("manifest", "root", "val_sets", "workers")
+_BESIDE_THE_CROPS = ("manifest", "root", "val_sets", "workers", "memory_gb", "cache")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,11 +16,15 @@ from torch.utils.data import Dataset, Sampler
 from crackseg.errors import DataError
 from crackseg.records import Array, Sample
 from crackseg.training.areas import read_areas
-from crackseg.training.augment import augment, random_crop
-from crackseg.training.judge import read_truth
+from crackseg.training.augment import augment, crack_places, random_crop
+from crackseg.training.judge import Truth, read_truth
 from crackseg.training.labels import label_map
 from crackseg.training.manifest import read_pair
 from crackseg.training.options import DataOptions
+from crackseg.training.picture_store import Room, store_pictures
+
+CROPS_BYTES = 4  # of a pixel with its label
+_TRUTH_BYTES = 6  # of a pixel with what it is judged by
 
 
 def split_samples(samples: Sequence[Sample], split: str, sets: Sequence[str]) -> list[Sample]:
@@ -48,22 +52,35 @@ class Crops(Dataset):
         options: how.
         seed: of the run.
         lines: tell other dark lines from the rest; see ``label_map``.
+        room: where decoded pictures may go; None: all stay in memory.
     """
 
     def __init__(
-        self, samples: Sequence[Sample], options: DataOptions, seed: int, *, lines: bool = True
+        self,
+        samples: Sequence[Sample],
+        options: DataOptions,
+        seed: int,
+        *,
+        lines: bool = True,
+        room: Room | None = None,
     ) -> None:
         self.options, self.seed = options, seed
-        self.pairs = [_read_labels(sample, options, lines) for sample in samples]
+        self.pairs = store_pictures(
+            samples,
+            lambda sample: _read_labels(sample, options, lines),
+            room,
+            key=f"crops, lines {lines}, joints {','.join(options.joints)}",
+            bytes_per_pixel=CROPS_BYTES,
+        )
         self.shares = _shares(samples, options)
 
     def __getitem__(self, number: int) -> tuple[Any, Any]:
         """Return (3, h, w) uint8 and (1, h, w) uint8 tensors: picture and labels."""
         rng = np.random.default_rng([self.seed, number])
-        picture, labels = self.pairs[int(rng.choice(len(self.pairs), p=self.shares))]
-        aim = rng.random() < self.options.aim
+        picture, labels, places = self.pairs[int(rng.choice(len(self.pairs), p=self.shares))]
+        targets = places if rng.random() < self.options.aim else places[:0]
         options = self.options.augment
-        picture, labels = random_crop(picture, labels, self.options.crop_px, options, rng, aim)
+        picture, labels = random_crop(picture, labels, self.options.crop_px, options, rng, targets)
         picture, labels = augment(picture, labels, options, rng)
         image = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
         return image, torch.from_numpy(np.ascontiguousarray(labels[None]))
@@ -103,26 +120,52 @@ class StepNumbers(Sampler):
 
 
 class WholePictures(Dataset):
-    """Validation pictures, uncut: (3, H, W) uint8, number in ``truths``, set name."""
+    """Validation pictures, uncut: (3, H, W) uint8, number of the picture, set name.
 
-    def __init__(self, samples: Sequence[Sample]) -> None:
+    Args:
+        samples: to validate on.
+        room: where decoded pictures may go; None: all stay in memory.
+    """
+
+    def __init__(self, samples: Sequence[Sample], room: Room | None = None) -> None:
         self.samples = list(samples)
-        self.truths = [read_truth(sample, *read_pair(sample)) for sample in samples]
+        self.arrays = store_pictures(
+            samples, _read_truth, room, key="truths", bytes_per_pixel=_TRUTH_BYTES
+        )
+
+    def truth(self, number: int) -> Truth:
+        """Return the labelled centre line of a picture."""
+        line, width_class, right, picture, *counts = self.arrays[number]
+        return Truth(
+            line=line,
+            width_class=width_class,
+            right=right,
+            picture=picture,
+            counts=counts[0] if counts else None,
+        )
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, number: int) -> tuple[Any, int, str]:
-        picture = self.truths[number].picture
+        picture = self.arrays[number][3]
         image = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
         return image, number, self.samples[number].source
 
 
-def _read_labels(sample: Sample, options: DataOptions, lines: bool) -> tuple[Array, Array]:
+def _read_labels(sample: Sample, options: DataOptions, lines: bool) -> tuple[Array, Array, Array]:
+    """Return picture, labels, and the (n, 2) places that a crop may be laid on."""
     picture, mask = read_pair(sample)
     areas = read_areas(sample, mask.shape)
     joints = sample.source in options.joints
-    return picture, label_map(picture, mask, joints=joints, areas=areas, lines=lines)
+    labels = label_map(picture, mask, joints=joints, areas=areas, lines=lines)
+    return picture, labels, crack_places(labels)
+
+
+def _read_truth(sample: Sample) -> tuple[Array, ...]:
+    truth = read_truth(sample, *read_pair(sample))
+    arrays = truth.line, truth.width_class, truth.right, truth.picture
+    return arrays if truth.counts is None else (*arrays, truth.counts)
 
 
 def _shares(samples: Sequence[Sample], options: DataOptions) -> Array:

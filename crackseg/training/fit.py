@@ -8,6 +8,7 @@ epoch with ``crackseg train RUN.toml`` and ends with the weights of an undisturb
 
 from __future__ import annotations
 
+import shutil
 import sys
 import warnings
 from collections import defaultdict
@@ -19,27 +20,32 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    LearningRateMonitor,
-    ModelCheckpoint,
-)
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
 from crackseg.config import MaskOptions, read_options, read_toml
 from crackseg.errors import ConfigError
+from crackseg.imagery.tiles import Band, plan_axis
 from crackseg.losses import deep_loss, seen_somehow
-from crackseg.records import Sample
+from crackseg.records import Array, Sample
+from crackseg.training.checkpoints import find_last, make_checkpoints
 from crackseg.training.curves import plot_curves
-from crackseg.training.dataset import Crops, StepNumbers, WholePictures, split_samples
+from crackseg.training.dataset import (
+    CROPS_BYTES,
+    Crops,
+    StepNumbers,
+    WholePictures,
+    split_samples,
+)
 from crackseg.training.identity import claim_folder, describe, find_weights
 from crackseg.training.judge import LineCounts, count_levels, judge, pool
 from crackseg.training.labels import CRACK, EITHER, IGNORED, LEFT_OUT, OTHER, UNKNOWN
+from crackseg.training.loggers import ShowSamples, open_loggers, sample_numbers, window_of
 from crackseg.training.manifest import read_manifest
+from crackseg.training.memory import gpu_of, require_room
 from crackseg.training.options import FitOptions, TrainOptions
+from crackseg.training.picture_store import CACHE, room_for, room_left
 from crackseg.training.start import (
     check_machine,
     require_finite,
@@ -47,6 +53,7 @@ from crackseg.training.start import (
     start_network,
 )
 
+WHOLE_PX, VAL_TILE_PX = 4_200_000, 1024  # larger pictures are validated in tiles of this side
 LEVELS = tuple((level, level) for level in range(10, 100, 10))  # thresholds validated at, in %
 Counted = dict[tuple[int, int], LineCounts]
 
@@ -60,9 +67,11 @@ def read_run(path: Path, root: Path | None = None) -> TrainOptions:
     """
     options = read_options(TrainOptions, read_toml(path), where=path.name)
     here = path.parent
+    cache = options.data.cache
     data = replace(
         options.data,
         manifest=here / options.data.manifest,
+        cache=None if cache is None else here / cache,
         root=root or (None if options.data.root is None else here / options.data.root),
     )
     arguments = dict(options.arguments)
@@ -103,9 +112,14 @@ def _fit(options: TrainOptions, samples: tuple[Sample, ...]) -> Path:
     fit, data, out = options.fit, options.data, options.out
     lightning.seed_everything(options.seed, verbose=False)
     module = Segmenter(options)
-    crops = Crops(split_samples(samples, "train", data.sets), data, options.seed)
-    pictures = WholePictures(split_samples(samples, "val", data.val_sets or data.sets))
-    last = out / "checkpoints" / "last.ckpt"
+    last = find_last(options)
+    require_room(module.network, options, gpu_of(options))
+    learned = split_samples(samples, "train", data.sets)
+    judged = split_samples(samples, "val", data.val_sets or data.sets)
+    room = room_for(options)
+    crops = Crops(learned, data, options.seed, room=room)
+    pictures = WholePictures(judged, room_left(room, learned, CROPS_BYTES))
+    module.showing = sample_numbers(len(pictures))
     trainer = lightning.Trainer(
         accelerator=options.accelerator,
         devices=options.devices,
@@ -119,7 +133,7 @@ def _fit(options: TrainOptions, samples: tuple[Sample, ...]) -> Path:
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
         callbacks=_callbacks(options),
-        logger=[CSVLogger(out, "log"), TensorBoardLogger(out, "tensorboard", "")],
+        logger=open_loggers(options),
         # a library's encoder may hold layers that its decoder does not use
         strategy="ddp_find_unused_parameters_true" if options.devices > 1 else "auto",
         use_distributed_sampler=False,  # the sampler shares the crops out itself
@@ -146,15 +160,19 @@ def _fit(options: TrainOptions, samples: tuple[Sample, ...]) -> Path:
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists.*")
         warnings.filterwarnings("ignore", message=".*Experiment logs directory.*exists.*")
-        trainer.fit(
-            module,
-            loader,
-            DataLoader(pictures, batch_size=1, collate_fn=_single),
-            ckpt_path=str(last) if last.exists() else None,
-            weights_only=True,
-        )
+        try:
+            trainer.fit(
+                module,
+                loader,
+                DataLoader(pictures, batch_size=1, collate_fn=_single),
+                ckpt_path=None if last is None else str(last),
+                weights_only=True,
+            )
+        except SystemExit as stop:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from stop
     if trainer.is_global_zero:
         _write_weights(module, out)
+        shutil.rmtree(out / CACHE, ignore_errors=True)
     return out
 
 
@@ -175,6 +193,8 @@ class Segmenter(lightning.LightningModule):
         self.register_buffer("mean", torch.tensor(options.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(options.std).view(1, 3, 1, 1))
         self.counted: dict[str, list[Counted]] = defaultdict(list)
+        self.showing: tuple[int, ...] = ()  # numbers of the pictures of val that loggers show
+        self.shown: dict[str, tuple[Array, Array, Array]] = {}  # picture, label, probability
 
     def normalize(self, image: Any) -> Any:
         """Return (N, 3, H, W) uint8 as the network's float input."""
@@ -241,16 +261,49 @@ class Segmenter(lightning.LightningModule):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Count the centre lines of one whole picture at all thresholds."""
         image, number, source = batch
+        pictures = self.trainer.val_dataloaders.dataset
+        grey, truth = self.predict_grey(image), pictures.truth(number)
+        self.counted[source].append(count_levels(grey, truth, LEVELS, MaskOptions()))
+        if number in self.showing:
+            window = window_of(truth.line)
+            name = f"{source}/{pictures.samples[number].image.stem}"
+            picture, line = np.array(truth.picture[window]), np.array(truth.line[window])
+            self.shown[name] = picture, line, grey[window].copy()
+
+    def predict_grey(self, image: Any) -> Array:
+        """Return the (H, W) uint8 probability of one (1, 3, H, W) uint8 picture.
+
+        One of more than ``WHOLE_PX`` is read in tiles that overlap: at once it would fill a memory.
+        """
+        height, width = image.shape[-2:]
+        if height * width <= WHOLE_PX:
+            return np.round(self._probability(image) * 255).astype(np.uint8)
+        rows, cols = (
+            plan_axis(side, tile_px=VAL_TILE_PX, overlap_px=128, multiple=1)
+            for side in (height, width)
+        )
+        grey = np.zeros((height, width), np.uint8)
+
+        def take(row: int, done: Array) -> None:
+            grey[row : row + len(done)] = done
+
+        band = Band(rows, cols, height_px=height, width_px=width, emit=take)
+        for i, row in enumerate(rows.starts):
+            for j, col in enumerate(cols.starts):
+                tile = image[..., row : row + VAL_TILE_PX, col : col + VAL_TILE_PX]
+                band.add(i, j, self._probability(tile))
+            band.finish(i)
+        return grey
+
+    def _probability(self, image: Any) -> Array:
         multiple = getattr(self.judged, "multiple", 32)
         height, width = image.shape[-2:]
         pads = (0, -width % multiple, 0, -height % multiple)
         image = torch.nn.functional.pad(image.float(), pads, mode="replicate")
         probability = torch.sigmoid(self.judged(self.normalize(image)).float())
         require_finite("a probability", probability, self.global_step, self.lr, self.options)
-        probability = probability[0, 0, :height, :width].cpu().numpy()
-        grey = np.round(probability * 255).astype(np.uint8)
-        truth = self.trainer.val_dataloaders.dataset.truths[number]
-        self.counted[source].append(count_levels(grey, truth, LEVELS, MaskOptions()))
+        values: Array = probability[0, 0, :height, :width].cpu().numpy()
+        return values
 
     def on_validation_epoch_end(self) -> None:
         """Log centre-line F1 of each set at the best common threshold, alarms, and the score."""
@@ -318,24 +371,8 @@ def score(counted: Mapping[str, list[Counted]]) -> dict[str, float]:
 
 
 def _callbacks(options: TrainOptions) -> list[Callback]:
-    folder = options.out / "checkpoints"
-    best = ModelCheckpoint(
-        folder,
-        "best",
-        monitor="val/score",
-        mode="max",
-        save_on_train_epoch_end=False,
-        enable_version_counter=False,
-    )
-    # saved once the epoch is over: a run resumed from it starts the next epoch at its first crop
-    last = ModelCheckpoint(
-        folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    patience = options.fit.patience_epochs
-    # looked at after validation: a resumed run ends its epoch once more, without a score
-    early = {"mode": "max", "patience": patience, "check_on_train_epoch_end": False}
-    stop = [EarlyStopping("val/score", **early)] if patience else []
-    return [best, *stop, last, LearningRateMonitor("step"), DrawCurves(options.out)]
+    rate = LearningRateMonitor("step")
+    return [*make_checkpoints(options), rate, ShowSamples(), DrawCurves(options.out)]
 
 
 class DrawCurves(Callback):

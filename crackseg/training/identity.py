@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 
 from crackseg import __version__
@@ -23,12 +25,28 @@ from crackseg.config import to_plain
 from crackseg.errors import ConfigError, ModelError
 from crackseg.inference.models import default_model, read_card, shipped_models
 from crackseg.inference.weights import SAFETENSORS, weights_file
+from crackseg.processors import processor_name
 from crackseg.records import Sample
 from crackseg.training.areas import areas_file
 from crackseg.training.manifest import sha256_of
 from crackseg.training.options import TrainOptions, differences
 
 RUN = "run.json"
+PACKAGES = (  # that a training goes through
+    "torch",
+    "lightning",
+    "torchvision",
+    "segmentation-models-pytorch",
+    "timm",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "opencv-python-headless",
+    "pillow",
+    "safetensors",
+    "onnx",
+)
+_OF_START = ("started_at", "commit", "versions", "device")  # of each start of a run
 _OURS = ("checkpoints", "log", "tensorboard", SAFETENSORS)  # what a run writes beside run.json
 
 
@@ -63,13 +81,50 @@ def describe(options: TrainOptions, samples: Sequence[Sample]) -> dict[str, Any]
         "data_sha256": digest.hexdigest(),
         "data": [*_data_used(samples, options.data.sets), *inherited],
         "started_from": parent,
+        **machine(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Return what a run's last bits depend on beside its options: code, packages, device."""
+    return {
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(Path(__file__).parent),
         "versions": {
             "crackseg": __version__,
             "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "lightning": str(lightning.__version__),
+            **{name: version(name) for name in PACKAGES if _is_installed(name)},
+        },
+        "device": {
+            "processor": processor_name(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            "cuda": torch.version.cuda if torch.cuda.is_available() else None,
         },
     }
+
+
+def _commit(folder: Path) -> str | None:
+    """Return the git commit of the code, with `+` where files were changed since; None outside."""
+    git = ["git", "-C", str(folder), "-c", "safe.directory=*"]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=20
+        ).stdout.strip()
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no", "--", str(folder.parent)],
+            capture_output=True, text=True, check=True, timeout=20,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{head}+" if changed else head
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def claim_folder(out: Path, identity: Mapping[str, Any], options: TrainOptions) -> None:
@@ -87,7 +142,10 @@ def claim_folder(out: Path, identity: Mapping[str, Any], options: TrainOptions) 
                 "run; choose another."
             )
     elif any((out / "checkpoints").glob("*.ckpt")) or (out / SAFETENSORS).exists():
-        _refuse_other(out, json.loads(file.read_text(encoding="utf-8")), identity, options)
+        before = json.loads(file.read_text(encoding="utf-8"))
+        _refuse_other(out, before, identity, options)
+        earlier = [*before.get("earlier_starts", []), {key: before.get(key) for key in _OF_START}]
+        identity = {**identity, "earlier_starts": earlier}
     else:
         for name in ("log", "tensorboard"):  # of a start that failed
             shutil.rmtree(out / name, ignore_errors=True)

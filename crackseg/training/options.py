@@ -20,6 +20,7 @@ from crackseg.training.augment import AugmentOptions
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("constant", "cosine", "paper", "wsd")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+LOGGERS = ("mlflow", "wandb")
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 
 
@@ -44,6 +45,10 @@ class DataOptions:
     # free of it. 0.4 was no better (E8).
     aim: float = 0.7
     workers: int = 0  # processes that cut crops beside the training; two cores have none to spare
+    # that decoded pictures may take; 0: half of what is free, as the network needs the rest
+    memory_gb: float = 0.0
+    # folder for decoded pictures beyond that; None: in `out`, which need not be on a large disk
+    cache: Path | None = None
     augment: AugmentOptions = field(default_factory=AugmentOptions)
 
     def __post_init__(self) -> None:
@@ -51,6 +56,7 @@ class DataOptions:
         _must(self.batch >= 1, "batch", "at least 1; 8 is usual", self.batch)
         _must(0 <= self.aim <= 1, "aim", "a share from 0 to 1", self.aim)
         _must(self.workers >= 0, "workers", "0 or more", self.workers)
+        _must(0 <= self.memory_gb < math.inf, "memory_gb", "0 or a positive number", self.memory_gb)
         for name, weight in self.weights.items():
             finite = isinstance(weight, int | float) and math.isfinite(weight)
             _must(finite and weight >= 0, f"weights.{name}", "0 or a positive number", weight)
@@ -144,8 +150,12 @@ class TrainOptions:
     accelerator: str = "auto"  # cpu | gpu | cuda | mps | auto: a GPU where there is one
     devices: int = 1  # above 1: distributed data parallel; the same crops, dealt out
     precision: str = "32-true"  # "bf16-mixed" takes a third less time (E10); "16-mixed" on old GPUs
+    # beside CSV and TensorBoard: mlflow, wandb; none: nothing is installed for them unasked
+    loggers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in self.loggers:
+            _must(name in LOGGERS, "loggers", f"of {', '.join(LOGGERS)}", name)
         for name, names in (("accelerator", ACCELERATORS), ("precision", PRECISIONS)):
             value = getattr(self, name)
             _must(value in names, name, f"one of {', '.join(names)}", value)
@@ -166,7 +176,10 @@ _BESIDE_THE_RESULT = frozenset(
         "data.manifest",
         "data.root",
         "data.workers",
+        "data.memory_gb",
+        "data.cache",
         "fit.threads",
+        "loggers",
     }
 )
 

@@ -13,6 +13,7 @@ from crackseg.errors import ConfigError
 from crackseg.training.augment import (
     AugmentOptions,
     augment,
+    crack_places,
     distract,
     hair_crack,
     patch,
@@ -50,8 +51,9 @@ def test_crop_has_its_size_and_binary_labels_for_small_and_large_pictures(size):
     picture, mask = _pair()
     for seed in range(10):
         options = AugmentOptions(native=0.3, rotate=0)
+        whole = label_map(picture, mask)
         image, labels = random_crop(
-            picture, label_map(picture, mask), size, options, np.random.default_rng(seed), aim=True
+            picture, whole, size, options, np.random.default_rng(seed), crack_places(whole)
         )
         assert image.shape == (size, size, 3)
         assert labels.shape == (size, size)
@@ -65,8 +67,9 @@ def test_a_scaled_crop_keeps_a_thin_crack_dark_and_in_one_piece():
     picture = np.repeat((180 - 120 * mask)[..., None], 3, axis=2).astype(np.uint8)
     options = AugmentOptions(native=0, scale_low=0.5, scale_high=0.5, rotate=0)
     for seed in range(8):
+        whole, anywhere = label_map(picture, mask), np.zeros((0, 2), np.int32)
         image, labels = random_crop(
-            picture, label_map(picture, mask), 96, options, np.random.default_rng(seed), aim=False
+            picture, whole, 96, options, np.random.default_rng(seed), anywhere
         )
         assert label(labels == CRACK, connectivity=2).max() == 1
         assert image[labels == CRACK].mean() < image[labels == NOTHING].mean() - 30

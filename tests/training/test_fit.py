@@ -167,7 +167,7 @@ def test_a_run_folder_tells_all_and_a_run_without_progress_stops_early(tiny_set,
     assert record["options"]["seed"] == 0
     assert record["options"]["fit"]["patience_epochs"] == 2
     assert record["data"] == [{"name": "set", "licence": "unstated", "pictures": 8}]
-    assert set(record["versions"]) == {"crackseg", "python", "torch", "lightning"}
+    assert set(record["versions"]) >= {"crackseg", "python", "torch", "lightning"}
     assert len(record["data_sha256"]) == 64
     curves = read_log(out)
     assert list(curves["val/score"].values()) == [0, 0, 0]  # the first, and two no better: not 50

@@ -12,9 +12,12 @@ import io
 import json
 import re
 import shlex
+import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -577,3 +580,22 @@ def test_the_commands_of_the_page_run_in_an_empty_folder(
     assert len(reports) == len(NAMES)
     model = json.loads(reports[0].read_text())["model"]
     assert "ours" in json.dumps(model)
+    if find_spec("fastapi"):
+        serve_until_ready(tmp_path)
+
+
+def serve_until_ready(folder: Path) -> None:
+    """Run the line of the page that serves the model until its worker has loaded it."""
+    (line,) = re.findall(r"```\n(crackseg serve .*)\n```", PAGE.read_text(encoding="utf-8"))
+    words = [*shlex.split(line)[1:], "--port", "0"]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "crackseg.cli", *words], cwd=folder, stdout=log, stderr=log
+        )
+        try:
+            while "worker ready" not in (folder / "log").read_text():
+                assert process.poll() is None, (folder / "log").read_text()
+                time.sleep(0.1)
+        finally:
+            process.terminate()
+            process.wait(60)
