@@ -400,8 +400,8 @@ def as_loss(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
         return ""
     return (
         f"Beware: of cracks drawn on the photographs held out it finds {now:.0%} of the length, "
-        f"its parent {was:.0%}. Where this site shows cracks that look like what was rejected, they "
-        "are missed: accept and draw more real ones, or read such photographs with the parent."
+        f"its parent {was:.0%}. Where this site shows cracks that look like what was rejected, "
+        "they are missed: accept and draw more real ones, or read such photographs with the parent."
     )
 
 
