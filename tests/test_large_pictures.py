@@ -85,6 +85,22 @@ def test_a_large_raster_is_measured_as_a_small_one(
 
 
 @pytest.mark.usefixtures("large")
+def test_a_raster_without_a_place_has_a_mask_without_one(
+    raster: Path, dark_model: Path, tmp_path: Path
+) -> None:
+    tifffile.imwrite(tmp_path / "plain.tif", tifffile.imread(raster)[..., :3], rowsperstrip=7)
+    report = run(tmp_path / "plain.tif", tmp_path / "out", dark_model)
+    assert report.image.transform is None
+    assert report.totals.cracks == 3
+    folder = tmp_path / "out" / "plain"
+    with tifffile.TiffFile(folder / "mask.tif") as file:
+        assert not {33550, 33922, 34735} & {tag.code for tag in file.pages[0].tags}
+    assert (folder / "mask.tfw").read_text().split()[:4] == [
+        "1.000000000000", "0.000000000000", "0.000000000000", "-1.000000000000"
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("large")
 def test_a_run_killed_while_it_measures_reads_nothing_again(
     raster: Path, dark_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

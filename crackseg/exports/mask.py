@@ -29,7 +29,8 @@ def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
     large = report.image.height_px * report.image.width_px > LARGEST_PNG_PX
     path = folder / ("mask.tif" if large else "mask.png")
     if large:
-        _write_tiff(path, marked(report), report.image.path)
+        is_placed = report.image.transform is not None
+        _write_tiff(path, marked(report), _place_tags(report.image.path) if is_placed else [])
     else:
         path.write_bytes(encode_mask(np.asarray(marked(report))))
     return [path, write_world_file(path, report.image)]
@@ -48,7 +49,7 @@ def find_mask(folder: Path) -> Path:
     return large if large.is_file() else folder / "mask.png"
 
 
-def _write_tiff(path: Path, mask: Runs, source: Path) -> None:
+def _write_tiff(path: Path, mask: Runs, tags: list[Any]) -> None:
     import tifffile  # slow to import
 
     height, width = mask.shape
@@ -70,12 +71,12 @@ def _write_tiff(path: Path, mask: Runs, source: Path) -> None:
         compression="zlib",
         photometric="minisblack",
         metadata=None,
-        extratags=_place_tags(source),
+        extratags=tags,
     )
 
 
 def _place_tags(source: Path) -> list[tuple[int, int, int, Any, bool]]:
-    """Return the tags that place a GeoTIFF on the map; none of a picture that has no place."""
+    """Return the tags that place a GeoTIFF on the map; none where it is no longer there."""
     import tifffile
 
     with suppress(OSError, tifffile.TiffFileError), tifffile.TiffFile(source) as file:
