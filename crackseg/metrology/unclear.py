@@ -19,7 +19,7 @@ from crackseg.records import Array, Crack, Measure, Unjudged
 FLAG = "blurred"
 # By how much a crack of such a place reads too wide and too thin, px: 95 % of drawn cracks of 0.7
 # to 8 px on real walls, by ``data/studies/quality.py widths``.
-_OFF_PX = {"blurred": (6.0, 6.0), "soft": (5.0, 4.5)}
+OFF_PX = {"blurred": (6.0, 6.0), "soft": (5.0, 4.5)}
 _SHARE = 0.2  # of a crack's course in blurred places: its widths may be those of the blur
 _CELL_PX = 8  # areas end on multiples of it, or at the picture's edge
 
@@ -36,14 +36,14 @@ def doubt_blurred_widths(
         parts: of the picture; those that are blurred or soft count.
         shape: (H, W) of the picture.
     """
-    if not {part.code for part in parts} & set(_OFF_PX):
+    if not {part.code for part in parts} & set(OFF_PX):
         return tuple(cracks)
     blurred = _cells(parts, {"blurred"}, shape)
     soft = blurred | _cells(parts, {"soft"}, shape)
     return tuple(
-        _doubted(crack, _OFF_PX["blurred"])
+        _doubted(crack, OFF_PX["blurred"])
         if _is_blurred(crack, blurred)
-        else _doubted(crack, _OFF_PX["soft"])
+        else _doubted(crack, OFF_PX["soft"])
         if _is_blurred(crack, soft)
         else crack
         for crack in cracks

@@ -54,6 +54,7 @@ from crackseg.metrics import dilate
 from crackseg.metrology.cracks import measure as measure_cracks
 from crackseg.metrology.masks import probability_to_mask
 from crackseg.metrology.phantoms import Look, draw, wandering
+from crackseg.metrology.unclear import OFF_PX
 from crackseg.records import Sample
 from crackseg.training.evaluate import load_samples
 from crackseg.training.judge import CLASSES, TOLERANCE_PX, read_truth
@@ -614,15 +615,15 @@ def widths(root: Path, _hair: Path, _out: Path) -> None:
                 code, read_px = read_width(wall, width_px, kind, step, rng)
                 if code and read_px is not None:
                     off[code].append((is_first_half(f"x/{sample.image.name}"), read_px - width_px))
-    print("| where | cracks | fitted: too thin, too wide | proved: held by it |")
-    print("|---|---|---|---|")
+    print("| where | cracks | 95 % of a half read too thin, too wide by | held by the product |")
+    print("|---" * 4 + "|")
     for code, errors in off.items():
-        fitted = np.array([error for first, error in errors if first])
+        low, high = np.quantile([error for first, error in errors if first], (0.025, 0.975))
+        wider, thinner = OFF_PX[code]
         proof = np.array([error for first, error in errors if not first])
-        low, high = np.quantile(fitted, (0.025, 0.975))
-        held = np.mean((proof >= low) & (proof <= high))
+        held = np.mean((proof >= -thinner) & (proof <= wider))
         print(
-            f"| {code} | {len(errors)} | {-low:.1f}, {high:.1f} px | {held:.2f} of {len(proof)} |"
+            f"| {code} | {len(errors)} | {-low:.1f}, {high:.1f} px | {held:.3f} of {len(proof)} |"
         )
 
 
