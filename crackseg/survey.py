@@ -185,7 +185,7 @@ def read_survey(path: Path) -> Survey:
     Raises:
         ConfigError: it cannot be read, is not TOML, or holds a key or value that does not fit.
     """
-    survey = survey_from(read_toml(path), where=NAME)
+    survey = survey_from(read_toml(path), where=path.name)
     folder = survey.earlier.folder
     if folder is None or folder.is_absolute():
         return survey

@@ -190,7 +190,7 @@ def test_the_command_writes_it_once_and_analyze_reads_it(
     other = tmp_path / "other.toml"
     other.write_text('damm = "B"', encoding="utf-8")
     refused = run.invoke(app, [*arguments, "--survey", str(other)])
-    assert "unknown key `survey.toml.damm`; known: dam" in str(refused.exception)
+    assert f"unknown key `{other.name}.damm`; known: dam" in str(refused.exception)
 
 
 @pytest.mark.parametrize(("crs", "is_one"), [("EPSG:2056", True), ("foo", False), ("2056x", False)])

@@ -31,7 +31,7 @@ from crackseg.reporting.paper import (
 )
 
 MOST_ROWS = 500  # in print; the workbook holds them all
-_WIDTHS = (4.0, 16.0, 11.0, 11.0, 8.0, 8.0, 8.0, 7.0, 7.0)
+_WIDTHS = (6.5, 13.5, 11.0, 11.0, 8.0, 8.0, 8.0, 7.0, 7.0)
 _TOP_LEFT = TableStyle([("LEFTPADDING", (0, 0), (-1, -1), 0), ("VALIGN", (0, 0), (-1, -1), "TOP")])
 
 
@@ -80,7 +80,7 @@ def _crops(content: Content, folder: Path) -> Iterator[Flowable]:
     pairs = [(row, row.pair) for row in content.rows if row.pair is not None]
     if not pairs:
         return
-    yield from section(content.words("changes.crops"), 80 * mm)
+    yield from section(content.words("changes.crops"), 105 * mm)  # with the first pair below it
     for row, pair in pairs:
         yield _crop(row, pair, content, folder)
 

@@ -52,7 +52,7 @@ class Mosaic:
 
     grid: Grid
     pixels: Array  # (H, W, 3) uint8
-    filled: Array  # (H, W) bool
+    filled: Array  # (H, W) uint8, 0 where nothing is shown
 
 
 def grid_of(views: Sequence[View], limit_px: int = MOSAIC_PX) -> Grid:
@@ -84,7 +84,8 @@ def make_mosaic(
         if photograph.path is not None:
             picture, own = _picture(photograph, view, grid)
             _lay(picture, own, grid, pixels, best, min(finest / view.mm_per_px, 1.0))
-    return Mosaic(grid=grid, pixels=pixels, filled=best > 0)
+    best[best > 0] = 255
+    return Mosaic(grid=grid, pixels=pixels, filled=best)
 
 
 def _picture(photograph: Photograph, view: View, grid: Grid) -> tuple[Array, View]:
@@ -188,7 +189,7 @@ def write_tiles(mosaic: Mosaic, folder: Path) -> list[list[int]]:
 
     Level 0 is the finest; each next one is half as fine. Tiles that show nothing are not written.
     """
-    level, pixels, filled = 0, mosaic.pixels, mosaic.filled.astype(np.uint8)
+    level, pixels, filled = 0, mosaic.pixels, mosaic.filled
     written: list[list[int]] = []
     is_overview_made = False
     while True:
@@ -206,15 +207,23 @@ def write_tiles(mosaic: Mosaic, folder: Path) -> list[list[int]]:
             is_overview_made = True
         if max(pixels.shape[:2]) <= TILE_PX:
             return written
-        half = ((pixels.shape[1] + 1) // 2, (pixels.shape[0] + 1) // 2)
-        pixels = _halved(pixels, half)
-        filled = (_halved(filled * 255, half) > 0).astype(np.uint8)
+        pixels, filled = _halved(pixels), _halved(filled)
+        filled[filled > 0] = 255
         level += 1
 
 
-def _halved(pixels: Array, size: tuple[int, int]) -> Array:
-    """Return a picture half as large; an odd row or column is doubled before."""
-    odd = [(0, n % 2) for n in pixels.shape[:2]] + [(0, 0)] * (pixels.ndim - 2)
-    even = np.pad(pixels, odd, mode="edge")
-    small: Array = cv2.resize(even, size, interpolation=cv2.INTER_AREA)
+def _halved(picture: Array) -> Array:
+    """Return a picture half as large; of an odd last row or column each pixel counts twice."""
+    rows, cols = (n - n % 2 for n in picture.shape[:2])
+    height, width = ((n + 1) // 2 for n in picture.shape[:2])
+    small: Array = np.empty((height, width, *picture.shape[2:]), picture.dtype)
+    for down, own_rows in ((np.s_[: rows // 2], np.s_[:rows]), (np.s_[rows // 2 :], np.s_[rows:])):
+        for right, own_cols in (
+            (np.s_[: cols // 2], np.s_[:cols]),
+            (np.s_[cols // 2 :], np.s_[cols:]),
+        ):
+            part = small[down, right]
+            if part.size:
+                source, size = picture[own_rows, own_cols], (part.shape[1], part.shape[0])
+                part[:] = cv2.resize(source, size, interpolation=cv2.INTER_AREA).reshape(part.shape)
     return small

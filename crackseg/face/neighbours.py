@@ -122,8 +122,9 @@ def _near_pairs(
     """Return pairs of neighbours by pose, and the place of all along the line they spread over.
 
     Neighbours are those whose middles lie nearer to each other than the pictures reach. Of many,
-    two in each direction are taken: the nearest, and the one nearest to half a picture away, so
-    that rows of photographs that overlap by nine tenths are still tied to the rows beside them.
+    two of each camera in each direction are taken: the nearest, and the one nearest to half a
+    picture away, so that rows of photographs that overlap by nine tenths are still tied to the
+    rows beside them, and wide pictures to wide ones where a zoom took each place too.
     """
     axes, positions = placed_by_drone(photographs, plane, azimuth)
     posed = [int(n) for n in np.flatnonzero(np.isfinite(positions).all(axis=1))]
@@ -137,6 +138,8 @@ def _near_pairs(
     diagonals = np.array([math.hypot(x.height_px, x.width_px) / x.focal_px for x in lenses])
     reach = 0.5 * 0.85 * far * diagonals + AROUND_M
     along[posed] = aims[:, int(np.argmax(np.ptp(aims, axis=0)))]
+    names = [(photographs[n].camera, round(photographs[n].lens.focal_px)) for n in posed]
+    camera = np.unique([f"{name} {focal}" for name, focal in names], return_inverse=True)[1]
     tree = cKDTree(aims)
     pairs = set[tuple[int, int]]()
     for one, n in enumerate(posed):
@@ -144,15 +147,18 @@ def _near_pairs(
         apart = aims[near] - aims[one]
         gap = np.hypot(apart[:, 0], apart[:, 1])
         inside = (near != one) & (gap < reach[one] + reach[near])
-        chosen = _in_each_direction(apart[inside], gap[inside], 0.35 * far[one] * diagonals[one])
-        others = [posed[other] for other in near[inside][chosen]]
+        near, apart, gap = near[inside], apart[inside], gap[inside]
+        wished_m = 0.35 * far[one] * diagonals[one]
+        chosen = _in_each_direction(apart, gap, camera[near], wished_m)
+        others = [posed[other] for other in near[chosen]]
         pairs |= {(min(n, m), max(n, m)) for m in others}
     return pairs, along
 
 
-def _in_each_direction(apart: Array, gap: Array, wished_m: float) -> list[int]:
+def _in_each_direction(apart: Array, gap: Array, camera: Array, wished_m: float) -> list[int]:
     """Return the numbers of the nearest in each direction, and of those nearest to a distance."""
-    sector = np.floor(np.arctan2(apart[:, 1], apart[:, 0]) / (2 * np.pi) * _DIRECTIONS)
+    turn = np.arctan2(apart[:, 1], apart[:, 0]) / (2 * np.pi)
+    sector = np.floor(turn * _DIRECTIONS) + 2 * _DIRECTIONS * camera
     chosen: list[int] = []
     for number in np.unique(sector):
         own = np.flatnonzero(sector == number)

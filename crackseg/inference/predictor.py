@@ -22,6 +22,7 @@ from crackseg.errors import ModelError
 from crackseg.imagery.blank import BlankCounter
 from crackseg.imagery.clarity import ClarityCounter, impaired, spoilt
 from crackseg.imagery.files import OpenImage
+from crackseg.imagery.greenery import ColourCounter
 from crackseg.imagery.tiles import Axis, Band, fill_invalid, pad_tile, plan_axis
 from crackseg.inference.band_files import BandFiles
 from crackseg.inference.choosing import Chosen, choose
@@ -114,11 +115,11 @@ class Predictor:
         forward = _read_often(chosen.forward, attempt.readings, attempt.reread_from)
         batcher = _Batcher(forward, attempt.batch)
         size = (image.info.height_px, image.info.width_px)
-        blank, clarity = BlankCounter(*size), ClarityCounter(*size)
+        blank, clarity, colour = BlankCounter(*size), ClarityCounter(*size), ColourCounter()
         made_of = _made_of(image, self.card, chosen.options, attempt, inside)
         store = BandFiles(size, folder, made_of)
         valid = _all_tiles(
-            image, self.card, attempt, batcher, ((blank, clarity), progress), inside, store
+            image, self.card, attempt, batcher, ((blank, clarity, colour), progress), inside, store
         )
         measures = clarity.measures()
         return Prediction(
@@ -135,7 +136,11 @@ class Predictor:
             device=attempt.device,
             runtime=chosen.options.runtime,
             precision=chosen.options.precision,
-            notices=(*chosen.notices, *_fallback(self.options, self.card, attempt)),
+            notices=(
+                *colour.notices(),
+                *chosen.notices,
+                *_fallback(self.options, self.card, attempt),
+            ),
         )
 
     def open_here(self) -> Forward:
@@ -207,7 +212,7 @@ def _all_tiles(
     card: ModelCard,
     options: PredictOptions,
     batcher: _Batcher,
-    sinks: tuple[tuple[BlankCounter, ClarityCounter], Progress | None],
+    sinks: tuple[tuple[BlankCounter, ClarityCounter, ColourCounter], Progress | None],
     inside: Array | None,
     store: BandFiles,
 ) -> Runs | None:

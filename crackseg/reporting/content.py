@@ -16,6 +16,7 @@ from crackseg.exports import wording
 from crackseg.reporting import cells, sums
 from crackseg.reporting.about import head_facts, missing_facts, record_rows
 from crackseg.reporting.gather import COPY, FAILED, NOT_JUDGED, Gathered, Photograph, SurveyCrack
+from crackseg.reporting.on_face import each_once, on_map
 from crackseg.reporting.pictures import CloseUp, close_up, thumb
 from crackseg.reporting.plan import FARTHEST_M, Plan, draw_plan, spread_m
 from crackseg.reporting.words import Words
@@ -112,8 +113,8 @@ def compose(
         detection=tuple(_detection(gathered, figures, words)),
         figures=tuple(_figures(gathered, figures, words)),
         worst=tuple(
-            _worst(number, crack, words, photographs)
-            for number, crack in enumerate(gathered.cracks[: WORST if pictures else 0], start=1)
+            _worst(number, crack, gathered, words, photographs)
+            for number, crack in enumerate(each_once(gathered, WORST) if pictures else (), start=1)
         ),
         groups=tuple(_groups(gathered, words)),
         plan=plan,
@@ -302,7 +303,9 @@ def _figures(gathered: Gathered, figures: sums.Sums, words: Words) -> Iterable[t
         yield str(len(gathered.doubtful)), words("summary.doubtful")
 
 
-def _worst(number: int, crack: SurveyCrack, words: Words, photographs: Path | None) -> Worst:
+def _worst(
+    number: int, crack: SurveyCrack, gathered: Gathered, words: Words, photographs: Path | None
+) -> Worst:
     facts = [
         (words("table.image"), crack.photograph.name),
         (words("table.crack"), str(crack.id)),
@@ -313,6 +316,7 @@ def _worst(number: int, crack: SurveyCrack, words: Words, photographs: Path | No
         (words("table.certainty"), cells.certainty(crack, words)),
         (words("table.direction"), cells.direction(crack, words)),
         (words("table.place"), cells.place(crack, words)),
+        (words("table.on_map"), on_map(crack, gathered.face, words)),
         (words("table.remarks"), cells.flags(crack, words)),
         (words("table.verdict"), cells.verdict(crack, words)),
         (words("table.note"), crack.note),

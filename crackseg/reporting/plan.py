@@ -1,7 +1,8 @@
 """Positions of the photographs become a small map: metres in a plane, with a colour for each.
 
-Where the face's direction is known and the photographs have heights the map is a view of the face,
-else a plan. It is drawn once as plain shapes, which the page and the PDF paint.
+Where ``crackseg face`` has placed the photographs, or the face's direction is known and they have
+heights, the map is a view of the face, else a plan. It is drawn once as plain shapes, which the
+page and the PDF paint.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 from crackseg.exports.wording import round_length
 from crackseg.reporting.gather import COPY, FAILED, NOT_JUDGED, Gathered, Photograph, SurveyCrack
+from crackseg.reporting.on_face import places_m
 from crackseg.reporting.sums import bin_of
 from crackseg.survey import Survey, WidthBins
 
@@ -47,12 +49,18 @@ class Plan:
 
 def draw_plan(gathered: Gathered) -> Plan | None:
     """Return the map, or None where it would show nothing: one position, or several places."""
-    placed = [p for p in gathered.photographs if _gps(p) is not None]
-    if len(placed) < 2 or spread_m(gathered) > FARTHEST_M:
+    on_map = places_m(gathered.face)
+    if on_map:
+        is_face = True
+        placed = [p for p in gathered.photographs if _hash(p) in on_map]
+        places = [on_map[_hash(p)] for p in placed]
+    else:
+        placed = [p for p in gathered.photographs if _gps(p) is not None]
+        is_face = _face_view(gathered.survey, placed)
+        places = [_place(p, placed, gathered.survey, is_face=is_face) for p in placed]
+    if len(placed) < 2 or (not on_map and spread_m(gathered) > FARTHEST_M):
         return None
     worst = worst_bins(gathered)
-    is_face = _face_view(gathered.survey, placed)
-    places = [_place(p, placed, gathered.survey, is_face=is_face) for p in placed]
     bins = gathered.survey.widths
     spots = tuple(
         Spot(number=p.number, x_m=x, y_m=y, colour=colour_of(p, worst.get(p.number), bins))
@@ -106,6 +114,10 @@ def bin_colour(name: str, bins: WidthBins) -> str:
     index = int(name) if name.isdigit() else 0
     last = len(bins.limits_mm)
     return SCALE_COLOURS[round(index * (len(SCALE_COLOURS) - 1) / last)]
+
+
+def _hash(photograph: Photograph) -> str:
+    return "" if photograph.status == COPY else str(photograph.image.get("sha256"))
 
 
 def _gps(photograph: Photograph) -> tuple[float, float, float | None] | None:

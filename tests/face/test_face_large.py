@@ -13,7 +13,7 @@ from crackseg.face import block, merging
 from crackseg.face.mapping import FaceMap, make_map
 from crackseg.face.matching import Features, find_features, match_along
 from crackseg.face.merging import beside, sample
-from crackseg.face.mosaic import _picture, grid_of, make_mosaic
+from crackseg.face.mosaic import _halved, _picture, grid_of, make_mosaic
 from crackseg.face.neighbours import _in_each_direction, _near_pairs
 from crackseg.face.photographs import read_photographs
 from crackseg.face.plane import plane_of
@@ -64,7 +64,9 @@ def test_rows_that_overlap_by_nine_tenths_are_tied_to_the_rows_beside_them(
 def test_in_each_direction_the_nearest_and_one_farther_are_taken() -> None:
     apart = np.array([[1.0, 0.1], [2.0, 0.1], [4.0, 0.2], [-0.5, 0.1], [0.1, -3.0]])
     gap = np.hypot(*apart.T)
-    assert set(_in_each_direction(apart, gap, 2.2)) == {0, 1, 3, 4}
+    assert set(_in_each_direction(apart, gap, np.zeros(5, int), 2.2)) == {0, 1, 3, 4}
+    camera = np.array([0, 0, 1, 0, 0])  # the third is of a zoom
+    assert set(_in_each_direction(apart, gap, camera, 2.2)) == {0, 1, 2, 3, 4}
 
 
 def test_samples_beside_each_other_do_not_depend_on_the_portions(
@@ -105,6 +107,15 @@ def test_photographs_of_many_are_shrunk_once_for_the_mosaic(
     )
     pictures = [make_mosaic(f, coarse).pixels.astype(float) for f in (face, face_map)]
     assert np.abs(pictures[0] - pictures[1]).mean() < 3.0
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (7, 9), (7, 8, 3), (1, 5), (1, 1, 3)])
+def test_a_picture_is_halved_with_its_odd_edges(shape: tuple[int, ...]) -> None:
+    picture = np.random.default_rng(5).integers(0, 256, shape).astype(np.uint8)
+    odd = [(0, n % 2) for n in shape[:2]] + [(0, 0)] * (len(shape) - 2)
+    even = np.pad(picture.astype(float), odd, mode="edge")
+    expected = (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
+    assert np.abs(_halved(picture) - expected).max() <= 0.5
 
 
 def test_a_shrunk_photograph_is_not_written_unasked(first_date: Rendered, tmp_path: Path) -> None:

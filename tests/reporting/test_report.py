@@ -387,15 +387,40 @@ def test_a_map_of_the_face_counts_each_crack_once(results: Path) -> None:
         report = json.loads((results / name / "report.json").read_text(encoding="utf-8"))
         return str(report["image"]["sha256"])
 
-    laid = [{"sha256": sha256(name)} for name in ("a", "b =1+1")]
-    face = {
+    laid = [
+        {"sha256": sha256(name), "station_m": 12.0 + 3 * n, "elevation_m": 400.0 + n}
+        for n, name in enumerate(("a", "b =1+1"))
+    ]
+    shown_in = [{"image": f"{name}.png", "folder": name, "ids": [1]} for name in ("a", "b =1+1")]
+    face: dict[str, Any] = {
+        "face": {"rightwards": False},
+        "cracks": [
+            {
+                "id": 7,
+                "photographs": shown_in,
+                "length_mm": 31.4,
+                "width_max_mm": 0.512,
+                "width_max_u_mm": 0.118,
+            }
+        ],
         "totals": {"cracks": 1, "length_m": 0.03},
         "photographs": laid,
         "set_aside": [{"image": "c.png", "reason": "no neighbours"}],
     }
     (results / "face").mkdir()
     (results / "face" / "face.json").write_text(json.dumps(face), encoding="utf-8")
-    assert any("1 crack, 0.03 m long together" in sentence for sentence in content(results).lead)
+    shown = content(results)
+    assert any("1 crack, 0.03 m long together" in sentence for sentence in shown.lead)
+    worst = [(w.crack.photograph.name, dict(w.facts).get("On the map")) for w in shown.worst]
+    once = [name for name, place in worst if place is not None]
+    assert {place for _, place in worst} - {None} == {
+        "crack 7: 0.03 m, 0.51 ± 0.12 mm; in 2 photographs"
+    }
+    assert len(once) == 1  # of the two marks that are one crack the worse one stands there
+    assert len(worst) == len(shown.gathered.cracks) - 1
+    assert shown.plan is not None
+    assert shown.plan.is_face
+    assert [(spot.x_m, spot.y_m) for spot in shown.plan.spots] == [(-12.0, 400.0), (-15.0, 401.0)]
     face["set_aside"] = []  # of fewer photographs than are here now
     (results / "face" / "face.json").write_text(json.dumps(face), encoding="utf-8")
     assert not any("map of the face" in sentence for sentence in content(results).lead)
