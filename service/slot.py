@@ -169,15 +169,20 @@ def get_ready_to_report() -> None:
 
 def _report_of(folder: Path, image: OpenImage) -> Report:
     """Return the report of an image as it is now: with what inspectors drew and changed."""
-    from crackseg.corrections.apply import apply
-    from crackseg.corrections.edits import parse_edits
     from crackseg.corrections.results import find_card, network_folder, read_result
     from crackseg.exports.reading import read_report
 
     source = network_folder(folder)
     report = read_report(source, find_card(read_result(source)))
     made = read_result(folder).get("corrections")
-    return report if made is None else apply(report, image, parse_edits(made["edits"], "edits"))
+    return report if made is None else _redone(report, image, made["edits"])
+
+
+def _redone(report: Report, image: OpenImage, listed: list[dict[str, Any]]) -> Report:
+    from crackseg.corrections.apply import apply
+    from crackseg.corrections.edits import parse_edits
+
+    return apply(report, image, parse_edits(listed, "edits"), done_before=len(listed))
 
 
 def describe(error: OSError) -> dict[str, Any]:
@@ -256,6 +261,8 @@ def _correct(request: dict[str, Any]) -> dict[str, Any]:
             if not listed or listed[-1]["id"] != request["drop"]:
                 return {"code": "not_last", "error": "Only the last edit can be undone."}
             listed = listed[:-1]
+        if request["add"] and any(edit["id"] == request["add"]["id"] for edit in listed):
+            return {}  # asked for again: its answer was lost
         edits = parse_edits([*listed, *([request["add"]] if request["add"] else [])], "edits")
         source = results.network_folder(folder)
         values = results.read_result(source)
@@ -263,7 +270,7 @@ def _correct(request: dict[str, Any]) -> dict[str, Any]:
         image.info = _named(image.info, request["name"])
         read = read_report(source, results.find_card(values, request["model"]))
         memory.about((source / "report.json").read_bytes())
-        report = apply(read, image, edits, memory=memory)
+        report = apply(read, image, edits, memory=memory, done_before=len(listed))
         (work / "fresh").mkdir(parents=True)
         if source == folder:
             (work / "own").mkdir()

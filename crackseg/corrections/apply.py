@@ -13,6 +13,7 @@ import numpy as np
 
 from crackseg.corrections.edits import Edit, to_plain
 from crackseg.corrections.measuring import measure_shape
+from crackseg.corrections.overlap import refuse_listed, take_place
 from crackseg.corrections.shapes import (
     Shape,
     along_line,
@@ -64,6 +65,7 @@ def apply(
     *,
     skip: bool = False,
     memory: Memory | None = None,
+    done_before: int = 0,
 ) -> Report:
     """Return the report after the edits; without any, the report itself.
 
@@ -74,6 +76,8 @@ def apply(
         skip: leave out, with a notice, what cannot be done: edits that were made on another
             analysis of the photograph may mean a crack that is not there.
         memory: of this very report, so that edits done before are not done again.
+        done_before: so many of the edits were done by an earlier release, or a moment ago: none of
+            them is refused because what it draws is on the list already.
 
     Raises:
         DataError: the photograph is another one, or an edit cannot be done; names the edit.
@@ -85,7 +89,8 @@ def apply(
     memory = memory or Memory()
     work, rest = memory.resume(report, image, edits)
     done = list(edits[: len(edits) - len(rest)])
-    for edit in rest:
+    for number, edit in enumerate(rest, len(done)):
+        work.is_new = number >= done_before
         try:
             _EDITS[edit.kind](work, edit)
             done.append(edit)
@@ -99,7 +104,9 @@ def apply(
 
 def _with_skipped(report: Report, count: int) -> Report:
     what = "edit of an earlier analysis was" if count == 1 else "edits of an earlier analysis were"
-    message = f"{count} {what} left out: nothing lies at that place in this one."
+    message = (
+        f"{count} {what} left out: nothing lies at that place in this one, or it is listed already."
+    )
     notice = Notice(code="corrections_left_out", message=message)
     return replace(report, notices=(*report.notices, notice))
 
@@ -116,7 +123,9 @@ def _require_same(report: Report, image: OpenImage) -> None:
 
 
 def _draw(work: Work, edit: Edit) -> None:
-    add(work, _drawn_shape(work, edit), made("drawn", (), edit), None)
+    shape = _drawn_shape(work, edit)
+    take_place(work, shape, edit)
+    add(work, shape, made("drawn", (), edit), None)
 
 
 def _drawn_shape(work: Work, edit: Edit) -> Shape:
@@ -151,6 +160,7 @@ def _require_short(places: Array, snaps: bool) -> None:
 def _redraw(work: Work, edit: Edit) -> None:
     entry = at(work, edit.point)
     shape = _drawn_shape(work, edit)
+    take_place(work, shape, edit, entry.id)
     keep_measured(work, entry, edit)
     work.listed[entry.id] = replace(entry, form=shape, correction=corrected(entry, edit))
 
@@ -206,11 +216,14 @@ def _not_a_crack(work: Work, edit: Edit) -> None:
 def _crack_again(work: Work, edit: Edit) -> None:
     """Put a joint or another line on the list; one that an edit took off gets its number back."""
     pool, k = off_list(work, edit.point)
-    item = pool.pop(k)
+    item = pool[k]
+    shape = item.as_shape() if isinstance(item, Entry) else _shape_of_line(work, item)
+    refuse_listed(work, shape)
+    del pool[k]
     if isinstance(item, Entry):
         work.listed[item.id] = replace(item, correction=corrected(item, edit))
     else:
-        add(work, _shape_of_line(work, item), made("corrected", (), edit), None)
+        add(work, shape, made("corrected", (), edit), None)
 
 
 def _shape_of_line(work: Work, line: Crack) -> Shape:

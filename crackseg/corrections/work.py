@@ -58,6 +58,7 @@ class Work:
     replaced: dict[int, Replaced] = field(default_factory=dict)
     left_out: Array | None = None  # (H, W) uint8, 1 = not looked at; None: no edit asked for it
     left_out_px2: float = 0.0  # more than before
+    is_new: bool = True  # the edit that is being done: none that was done before is refused
 
     @property
     def image(self) -> OpenImage:
