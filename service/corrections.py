@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import uuid
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from service import slot
-from service.database import Record, State, images, new_id, now, tasks, verdicts
+from service.database import Record, State, fingerprint, images, new_id, now, tasks, verdicts
 from service.errors import Problem
 from service.files import NETWORK
+from service.heirs import about_edit, pass_on
 from service.history import Place, note_change, people
 from service.sandbox import Died, OnDemand, Sandbox
 from service.schemas import Edits, NewEdit
@@ -75,15 +78,37 @@ def edits_of(storage: Storage, task: Record) -> Edits:
     Raises:
         Problem: 409, it has no results.
     """
-    report = _report(storage, task)
+    report = report_of(storage, task)
     made = report.get("corrections") or {"edits": []}
     return Edits(edits=made["edits"], cracks=len(report["cracks"]))
 
 
-def new_edit(db: Connection, new: NewEdit, key_id: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a request asks of an image's list: one more edit, or to undo one."""
+
+    new: NewEdit | None = None
+    drop: str = ""
+    key: str | None = None  # Idempotency-Key
+
+    def digest(self, task: Record) -> str:
+        """Return a digest of what is asked."""
+        edit = None if self.new is None else self.new.model_dump()
+        return fingerprint(task.job_id, task.image_id, edit)
+
+    def edit_id(self, task: Record) -> str:
+        """Return the id of the new edit: with a key the same each time that it is asked for."""
+        if not self.key:
+            return new_id()
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.key} {self.digest(task)}"))
+
+
+def new_edit(db: Connection, task: Record, wish: Wish, key_id: str) -> dict[str, Any] | None:
     """Return an edit as ``corrections.json`` holds it, with who made it and when."""
+    if wish.new is None:
+        return None
     by = {"by": people(db).get(key_id, key_id)[:200], "at": now().replace("Z", "+00:00")}
-    return {"id": new_id(), **new.model_dump(exclude_none=True), **by}
+    return {"id": wish.edit_id(task), **wish.new.model_dump(exclude_none=True), **by}
 
 
 def request_for(
@@ -94,7 +119,7 @@ def request_for(
     Raises:
         Problem: 409, it has no results.
     """
-    _report(storage, task)
+    report_of(storage, task)
     image = db.execute(sa.select(images).where(images.c.id == task.image_id)).one()
     return {
         "path": str(storage.upload(image.survey_id, image.id)),
@@ -107,43 +132,40 @@ def request_for(
     }
 
 
-def take_over(db: Connection, storage: Storage, task: Record, before: Edits, key_id: str) -> Edits:
+def take_over(
+    db: Connection, storage: Storage, task: Record, before: dict[str, Any], key_id: str
+) -> Edits:
     """Bring an image's row of the survey up to date with its corrected files; return its edits.
 
-    A verdict on a crack that an undone edit had made goes: the next edit gives its number anew.
+    Args:
+        before: its report before the edit.
+
+    Verdicts follow the cracks, see ``heirs``. One on a crack that is on no list any more goes: the
+    next edit gives its number anew.
     """
     this = (tasks.c.job_id == task.job_id) & (tasks.c.image_id == task.image_id)
     mine = (verdicts.c.job_id == task.job_id) & (verdicts.c.image_id == task.image_id)
     query = sa.select(tasks.c.summary).where(this).with_for_update()
     summary: dict[str, Any] = db.execute(query).scalar_one()
-    report = _report(storage, task)
-    own = _report(storage, task, NETWORK) or report
+    report = report_of(storage, task)
+    own = report_of(storage, task, NETWORK) or report
+    place = _place(db, task)
+    crack_id, was, is_now = about_edit(before, report)
+    at = replace(place, crack_id=crack_id)
+    note_change(db, at, "correction", key_id, before=was, after=is_now)
+    notice = pass_on(db, place, before, report, key_id)
     ids = {crack["id"] for crack in (*report["cracks"], *own["cracks"])}
     db.execute(verdicts.delete().where(mine, ~verdicts.c.crack_id.in_(ids)))
     words = dict(db.execute(sa.select(verdicts.c.crack_id, verdicts.c.verdict).where(mine)).all())
     first = summary.get("as_measured") or {name: summary[name] for name in AS_MEASURED}
     row = judged_row(report, {**summary, "as_measured": first}, words)
     db.execute(tasks.update().where(this).values(summary=row))
-    after = edits_of(storage, task)
-    _note(db, task, before.edits, after.edits, key_id)
-    return after
+    return edits_of(storage, task).model_copy(update={"notice": notice})
 
 
-def _note(db: Connection, task: Record, before: list[Any], after: list[Any], key_id: str) -> None:
-    """Keep in the survey's history which edit was made or undone."""
+def _place(db: Connection, task: Record) -> Place:
     survey_id = db.execute(sa.select(images.c.survey_id).where(images.c.id == task.image_id))
-    place = Place(survey_id=survey_id.scalar_one(), job_id=task.job_id, image_id=task.image_id)
-    added, gone = (
-        [e["kind"] for e in a if e not in b] for a, b in ((after, before), (before, after))
-    )
-    note_change(
-        db,
-        place,
-        "correction",
-        key_id,
-        before={"correction": ", ".join(gone) or None},
-        after={"correction": ", ".join(added) or None},
-    )
+    return Place(survey_id=survey_id.scalar_one(), job_id=task.job_id, image_id=task.image_id)
 
 
 def remove_work(request: dict[str, Any]) -> None:
@@ -151,7 +173,15 @@ def remove_work(request: dict[str, Any]) -> None:
     shutil.rmtree(request["work"], ignore_errors=True)
 
 
-def _report(storage: Storage, task: Record, below: str = "") -> dict[str, Any]:
+def report_of(storage: Storage, task: Record, below: str = "") -> dict[str, Any]:
+    """Return an image's report.
+
+    Args:
+        below: a folder of its results; {} where it is not there.
+
+    Raises:
+        Problem: 409, it has no results.
+    """
     if task.state != State.SUCCEEDED:
         raise Problem(409, "result-not-ready", "The image has no results to correct.")
     path: Path = storage.result(task.job_id, task.image_id) / below / "report.json"

@@ -6,6 +6,8 @@ Times are RFC 3339 in UTC as text, so that they sort and mean the same in both d
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 import sqlite3
 import time
@@ -124,6 +126,19 @@ verdicts = sa.Table(
     sa.Column("image_id", sa.Text, sa.ForeignKey("images.id"), primary_key=True),
     sa.Column("crack_id", sa.Integer, primary_key=True),
     sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("updated_at", sa.Text, nullable=False),
+)
+
+hidden_verdicts = sa.Table(  # on cracks as they were under another list of edits
+    "hidden_verdicts",
+    metadata,
+    sa.Column("job_id", sa.Text, sa.ForeignKey("jobs.id"), primary_key=True),
+    sa.Column("image_id", sa.Text, sa.ForeignKey("images.id"), primary_key=True),
+    sa.Column("state", sa.Text, primary_key=True),  # digest of the list of edits
+    sa.Column("crack_id", sa.Integer, primary_key=True),
+    sa.Column("verdict", sa.Text),  # None: nothing was said
     sa.Column("note", sa.Text, nullable=False),
     sa.Column("by", sa.Text, nullable=False),
     sa.Column("updated_at", sa.Text, nullable=False),
@@ -294,9 +309,15 @@ def now(*, ago: timedelta = timedelta()) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def fingerprint(*parts: Any) -> str:
+    """Return a digest of plain values."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
 def new_id() -> str:
-    """Return a UUIDv7 (RFC 9562): sorted by time, not to be guessed."""
-    value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    """Return a UUIDv7 (RFC 9562): sorted by time, to a fraction of a ms, not to be guessed."""
+    ms, ns = divmod(time.time_ns(), 1_000_000)
+    value = ms << 80 | (ns * 4096 // 1_000_000) << 64 | secrets.randbits(64)
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return str(uuid.UUID(int=value))

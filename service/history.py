@@ -86,9 +86,10 @@ def sentence(row: Record) -> str:
     parts = [
         f"{name.replace('_', ' ')} {_word(before.get(name))} → {_word(value)}"
         for name, value in after.items()
-        if before.get(name) != value
+        if before.get(name) != value and name != "reason"
     ]
-    return "; ".join(parts)
+    reason = f" ({after['reason']})" if after.get("reason") else ""
+    return f"{'; '.join(parts)}{reason}"
 
 
 def _word(value: object) -> str:

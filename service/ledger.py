@@ -25,6 +25,7 @@ from service.database import (
     dismissals,
     drafts,
     facts,
+    hidden_verdicts,
     image_options,
     images,
     insert_new,
@@ -373,7 +374,7 @@ def delete_survey(db: Connection, survey_id: str) -> list[str]:
     """Delete the rows of a survey and return the ids of its jobs."""
     mine = sa.select(jobs.c.id).where(jobs.c.survey_id == survey_id)
     job_ids = list(db.scalars(mine))
-    for table in (verdicts, dismissals, tasks):
+    for table in (verdicts, hidden_verdicts, dismissals, tasks):
         db.execute(table.delete().where(table.c.job_id.in_(job_ids)))
     db.execute(jobs.delete().where(jobs.c.survey_id == survey_id))
     for table in (uploads, drafts, facts, changes):

@@ -357,6 +357,9 @@ class Edits(BaseModel):
 
     edits: list[dict[str, Any]] = Field(description="As in `corrections.json`.")
     cracks: int = Field(description="On the list after them, with what is also marked.")
+    notice: str = Field(
+        default="", description="What the edit did besides, such as a verdict that it opened."
+    )
 
 
 class Health(BaseModel):

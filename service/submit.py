@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from typing import Any
-
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from service import facts, ledger
-from service.database import insert_new, new_id, now, submissions
+from service.database import fingerprint, insert_new, new_id, now, submissions
 from service.errors import Problem
 from service.quota import require_bytes, require_queue
 from service.schemas import NewSurvey, Options
 from service.state import Service
 from service.uploads import Submission
-
-
-def fingerprint(*parts: Any) -> str:
-    """Return a digest of what was submitted."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def submit_once(
@@ -43,8 +34,20 @@ def submit_once(
     }
     if insert_new(db, submissions, row):
         return object_id
-    same = [submissions.c[name] == row[name] for name in ("tenant", "route", "key")]
-    earlier = db.execute(sa.select(submissions).where(*same)).one()
+    return str(submitted(db, tenant, route, key, digest))
+
+
+def submitted(db: Connection, tenant: str, route: str, key: str | None, digest: str) -> str | None:
+    """Return what a submission with this key led to, None where there was none.
+
+    Raises:
+        Problem: 422, the key was used for something else.
+    """
+    row = {"tenant": tenant, "route": route, "key": key}
+    same = [submissions.c[name] == value for name, value in row.items()]
+    earlier = db.execute(sa.select(submissions).where(*same)).one_or_none() if key else None
+    if earlier is None:
+        return None
     if earlier.fingerprint != digest:
         detail = "This Idempotency-Key was used for another request."
         raise Problem(422, "idempotency-conflict", detail)

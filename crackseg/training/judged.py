@@ -55,11 +55,21 @@ class Judged:
         return image["height_px"], image["width_px"]
 
     def word(self, crack: Mapping[str, Any]) -> str:
-        """Return accept, reject or open; an inspector's own line is accepted unless said so."""
+        """Return accept, reject or open.
+
+        An inspector's own line, and what he called a crack, is accepted unless a verdict says
+        otherwise; who cuts or joins cracks does not say that they are some.
+        """
         number = crack["id"]
         if number in self.words:
             return self.words[number]
-        return "accept" if "correction" in crack else "open"
+        drawn = crack.get("correction") == "drawn"
+        return "accept" if drawn or self._is_called_crack(crack) else "open"
+
+    def _is_called_crack(self, crack: Mapping[str, Any]) -> bool:
+        edits = (self.report.get("corrections") or {"edits": []})["edits"]
+        called = {edit["id"] for edit in edits if edit["kind"] == "crack"}
+        return not called.isdisjoint(crack.get("edits") or ())
 
 
 @contextmanager

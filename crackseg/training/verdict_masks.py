@@ -1,8 +1,8 @@
 """What inspectors said of a photograph's marks -> its mask of cracks and its areas.
 
-A mark that was accepted, drawn or put right is crack; one that was rejected, erased or taken off
-is none, and may still be another line; a joint is another line. What nobody decided is left out,
-and so is what nobody can know: the rim of a crack as wide as its width is uncertain, stretches
+A mark that was accepted, drawn or put on the list is crack; one that was rejected, erased or taken
+off is none, and may still be another line; a joint is another line. What nobody decided is left
+out, and so is what nobody can know: the rim of a crack as wide as its width is uncertain, stretches
 that something hides, what lies out of the structure or holds no data.
 """
 

@@ -8,13 +8,15 @@ from fastapi import APIRouter, Path, Response
 from starlette.concurrency import run_in_threadpool
 
 from service import corrections, ledger
-from service.asking import Here, Reader, Writer
+from service.asking import Here, IdempotencyKey, Reader, Writer
+from service.corrections import Wish
 from service.database import Record
 from service.errors import Problem
 from service.keys import Caller
 from service.paths import href
 from service.schemas import Edits, NewEdit
 from service.state import Service
+from service.submit import submit_once, submitted
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/images/{image_id}/corrections", tags=["jobs"])
 EditId = Annotated[str, Path(pattern="^[0-9a-f-]{36}$")]
@@ -34,14 +36,17 @@ async def create_correction(
     response: Response,
     service: Here,
     caller: Writer,
+    idempotency_key: IdempotencyKey = None,
 ) -> Edits:
     """Do one more edit and measure it; the image's files and figures are those after it.
 
     What is drawn snaps to the dark line between its places. Nothing of the network's own result is
-    lost: the files before the first edit stay in `network/` of the bundle.
+    lost: the files before the first edit stay in `network/` of the bundle. With an
+    `Idempotency-Key` an edit that is sent again, because its answer was lost, is done once.
     """
     response.headers["Location"] = href(f"/v1/jobs/{job_id}/images/{image_id}/corrections")
-    return await _correct(service, caller, job_id, image_id, new=new)
+    wish = Wish(new=new, key=idempotency_key)
+    return await _correct(service, caller, job_id, image_id, wish)
 
 
 @router.delete("/{edit_id}")
@@ -49,41 +54,36 @@ async def drop_correction(
     job_id: str, image_id: str, edit_id: EditId, service: Here, caller: Writer
 ) -> Edits:
     """Undo the last edit: the image's files and figures are those before it."""
-    return await _correct(service, caller, job_id, image_id, drop=edit_id)
+    return await _correct(service, caller, job_id, image_id, Wish(drop=edit_id))
 
 
 async def _correct(
-    service: Service,
-    caller: Caller,
-    job_id: str,
-    image_id: str,
-    *,
-    new: NewEdit | None = None,
-    drop: str = "",
+    service: Service, caller: Caller, job_id: str, image_id: str, wish: Wish
 ) -> Edits:
     """Let the corrector do an edit, or undo one, and return the list after it."""
     if service.corrector is None or service.correcting is None:
         raise Problem(503, "not-ready", "The service is starting; try again.")
     async with service.correcting.take(caller.tenant):
-        return await run_in_threadpool(
-            _correct_now, service, caller, job_id, image_id, new=new, drop=drop
-        )
+        return await run_in_threadpool(_correct_now, service, caller, job_id, image_id, wish)
 
 
-def _correct_now(
-    service: Service, caller: Caller, job_id: str, image_id: str, *, new: NewEdit | None, drop: str
-) -> Edits:
+def _correct_now(service: Service, caller: Caller, job_id: str, image_id: str, wish: Wish) -> Edits:
     task = _task(service, caller, job_id, image_id)
+    once = (caller.tenant, "corrections", wish.key, wish.digest(task))
+    with service.engine.connect() as db:
+        if submitted(db, *once) is not None:
+            return corrections.edits_of(service.storage, task)
     service.storage.require_room()
-    before = corrections.edits_of(service.storage, task)
+    before = corrections.report_of(service.storage, task)
     with service.engine.connect() as db:
         request = corrections.request_for(db, service.settings, service.storage, task)
-        add = None if new is None else corrections.new_edit(db, new, caller.key_id)
+        add = corrections.new_edit(db, task, wish, caller.key_id)
     try:
-        service.corrector.run({**request, "add": add, "drop": drop})  # type: ignore[union-attr]
+        service.corrector.run({**request, "add": add, "drop": wish.drop})  # type: ignore[union-attr]
     finally:
         corrections.remove_work(request)
     with service.engine.begin() as db:
+        submit_once(db, *once, task.job_id)
         return corrections.take_over(db, service.storage, task, before, caller.key_id)
 
 

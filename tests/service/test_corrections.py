@@ -157,7 +157,7 @@ def test_what_cannot_be_done_changes_nothing(
     assert answer.headers["content-type"] == "application/problem+json"
     assert why in answer.text
     assert files(client, image) == before
-    assert client.get(f"{image}/corrections").json() == {"edits": [], "cracks": 1}
+    assert client.get(f"{image}/corrections").json() == {"edits": [], "cracks": 1, "notice": ""}
 
 
 def test_a_page_of_another_site_corrects_nothing(client: Any) -> None:

@@ -24,7 +24,7 @@ from crackseg.errors import DataError
 from crackseg.metrology.phantoms import Look, Stroke, draw, wandering
 from crackseg.training.areas import LEFT_OUT, NO_CRACK, OTHER_LINE, read_areas
 from crackseg.training.from_survey import FromSurvey, from_survey
-from crackseg.training.judged import read_judged
+from crackseg.training.judged import Judged, read_judged
 from crackseg.training.manifest import index_folder, read_pair
 
 SHAPE = 440, 560
@@ -112,7 +112,7 @@ def _judge(site: Site) -> None:
         {"kind": "erase", "area": end},
         {"kind": "ignore", "area": [[410, 0], [439, 0], [439, 80], [410, 80]]},
     )  # fmt: skip
-    site.say(true="accept", cable="reject")
+    site.say(true="accept", cable="reject", trimmed="accept")
 
 
 def _on(picture: np.ndarray, stroke: Stroke, start: int = 40, stop: int = -20) -> np.ndarray:
@@ -153,6 +153,32 @@ def test_each_mark_gets_the_class_that_was_said(site: Site, tmp_path: Path) -> N
         assert (classes[name] == value).mean() > 0.98, name
     assert (areas[411:439, :80] == LEFT_OUT).all()
     assert (areas[:20] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("number", "correction", "edits", "word"),
+    [
+        (1, "corrected", ["cut"], "open"),  # who cuts a crack does not say that it is one
+        (2, "corrected", ["cut"], "reject"),
+        (3, "corrected", ["cut"], "accept"),
+        (4, "drawn", ["line"], "accept"),
+        (5, "drawn", ["line"], "reject"),
+        (6, "corrected", ["called", "cut"], "accept"),
+        (7, "corrected", ["joined"], "open"),
+    ],
+)
+def test_a_corrected_crack_is_taught_by_its_verdict(
+    number: int, correction: str, edits: list[str], word: str
+) -> None:
+    kinds = {"cut": "split", "line": "draw", "called": "crack", "joined": "join"}
+    made = [{"id": name, "kind": kind} for name, kind in kinds.items()]
+    judged = Judged(
+        name="a.png",
+        folder=Path(),
+        report={"corrections": {"edits": made}},
+        words={2: "reject", 3: "accept", 5: "reject"},
+    )
+    assert judged.word({"id": number, "correction": correction, "edits": edits}) == word
 
 
 def test_a_drawn_crack_is_as_wide_as_it_was_measured(site: Site, tmp_path: Path) -> None:
