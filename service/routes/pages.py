@@ -288,6 +288,8 @@ def show_image(survey_id: str, image_id: str, request: Request, job: str = "") -
         "survey": {"id": survey_id, "name": row.name},
         "is_survey": row.kind == "survey",
         "of_job": _of_job(chosen, every),
+        "job": {"id": chosen.id, "created_at": chosen.created_at},
+        "here": href(f"/surveys/{survey_id}/images/{image_id}"),
         "image": task_answer(task),
         "own": dict.fromkeys(ImageOptions.model_fields) | own,
         "retry": f"/v1/jobs/{chosen.id}/retry",

@@ -23,9 +23,9 @@ def browser(tmp_path: Path) -> Iterator[Any]:
         yield started
 
 
-def open_page(browser: Any, service: Service, image: str) -> None:
+def open_page(browser: Any, service: Service, image: str, client: Any = None) -> None:
     """Open the page of an image and wait for its picture."""
-    client = service.client()
+    client = client or service.client()
     job, image_id = image.split("/")[3], image.split("/")[5]
     survey = client.get(f"/v1/jobs/{job}").json()["survey"]
     browser.get(f"{service.url}/surveys/{survey}/images/{image_id}")
@@ -284,6 +284,107 @@ def test_a_double_click_comes_nearer_unless_it_ends_what_is_drawn(
     wait_for(lambda: edits(browser) == 1, why="ended")
     assert view(browser)[2] == pytest.approx(start, rel=0.01)
     assert complaints(browser) == []
+
+
+LOSES = """const real = window.fetch;
+let [method, left] = arguments;
+window.fetch = async (url, more) => {
+  const answer = await real(url, more);
+  const ours = String(url).includes("/corrections") && ((more || {}).method || "GET") === method;
+  if (ours && left-- > 0) throw new TypeError("the line broke");
+  return answer;
+};"""
+
+
+def lose_answers(browser: Any, *, of: str, count: int) -> None:
+    """Let the page lose so many answers of a method to corrections, which the service gave."""
+    browser.execute_script(LOSES, of, count)
+
+
+def test_an_edit_whose_answer_is_lost_is_done_once(browser: Any, service: Service) -> None:
+    client = service.client()
+    image = analyzed(client)
+    open_page(browser, service, image)
+    lose_answers(browser, of="POST", count=2)
+    find(browser, "[data-tool=draw]").click()
+    click_places(browser, MISSED.points[[0, 150, 300]])
+    find(browser, "#done").click()
+    wait_for(lambda: "asking again" in find(browser, "#correctsay").text, why="it says so")
+    assert "nothing was changed" not in find(browser, "#correctsay").text
+    wait_for(lambda: edits(browser) == 1, why="measured")
+    assert find(browser, "#correctsay").text == "measured"
+    assert len(client.get(f"{image}/corrections").json()["edits"]) == 1
+    drawn_crack(client, image)  # the only one
+    browser.execute_script("document.querySelector('[data-tool=draw][aria-pressed=true]')?.click()")
+    lose_answers(browser, of="GET", count=2)  # of what the page reads after the next edit
+    lose_answers(browser, of="DELETE", count=1)
+    press(browser, "u")
+    wait_for(lambda: find(browser, "#correctsay").text == "undone", why="undone")
+    assert edits(browser) == 0
+    assert client.get(f"{image}/corrections").json()["edits"] == []
+    press(browser, "y")
+    wait_for(lambda: edits(browser) == 1, why="done again")
+
+
+def test_an_edit_goes_on_when_its_page_is_loaded_again(browser: Any, service: Service) -> None:
+    client = service.client()
+    image = analyzed(client)
+    open_page(browser, service, image)
+    browser.execute_script("window.fetch = () => Promise.reject(new TypeError('no line'))")
+    press(browser, "d")
+    click_places(browser, MISSED.points[[0, 150, 300]])
+    find(browser, "#done").click()
+    wait_for(lambda: "asking again" in find(browser, "#correctsay").text, why="it says so")
+    assert client.get(f"{image}/corrections").json()["edits"] == []
+    browser.refresh()
+    wait_for(lambda: find(browser, "#viewer").get_attribute("data-ready"), why="cracks drawn")
+    wait_for(lambda: edits(browser) == 1, why="shown")
+    assert len(client.get(f"{image}/corrections").json()["edits"]) == 1
+    press(browser, "u")
+    wait_for(lambda: edits(browser) == 0, why="undone")
+    browser.refresh()  # nothing is under way any more
+    wait_for(lambda: find(browser, "#viewer").get_attribute("data-ready"), why="cracks drawn")
+    assert edits(browser) == 0
+
+
+LEAVES = """const event = new Event("beforeunload", { cancelable: true });
+window.dispatchEvent(event); return !event.defaultPrevented"""
+
+
+def test_a_half_drawn_line_is_not_left_without_a_question(browser: Any, service: Service) -> None:
+    image = analyzed(service.client())
+    open_page(browser, service, image)
+    press(browser, "d")
+    assert browser.execute_script(LEAVES)
+    click_places(browser, MISSED.points[[0, 150]])
+    assert not browser.execute_script(LEAVES)
+    press(browser, "\ue00c")
+    assert browser.execute_script(LEAVES)
+    press(browser, "d")
+    click_places(browser, MISSED.points[[0, 300]])
+    find(browser, "#done").click()
+    wait_for(lambda: edits(browser) == 1, why="measured")
+    assert browser.execute_script(LEAVES)
+
+
+def test_a_line_on_a_listed_crack_takes_its_place_or_is_refused(
+    browser: Any, service: Service
+) -> None:
+    client = service.client()
+    image = analyzed(client)
+    before = client.get(image).json()["summary"]["length_mm"]
+    open_page(browser, service, image)
+    press(browser, "d")
+    click_places(browser, SEEN.points[[0, 140, -1]])
+    find(browser, "#done").click()
+    wait_for(lambda: edits(browser) == 1, why="measured")
+    assert "takes the place of crack 1" in find(browser, "#correctsay").text
+    assert client.get(image).json()["summary"]["cracks"] == 1
+    assert client.get(image).json()["summary"]["length_mm"] == pytest.approx(before, rel=0.05)
+    click_places(browser, SEEN.points[[20, 140]])
+    find(browser, "#done").click()
+    wait_for(lambda: "count twice" in find(browser, "#correctsay").text, why="refused")
+    assert edits(browser) == 1
 
 
 def test_an_edit_that_cannot_be_done_says_why(browser: Any, service: Service) -> None:

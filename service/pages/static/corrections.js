@@ -11,11 +11,15 @@ const TOOLS = { // kind of edit -> what is drawn for it, and what the hint says
   structure: { type: "Polygon", places: "area", hint: "Click around the structure: nothing outside it counts." },
   ignore: { type: "Polygon", places: "area", hint: "Click around what is not to be looked at." },
 };
+const LASTS_MS = 3600000; // of an edit that was under way when its page was left
+// Not randomUUID, which pages without TLS lack.
+const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 const KEYS = { d: "draw", e: "erase", s: "split", j: "join", m: "move" };
 
 export class Corrections {
-  constructor(picture, { base, box, chosen, crack, before, after }) {
-    Object.assign(this, { picture, base, box, chosen, crack, before, after });
+  constructor(picture, { base, box, chosen, crack, listed, before, after }) {
+    Object.assign(this, { picture, base, box, chosen, crack, listed, before, after });
+    this.begun = false; // something is half drawn
     this.undone = [];
     this.edits = [];
     this.tool = null;
@@ -35,6 +39,7 @@ export class Corrections {
   async load() {
     const answer = await fetch(`${this.base}/corrections`);
     if (answer.ok) this.edits = (await answer.json()).edits;
+    else if (answer.status >= 500) throw new Error(`answered ${answer.status}`);
     this.show();
   }
 
@@ -54,6 +59,7 @@ export class Corrections {
     for (const one of [this.drawing, this.snapping]) if (one) map.removeInteraction(one);
     if (this.tool === "move") this.picture.sketch(null);
     this.drawing = this.snapping = null;
+    this.begun = false;
     this.tool = tool;
     this.say(tool ? TOOLS[tool].hint : "");
     if (tool === "move") this.moveBegins();
@@ -65,7 +71,12 @@ export class Corrections {
   drawingBegins({ type, most, snap }) {
     const { map } = this.picture;
     this.drawing = new Draw({ type, maxPoints: most, minPoints: type === "Polygon" ? 3 : 2, stopClick: true, snapTolerance: 12 });
-    this.drawing.on("drawend", (event) => this.drawn(event.feature.getGeometry()));
+    this.drawing.on("drawstart", () => { this.begun = true; });
+    this.drawing.on("drawabort", () => { this.begun = false; });
+    this.drawing.on("drawend", (event) => {
+      this.begun = false;
+      this.drawn(event.feature.getGeometry());
+    });
     map.addInteraction(this.drawing);
     if (snap) map.addInteraction(this.snapping = new Snap({ source: this.picture.cracks, pixelTolerance: 14 }));
   }
@@ -80,6 +91,7 @@ export class Corrections {
     this.picture.sketch(line, true);
     this.moved = this.chosen();
     this.picture.map.addInteraction(this.snapping = new Modify({ source: this.picture.sketches, pixelTolerance: 16 }));
+    this.snapping.on("modifystart", () => { this.begun = true; });
   }
 
   /** The places that were clicked for a crack, null of one that was not only drawn. */
@@ -124,48 +136,101 @@ export class Corrections {
     const last = this.edits[this.edits.length - 1];
     if (!last || this.busy) return;
     const { id, by, at, ...edit } = last;
-    this.request("DELETE", `/${id}`, null, () => this.undone.push(edit));
+    this.request({ drop: id }, () => this.undone.push(edit));
   }
 
   redo() {
     const edit = this.undone[this.undone.length - 1];
-    if (edit && !this.busy) this.request("POST", "", edit, () => this.undone.pop());
+    if (edit && !this.busy) this.request({ edit, key: newKey() }, () => this.undone.pop());
   }
 
   send(edit) {
     this.picture.sketch(edit.line || edit.area || null);
-    this.request("POST", "", edit, () => { this.undone = []; });
+    this.request({ edit, key: newKey() }, () => { this.undone = []; });
   }
 
-  async request(method, below, edit, then) {
+  /** Do what was under way when the page was left: the key makes it happen once. */
+  resume() {
+    const wish = this.wish();
+    if (wish) this.request(wish, () => {});
+  }
+
+  wish(fresh) {
+    const name = `edit ${this.base}`;
+    try {
+      if (fresh) sessionStorage.setItem(name, JSON.stringify({ ...fresh, at: Date.now() }));
+      else if (fresh === null) sessionStorage.removeItem(name);
+      const wish = JSON.parse(sessionStorage.getItem(name));
+      return wish && Date.now() - wish.at < LASTS_MS ? wish : null;
+    } catch { return null; } // a browser that stores nothing
+  }
+
+  /** Ask until there is an answer: who has none does not know what was done. */
+  async ask({ edit, key, drop }) {
+    for (let pause = 1000; ; pause = Math.min(2 * pause, 15000)) {
+      try {
+        const answer = await fetch(`${this.base}/corrections${drop ? `/${drop}` : ""}`, {
+          method: edit ? "POST" : "DELETE",
+          headers: edit ? { "Content-Type": "application/json", "Idempotency-Key": key } : {},
+          body: edit ? JSON.stringify(edit) : undefined,
+        });
+        const { ok, status } = answer;
+        const body = await answer.json().catch(() => ({}));
+        const refused = (status >= 400 && status < 500) || body.detail;
+        if (refused && ![408, 429, 502, 504].includes(status)) return { ok, status, body: { detail: `the service answered ${status}.`, ...body } };
+        if (ok && body.edits) return { ok, status, body };
+      } catch { /* the line broke, or it was a proxy that answered */ }
+      await this.wait(pause);
+    }
+  }
+
+  /** Show what the service has now, until it can be read. */
+  async reload(id) {
+    for (let pause = 1000; ; pause = Math.min(2 * pause, 15000)) {
+      try {
+        await this.load();
+        await this.after(id);
+        return;
+      } catch { /* the line broke */ }
+      await this.wait(pause);
+    }
+  }
+
+  wait(pause) {
+    this.say("Connection lost: whether it was done is not known yet, asking again.");
+    return new Promise((done) => { setTimeout(done, pause); });
+  }
+
+  async request(wish, then) {
     if (this.busy) return;
     this.busy = true;
     this.show();
     this.say("measuring …");
-    let outcome = "Connection lost: nothing was changed.";
-    try {
-      await this.before();
-      const answer = await fetch(`${this.base}/corrections${below}`, {
-        method, headers: edit ? { "Content-Type": "application/json" } : {}, body: edit ? JSON.stringify(edit) : undefined,
-      });
-      const body = await answer.json();
-      outcome = answer.ok ? "" : `Not done: ${body.detail}`;
-      if (answer.ok) {
-        then();
-        const earlier = new Set(this.edits.map((one) => one.id));
-        const fresh = body.edits.find((one) => !earlier.has(one.id));
-        this.edits = body.edits;
-        await this.after(fresh ? fresh.id : null);
-        outcome = method === "DELETE" ? "undone" : "measured";
-      } else if (answer.status === 409) { // somebody else corrected the picture meanwhile
-        await this.load();
-        await this.after(null);
-      }
-    } catch { /* the line broke */ }
+    await this.before();
+    this.wish(wish);
+    const earlier = new Set(this.edits.map((one) => one.id));
+    const cracks = this.listed();
+    const { ok, status, body } = await this.ask(wish);
+    this.wish(null);
+    const fresh = ok ? body.edits.find((one) => !earlier.has(one.id)) : null;
+    if (ok || status === 409 || status >= 500) await this.reload(fresh ? fresh.id : null); // or somebody else corrected meanwhile
+    const gone = wish.drop && status === 409 && !this.edits.some((one) => one.id === wish.drop);
+    if (ok || gone) then();
     this.busy = false;
     this.picture.sketch(null);
-    this.say(outcome);
+    if (gone) this.say("undone");
+    else if (ok) this.say(this.outcome(wish, body, cracks));
+    else this.say(status === 500 ? `${body.detail} What is shown is what the service has now.` : `Not done: ${body.detail}`);
     this.show();
+  }
+
+  outcome({ edit, drop }, { notice }, before) {
+    if (drop) return "undone";
+    const now = new Set(this.listed());
+    const replaced = before.filter((id) => !now.has(id));
+    const drawn = ["draw", "redraw"].includes(edit.kind) && replaced.length;
+    const what = drawn ? `measured; it takes the place of crack ${replaced.join(", ")}, on which it lies.` : "measured";
+    return notice ? `${what}${drawn ? "" : "."} ${notice}` : what;
   }
 
   /** Whether a key was one of ours. */

@@ -108,9 +108,9 @@ function start() {
     byId("judge").hidden = false;
     byId("which").textContent = id;
     byId("details").textContent = textOf(id).split("\n").slice(1).join(" · ");
-    for (const radio of byId("judge").verdict) radio.checked = radio.value === row.dataset.verdict;
-    if (old !== id) byId("note").value = row.dataset.note; // else it may be just being typed
-    if (!unsent.size) byId("say").textContent = "";
+    show(id);
+    if (refused.has(id)) byId("say").textContent = `Not saved for crack ${id}: ${refused.get(id).detail}`;
+    else if (!unsent.size) byId("say").textContent = "";
     // On a phone picture and verdict stand above the table, on a desk beside it.
     if (window.matchMedia("(max-width: 1000px)").matches) byId("verdict").scrollIntoView({ block: "end" });
     else row.scrollIntoView({ block: "nearest", inline: "start" });
@@ -173,66 +173,102 @@ function start() {
   }
 
   // Verdicts: kept as they are made; what the service does not take is tried again, never dropped.
+  // Sent is only what the person changed himself, with the time of the word that he saw before it.
   const unsent = new Map();
+  const refused = new Map(); // number of a crack -> judgement that the service refused, and why
+  const drafts = new Map(); // notes that came after somebody else's word: in the field until said again
+  let shown = null; // the crack, note and time that the fields showed before anybody typed
   let sending = false;
   let typing = null;
-  function request(id, judgement) {
+  function show(id) {
+    const { verdict, note, at } = rows.get(id).dataset;
+    for (const radio of byId("judge").verdict) radio.checked = radio.value === verdict;
+    if (shown && shown.id === id && byId("note").value !== shown.note) return; // it is being typed
+    byId("note").value = drafts.has(id) ? drafts.get(id) : note;
+    shown = { id, note: byId("note").value, at };
+  }
+  function request(id, { verdict, note, seen_at }) {
     return fetch(`${base}/cracks/${id}/verdict`, {
-      method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ ...judgement, seen_at: rows.has(id) ? rows.get(id).dataset.at : null }), keepalive: true,
+      method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ verdict, note, seen_at }), keepalive: true,
     });
   }
-  function keep(id, judgement) {
+  function write(id) {
     const row = rows.get(id);
-    if (row.dataset.verdict === judgement.verdict && row.dataset.note === judgement.note && !unsent.has(id)) return;
-    Object.assign(row.dataset, judgement);
-    row.querySelector(".said").textContent = { accept: "accepted", reject: "rejected", open: "" }[judgement.verdict];
+    const text = { accept: "accepted", reject: "rejected", open: "" }[row.dataset.verdict];
+    row.querySelector(".said").textContent = refused.has(id) ? `${text || "open"}: not saved` : text;
+    row.title = refused.has(id) ? `Not saved: ${refused.get(id).detail}` : "";
+  }
+  function keep(id, verdict) {
+    const row = rows.get(id);
+    const note = byId("note").value;
+    if (row.dataset.verdict === verdict && row.dataset.note === note && !unsent.has(id)) return;
+    const earlier = unsent.get(id);
+    const typed = note !== shown.note || drafts.has(id) || Boolean(earlier && earlier.typed);
+    drafts.delete(id);
+    refused.delete(id);
+    unsent.set(id, { verdict, note, seen_at: shown.at, typed });
+    shown.note = note;
+    Object.assign(row.dataset, { verdict, note });
+    write(id);
     count();
     filter();
-    unsent.set(id, judgement);
     sendUnsent();
   }
   function keepNote() {
     clearTimeout(typing);
-    if (chosen === null || !rows.has(chosen)) return;
-    const verdict = byId("judge").verdict.value || "open";
-    const row = rows.get(chosen);
-    if (row.dataset.note !== byId("note").value) keep(chosen, { verdict, note: byId("note").value });
+    if (chosen === null || !rows.has(chosen) || shown.id !== chosen) return;
+    if (byId("note").value !== shown.note) keep(chosen, byId("judge").verdict.value || "open");
   }
   function judge(verdict) {
     clearTimeout(typing);
     for (const radio of byId("judge").verdict) radio.checked = radio.value === verdict;
-    keep(chosen, { verdict, note: byId("note").value });
+    keep(chosen, verdict);
   }
+  /** Show what somebody else said; a note that was typed meanwhile stays in the field. */
+  async function giveWay(id, judgement, detail) {
+    const text = id === chosen ? byId("note").value : judgement.note;
+    unsent.delete(id);
+    if (judgement.typed || text !== judgement.note) drafts.set(id, text);
+    if (id === chosen) byId("note").value = shown.note = text;
+    await refresh(null).catch(() => {});
+    const rest = drafts.has(id) ? " Your note is still in the field, and not saved." : "";
+    byId("say").textContent = `Not saved${id === chosen ? "" : ` for crack ${id}`}: ${detail}${rest}`;
+  }
+  /** Say at its row what the service refused; the others go on. */
+  async function refuse(id, judgement, status, detail) {
+    refused.set(id, { judgement, detail });
+    if (rows.has(id)) write(id);
+    if (status === 404) await refresh(null).catch(() => {}); // somebody took the crack off the list
+    byId("say").textContent = `Not saved for crack ${id}: ${detail}`;
+    if (rows.has(id)) return;
+    unsent.delete(id);
+    refused.delete(id);
+    corrections.say(byId("say").textContent); // its own fields are gone
+  }
+  const waiting = () => [...unsent].find(([id, judgement]) => !refused.has(id) || refused.get(id).judgement !== judgement);
   async function sendUnsent() {
     if (sending) return;
     sending = true;
-    for (let pause = 1000; unsent.size;) {
-      const [id, judgement] = unsent.entries().next().value;
+    for (let pause = 1000; waiting();) {
+      const [id, judgement] = waiting();
       byId("say").textContent = "saving";
       let status = 0;
-      let detail = "";
-      let at = "";
+      let stored = {};
       try {
         const answer = await request(id, judgement);
         status = answer.status;
-        const stored = await answer.json();
-        detail = stored.detail;
-        at = stored.updated_at;
+        stored = await answer.json();
       } catch { /* the line broke, or it was a proxy that answered */ }
       if (status >= 200 && status < 300) {
-        if (rows.has(id)) rows.get(id).dataset.at = at;
+        if (rows.has(id)) rows.get(id).dataset.at = stored.updated_at;
+        if (shown && shown.id === id) shown.at = stored.updated_at;
         if (unsent.get(id) === judgement) unsent.delete(id);
         byId("say").textContent = "saved";
         pause = 1000;
-      } else if (status === 409) { // somebody else has spoken: his word is shown, and stays
-        unsent.delete(id);
-        await refresh(null).catch(() => {});
-        byId("say").textContent = `Not saved: ${detail}`;
-        break;
-      } else if (status >= 400 && status < 500 && status !== 408 && status !== 429) {
-        byId("say").textContent = `Not saved: ${detail}`;
-        break; // tried again with the next verdict, and before the page is left
-      } else {
+        lookForNewer();
+      } else if (status === 409) await giveWay(id, judgement, stored.detail);
+      else if (status >= 400 && status < 500 && status !== 408 && status !== 429) await refuse(id, judgement, status, stored.detail || `the service answered ${status}.`);
+      else {
         byId("say").textContent = "Connection lost: not saved yet, trying again.";
         await new Promise((done) => { setTimeout(done, pause); });
         pause = Math.min(2 * pause, 15000);
@@ -246,6 +282,8 @@ function start() {
   byId("judge").addEventListener("submit", (event) => {
     event.preventDefault();
     keepNote();
+    if (drafts.has(chosen)) keep(chosen, byId("judge").verdict.value || "open");
+    refused.clear();
     if (!unsent.size) byId("say").textContent = "saved";
     sendUnsent();
   });
@@ -258,13 +296,13 @@ function start() {
   window.addEventListener("beforeunload", (event) => {
     leave();
     const stuck = !sending || byId("say").textContent.startsWith("Connection lost");
-    if (unsent.size && stuck) event.preventDefault(); // the browser asks whether to stay
+    if ((unsent.size && stuck) || drafts.size || corrections.begun) event.preventDefault(); // the browser asks whether to stay
   });
   window.addEventListener("online", sendUnsent);
 
   // Corrections ---------------------------------------------------------------------------------
   const corrections = new Corrections(picture, {
-    base, box: byId("correct"), chosen: () => chosen, crack: (id) => crackOf.get(id),
+    base, box: byId("correct"), chosen: () => chosen, crack: (id) => crackOf.get(id), listed: () => [...crackOf.keys()],
     before: async () => { keepNote(); for (let tries = 0; sending && tries < 50; tries++) await new Promise((done) => { setTimeout(done, 100); }); },
     after: refresh,
   });
@@ -281,22 +319,37 @@ function start() {
     byId("othersbox").hidden = !lines.length;
     showOther(null);
   }
+  // The page of this very analysis, also after a newer one.
+  async function fetchPage() {
+    const text = await (await fetch(viewer.dataset.page, { cache: "no-store" })).text();
+    return new DOMParser().parseFromString(text, "text/html");
+  }
+  let lookedAt = 0;
+  async function lookForNewer() {
+    if (Date.now() - lookedAt < 60000) return;
+    lookedAt = Date.now();
+    const newer = (await fetchPage().catch(() => document)).getElementById("newer");
+    if (newer && !byId("newer")) document.querySelector(".notices").prepend(document.importNode(newer, true));
+  }
   async function refresh(edit) {
-    const text = await (await fetch(window.location.href, { cache: "no-store" })).text();
-    const fresh = new DOMParser().parseFromString(text, "text/html");
+    const fresh = await fetchPage();
     for (const part of ["#cracks tbody", ".notices"]) document.querySelector(part).replaceWith(document.importNode(fresh.querySelector(part), true));
     const history = fresh.getElementById("history");
     if (history && byId("history")) byId("history").replaceWith(document.importNode(history, true));
     else if (history) byId("judge").after(document.importNode(history, true));
     takeRows();
-    for (const [id, judgement] of unsent) if (rows.has(id)) Object.assign(rows.get(id).dataset, judgement);
+    for (const [id, { verdict, note }] of unsent) {
+      if (!rows.has(id)) continue;
+      Object.assign(rows.get(id).dataset, { verdict, note });
+      write(id);
+    }
     await read();
     count();
     filter();
     const made = [...crackOf.values()].find((crack) => edit && (crack.edits || []).includes(edit));
     if (made) choose(made.id, false);
     else if (chosen !== null && rows.has(chosen)) choose(chosen, false);
-    else { chosen = null; byId("judge").hidden = true; }
+    else { chosen = shown = null; byId("judge").hidden = true; }
   }
 
   document.addEventListener("keydown", (event) => {
@@ -313,7 +366,7 @@ function start() {
   count();
   filter();
   picture.fit();
-  read().then(() => { filter(); viewer.dataset.ready = "yes"; corrections.load(); });
+  read().then(() => { filter(); viewer.dataset.ready = "yes"; return corrections.load(); }).then(() => corrections.resume());
 }
 
 document.addEventListener("keydown", (event) => {
