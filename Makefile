@@ -1,6 +1,7 @@
 # make demo: install the base package and analyze the sample photographs.
 # make serve: run the web service on http://127.0.0.1:8000.
 # make test: install everything the tests need and run them. make check: lint, types, tests.
+# make weekly: what takes too long for every change: each network of the literature, each graph.
 # make docs: build the documentation into build/docs.
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -9,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The versions that the tests last passed with.
 TORCH := torch==2.14.1 torchvision==0.29.1
 
-.PHONY: demo serve test lint check docs samples clean
+.PHONY: demo serve test weekly lint check docs samples clean
 
 demo: $(VENV)/base
 	$(BIN)/crackseg analyze data/samples --config data/samples/scale.toml --out demo-report
@@ -19,6 +20,9 @@ serve: $(VENV)/service
 
 test: $(VENV)/test
 	$(BIN)/pytest
+
+weekly: $(VENV)/test
+	$(BIN)/pytest -m slow tests/networks tests/training
 
 lint: $(VENV)/test
 	$(BIN)/ruff format --check .

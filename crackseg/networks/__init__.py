@@ -9,10 +9,11 @@ may bring, each left out where it is not needed:
 - an argument ``encoder_weights``: a file of weights to begin with, by its path beside the run file;
 - a class attribute ``multiple``: what the sides of its graph divide by; 32 without it;
 - a class attribute ``one_by_one`` that is True: its graph takes a batch picture by picture;
-- ``loss(x, mask)`` of its own, where its targets are not pixels (classifiers, Mask R-CNN).
+- ``loss(x, mask)`` of its own, where its targets are not pixels (classifiers, detectors).
 
 ``smp:ARCHITECTURE:ENCODER`` names any pair of
-segmentation-models-pytorch, ``classifier:NAME`` a tile classifier.
+segmentation-models-pytorch, ``classifier:NAME`` a tile classifier, ``detector:NAME`` a detector of
+boxes.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ NETWORKS: dict[str, str] = {
 }
 FAMILIES = {
     "classifier": "crackseg.networks.classifiers:classifier",  # classifier:NAME
+    "detector": "crackseg.networks.detectors:detector",  # detector:NAME
     "smp": "crackseg.networks.smp_networks:smp_network",  # smp:ARCHITECTURE:ENCODER
 }
 

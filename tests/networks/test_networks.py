@@ -102,11 +102,11 @@ ROWS = re.findall(  # of the table of systems: name, and what it is built by
     (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8"),
     re.MULTILINE,
 )
-BRISK = ("classifier:lenet", "classifier:nin", "classifier:tu-mobilenetv1_100")
+BRISK = ("classifier:lenet", "classifier:nin", "classifier:tu-mobilenetv1_100", "detector:ssdlite")
 
 
 def test_the_table_of_systems_is_read():
-    assert len(ROWS) == 28
+    assert len(ROWS) == 32
     assert set(BRISK) <= {name for _, name in ROWS}
 
 
