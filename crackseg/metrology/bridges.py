@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,14 @@ from crackseg.records import Array
 _BRIDGE_COS = float(np.cos(np.radians(40.0)))
 _NEAR_COS = float(np.cos(np.radians(75.0)))
 _NEAR_PX = 4.0  # below this distance the direction of a tip is noise and may be 75 degrees off
+
+
+def lengths_px(lines: Sequence[Line], group: Array) -> dict[int, float]:
+    """Return how long all lines of each crack are; ``group`` (L,) is the crack of each line."""
+    length = dict.fromkeys(group.tolist(), 0.0)
+    for line, name in zip(lines, group.tolist(), strict=True):
+        length[name] += line.length_px
+    return length
 
 
 class Groups:

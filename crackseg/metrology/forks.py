@@ -13,7 +13,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from crackseg.metrology import arc
-from crackseg.metrology.bridges import Groups, free_tips, without_tips
+from crackseg.metrology.bridges import Groups, free_tips, lengths_px, without_tips
 from crackseg.metrology.centreline import UNMARKED, Line, kind_of
 from crackseg.metrology.courses import Photograph, Tip, find_course
 from crackseg.metrology.joins import LEAST_SHARE, covered, shows_crack, tip, within
@@ -51,9 +51,7 @@ def join_sides(
         join_px: longest stretch joined.
         photo: the photograph, with the network's probability if there is one.
     """
-    length = dict.fromkeys(group.tolist(), 0.0)
-    for line, name in zip(lines, group.tolist(), strict=True):
-        length[name] += line.length_px
+    length = lengths_px(lines, group)
     groups = Groups(group)
     stretches: list[tuple[Line, int]] = []
     cuts: dict[int, dict[int, int]] = {}

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from crackseg.metrology import arc
-from crackseg.metrology.bridges import Groups, facing, free_tips, span, without_tips
+from crackseg.metrology.bridges import Groups, facing, free_tips, lengths_px, span, without_tips
 from crackseg.metrology.centreline import Line
 from crackseg.metrology.courses import Course, Photograph, Tip, find_course
 from crackseg.metrology.joins import ahead, covered, distance, tip, within
@@ -44,9 +44,7 @@ def join_hidden(
         join_px: longest stretch joined.
         photo: the photograph, with the network's probability if there is one.
     """
-    length = dict.fromkeys(group.tolist(), 0.0)
-    for line, name in zip(lines, group.tolist(), strict=True):
-        length[name] += line.length_px
+    length = lengths_px(lines, group)
     ends = [
         end
         for end in free_tips(lines)

@@ -13,7 +13,15 @@ from dataclasses import replace
 import numpy as np
 
 from crackseg.metrology import arc
-from crackseg.metrology.bridges import Groups, facing, free_tips, outward, span, without_tips
+from crackseg.metrology.bridges import (
+    Groups,
+    facing,
+    free_tips,
+    lengths_px,
+    outward,
+    span,
+    without_tips,
+)
 from crackseg.metrology.centreline import Line, end_direction
 from crackseg.metrology.courses import Course, Photograph, Tip, find_course
 from crackseg.metrology.ruled import is_ruled
@@ -52,9 +60,7 @@ def join(
         photo: the photograph, with the network's probability if there is one.
     """
     ends = [end for end in free_tips(lines) if within(lines[end[0]], end[1], mask.shape)]
-    length = dict.fromkeys(group.tolist(), 0.0)
-    for line, name in zip(lines, group.tolist(), strict=True):
-        length[name] += line.length_px
+    length = lengths_px(lines, group)
     groups = Groups(group)
     joined, names = list(lines), group.tolist()
     used: set[tuple[int, int]] = set()
