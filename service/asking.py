@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Query, Request, Response
@@ -38,13 +39,38 @@ TileNumber = Annotated[int, Path(ge=0, le=10**6)]
 CrackId = Annotated[int, Path(ge=1, le=10**9)]
 
 
-def next_cursor(
-    request: Request, response: Response, rows: Sequence[Record], limit: int, column: str = "id"
-) -> str | None:
-    """Return the cursor of the next page, or None on the last, and say it in `Link`."""
-    if len(rows) <= limit:
-        return None
-    cursor = str(getattr(rows[limit - 1], column))
-    url = request.url.include_query_params(cursor=cursor)
-    response.headers["Link"] = f'<{href(url.path)}?{url.query}>; rel="next"'
-    return cursor
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paging:
+    """Which rows of a list are asked for, and where the next ones are."""
+
+    request: Request
+    response: Response
+    limit: int
+    cursor: str
+
+    @property
+    def rows(self) -> int:
+        """How many rows are read: one more than shown says that there is a next page."""
+        return self.limit + 1
+
+    def next(self, rows: Sequence[Record], column: str = "id") -> str | None:
+        """Return the cursor of the next page, or None on the last, and say it in `Link`."""
+        if len(rows) <= self.limit:
+            return None
+        cursor = str(getattr(rows[self.limit - 1], column))
+        url = self.request.url.include_query_params(cursor=cursor)
+        self.response.headers["Link"] = f'<{href(url.path)}?{url.query}>; rel="next"'
+        return cursor
+
+
+def _paging(usual: int) -> Callable[..., Paging]:
+    def ask(
+        request: Request, response: Response, limit: Limit = usual, cursor: Cursor = ""
+    ) -> Paging:
+        return Paging(request=request, response=response, limit=limit, cursor=cursor)
+
+    return ask
+
+
+Paged = Annotated[Paging, Depends(_paging(100))]
+PagedShort = Annotated[Paging, Depends(_paging(50))]

@@ -18,15 +18,14 @@ from service.answers import job_answer, task_answer
 from service.asking import (
     AsMeasured,
     CrackId,
-    Cursor,
     Here,
-    Limit,
     LocaleName,
+    Paged,
+    PagedShort,
     Reader,
     TileNumber,
     WithRejected,
     Writer,
-    next_cursor,
 )
 from service.database import FINAL, State
 from service.errors import Problem
@@ -41,21 +40,18 @@ _COMMENT_S = 15.0
 
 @router.get("")
 def list_jobs(
-    request: Request,
-    response: Response,
     service: Here,
     caller: Reader,
+    paging: PagedShort,
     status: Annotated[list[State] | None, Query()] = None,
-    limit: Limit = 50,
-    cursor: Cursor = "",
 ) -> JobPage:
     """List jobs, the newest first."""
     with service.engine.connect() as db:
         rows = ledger.find_jobs(
-            db, caller.tenant, before=cursor, states=status or (), limit=limit + 1
+            db, caller.tenant, before=paging.cursor, states=status or (), limit=paging.rows
         )
-        page = [job_answer(db, row) for row in rows[:limit]]
-    return JobPage(jobs=page, next=next_cursor(request, response, rows, limit))
+        page = [job_answer(db, row) for row in rows[: paging.limit]]
+    return JobPage(jobs=page, next=paging.next(rows))
 
 
 @router.get(
@@ -163,19 +159,16 @@ def _event(name: str, mark: str, data: str) -> str:
 @router.get("/{job_id}/images")
 def list_job_images(
     job_id: str,
-    request: Request,
-    response: Response,
     service: Here,
     caller: Reader,
-    limit: Limit = 100,
-    cursor: Cursor = "",
+    paging: Paged,
 ) -> TaskPage:
     """List the images of a job with what became of them, in the order they came."""
     with service.engine.connect() as db:
         ledger.find_job(db, caller.tenant, job_id)
-        rows = ledger.task_rows(db, job_id, after=cursor, limit=limit + 1)
-    page = [task_answer(row) for row in rows[:limit]]
-    return TaskPage(images=page, next=next_cursor(request, response, rows, limit, "image_id"))
+        rows = ledger.task_rows(db, job_id, after=paging.cursor, limit=paging.rows)
+    page = [task_answer(row) for row in rows[: paging.limit]]
+    return TaskPage(images=page, next=paging.next(rows, "image_id"))
 
 
 @router.get("/{job_id}/images/{image_id}")

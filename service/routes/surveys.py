@@ -10,14 +10,13 @@ from starlette.concurrency import run_in_threadpool
 from service import facts, ledger, submit, uploads
 from service.answers import change_answer, image_answer, job_answer, survey_answer
 from service.asking import (
-    Cursor,
     Here,
     IdempotencyKey,
     ImageName,
-    Limit,
+    Paged,
+    PagedShort,
     Reader,
     Writer,
-    next_cursor,
 )
 from service.bodies import content_length, receive_body
 from service.errors import Problem
@@ -63,19 +62,18 @@ def create_survey(
 
 @router.get("")
 def list_surveys(
-    request: Request,
-    response: Response,
     service: Here,
     caller: Reader,
-    limit: Limit = 50,
-    cursor: Cursor = "",
+    paging: PagedShort,
     q: Annotated[str, Query(max_length=200, pattern=NO_NUL, description="Part of the name.")] = "",
 ) -> SurveyPage:
     """List surveys, the newest first."""
     with service.engine.connect() as db:
-        rows = ledger.find_surveys(db, caller.tenant, before=cursor, part=q, limit=limit + 1)
-        page = [survey_answer(db, row) for row in rows[:limit]]
-    return SurveyPage(surveys=page, next=next_cursor(request, response, rows, limit))
+        rows = ledger.find_surveys(
+            db, caller.tenant, before=paging.cursor, part=q, limit=paging.rows
+        )
+        page = [survey_answer(db, row) for row in rows[: paging.limit]]
+    return SurveyPage(surveys=page, next=paging.next(rows))
 
 
 @router.get("/{survey_id}")
@@ -122,20 +120,17 @@ def put_facts(survey_id: str, new: NewFacts, service: Here, caller: Writer) -> F
 @router.get("/{survey_id}/changes")
 def list_changes(
     survey_id: str,
-    request: Request,
-    response: Response,
     service: Here,
     caller: Reader,
-    limit: Limit = 100,
-    cursor: Cursor = "",
+    paging: Paged,
 ) -> ChangePage:
     """List who changed what in a survey, the latest first."""
     with service.engine.connect() as db:
         ledger.find_survey(db, caller.tenant, survey_id)
-        rows = find_changes(db, survey_id, before=cursor, limit=limit + 1)
+        rows = find_changes(db, survey_id, before=paging.cursor, limit=paging.rows)
         names = people(db)
-    page = [change_answer(row, names) for row in rows[:limit]]
-    return ChangePage(changes=page, next=next_cursor(request, response, rows, limit))
+    page = [change_answer(row, names) for row in rows[: paging.limit]]
+    return ChangePage(changes=page, next=paging.next(rows))
 
 
 @router.delete("/{survey_id}", status_code=204)
@@ -149,19 +144,16 @@ def delete_survey(survey_id: str, service: Here, caller: Writer) -> None:
 @router.get("/{survey_id}/images")
 def list_images(
     survey_id: str,
-    request: Request,
-    response: Response,
     service: Here,
     caller: Reader,
-    limit: Limit = 100,
-    cursor: Cursor = "",
+    paging: Paged,
 ) -> ImagePage:
     """List the images of a survey in the order they came."""
     with service.engine.connect() as db:
         ledger.find_survey(db, caller.tenant, survey_id)
-        rows = ledger.find_images(db, survey_id, after=cursor, limit=limit + 1)
-    page = [image_answer(row) for row in rows[:limit]]
-    return ImagePage(images=page, next=next_cursor(request, response, rows, limit))
+        rows = ledger.find_images(db, survey_id, after=paging.cursor, limit=paging.rows)
+    page = [image_answer(row) for row in rows[: paging.limit]]
+    return ImagePage(images=page, next=paging.next(rows))
 
 
 @router.put(
