@@ -69,6 +69,16 @@ def test_every_option_of_a_run_says_why(module: str) -> None:
     assert [ast.unparse(f.target) for f in bare if "Options" not in ast.unparse(f.annotation)] == []
 
 
+def test_every_option_of_a_written_run_file_says_why() -> None:
+    text = (ROOT / "crackseg" / "run_template.toml").read_text(encoding="utf-8")
+    bare = {
+        k for k, _, rest in (s.partition(" = ") for s in text.splitlines()) if "# " not in k + rest
+    }
+    assert bare & set(re.findall(r"(?m)^(\w+) = ", text)) == {
+        "manifest"
+    }  # its reasons are above it
+
+
 def _is_comment(lines: list[str], field: ast.AnnAssign) -> bool:
     return lines[field.lineno - 2].lstrip().startswith("#")
 

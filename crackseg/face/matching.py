@@ -158,15 +158,15 @@ def match_along(
     rank = np.argsort(np.argsort(along, kind="stable"), kind="stable")
     ordered = sorted(pairs, key=lambda pair: sorted((rank[n] for n in pair), reverse=True))
     left = Counter(number for pair in ordered for number in pair)
-    held: dict[int, Features] = {}
+    features: dict[int, Features] = {}
     for done, pair in enumerate(ordered):
         listen(done / len(ordered))
-        held |= {number: find(number) for number in pair if number not in held}
-        yield from match_pairs(held, [pair], diagonals)
+        features |= {number: find(number) for number in pair if number not in features}
+        yield from match_pairs(features, [pair], diagonals)
         left.subtract(pair)
         for number in pair:
             if not left[number]:
-                del held[number]
+                del features[number]
 
 
 def match_pairs(

@@ -20,7 +20,7 @@ def lay_on_neighbours(block: Block, matches: Sequence[Match]) -> None:
         first, second = m.first_px[m.agrees], m.second_px[m.agrees]
         ties[m.first].append((m.second, first, second))
         ties[m.second].append((m.first, second, first))
-    known: dict[int, list[tuple[Array, Array]]] = {}
+    pairs_of: dict[int, list[tuple[Array, Array]]] = {}
     fresh = [int(n) for n in np.flatnonzero(placed)]
     while True:
         for one in fresh:
@@ -28,11 +28,11 @@ def lay_on_neighbours(block: Block, matches: Sequence[Match]) -> None:
                 if not placed[other]:
                     there = block.places(np.full(len(own), one), own)
                     good = np.isfinite(there).all(axis=1)
-                    known.setdefault(other, []).append((theirs[good], there[good]))
-        if not known:
+                    pairs_of.setdefault(other, []).append((theirs[good], there[good]))
+        if not pairs_of:
             return
-        number = max(known, key=lambda n: sum(len(pixels) for pixels, _ in known[n]))
-        pixels, places = (np.concatenate(part) for part in zip(*known.pop(number), strict=True))
+        number = max(pairs_of, key=lambda n: sum(len(pixels) for pixels, _ in pairs_of[n]))
+        pixels, places = (np.concatenate(part) for part in zip(*pairs_of.pop(number), strict=True))
         lens = block.lenses[block.lens_of[number]]
         block.axes[number], block.positions_m[number] = _lie_frontal(pixels, places, lens)
         placed[number], fresh = True, [number]

@@ -78,21 +78,21 @@ def _inside(start: Tensor, stop: Tensor, size: int) -> Tensor:
     return ((pixel >= start[:, None]) & (pixel < stop[:, None])).to(start.dtype)
 
 
-def box_recall(proposed: Any, wanted: Any, iou: float = 0.5) -> float:
-    """Return the share of the wanted boxes that one of the proposed ones meets; nan without any.
+def box_recall(proposed: Any, labelled: Any, iou: float = 0.5) -> float:
+    """Return the share of the labelled boxes that one of the proposed ones meets; nan without any.
 
     Args:
         proposed: (n, 4) boxes.
-        wanted: (m, 4) boxes.
+        labelled: (m, 4) boxes.
         iou: least intersection over union.
     """
-    if not len(wanted):
+    if not len(labelled):
         return float("nan")
     if not len(proposed):
         return 0.0
-    low = np.maximum(proposed[:, None, :2], wanted[None, :, :2])
-    high = np.minimum(proposed[:, None, 2:], wanted[None, :, 2:])
+    low = np.maximum(proposed[:, None, :2], labelled[None, :, :2])
+    high = np.minimum(proposed[:, None, 2:], labelled[None, :, 2:])
     shared = np.prod(np.clip(high - low, 0, None), axis=2)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (proposed, wanted)]
+    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (proposed, labelled)]
     overlap = shared / (areas[0][:, None] + areas[1][None] - shared)
     return float((overlap.max(axis=0) >= iou).mean())

@@ -374,11 +374,11 @@ def _hold_out(samples: list[Sample], share: float) -> list[Sample]:
     if share == 0 or not train or any(sample.split == "val" for sample in samples):
         return samples
     groups = sorted({_group(sample) for sample in train})
-    taken: set[tuple[str, str]] = set()
-    while len(groups) > 1 and sum(_group(s) in taken for s in train) < share * len(train):
-        taken.add(groups.pop())
+    held_out: set[tuple[str, str]] = set()
+    while len(groups) > 1 and sum(_group(s) in held_out for s in train) < share * len(train):
+        held_out.add(groups.pop())
     return [
-        dataclasses.replace(s, split="val") if s.split == "train" and _group(s) in taken else s
+        dataclasses.replace(s, split="val") if s.split == "train" and _group(s) in held_out else s
         for s in samples
     ]
 

@@ -127,8 +127,8 @@ def move_in(pairs: Sequence[Sample], part: Path, out: Path) -> tuple[Sample, ...
     samples = []
     for pair in pairs:
         places = []
-        for new, folder, known in ((pair.image, "images", images), (pair.mask, "masks", masks)):
-            place = known.get(pair.mask.stem, out / folder / new.name)
+        for new, folder, stored in ((pair.image, "images", images), (pair.mask, "masks", masks)):
+            place = stored.get(pair.mask.stem, out / folder / new.name)
             if not place.exists():
                 place.parent.mkdir(parents=True, exist_ok=True)
                 new.rename(place)

@@ -221,11 +221,11 @@ def share_out(planned: Sequence[Sequence[Tile]], options: TileOptions) -> dict[s
     parts = {part: [t for site in sites for t in groups[site]] for part, sites in dealt.items()}
     if options.in_shares:
         return {part: tiles for part, tiles in parts.items() if tiles}
-    wanted = dict(zip(PARTS, map(int, options.split), strict=True))
+    counts = dict(zip(PARTS, map(int, options.split), strict=True))
     return {
-        part: [tiles[k * len(tiles) // wanted[part]] for k in range(wanted[part])]
+        part: [tiles[k * len(tiles) // counts[part]] for k in range(counts[part])]
         for part, tiles in parts.items()
-        if wanted[part]
+        if counts[part]
     }
 
 
@@ -233,9 +233,9 @@ def _deal(counts: Mapping[str, int], options: TileOptions) -> dict[str, list[str
     """Return the sites of each part, as blocks in their order: test last, val before it."""
     sites, total = list(counts), sum(options.split)
     dealt: dict[str, list[str]] = {}
-    for part, wanted in zip(PARTS[:0:-1], options.split[:0:-1], strict=True):
-        number = max(round(len(counts) * wanted / total), 1) if wanted else 0
-        least = 0 if options.in_shares else wanted
+    for part, count in zip(PARTS[:0:-1], options.split[:0:-1], strict=True):
+        number = max(round(len(counts) * count / total), 1) if count else 0
+        least = 0 if options.in_shares else count
         block: list[str] = []
         while sites and (len(block) < number or sum(counts[site] for site in block) < least):
             block.insert(0, sites.pop())

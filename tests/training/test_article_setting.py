@@ -66,11 +66,11 @@ def run(*words: object) -> str:
 @pytest.mark.parametrize("kind", ["masks", "labelme"])
 def test_counts_are_met_and_no_photograph_is_in_two_parts(raw: Path, kind: str) -> None:
     more = ("--line-px", 4) if kind == "labelme" else ()
-    said = run(
+    lines = run(
         *("data", "tile", raw / "photographs", "--annotations", raw / kind, "--format", kind),
         *("--out", raw / "crops", "--tile-px", 64, "--empty-share", 0, "--split", "12/3/4", *more),
     )
-    assert "19 tiles written" in said
+    assert "19 tiles written" in lines
     tiles = index_folder(raw / "crops")
     counts = {part: [t for t in tiles if t.split == part] for part in ("train", "val", "test")}
     assert {part: len(of_part) for part, of_part in counts.items()} == {
@@ -259,7 +259,7 @@ def test_the_table_of_pictures_holds_the_articles_measures(raw: Path) -> None:
     mean = rows.pop("mean")
     assert len(rows) == 12
     predictor = Predictor.open(str(model), PredictOptions(runtime="onnx", precision="float"))
-    found: dict[str, list[float]] = {}
+    columns: dict[str, list[float]] = {}
     for tile in (t for t in index_folder(raw / "crops") if t.split == "test"):
         with open_image(tile.image) as image:
             marked = predictor.predict(image).probability >= 128
@@ -269,11 +269,11 @@ def test_the_table_of_pictures_holds_the_articles_measures(raw: Path) -> None:
                 assert cell == "", (name, tile.image.stem)
             else:
                 assert float(cell) == pytest.approx(value, abs=6e-5)
-                found.setdefault(name, []).append(value)
+                columns.setdefault(name, []).append(value)
     assert {row["site"] for row in rows.values()} == {t[:8] for t in rows}
-    for name, values in found.items():
+    for name, values in columns.items():
         assert float(mean[name]) == pytest.approx(np.mean(values), abs=6e-5)
-    assert len(found["recall_tpr"]) < 12  # undefined where there is no crack
+    assert len(columns["recall_tpr"]) < 12  # undefined where there is no crack
 
 
 def article_rows() -> list[object]:

@@ -396,8 +396,8 @@ def test_a_photograph_that_is_there_by_another_name_is_refused(
         content = (folder / "photographs" / f"{NAMES[2]}.png").read_bytes()
         (photographs / new).write_bytes(content)
         text = source.read_text().split("<image")
-        kept = text[0] + "<image" + text[3].replace(f"{NAMES[2]}.png", new) + "</annotations>"
-        (tmp_path / "b.xml").write_text(kept)
+        stored = text[0] + "<image" + text[3].replace(f"{NAMES[2]}.png", new) + "</annotations>"
+        (tmp_path / "b.xml").write_text(stored)
         word = "as `.*DJI_0002" if number == 1 else "one file on some systems"
         with pytest.raises(DataError, match=word):
             run_import(tmp_path / "b.xml", photographs, tmp_path / "set")
@@ -523,10 +523,10 @@ def test_the_first_run_names_what_is_doubtful(folder: Path, tmp_path: Path) -> N
     run_import(source, folder / "photographs", tmp_path / "set")
     (tmp_path / "set" / "train.txt").write_text("\n".join([NAMES[0], NAMES[2]]))
     (tmp_path / "set" / "val.txt").write_text(NAMES[5])
-    said = "\n".join(init_run(tmp_path / "ours.toml", tmp_path / "set"))
-    assert "no licence is stated for set" in said
-    assert "every picture of train shows a crack" in said
-    assert "no picture of val shows a crack" in said
+    lines = "\n".join(init_run(tmp_path / "ours.toml", tmp_path / "set"))
+    assert "no licence is stated for set" in lines
+    assert "every picture of train shows a crack" in lines
+    assert "no picture of val shows a crack" in lines
 
 
 def exit_code() -> int:
