@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import exit_code
 from PIL import Image
-
-from crackseg.cli import main
 
 Photo = Callable[..., Path]
 
@@ -27,11 +26,7 @@ def crackseg(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
     def run(*arguments: object) -> int:
         monkeypatch.setattr(sys, "argv", ["crackseg", *map(str, arguments)])
-        try:
-            main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
+        return exit_code()
 
     return run
 

@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from crackseg.cli import main
+from command_line import exit_code
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,14 +39,6 @@ def checkout(tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (tmp_path / name.strip("`:")).write_text(blocks("toml")[0], encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def exit_code() -> int:
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def test_the_commands_run(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import exit_code
 from PIL import Image
 from typer.testing import CliRunner
 
-from crackseg.cli import app, main
+from crackseg.cli import app
 from crackseg.errors import ConfigError, DataError
 from crackseg.training.manifest import index_folder, read_pair
 from crackseg.training.tiling import TileOptions, cut_tiles, parse_split, share_out, tile_data
@@ -180,14 +181,6 @@ def test_every_number_is_met_whatever_the_photographs_hold(wanted: tuple[int, ..
     assert sum(map(len, sites)) == len(set().union(*sites))
     stems = [tile.stem for tiles in parts.values() for tile in tiles]
     assert len(set(stems)) == len(stems)
-
-
-def exit_code() -> int:
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def test_the_line_of_the_page_gives_the_articles_table(

@@ -23,11 +23,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from command_line import exit_code
 from PIL import Image
 from skimage.draw import polygon2mask
 from typer.testing import CliRunner
 
-from crackseg.cli import app, main
+from crackseg.cli import app
 from crackseg.config import read_options
 from crackseg.errors import ConfigError, DataError
 from crackseg.training.annotations import ImportOptions, import_annotations
@@ -527,14 +528,6 @@ def test_the_first_run_names_what_is_doubtful(folder: Path, tmp_path: Path) -> N
     assert "no licence is stated for set" in lines
     assert "every picture of train shows a crack" in lines
     assert "no picture of val shows a crack" in lines
-
-
-def exit_code() -> int:
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def page_commands() -> list[str]:
