@@ -62,10 +62,10 @@ def test_a_large_raster_is_measured_as_a_small_one(
 ) -> None:
     small = run(raster, tmp_path / "small", dark_model)
     request.getfixturevalue("large")
-    found = run(raster, tmp_path / "large", dark_model)
+    large = run(raster, tmp_path / "large", dark_model)
     assert small.totals.cracks == 3
-    assert found.totals == small.totals
-    assert found.cracks[0].branches[0].centre_line.tolist() == [
+    assert large.totals == small.totals
+    assert large.cracks[0].branches[0].centre_line.tolist() == [
         *map(list, small.cracks[0].branches[0].centre_line)
     ]
     folder, plain = tmp_path / "large" / "mosaic", tmp_path / "small" / "mosaic"

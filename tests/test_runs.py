@@ -79,11 +79,11 @@ def test_parcels_hold_whole_components_each_once(height: int, width: int, most: 
     if not runs.any():
         return
     count, label = label_runs(runs)
-    found = list(parcels(runs, label, count, most))
-    assert np.array_equal(np.sort(np.concatenate(found)), np.arange(len(runs.start)))
-    assert sum(len(np.unique(label[part])) for part in found) == count
+    parts = list(parcels(runs, label, count, most))
+    assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(len(runs.start)))
+    assert sum(len(np.unique(label[part])) for part in parts) == count
     size = np.bincount(label, weights=runs.stop - runs.start)
-    assert all(size[np.unique(label[part])].sum() < most + size.max() for part in found)
+    assert all(size[np.unique(label[part])].sum() < most + size.max() for part in parts)
 
 
 def test_the_smallest_window_of_a_mask_and_back() -> None:
@@ -101,7 +101,7 @@ def test_the_smallest_window_of_a_mask_and_back() -> None:
 def test_bands_cover_a_picture_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(bands(4000, 5000)) == [slice(0, 4000)]  # a photograph is one band
     monkeypatch.setattr(room, "_BAND_PX", 1000)
-    found = list(bands(333, 70))
-    assert [part.start for part in found] == [0, *(part.stop for part in found[:-1])]
-    assert found[-1].stop == 333
-    assert max(part.stop - part.start for part in found) * 70 < 2000
+    parts = list(bands(333, 70))
+    assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
+    assert parts[-1].stop == 333
+    assert max(part.stop - part.start for part in parts) * 70 < 2000

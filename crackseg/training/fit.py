@@ -194,7 +194,7 @@ class Segmenter(lightning.LightningModule):
         self.register_buffer("std", torch.tensor(options.std).view(1, 3, 1, 1))
         self.counted: dict[str, list[Counted]] = defaultdict(list)
         self.showing: tuple[int, ...] = ()  # numbers of the pictures of val that loggers show
-        self.shown: dict[str, tuple[Array, Array, Array]] = {}  # picture, label, probability
+        self.samples: dict[str, tuple[Array, Array, Array]] = {}  # picture, label, probability
 
     def normalize(self, image: Any) -> Any:
         """Return (N, 3, H, W) uint8 as the network's float input."""
@@ -268,7 +268,7 @@ class Segmenter(lightning.LightningModule):
             window = window_of(truth.line)
             name = f"{source}/{pictures.samples[number].image.stem}"
             picture, line = np.array(truth.picture[window]), np.array(truth.line[window])
-            self.shown[name] = picture, line, grey[window].copy()
+            self.samples[name] = picture, line, grey[window].copy()
 
     def predict_grey(self, image: Any) -> Array:
         """Return the (H, W) uint8 probability of one (1, 3, H, W) uint8 picture.

@@ -45,8 +45,8 @@ def free_bytes() -> int | None:
 
 def gpu_of(options: TrainOptions) -> Any:
     """Return the first GPU where a run would use one, else None."""
-    wanted = options.accelerator in ("auto", "gpu", "cuda")
-    return torch.device("cuda", 0) if wanted and torch.cuda.is_available() else None
+    on_gpu = options.accelerator in ("auto", "gpu", "cuda")
+    return torch.device("cuda", 0) if on_gpu and torch.cuda.is_available() else None
 
 
 def require_room(network: Any, options: TrainOptions, device: Any = None) -> None:

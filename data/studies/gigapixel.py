@@ -50,16 +50,16 @@ APART_PX, REACH_PX = 400.0, 24
 
 def cracks_of(shape: tuple[int, int], rng: np.random.Generator) -> list[Stroke]:
     """Return cracks that do not come near each other, the first across the whole picture."""
-    wanted = LENGTH_PER_MP * shape[0] * shape[1] / 1e6
+    total_px = LENGTH_PER_MP * shape[0] * shape[1] / 1e6
     strokes: list[Stroke] = []
     total, known = 0.0, np.zeros((0, 2))
-    while total < wanted:
+    while total < total_px:
         length = float(rng.uniform(2000, 12_000))
         start, angle = rng.uniform([0, 0], shape), float(rng.uniform(0, math.pi))
         if not strokes:  # through a corner of every band
             start, angle = np.array([0.12, 0.22]) * shape, math.atan2(shape[0], shape[1])
             length = 0.7 * math.hypot(*shape)
-        stroke = _crack(start, angle, min(length, max(wanted - total, 600.0)), rng)
+        stroke = _crack(start, angle, min(length, max(total_px - total, 600.0)), rng)
         places = stroke.points[::40]
         good = bool(counts(shape, *places.T, margin=60).all())
         near = cKDTree(known).query(places)[0].min() if len(known) else math.inf
@@ -270,8 +270,10 @@ def main() -> None:
     figures = analyze(path, out, options, kill=chosen.kill)
     megapixels = math.prod(shape) / 1e6
     figures["cpu_s_per_mp"] = figures["cpu_s"] / megapixels
-    found = judge(out, json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
-    answer = {"megapixels": megapixels, **figures, **found}
+    figures_of_cracks = judge(
+        out, json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    )
+    answer = {"megapixels": megapixels, **figures, **figures_of_cracks}
     (chosen.folder / f"answer_{name}.json").write_text(json.dumps(answer, indent=1) + "\n")
     print(json.dumps(answer, indent=1))
 

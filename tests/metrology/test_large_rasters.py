@@ -83,7 +83,7 @@ def test_cracks_over_many_bands_are_measured_once(
     def read(window: Window) -> Array:
         return wall.picture[window.slices]
 
-    def found(mask: Any) -> list[dict[str, Any]]:
+    def cracks_of(mask: Any) -> list[dict[str, Any]]:
         probability = np.where(np.asarray(mask), 200, 3).astype(np.uint8)
         cracks, _ = measure(
             mask,
@@ -104,11 +104,11 @@ def test_cracks_over_many_bands_are_measured_once(
             for crack in cracks
         ]
 
-    whole = found(wall.mask)
+    whole = cracks_of(wall.mask)
     assert len(whole) == 4
     assert whole[0]["window"].height > 200
     small_bands()
-    assert found(Runs.of(wall.mask)) == whole
+    assert cracks_of(Runs.of(wall.mask)) == whole
 
 
 def test_widths_do_not_depend_on_bands(wall: Phantom, small_bands: Callable[[], None]) -> None:

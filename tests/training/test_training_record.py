@@ -239,11 +239,11 @@ def test_the_record_names_code_packages_device_and_parent(
     child = replace(
         options, out=folder / "runs" / "child", initial_weights=out / "weights.safetensors"
     )
-    told = json.loads((train(child) / "run.json").read_text())
+    record = json.loads((train(child) / "run.json").read_text())
     import hashlib
 
     digest = hashlib.sha256((out / "weights.safetensors").read_bytes()).hexdigest()
-    assert told["started_from"]["sha256"] == digest
+    assert record["started_from"]["sha256"] == digest
 
 
 def test_a_record_outside_of_a_checkout_has_no_commit(tmp_path: Path) -> None:
@@ -256,11 +256,11 @@ def test_pictures_that_do_not_fit_into_memory_give_the_same_weights(folder: Path
     options = read_run(folder / "run.toml")
     inside = train(options)
     data = replace(options.data, memory_gb=1e-9, cache=folder / "disk")
-    seen = []
+    calls = []
     write = picture_store._write
 
     def count(*arguments: object) -> object:
-        seen.append(arguments)
+        calls.append(arguments)
         return write(*arguments)
 
     picture_store._write = count
@@ -268,7 +268,7 @@ def test_pictures_that_do_not_fit_into_memory_give_the_same_weights(folder: Path
         outside = train(replace(options, out=folder / "runs" / "mapped", data=data))
     finally:
         picture_store._write = write
-    assert len(seen) == 8  # each of train and val
+    assert len(calls) == 8  # each of train and val
     assert_equal(inside, outside)
     train(replace(options, data=data))  # and a run goes on with either
 
@@ -347,9 +347,9 @@ def test_a_large_picture_is_validated_in_tiles(
 
 def test_what_a_crop_keeps_is_counted() -> None:
     layers = [torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 1, 1)]
-    kept = bytes_per_crop(torch.nn.Sequential(*layers), 32)
+    count = bytes_per_crop(torch.nn.Sequential(*layers), 32)
     plane = 32 * 32 * 4
-    assert kept == (3 + 4) * plane + 4 * plane  # input, the one map between; picture and labels
+    assert count == (3 + 4) * plane + 4 * plane  # input, the one map between; picture and labels
 
 
 @pytest.mark.parametrize("name", ["unet", "cdds", "fcn"])
@@ -375,10 +375,10 @@ def test_a_batch_that_cannot_fit_is_refused_before_a_picture_is_read(
     with pytest.raises(ConfigError) as refused:
         train(large)
     text = str(refused.value)
-    found = re.search(
+    match = re.search(
         r"needs about ([\d.,]+) TB with `cdds`, and this machine has [\d.]+ [GT]B", text
     )
-    assert found, text
+    assert match, text
     assert re.search(r"about (\d+) fit; take a smaller `data\.batch`, and `fit\.accumulate`", text)
 
 
