@@ -56,6 +56,14 @@ from crackseg.training.start import (
 WHOLE_PX, VAL_TILE_PX = 4_200_000, 1024  # larger pictures are validated in tiles of this side
 LEVELS = tuple((level, level) for level in range(10, 100, 10))  # thresholds validated at, in %
 Counted = dict[tuple[int, int], LineCounts]
+# One decoding process is right on two cores; the tree warning is Lightning's own affair.
+_QUIET = (
+    ".*isinstance.treespec, LeafSpec.*",
+    ".*is smaller than the logging interval.*",
+    ".*does not have many workers.*",
+    ".*Checkpoint directory.*exists.*",
+    ".*Experiment logs directory.*exists.*",
+)
 
 
 def read_run(path: Path, root: Path | None = None) -> TrainOptions:
@@ -109,7 +117,7 @@ def train(options: TrainOptions) -> Path:
 
 
 def _fit(options: TrainOptions, samples: tuple[Sample, ...]) -> Path:
-    fit, data, out = options.fit, options.data, options.out
+    data, out = options.data, options.out
     lightning.seed_everything(options.seed, verbose=False)
     module = Segmenter(options)
     last = find_last(options)
@@ -120,7 +128,30 @@ def _fit(options: TrainOptions, samples: tuple[Sample, ...]) -> Path:
     crops = Crops(learned, data, options.seed, room=room)
     pictures = WholePictures(judged, room_left(room, learned, CROPS_BYTES))
     module.showing = sample_numbers(len(pictures))
-    trainer = lightning.Trainer(
+    trainer = _trainer(options)
+    loader = _loader(crops, options, trainer)
+    with warnings.catch_warnings():
+        for message in _QUIET:
+            warnings.filterwarnings("ignore", message=message)
+        try:
+            trainer.fit(
+                module,
+                loader,
+                DataLoader(pictures, batch_size=1, collate_fn=_single),
+                ckpt_path=None if last is None else str(last),
+                weights_only=True,
+            )
+        except SystemExit as stop:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from stop
+    if trainer.is_global_zero:
+        _write_weights(module, out)
+        shutil.rmtree(out / CACHE, ignore_errors=True)
+    return out
+
+
+def _trainer(options: TrainOptions) -> lightning.Trainer:
+    fit = options.fit
+    return lightning.Trainer(
         accelerator=options.accelerator,
         devices=options.devices,
         precision=options.precision,
@@ -138,6 +169,11 @@ def _fit(options: TrainOptions, samples: tuple[Sample, ...]) -> Path:
         strategy="ddp_find_unused_parameters_true" if options.devices > 1 else "auto",
         use_distributed_sampler=False,  # the sampler shares the crops out itself
     )
+
+
+def _loader(crops: Crops, options: TrainOptions, trainer: lightning.Trainer) -> DataLoader[Any]:
+    """Return the batches of crops, numbered by the step that the trainer has reached."""
+    fit, data = options.fit, options.data
     numbers = StepNumbers(
         fit.steps_per_epoch,
         data.batch * fit.accumulate * options.devices,
@@ -145,7 +181,7 @@ def _fit(options: TrainOptions, samples: tuple[Sample, ...]) -> Path:
         trainer.global_rank,
         options.devices,
     )
-    loader = DataLoader(
+    return DataLoader(
         crops,
         data.batch,
         sampler=numbers,
@@ -153,27 +189,6 @@ def _fit(options: TrainOptions, samples: tuple[Sample, ...]) -> Path:
         pin_memory=torch.cuda.is_available(),
         persistent_workers=data.workers > 0,
     )
-    with warnings.catch_warnings():
-        # one decoding process is right on two cores; the tree warning is Lightning's own affair
-        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-        warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists.*")
-        warnings.filterwarnings("ignore", message=".*Experiment logs directory.*exists.*")
-        try:
-            trainer.fit(
-                module,
-                loader,
-                DataLoader(pictures, batch_size=1, collate_fn=_single),
-                ckpt_path=None if last is None else str(last),
-                weights_only=True,
-            )
-        except SystemExit as stop:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from stop
-    if trainer.is_global_zero:
-        _write_weights(module, out)
-        shutil.rmtree(out / CACHE, ignore_errors=True)
-    return out
 
 
 class Segmenter(lightning.LightningModule):
