@@ -29,8 +29,8 @@ def undo(client: Any, image: str) -> None:
 
 def say(client: Any, image: str, crack: int, verdict: str, note: str = "") -> None:
     """Give a verdict."""
-    said = {"verdict": verdict, "note": note}
-    assert client.put(f"{image}/cracks/{crack}/verdict", json=said).status_code == 200
+    body = {"verdict": verdict, "note": note}
+    assert client.put(f"{image}/cracks/{crack}/verdict", json=body).status_code == 200
 
 
 def verdicts(client: Any, image: str) -> dict[int, tuple[str, str]]:
@@ -67,22 +67,22 @@ def test_undo_hides_a_verdict_and_redo_brings_it_back(client: Any) -> None:
     correct(client, image, DRAW)
     assert verdicts(client, image) == {2: ("reject", "my long remark")}
     assert figures(client, image) == (1, 1)
-    told = [(row["kind"], row["crack"], row["change"]) for row in history(client, image)]
+    rows = [(row["kind"], row["crack"], row["change"]) for row in history(client, image)]
     at = "“row {:.0f}, column {:.0f}”".format(*rough()[0])
-    assert told[0] == (
+    assert rows[0] == (
         "correction",
         "2",
         f"correction – → “draw”; cracks – → “2”; place – → {at}",
     )
-    assert told[2] == (
+    assert rows[2] == (
         "correction",
         "2",
         f"correction “draw” → –; cracks “2” → –; place {at} → –",
     )
-    assert told[3] == (
+    assert rows[3] == (
         "verdict", "2", "verdict “reject” → –; note “my long remark” → – (draw undone)"
     )  # fmt: skip
-    assert told[-1] == (
+    assert rows[-1] == (
         "verdict", "2", "verdict “open” → “reject”; note – → “my long remark” (draw)"
     )  # fmt: skip
 
@@ -178,8 +178,8 @@ def test_an_edit_that_is_sent_again_with_its_key_is_done_once(client: Any) -> No
     assert len({answer.text for answer in answers}) == 1
     assert answers[0].json()["cracks"] == 2
     assert send(SPLIT, key).status_code == 422  # the key means something else
-    told = [row for row in history(client, image) if row["kind"] == "correction"]
-    assert len(told) == 1
+    rows = [row for row in history(client, image) if row["kind"] == "correction"]
+    assert len(rows) == 1
     refused = {"kind": "split", "point": [1, 1]}
     assert [send(refused, f"none {image}").status_code for _ in range(2)] == [422, 422]
     undo(client, image)
