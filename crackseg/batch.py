@@ -41,6 +41,7 @@ from crackseg.folders import (
     place_to_go_on,
     plain_path,
     read_mark,
+    refuse_file,
     refuse_foreign,
     refuse_lost,
 )
@@ -400,6 +401,7 @@ def _is_current(
 
 
 def _make_folder(out: Path) -> None:
+    refuse_file(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):

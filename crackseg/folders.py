@@ -78,8 +78,7 @@ def refuse_foreign(folder: Path, names: Iterable[str] | None = None) -> None:
     Raises:
         OutputError: names the first such file.
     """
-    if os.path.lexists(folder) and not folder.is_dir():
-        raise OutputError(f"`{folder}` is not a folder; move it away or choose another `--out`.")
+    refuse_file(folder)
     mark = read_mark(folder)
     if mark is None:
         mark, names = Mark(), [MARK, *(names or ())]
@@ -91,6 +90,18 @@ def refuse_foreign(folder: Path, names: Iterable[str] | None = None) -> None:
                 f"`{folder / name}` {what}{since} and would be replaced; move it away or choose "
                 "another folder."
             )
+
+
+def refuse_file(folder: Path) -> None:
+    """Raise where a folder that is to be filled, or one that it lies in, is a file.
+
+    Raises:
+        OutputError: names it.
+    """
+    for part in (folder, *folder.parents):
+        if os.path.lexists(part) and not part.is_dir():
+            what = "a link that leads to no folder" if part.is_symlink() else "a file, not a folder"
+            raise OutputError(f"`{part}` is {what}; move it away or choose another `--out`.")
 
 
 def require_new(folder: Path) -> None:

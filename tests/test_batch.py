@@ -411,13 +411,23 @@ def test_no_permission_is_a_sentence(photo: Photo, options: AnalyzeOptions, tmp_
         batch.run([photo(tmp_path / "b.jpg")], tmp_path / "locked" / "out", options)
 
 
-def test_an_output_that_is_a_file_is_wrong_usage(
-    photo: Photo, options: AnalyzeOptions, tmp_path: Path
+@pytest.mark.parametrize("inner", ["", "results", "results/of/today"])
+def test_an_output_that_is_a_file_or_lies_in_one_is_wrong_usage(
+    inner: str, photo: Photo, options: AnalyzeOptions, tmp_path: Path
 ) -> None:
     target = tmp_path / "file"
     target.write_text("x")
-    with pytest.raises(ConfigError, match="cannot be written"):
-        batch.run([photo(tmp_path / "a.jpg")], target, options)
+    with pytest.raises(OutputError, match="file` is a file, not a folder"):
+        batch.run([photo(tmp_path / "a.jpg")], target / inner, options)
+    assert target.read_text() == "x"
+
+
+def test_an_output_that_is_a_link_to_nowhere_is_wrong_usage(
+    photo: Photo, options: AnalyzeOptions, tmp_path: Path
+) -> None:
+    (tmp_path / "drive").symlink_to(tmp_path / "gone")
+    with pytest.raises(OutputError, match="drive` is a link that leads to no folder"):
+        batch.run([photo(tmp_path / "a.jpg")], tmp_path / "drive", options)
 
 
 def test_wrong_names_stop_before_the_first_image(photo: Photo, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_link_in_place_of_an_own_file_is_not_followed(tmp_path: Path) -> None:
 
 def test_a_file_or_a_mark_of_others_in_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "wall").write_text("mine")
-    with pytest.raises(OutputError, match="is not a folder"):
+    with pytest.raises(OutputError, match="not a folder"):
         fill(tmp_path / "wall", table="1")
     assert (tmp_path / "wall").read_text() == "mine"
     (tmp_path / "other").mkdir()
