@@ -26,6 +26,7 @@ from crackseg.records import Array, ImageInfo
 _JSON, _PICTURES = (".geojson", ".json"), (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 _LEAST_PX = 10.0  # a smaller structure is one whose coordinates are not what they seem
 _FARTHEST = 1e12  # in px, degrees or m: farther is no place, and its square is no number
+_BAND_ROWS = 256  # of the picture at a time: an orthophoto's windings would not fit into memory
 Place = Callable[[Array], Array]  # (N, 2) x, y of a file to (N, 2) col, row
 
 
@@ -204,6 +205,8 @@ def _read_geojson(
             role = named if named in shapes else file.role
             for rings in polygons:
                 outlines = [_points(ring, where) for ring in _listed(rings, where)]
+                if any(len(np.unique(ring, axis=0)) < 3 for ring in outlines):
+                    raise DataError(f"{where} must go round an area, got fewer than three points.")
                 shapes[role] += [outlines] if outlines else []
         elif kind in ("LineString", "MultiLineString") and named == "joint":
             lines = [coordinates] if kind == "LineString" else _listed(coordinates, where)
@@ -228,6 +231,8 @@ def _read_geojson(
 
 def _features(data: Any) -> Iterator[tuple[str, Any, str]]:
     """Yield kind, coordinates and class of every geometry."""
+    if not isinstance(data, dict):
+        raise ValueError("expected objects with a `type`")
     kind = data.get("type")
     if kind == "FeatureCollection":
         for feature in data["features"]:
@@ -337,9 +342,49 @@ def _transformer(declared: str, info: ImageInfo, name: str) -> Callable[..., Any
 
 
 def _filled(polygons: list[list[Array]], info: ImageInfo) -> Array:
-    """Return (H, W) uint8 with 1 inside; a polygon's further rings are holes."""
+    """Return (H, W) uint8 with 1 where the centre of a pixel lies inside; further rings are holes.
+
+    An outline holds the pixels it runs through, a hole does not. One that crosses itself holds all
+    that it goes round, as one drawn by hand may.
+    """
     canvas = np.zeros((info.height_px, info.width_px), np.uint8)
-    for rings in polygons:
-        corners = [np.clip(np.rint(ring), -(2**17), 2**17).astype(np.int32) for ring in rings]
-        cv2.fillPoly(canvas, corners, 1)
+    for outline, *holes in polygons:
+        ends = outline[:, 1].min(), outline[:, 1].max() + 1
+        first, last = np.clip(np.ceil(ends), 0, info.height_px).astype(int).tolist()
+        for top in range(first, last, _BAND_ROWS):
+            rows = slice(top, min(top + _BAND_ROWS, last))
+            inside = _inside(outline, rows, info.width_px, rim=True)
+            for hole in holes:
+                inside &= ~_inside(hole, rows, info.width_px, rim=False)
+            canvas[rows] |= inside
     return canvas
+
+
+def _inside(ring: Array, rows: slice, width_px: int, *, rim: bool) -> Array:
+    """Return (h, W) bool of some rows: where an (N, 2) ring of x, y goes round the pixel's centre.
+
+    Each edge turns what lies right of it by one, up or down; 0 turns are outside. Centres that lie
+    on an edge are as ``rim`` says.
+    """
+    start, end = ring, np.roll(ring, -1, axis=0)
+    low, high = (pick(start[:, 1], end[:, 1]) for pick in (np.minimum, np.maximum))
+    first, last = (np.ceil(np.clip(y, rows.start, rows.stop)).astype(int) for y in (low, high))
+    count = last - first
+    edge = np.repeat(np.arange(len(ring)), count)
+    row = first[edge] + np.arange(len(edge)) - (np.cumsum(count) - count)[edge]
+    run = (end - start)[edge]
+    x = start[edge, 0] + (row - start[edge, 1]) * run[:, 0] / run[:, 1]
+    turns = np.zeros((rows.stop - rows.start, width_px + 1), np.int32)
+    at = np.ceil(np.clip(x, 0, width_px)).astype(int)
+    np.add.at(turns, (row - rows.start, at), np.sign(run[:, 1]).astype(np.int32))
+    inside: Array = np.cumsum(turns, axis=1, dtype=np.int32)[:, :-1] != 0
+    on = np.concatenate([np.column_stack([x, row]), ring])
+    on = on[(on == np.rint(on)).all(axis=1) & (on[:, 0] >= 0) & (on[:, 0] < width_px)]
+    on = on[(on[:, 1] >= rows.start) & (on[:, 1] < rows.stop)].astype(int)
+    inside[on[:, 1] - rows.start, on[:, 0]] = rim
+    flat = (low == high) & (low == np.rint(low)) & (low >= rows.start) & (low < rows.stop)
+    for (one, y), (other, _) in zip(start[flat], end[flat], strict=True):
+        left, right = sorted((one, other))
+        run_px = slice(max(int(np.ceil(left)), 0), max(int(np.floor(right)) + 1, 0))
+        inside[int(y) - rows.start, run_px] = rim
+    return inside

@@ -102,6 +102,44 @@ def test_a_plain_picture_in_a_gis_has_its_rows_upside_down(tmp_path: Path) -> No
 UTM = {"crs": "EPSG:32632", "transform": (0.01, 0.002, 5e5, 0.002, -0.01, 5.2e6)}
 
 
+@pytest.mark.parametrize("far", [1.0, 1e3, 1e6, 1e9])
+def test_an_outline_that_reaches_far_beyond_the_picture_keeps_its_edges(
+    far: float, tmp_path: Path
+) -> None:
+    """The half below the line through (0, 20) and (WIDTH, 100), however far its corners lie."""
+    left, right = (-far * WIDTH, 20 - far * 80), ((1 + far) * WIDTH, 100 + far * 80)
+    depth = right[1] + WIDTH
+    ring = [left, right, (right[0], depth), (left[0], depth), left]
+    found = inside(info(), region=write(tmp_path / "r.geojson", feature("Polygon", [ring])))
+    rows, cols = np.mgrid[:HEIGHT, :WIDTH]
+    assert np.abs(found.astype(int) - (rows > 20 + 80 * cols / WIDTH)).sum() <= WIDTH
+
+
+def test_an_outline_that_crosses_itself_holds_what_it_goes_round(tmp_path: Path) -> None:
+    angle = np.arange(6) * 4 * np.pi / 5
+    star = np.column_stack([80 + 40 * np.sin(angle), 60 - 40 * np.cos(angle)])
+    path = write(tmp_path / "r.geojson", feature("Polygon", [star.tolist()]))
+    assert inside(info(), region=path)[60, 80]
+    assert not inside(info(), ignore=path)[60, 80]
+    key = [[20, 30], [120, 30], [120, 90], [20, 90], [20, 60], [50, 60], [50, 70], [80, 70],
+           [80, 50], [50, 50], [50, 60], [20, 60], [20, 30]]  # fmt: skip
+    cut = inside(info(), region=write(tmp_path / "k.geojson", feature("Polygon", [key])))
+    assert near(cut, square(hole=True))
+    assert not cut[60, 65]
+
+
+def test_a_hole_beside_its_outline_adds_nothing(tmp_path: Path) -> None:
+    hole = [[130, 30], [150, 30], [150, 60], [130, 60], [130, 30]]
+    found = inside(info(), region=write(tmp_path / "r.geojson", feature("Polygon", [SQUARE, hole])))
+    assert near(found, square())
+    assert not found[45, 140]
+
+
+def test_corners_on_the_outermost_pixels_leave_nothing_out(tmp_path: Path) -> None:
+    ring = [[0, 0], [WIDTH - 1, 0], [WIDTH - 1, HEIGHT - 1], [0, HEIGHT - 1], [0, 0]]
+    assert inside(info(), region=write(tmp_path / "r.geojson", feature("Polygon", [ring]))).all()
+
+
 def on_map(points: list[list[int]]) -> list[list[float]]:
     a, b, c, d, e, f = UTM["transform"]
     return [
