@@ -33,6 +33,9 @@ _BACKGROUND_PX = 11  # of concrete on either side of the crack in each profile
 _CHUNK = 50_000  # stations sampled at a time: bounds memory on gigapixel pictures
 # Stations, and share of a line, that must show the interior before the rest is taken as dark.
 _SHOWING, _SHOWING_SHARE = 5, 0.15
+_SOFT_SHARE = (
+    0.5  # of a line's stations whose darkness is not in their core: it may be wide and pale
+)
 _WIDE_SHARE = 0.5  # of a line's stations, the widest, whose mean profile is fitted
 _STAIN_PX = 3.0  # a plateau this much wider than the mask is not the crack's
 _DEEPEST = 0.9  # of the deepest darkness usual on a line: its interior is not lighter
@@ -271,6 +274,10 @@ def _from_image(
         lighter_px=core.lighter_px,
         edges=_edges(line.points, normal, place, core.width_px),
     )
+    evidence = _evidence(widths, core, own, across)
+    if np.mean(no_line(evidence)) > _SOFT_SHARE:
+        top = whole.width_px + whole.lighter_px
+        narrow = replace(narrow, lighter_px=np.maximum(narrow.lighter_px, top - narrow.width_px))
     between = replace(
         whole,
         width_px=own.width_px,
@@ -282,7 +289,7 @@ def _from_image(
         whole=whole,
         narrow=narrow,
         flank=between,
-        evidence=_evidence(widths, core, own, across),
+        evidence=evidence,
         interior=interior,
     )
 
@@ -323,7 +330,10 @@ def _known_interior(
     and tells nothing.
     """
     stain = (widths.width_px > guess + _STAIN_PX) & (evidence.core < THIN_SHARE)
-    good = evidence.dark & ~stain & ~no_line(evidence)
+    plain = evidence.dark & ~stain
+    good = plain & ~no_line(evidence)
+    if good.sum() < _SHOWING:
+        good = plain  # soft all along its way: pale, wide and out of focus, if the fit says so
     if good.sum() < _SHOWING:
         return np.nan, 0.0
     showing = np.flatnonzero((widths.shown >= 0.9) & good)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 
 from crackseg.metrology.interior import fit_interior
 from crackseg.metrology.phantoms import Look, draw, straight
@@ -66,3 +67,19 @@ def test_the_interval_holds_a_thin_crack_of_a_pale_interior(
         phantom = draw((120, 240), [stroke], look, np.random.default_rng(seed))
         mean = cracks_of(phantom.mask, phantom.picture)[0].width_mean
         assert mean.low_px <= width <= mean.high_px
+
+
+@pytest.mark.parametrize("blur_px", [0.8, 1.2, 1.5])
+@pytest.mark.parametrize("contrast", [0.4, 0.55, 0.75])
+def test_a_pale_wide_crack_out_of_focus_is_no_soft_stain(
+    cracks_of: Any, contrast: float, blur_px: float
+) -> None:
+    """It has no dark core all along its way, as a stain has none: 6 px read 3.4 px (2.6 to 6.0)."""
+    for seed, width in enumerate((4.0, 5.0, 6.0, 8.0)):
+        look = Look(contrast=contrast, blur_px=blur_px, noise=0.012)
+        stroke = straight((60.2, 120.4), (20, 45)[seed % 2], 120, width)
+        phantom = draw((150, 240), [stroke], look, np.random.default_rng(seed))
+        for mask in (phantom.mask, binary_dilation(phantom.mask, np.ones((3, 3)))):
+            mean = cracks_of(mask, phantom.picture)[0].width_mean
+            assert mean.low_px <= width <= mean.high_px
+            assert mean.px == pytest.approx(width, abs=0.3)
