@@ -256,10 +256,11 @@ class Crack:
     width_max_at: tuple[float, float] | None  # (row, col)
     width_left_out_px: float = 0.0  # length along which nothing tells the crack's width
     openings: tuple[Opening, ...] = ()  # not part of the widths above
-    area_px2: float
+    area_px2: float | None  # length x mean width; None where that is not known
     area_mm2: float | None
+    mask_area_px2: float  # pixels that are marked: a mask is wider than the line of a thin crack
     paper_length_px: float  # skeleton pixels joined by 1 and sqrt(2): the paper's length
-    paper_width_px: float  # area / paper_length_px
+    paper_width_px: float  # mask_area_px2 / paper_length_px
     orientation_deg: float | None  # 0 along a row, counter-clockwise, [0, 180); None if isotropic
     tortuosity: float | None
     tips: int
@@ -346,7 +347,7 @@ class Totals:
     cracks: int
     length_px: float
     length_mm: float | None
-    area_px2: float
+    area_px2: float  # of those cracks whose width is known
     area_mm2: float | None
     analyzed_px2: float
     analyzed_mm2: float | None

@@ -102,6 +102,7 @@ def make_crack(number: int, *, row: int, col: int, length: int, scale: Scale | N
         width_max_at=(row + 1.0, col + length / 2),
         area_px2=3.0 * length,
         area_mm2=None if k is None else 3.0 * length * k * k,
+        mask_area_px2=3.0 * length,
         paper_length_px=float(length),
         paper_width_px=3.0,
         orientation_deg=0.0,

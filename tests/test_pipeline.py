@@ -66,7 +66,7 @@ def test_analyze_measures_in_mm_and_keeps_the_schema(image: OpenImage, dark_mode
     for crack in report.cracks:
         assert crack.length.px == pytest.approx(TRUE_LENGTH_PX, rel=0.03)
         assert crack.length.mm == pytest.approx(crack.length.px * 0.5)
-        assert crack.width_mean.px == pytest.approx(crack.area_px2 / TRUE_LENGTH_PX, abs=0.4)
+        assert crack.width_mean.px == pytest.approx(crack.mask_area_px2 / TRUE_LENGTH_PX, abs=0.4)
     assert report.totals.length_px == pytest.approx(sum(c.length.px or 0 for c in report.cracks))
     assert report.totals.analyzed_mm2 == pytest.approx(260 * 180 / 4)
     assert report.totals.density_m_per_m2 == pytest.approx(
@@ -105,7 +105,7 @@ def test_a_mask_of_two_values_needs_no_particular_ones(value: int, tmp_path: Pat
     with open_image(tmp_path / "mask.png") as opened:
         report = pipeline.measure_mask(opened, None, options())
     assert len(report.cracks) == 1
-    assert report.cracks[0].area_px2 == 480
+    assert report.cracks[0].mask_area_px2 == 480
     assert "mask_not_binary" not in [n.code for n in report.notices]
 
 
@@ -116,7 +116,7 @@ def test_a_mask_with_soft_edges_is_cut_in_the_middle_with_a_warning(tmp_path: Pa
     Image.fromarray(mask).save(tmp_path / "mask.png")
     with open_image(tmp_path / "mask.png") as opened:
         report = pipeline.measure_mask(opened, None, options())
-    assert report.cracks[0].area_px2 == 640
+    assert report.cracks[0].mask_area_px2 == 640
     assert "mask_not_binary" in [n.code for n in report.notices]
 
 
@@ -130,7 +130,7 @@ def test_a_mask_that_could_be_anything_is_not_measured(tmp_path: Path) -> None:
         report = pipeline.measure_mask(opened, None, options(), MaskRule(values=("2",)))
         with pytest.raises(DataError, match=r"got 3; `mask\.png` holds 0"):
             pipeline.measure_mask(opened, None, options(), MaskRule(values=("3",)))
-    assert report.cracks[0].area_px2 == 480
+    assert report.cracks[0].mask_area_px2 == 480
     assert "mask_values" in [n.code for n in report.notices]
 
 

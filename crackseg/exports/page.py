@@ -246,7 +246,7 @@ def totals(report: Report) -> list[tuple[str, str]]:
             (wording.measured(widest.width_max), f"largest width (crack {widest.id}{sure})")
         )
         if sums.area_mm2 is not None:
-            rows.append((f"{sums.area_mm2 / 100:.1f} cm²", "crack area"))
+            rows.append((f"{sums.area_mm2 / 100:.1f} cm²", "crack area (length × mean width)"))
         if sums.density_m_per_m2 is not None:
             rows.append((f"{sums.density_m_per_m2:.2f} m/m²", "crack length per area seen"))
     if sums.also_marked:

@@ -149,8 +149,8 @@ def _crack(values: Mapping[str, Any], mask: Runs) -> Crack:
     if "hidden_length_px" in values:  # reports of earlier releases have none
         named = (*named, "hidden_length")
     plain = (
-        "id", "section", "certainty", "width_left_out_px", "area_px2", "area_mm2",
-        "paper_length_px", "paper_width_px", "orientation_deg", "tortuosity", "tips", "junctions",
+        "id", "section", "certainty", "width_left_out_px", "paper_length_px", "paper_width_px",
+        "orientation_deg", "tortuosity", "tips", "junctions",
         "loops", "pattern", "touches_border", "probability_mean", "contrast", "step",
     )  # fmt: skip
     measures: dict[str, Any] = {name: read_measure(values, name) for name in named}
@@ -160,12 +160,26 @@ def _crack(values: Mapping[str, Any], mask: Runs) -> Crack:
         window=Window(**values["bbox"]),
         mask=mask,
         branches=_branches(values),
+        **_areas(values),
         width_max_at=None if at is None else (at["row"], at["col"]),
         openings=tuple(_opening(opening) for opening in values["openings"]),
         width_classes=tuple(WidthClass(**entry) for entry in values["width_classes"]),
         flags=tuple(values["flags"]),
         repetition=values.get("repetition"),
     )
+
+
+def _areas(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the areas of a crack; in reports up to 0.5.0 the only one is that of its mask."""
+    if "mask_area_px2" in values:
+        return {name: values[name] for name in ("area_px2", "area_mm2", "mask_area_px2")}
+    opening = {
+        f"area_{unit}2": None
+        if values[f"length_{unit}"] is None or values[f"width_mean_{unit}"] is None
+        else values[f"length_{unit}"] * values[f"width_mean_{unit}"]
+        for unit in ("px", "mm")
+    }
+    return {**opening, "mask_area_px2": values["area_px2"]}
 
 
 def _branches(values: Mapping[str, Any]) -> tuple[Branch, ...]:
@@ -225,8 +239,9 @@ def _other_line(values: Mapping[str, Any]) -> Crack:
         width_p95=_UNKNOWN,
         width_max=read_measure(values, "width_max"),
         width_max_at=None,
-        area_px2=0.0,
+        area_px2=None,
         area_mm2=None,
+        mask_area_px2=0.0,
         paper_length_px=0.0,
         paper_width_px=0.0,
         orientation_deg=None,
@@ -244,7 +259,7 @@ def _painted(values: Mapping[str, Any]) -> Runs:
     """Return the mask of a line that ``mask.png`` does not hold, drawn along its course."""
     box = values["bbox"]
     canvas = np.zeros((box["height"], box["width"]), np.uint8)
-    width = max(1, round(values["area_px2"] / max(values["paper_length_px"], 1.0)))
+    width = max(1, round(values["paper_width_px"]))
     for line in values["centre_line"]:
         points = np.rint(np.array(line) - [box["row"], box["col"]])[:, ::-1].astype(np.int32)
         cv2.polylines(canvas, [points], False, 1, width)
@@ -271,10 +286,11 @@ def _masks(cracks: list[Mapping[str, Any]], path: Path, shape: tuple[int, int]) 
     of = owner[component]
     for k, crack in enumerate(cracks):
         box, mine = Window(**crack["bbox"]), runs.chosen(of == k)
-        if not _lies_in(mine, box) or mine.sum() != crack["area_px2"]:
+        expected = _areas(crack)["mask_area_px2"]
+        if not _lies_in(mine, box) or mine.sum() != expected:
             raise DataError(
                 f"`{path}` does not belong to the report beside it: crack {crack['id']} has "
-                f"{mine.sum()} px there, expected {crack['area_px2']:g}."
+                f"{mine.sum()} px there, expected {expected:g}."
             )
         masks.append(mine.moved(-box.row, -box.col, (box.height, box.width)))
     return masks

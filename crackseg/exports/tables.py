@@ -122,6 +122,7 @@ def crack_to_dict(crack: Crack) -> dict[str, Any]:
         "width_max_at": None if row is None else {"row": _round(row, 1), "col": _round(col, 1)},
         "area_px2": _round(crack.area_px2, 2),
         "area_mm2": _round(crack.area_mm2, 3),
+        "mask_area_px2": _round(crack.mask_area_px2, 2),
         "paper_length_px": _round(crack.paper_length_px, 2),
         "paper_width_px": _round(crack.paper_width_px, 3),
         "orientation_deg": _round(crack.orientation_deg, 1),
@@ -382,7 +383,7 @@ _MEASURED = [
 CRACK_COLUMNS = [
     "id", "section", "certainty", "row", "col", "height", "width", *_MEASURED, "width_max_row",
     "width_max_col", "width_left_out_px", "openings", "opening_max_px", "opening_max_mm",
-    "area_px2", "area_mm2", "paper_length_px", "paper_width_px",
+    "area_px2", "area_mm2", "mask_area_px2", "paper_length_px", "paper_width_px",
     "orientation_deg", "tortuosity", "branches", "tips", "junctions", "loops", "pattern",
     "touches_border", "probability_mean", "contrast", "step", "repetition", "flags",
     *_BY_HAND,

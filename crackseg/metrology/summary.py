@@ -73,13 +73,14 @@ def summarize(
     sized = _sized(lines, stations, scale)
     widths, widest = _widths(sized, scale)
     paper_length = sum(line.pixel_length_px for line in lines)
-    area = float(len(place.rows))
+    mask_area = float(len(place.rows))
+    length = _length(branches, tips, scale)
     return Crack(
         id=0,
         window=place.window,
         mask=place.crop,
         branches=branches,
-        length=_length(branches, tips, scale),
+        length=length,
         bridged_length=_length(bridges, 0, scale),
         joined_length=_length(joined, 0, scale),
         hidden_length=_length(hidden, 0, scale),
@@ -92,10 +93,11 @@ def summarize(
             _left_out_px(line, s) for line, s in zip(lines, stations, strict=True)
         ),
         openings=_openings(lines, stations, scale),
-        area_px2=area,
-        area_mm2=None if scale is None else _area_mm2(place, scale),
+        area_px2=_area(length.px, widths[0].px),
+        area_mm2=_area(length.mm, widths[0].mm),
+        mask_area_px2=mask_area,
         paper_length_px=paper_length,
-        paper_width_px=area / max(paper_length, 1.0),
+        paper_width_px=mask_area / max(paper_length, 1.0),
         orientation_deg=orientation_deg([line.points for line in lines]),
         tortuosity=_tortuosity(branches),
         tips=tips,
@@ -182,14 +184,9 @@ def _tortuosity(branches: tuple[Branch, ...]) -> float | None:
     return max(1.0, length / chord) if chord > 1 else None
 
 
-def _area_mm2(place: Place, scale: Scale) -> float:
-    """Return the area of the crack's pixels on the face."""
-    if scale.homography is None:
-        return len(place.rows) * scale.mm_per_px**2
-    matrix = np.asarray(scale.homography)
-    # The area of a small square grows by the determinant over the cube of the third coordinate.
-    depth = matrix[2, 0] * place.cols + matrix[2, 1] * place.rows + matrix[2, 2]
-    return float(np.abs(np.linalg.det(matrix) / depth**3).sum())
+def _area(length: float | None, width_mean: float | None) -> float | None:
+    """Return the area of the opening; None where no width, or no scale, is known."""
+    return None if length is None or width_mean is None else length * width_mean
 
 
 def _length(branches: tuple[Branch, ...], tips: int, scale: Scale | None) -> Measure:

@@ -42,7 +42,7 @@ def sum_up(
     return Totals(
         cracks=len(cracks),
         length_px=sum(crack.length.px or 0.0 for crack in cracks),
-        area_px2=sum(crack.area_px2 for crack in cracks),
+        area_px2=sum(crack.area_px2 or 0.0 for crack in cracks),
         analyzed_px2=analyzed_px2,
         left_out_px2=left_out_px2,
         also_marked=len(besides),

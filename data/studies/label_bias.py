@@ -87,7 +87,7 @@ def _read_widths(cracks: Iterable[Crack]) -> Iterable[tuple[float, float, float]
         length, line = crack.length.px, crack.width_mean.px
         if length is None or line is None or length < SHORTEST_PX or UNREAD & set(crack.flags):
             continue
-        yield length, crack.area_px2 / length, line
+        yield length, crack.mask_area_px2 / length, line
 
 
 def _mean(source: str, split: str, rows: list[tuple[str, float, float, float]]) -> LabelBias:

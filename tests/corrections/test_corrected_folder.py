@@ -168,7 +168,7 @@ def test_a_result_without_its_files_is_refused(wall: Wall, name: str) -> None:
 def test_a_mask_of_another_result_is_refused(wall: Wall) -> None:
     file = write_edits(wall, edits_of(wall))
     report = json.loads((wall.folder / "report.json").read_text(encoding="utf-8"))
-    report["cracks"][0]["area_px2"] += 1
+    report["cracks"][0]["mask_area_px2"] += 1
     (wall.folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
     (wall.folder / MARK).unlink()
     with pytest.raises((DataError, OutputError)):

@@ -41,7 +41,7 @@ def require_true_totals(report: Report) -> None:
     totals, main = report.totals, [c for c in report.cracks if c.section == "main"]
     assert totals.cracks == len(main)
     assert totals.length_px == pytest.approx(sum(c.length.px or 0 for c in main))
-    assert totals.area_px2 == pytest.approx(sum(c.mask.sum() for c in main))
+    assert totals.area_px2 == pytest.approx(sum(c.area_px2 or 0.0 for c in main))
     assert totals.length_mm == pytest.approx(sum(c.length.mm or 0 for c in main))
     ids = [crack.id for crack in report.cracks]
     assert len(set(ids)) == len(ids)
@@ -375,3 +375,16 @@ def test_what_is_remembered_changes_nothing(wall: Wall) -> None:
 def test_a_search_without_end_is_refused(line: list[list[float]], why: str) -> None:
     with pytest.raises(DataError, match=why):
         module._require_short(np.array(line, float), snaps=True)
+
+
+def test_a_report_of_before_the_area_of_the_mask_had_a_name_is_read(wall: Wall) -> None:
+    path = wall.folder / "report.json"
+    now = read_report(wall.folder)
+    values = json.loads(path.read_text(encoding="utf-8"))
+    for crack in [*values["cracks"], *values["joints"]]:
+        crack["area_px2"] = crack.pop("mask_area_px2")  # as releases up to 0.5.0 wrote it
+    path.write_text(json.dumps(values), encoding="utf-8")
+    for old, new in zip(read_report(wall.folder).cracks, now.cracks, strict=True):
+        assert old.mask_area_px2 == new.mask_area_px2
+        assert old.area_px2 == pytest.approx(new.area_px2, rel=1e-3)
+        assert old.area_mm2 == pytest.approx(new.area_mm2, rel=1e-3)

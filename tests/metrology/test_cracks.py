@@ -24,7 +24,7 @@ def test_full_masks_of_any_shape(cracks_of: Any, shape: tuple[int, int]) -> None
     for crack in cracks:
         assert crack.touches_border
         assert np.isfinite(crack.length.px)
-        assert crack.mask.sum() == crack.area_px2
+        assert crack.mask.sum() == crack.mask_area_px2
 
 
 def test_an_empty_mask_has_no_cracks() -> None:
@@ -79,9 +79,9 @@ def test_records_hold_together(cracks_of: Any) -> None:
     (crack,) = cracks_of(phantom.mask, phantom.picture, scale, probability)
     assert crack.id == 1
     assert crack.probability_mean == pytest.approx(0.8, abs=1e-6)
-    assert crack.area_px2 == phantom.mask.sum()
+    assert crack.mask_area_px2 == phantom.mask.sum()
     assert np.array_equal(crack.mask, phantom.mask[crack.window.slices])
-    assert crack.paper_width_px == pytest.approx(crack.area_px2 / crack.paper_length_px)
+    assert crack.paper_width_px == pytest.approx(crack.mask_area_px2 / crack.paper_length_px)
     assert crack.width_median.px <= crack.width_p95.px <= crack.width_max.px
     row, col = crack.width_max_at
     wide = phantom.strokes[0].points[0]

@@ -58,7 +58,7 @@ def test_what_is_cut_keeps_its_length_and_pixels(cracks_of: Any) -> None:
     assert whole.length.px - whole.joined_length.px == pytest.approx(apart, rel=2e-3)
     paper = sum(crack.paper_length_px for crack in parts)
     assert whole.paper_length_px == pytest.approx(paper, rel=1e-9)
-    assert whole.area_px2 == sum(crack.area_px2 for crack in parts)
+    assert whole.mask_area_px2 == sum(crack.mask_area_px2 for crack in parts)
 
 
 @pytest.mark.parametrize("gap", [12, 20, 32])
