@@ -26,7 +26,13 @@ from crackseg.imagery.blank import (
     unjudged_notices,
     unjudged_parts,
 )
-from crackseg.imagery.clarity import ClarityCounter, impaired, impaired_notices, spoilt
+from crackseg.imagery.clarity import (
+    ClarityCounter,
+    impaired,
+    impaired_notices,
+    spoilt,
+    unsteady,
+)
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.masks import MaskRule, read_mask, refuse_missed
 from crackseg.imagery.regions import (
@@ -40,13 +46,14 @@ from crackseg.imagery.regions import (
 from crackseg.imagery.scale import find_scale
 from crackseg.inference.models import is_classifier, is_detector, thresholds
 from crackseg.inference.predictor import Predictor
+from crackseg.metrology.classes import read_documents
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import mark
 from crackseg.metrology.other_lines import find_other_lines
 from crackseg.metrology.ranking import REPETITION, certainty, rank, with_repetition
 from crackseg.metrology.repeats import repetitions
 from crackseg.metrology.totals import judged_px2, sum_up
-from crackseg.metrology.unclear import doubt_blurred_widths
+from crackseg.metrology.unclear import doubt_blurred_widths, doubt_moved_widths
 from crackseg.records import (
     Array,
     Certainty,
@@ -131,7 +138,7 @@ def analyze(
             options=options.measure,
         )
         blurred = (*prediction.spoilt, *prediction.impaired)
-        cracks = doubt_blurred_widths(cracks, blurred, mask.shape)
+        cracks = _doubted(cracks, prediction.unsteady, blurred, mask.shape, options)
         cracks, joints = _part_joints(cracks, region, options.region)
         cracks = _look_for_repeats(cracks, card.certainty, mask.shape, image)
         cracks = rank(cracks, card.certainty)
@@ -196,7 +203,8 @@ def measure_mask(
             mask_options=options.mask,
             options=options.measure,
         )
-        cracks = doubt_blurred_widths(cracks, (*look.spoilt, *look.impaired), mask.shape)
+        blurred = (*look.spoilt, *look.impaired)
+        cracks = _doubted(cracks, look.unsteady, blurred, mask.shape, options)
         cracks, joints = _part_joints(cracks, region, options.region)
         cracks = rank(cracks, None)
     measured = _Measured(
@@ -371,6 +379,19 @@ def _find_other_lines(
     return None if lines is None else doubt_blurred_widths(lines, blurred, mask.shape)
 
 
+def _doubted(
+    cracks: tuple[Crack, ...],
+    moving: tuple[Unjudged, ...],
+    blurred: tuple[Unjudged, ...],
+    shape: tuple[int, ...],
+    options: AnalyzeOptions,
+) -> tuple[Crack, ...]:
+    """Return the cracks with intervals that hold what motion and blur may have made of widths."""
+    documents = read_documents(options.measure.documents, options.measure.width_classes)
+    size = (shape[0], shape[1])
+    return doubt_blurred_widths(doubt_moved_widths(cracks, moving, size, documents), blurred, size)
+
+
 def _part_joints(
     cracks: tuple[Crack, ...], region: Region | None, options: RegionOptions
 ) -> tuple[tuple[Crack, ...], tuple[Crack, ...]]:
@@ -394,6 +415,7 @@ class _Look:
     blank_px2: dict[str, float]  # areas that show nothing, by kind
     spoilt: tuple[Unjudged, ...] = ()
     impaired: tuple[Unjudged, ...] = ()
+    unsteady: tuple[Unjudged, ...] = ()
 
 
 def _looked_at(image: OpenImage, region: Region | None) -> _Look:
@@ -413,7 +435,7 @@ def _looked_at(image: OpenImage, region: Region | None) -> _Look:
         for counter in (blank, clarity):
             counter.add(top, pixels, counts)
     measures = clarity.measures()
-    return _Look(valid, blank.areas_px2(), spoilt(measures), impaired(measures))
+    return _Look(valid, blank.areas_px2(), spoilt(measures), impaired(measures), unsteady(measures))
 
 
 def _untested(card: ModelCard, scale: Scale | None, others: Iterable[Notice]) -> Iterator[Notice]:

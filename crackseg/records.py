@@ -145,6 +145,7 @@ class Prediction:
     blank_px2: Mapping[str, float] = field(default_factory=dict)  # areas that show nothing, by kind
     spoilt: tuple[Unjudged, ...] = ()  # parts that show too little to say anything
     impaired: tuple[Unjudged, ...] = ()  # parts that show less than the model was tested for
+    unsteady: tuple[Unjudged, ...] = ()  # parts in which motion of some px cannot be excluded
     device: str
     runtime: str = "onnx"
     precision: str = "float"
@@ -254,6 +255,8 @@ class Crack:
     width_p95: Measure
     width_max: Measure
     width_max_at: tuple[float, float] | None  # (row, col)
+    # By how much each of `widths` is less if the camera's motion made the look of the crack.
+    widths_moved_px: tuple[float, ...] = ()
     width_left_out_px: float = 0.0  # length along which nothing tells the crack's width
     openings: tuple[Opening, ...] = ()  # not part of the widths above
     area_px2: float | None  # length x mean width; None where that is not known

@@ -20,7 +20,7 @@ from crackseg import __version__
 from crackseg.config import PredictOptions
 from crackseg.errors import ModelError
 from crackseg.imagery.blank import BlankCounter
-from crackseg.imagery.clarity import ClarityCounter, impaired, spoilt
+from crackseg.imagery.clarity import ClarityCounter, impaired, spoilt, unsteady
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.greenery import ColourCounter
 from crackseg.imagery.tiles import Axis, Band, fill_invalid, pad_tile, plan_axis
@@ -133,6 +133,7 @@ class Predictor:
             blank_px2=blank.areas_px2(),
             spoilt=spoilt(measures),
             impaired=impaired(measures),
+            unsteady=unsteady(measures),
             device=attempt.device,
             runtime=chosen.options.runtime,
             precision=chosen.options.precision,

@@ -75,6 +75,7 @@ _PLACE_SHAPE = 3  # a place is at most so many times as long as wide; longer is 
 _SPANS = (15, 31, 61, 121)  # px along the line over which jumps are looked for
 _OFF_PX, _OFF_REL = 0.8, 0.2  # stretch and flanks disagree from here on
 _ALIKE = 0.6  # darkness against one shoulder by that against the other: two sides of one line
+_SHORT, _SHORT_PX = 1.1, 0.3  # a core takes so much more light away than the whole stretch, px
 _AGREES_PX = 2.0  # a width so near to what the mask says is the mask's
 _FITS_PX = 1.0  # a line that only its flanks show is not wider than the mask says by more
 _MASK_OFF_PX = 4.0  # a mask is at most so much too fat or too lean throughout
@@ -127,7 +128,11 @@ def _settle(line: Evidence, beyond: float) -> Settled:
     hidden = ~line.dark & line.two & (line.even >= _ALIKE) & fits
     nearer = np.abs(line.flank_px - expected) < np.abs(off)
     alike = line.even >= _ALIKE
-    flank = (disputed & nearer & ~wide) | hidden
+    # The concrete ten pixels off is darker than what the line lies in: it reads too little.
+    short = (
+        line.dark & line.two & (line.core > _SHORT) & (line.narrow_px > line.width_px + _SHORT_PX)
+    )
+    flank = (disputed & nearer & ~wide) | hidden | short
     beyond_mask = np.abs(off) > _BEYOND_PX
     sure = flank & alike & (beyond_mask | (line.width_px < line.flank_px))
     gap = np.where(disputed & ~sure, line.width_px - line.flank_px, 0)

@@ -18,7 +18,7 @@ from crackseg.metrology.centreline import Line
 from crackseg.records import Array
 
 _SHARP_DEG = 50.0  # from here on they part within the margin that every junction has
-_AHEAD_PX = 12.0  # from a node to where a line's direction is taken
+_AHEAD_PX = (8.0, 20.0)  # from a node to where a line's direction is taken
 _CLEAR_PX = 5.0  # of concrete between their edges, to tell two dark lines by
 _FARTHEST_PX = 60.0
 
@@ -57,8 +57,10 @@ def _outward(points: Array, side: int) -> Array:
 
 
 def _direction(points: Array) -> Array:
+    """Return where a line goes from its node on, past the bow that its thinned mask makes there."""
     at = arc.along(points)
-    ahead = points[min(int(np.searchsorted(at, _AHEAD_PX)), len(points) - 1)] - points[0]
+    near, far = np.minimum(np.searchsorted(at, _AHEAD_PX), len(points) - 1)
+    ahead = points[far] - points[near if at[-1] >= _AHEAD_PX[1] else 0]
     direction: Array = ahead / max(float(np.hypot(*ahead)), 1e-9)
     return direction
 

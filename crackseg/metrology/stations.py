@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import binary_dilation
 
+from crackseg.metrology import arc
 from crackseg.metrology.centreline import Line
 from crackseg.metrology.columns import choose
 from crackseg.metrology.consistency import (
@@ -24,7 +25,7 @@ from crackseg.metrology.flanks import Flanks, flanks
 from crackseg.metrology.interior import fit_interior
 from crackseg.metrology.narrow import Narrow, narrow_widths
 from crackseg.metrology.sampling import mask_edges, normals, read_profiles
-from crackseg.metrology.width import Widths, widths_from_profiles
+from crackseg.metrology.width import INTERIOR, Widths, widths_from_profiles
 from crackseg.records import Array, Window
 from crackseg.runs import Mask
 
@@ -39,6 +40,11 @@ _SOFT_SHARE = (
 _WIDE_SHARE = 0.5  # of a line's stations, the widest, whose mean profile is fitted
 _STAIN_PX = 3.0  # a plateau this much wider than the mask is not the crack's
 _DEEPEST = 0.9  # of the deepest darkness usual on a line: its interior is not lighter
+# Widths up to which motion may have drawn a thin black crack as a wide pale one: longer motion, of
+# the second number, is told (docs/quality.md).
+_MOVED_PX = (6.0, 8.0)
+_PALER = (0.45, 0.7)  # deepest darkness over that of the interior seen elsewhere on the crack
+_MEETING_PX = 20.0  # along a line, within which another may still lie beside it
 _BETTER = 0.2  # by so much surer must another line of the crack be
 # Standard uncertainty of a mask-orthogonal width: two edges on the pixel grid, and what masks are
 # too fat or too lean by (mean error 0.73 px on real cracks, Ong et al. 2022).
@@ -54,6 +60,7 @@ class Stations:
     model_u_px: Array  # (N,) standard uncertainty that neighbouring stations share
     lighter_px: Array  # (N,) by how much it is wider where the interior is as light as can be
     narrower_px: Array  # (N,) by how much it is narrower where it is not what it was taken for
+    moved_px: Array  # (N,) by how much it is narrower if the camera's motion made its look
     reading: Array  # (N,) `Reading`
     edges: Array  # (N, 2, 2) edge points (row, col)
 
@@ -119,6 +126,7 @@ def no_stations(line: Line) -> Stations:
         model_u_px=none,
         lighter_px=none,
         narrower_px=none,
+        moved_px=none,
         reading=np.full(len(none), int(Reading.LEFT_OUT), dtype=np.int8),
         edges=np.full((len(none), 2, 2), np.nan),
     )
@@ -227,6 +235,7 @@ def _from_mask(mask: Mask, line: Line, normal: Array) -> Stations:
         model_u_px=np.full(count, _MASK_MODEL_U_PX),
         lighter_px=np.zeros(count),
         narrower_px=np.zeros(count),
+        moved_px=np.zeros(count),
         reading=np.full(count, Reading.MASK),
         edges=line.points[:, None, :]
         + np.stack([-distance[:, :1] * normal, distance[:, 1:] * normal], axis=1),
@@ -246,10 +255,15 @@ def _from_image(
     if interior is None:
         core = narrow_widths(profiles, widths.darkest)
         evidence = _evidence(widths, core, flanks(profiles, guess, core.width_px), across)
-        interior = _known_interior(widths, evidence, guess, profiles)
+        interior = _known_interior(widths, evidence, guess, profiles, _alone(line))
     interiors = np.full((2, len(guess)), np.array(interior)[:, None])
+    filled = np.zeros(len(guess))
     if interior[1] > 0:
+        # Where the line is much paler than that, it may be filled there: then all is open again.
+        paler = 1 - np.interp(widths.interior / interior[0], _PALER, (0, 1))
+        top = paler * (widths.width_px + widths.lighter_px)
         widths = widths_from_profiles(profiles, guess, *interiors)
+        filled = np.maximum(top - paler * widths.width_px, 0)
     core = narrow_widths(profiles, widths.darkest, *interiors)
     own = flanks(profiles, guess, core.width_px)
     place = widths.darkest - (profiles.shape[1] - 1) / 2
@@ -260,9 +274,11 @@ def _from_image(
         model_u_px=widths.model_u_px,
         # Beside the edge of a tone the core may read more: the interval holds both.
         lighter_px=np.maximum(
-            widths.lighter_px, np.where(thin, core.width_px - widths.width_px, 0)
+            np.maximum(widths.lighter_px, filled),
+            np.where(thin, core.width_px - widths.width_px, 0),
         ),
         narrower_px=np.zeros(len(guess)),
+        moved_px=_moved(widths.width_px, widths.total_px),
         reading=np.full(len(guess), Reading.WHOLE),
         edges=_edges(line.points, normal, widths.centre_px, widths.width_px),
     )
@@ -271,7 +287,8 @@ def _from_image(
         width_px=core.width_px,
         noise_u_px=core.noise_u_px,
         model_u_px=core.model_u_px,
-        lighter_px=core.lighter_px,
+        lighter_px=np.maximum(core.lighter_px, filled),
+        moved_px=_moved(core.width_px, core.total_px),
         edges=_edges(line.points, normal, place, core.width_px),
     )
     evidence = _evidence(widths, core, own, across)
@@ -281,7 +298,9 @@ def _from_image(
     between = replace(
         whole,
         width_px=own.width_px,
+        model_u_px=np.maximum(whole.model_u_px, core.model_u_px),
         lighter_px=np.where(own.width_px < THIN_PX, core.lighter_px, 0),
+        moved_px=_moved(own.width_px, core.total_px),
         edges=_edges(line.points, normal, own.centre_px, own.width_px),
     )
     return _Read(
@@ -292,6 +311,12 @@ def _from_image(
         evidence=evidence,
         interior=interior,
     )
+
+
+def _moved(width: Array, total: Array) -> Array:
+    """Return by how much pale widths are less if they are black cracks that motion spread, (N,)."""
+    moved: Array = np.maximum(width - np.maximum(total, 0) / INTERIOR, 0)
+    return moved * np.interp(width, _MOVED_PX, (1, 0))
 
 
 def _evidence(widths: Widths, core: Narrow, own: Flanks, across: Stations) -> Evidence:
@@ -320,8 +345,16 @@ def _edges(points: Array, normal: Array, centre: Array, width: Array) -> Array:
     return edges
 
 
+def _alone(line: Line) -> Array:
+    """Return where a line is far enough from others that it meets, (N,) bool."""
+    at = arc.along(line.points)
+    first, last = (0.0 if free else _MEETING_PX for free in line.free)
+    alone: Array = (at >= first) & (at <= at[-1] - last)
+    return alone
+
+
 def _known_interior(
-    widths: Widths, evidence: Evidence, guess: Array, profiles: Array
+    widths: Widths, evidence: Evidence, guess: Array, profiles: Array, alone: Array
 ) -> tuple[float, float]:
     """Return the darkness of a line's interior, nan where it does not tell it, and how surely.
 
@@ -334,6 +367,7 @@ def _known_interior(
     good = plain & ~no_line(evidence)
     if good.sum() < _SHOWING:
         good = plain  # soft all along its way: pale, wide and out of focus, if the fit says so
+    good &= alone  # beside another line profiles are wider and paler than the crack
     if good.sum() < _SHOWING:
         return np.nan, 0.0
     showing = np.flatnonzero((widths.shown >= 0.9) & good)

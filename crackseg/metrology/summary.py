@@ -71,7 +71,7 @@ def summarize(
         for kind in ("bridge", "joined", "hidden")
     )
     sized = _sized(lines, stations, scale)
-    widths, widest = _widths(sized, scale)
+    widths, moved, widest = _widths(sized, scale)
     paper_length = sum(line.pixel_length_px for line in lines)
     mask_area = float(len(place.rows))
     length = _length(branches, tips, scale)
@@ -89,6 +89,7 @@ def summarize(
         width_p95=widths[2],
         width_max=widths[3],
         width_max_at=widest,
+        widths_moved_px=moved,
         width_left_out_px=sum(
             _left_out_px(line, s) for line, s in zip(lines, stations, strict=True)
         ),
@@ -302,11 +303,16 @@ def _opening(line: Line, station: Stations, run: Array, scale: Scale | None) -> 
 
 def _widths(
     sized: _Sized, scale: Scale | None
-) -> tuple[tuple[Measure, Measure, Measure, Measure], tuple[float, float] | None]:
-    """Return mean, median, 95th percentile and maximum, and where the maximum is."""
+) -> tuple[
+    tuple[Measure, Measure, Measure, Measure], tuple[float, ...], tuple[float, float] | None
+]:
+    """Return mean, median, 95th percentile and maximum, and where the maximum is.
+
+    Between them stands by how much each is less if motion made the crack's look.
+    """
     if not len(sized.read.width_px):
         nothing = Measure(px=None, status="not_resolvable")
-        return (nothing, nothing, nothing, nothing), None
+        return (nothing, nothing, nothing, nothing), (), None
     smooth = sized.smooth_px
     top = int(np.argmax(smooth))
     near = np.argsort(np.abs(smooth - np.percentile(smooth, 95)), kind="stable")[:_RUN]
@@ -314,13 +320,16 @@ def _widths(
     middle = np.argsort(
         np.abs(sized.read.width_px - np.median(sized.read.width_px)), kind="stable"
     )[:_RUN]
+    tops = np.flatnonzero(smooth >= smooth[top])
     measures = (
         _measure(float(sized.read.width_px.mean()), whole, sized, scale),
         _measure(float(np.median(sized.read.width_px)), middle, sized, scale),
         _measure(float(np.percentile(smooth, 95)), near, sized, scale),
-        _measure(float(smooth[top]), np.flatnonzero(smooth >= smooth[top]), sized, scale),
+        _measure(float(smooth[top]), tops, sized, scale),
     )
-    return measures, (float(sized.points[top, 0]), float(sized.points[top, 1]))
+    parts = (whole, middle, near, tops)
+    moved = tuple(float(np.mean(sized.read.moved_px[part])) for part in parts)
+    return measures, moved, (float(sized.points[top, 0]), float(sized.points[top, 1]))
 
 
 def _measure(px: float, chosen: Array, sized: _Sized, scale: Scale | None) -> Measure:

@@ -5,6 +5,10 @@ one; a lens out of focus fills a wide crack with light, and it reads as a thin o
 told from a sharp crack of that look in one profile, only from what surrounds it. And broad stains
 on a smooth wall look like blur around a crack that is sharp. So the value stays, its interval holds
 all of these readings, and no class is built on it.
+
+Motion of 2 to 4 px is often not told by the photograph, and draws a crack of 1 px as one of 3 px
+with a pale interior: where the photograph is not surely steady, the interval of a pale width holds
+the crack that is as dark as usual and takes away as much light.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from crackseg.metrology.classes import Document, classify
 from crackseg.records import Array, Crack, Measure, Unjudged
 
 FLAG = "blurred"
@@ -48,6 +53,56 @@ def doubt_blurred_widths(
         else crack
         for crack in cracks
     )
+
+
+def doubt_moved_widths(
+    cracks: Sequence[Crack],
+    parts: Sequence[Unjudged],
+    shape: tuple[int, int],
+    documents: Sequence[Document],
+) -> tuple[Crack, ...]:
+    """Return the cracks, the intervals of wide pale ones with what motion may have spread so.
+
+    Args:
+        cracks: with or without widths, not yet doubted for blur.
+        parts: of the picture, in which motion of a few pixels cannot be excluded.
+        shape: (H, W) of the picture.
+        documents: the width classes are those that the interval still supports.
+    """
+    cells = _cells(parts, {"unsteady"}, shape)
+    return tuple(
+        _maybe_moved(crack, documents)
+        if any(crack.widths_moved_px) and _is_blurred(crack, cells)
+        else crack
+        for crack in cracks
+    )
+
+
+def _maybe_moved(crack: Crack, documents: Sequence[Document]) -> Crack:
+    mean, median, p95, largest = (
+        _narrower(width, moved)
+        for width, moved in zip(crack.widths, crack.widths_moved_px, strict=True)
+    )
+    return replace(
+        crack,
+        width_mean=mean,
+        width_median=median,
+        width_p95=p95,
+        width_max=largest,
+        width_classes=classify(p95, documents),
+    )
+
+
+def _narrower(width: Measure, moved_px: float) -> Measure:
+    """Return a width whose interval reaches as far down as it is less without the motion."""
+    if width.px is None or width.low_px is None or width.high_px is None:
+        return width
+    low = max(width.px - float(np.hypot(width.px - width.low_px, moved_px)), 0.0)
+    if width.mm is None or width.low_mm is None:
+        return replace(width, low_px=low, u_px=None)
+    moved_mm = moved_px * width.mm / width.px
+    low_mm = max(width.mm - float(np.hypot(width.mm - width.low_mm, moved_mm)), 0.0)
+    return replace(width, low_px=low, low_mm=low_mm, u_px=None, u_mm=None)
 
 
 def _cells(parts: Sequence[Unjudged], codes: set[str], shape: tuple[int, int]) -> Array:

@@ -417,8 +417,9 @@ def main(field: Path | None) -> None:
         oblique=oblique_rows(),
         field=field_section(field),
     )
-    joins = (Path(__file__).parent / "joins.md").read_text(encoding="utf-8")
-    text += JOINS.format(table=joins)
+    beside = Path(__file__).parent
+    text += JOINS.format(table=(beside / "joins.md").read_text(encoding="utf-8"))
+    text += (beside / "scenes.md").read_text(encoding="utf-8")
     (DOCS / "accuracy.md").write_text(text, encoding="utf-8")
 
 

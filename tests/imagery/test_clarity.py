@@ -14,7 +14,13 @@ from crackseg.config import AnalyzeOptions
 from crackseg.exports import survey
 from crackseg.exports.reading import read_report
 from crackseg.exports.tables import report_to_dict
-from crackseg.imagery.clarity import ClarityCounter, impaired, impaired_notices, spoilt
+from crackseg.imagery.clarity import (
+    ClarityCounter,
+    impaired,
+    impaired_notices,
+    spoilt,
+    unsteady,
+)
 from crackseg.imagery.files import open_image
 from crackseg.inference.predictor import Predictor
 from crackseg.records import Array, Report, Unjudged
@@ -262,3 +268,22 @@ def test_a_sharp_picture_is_without_remarks(tmp_path: Path, dark_model: Path) ->
     assert report.impaired == ()
     assert report.unjudged == ()
     assert gallery_of(report, tmp_path)[0]["impaired_share"] == 0
+
+
+def unsteady_share(pixels: Array) -> float:
+    counter = ClarityCounter(*pixels.shape[:2])
+    counter.add(0, pixels, None)
+    return sum(part.share for part in unsteady(counter.measures()))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_short_motion_is_not_excluded_and_sharp_concrete_is_steady(axis: int) -> None:
+    sharp = [unsteady_share(shot(wall(seed))) for seed in range(4)]
+    short = [unsteady_share(shot(moved(wall(seed), 4, axis))) for seed in range(4)]
+    assert max(sharp) < 0.4
+    assert min(short) == 1
+
+
+def test_a_wall_that_tells_nothing_of_blur_excludes_no_motion() -> None:
+    assert unsteady_share(shot(np.full((SIDE, SIDE), 150, np.float32))) == 1
+    assert unsteady(None) == ()

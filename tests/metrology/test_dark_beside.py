@@ -85,3 +85,14 @@ def test_the_soft_edge_of_a_shadow_adds_nothing(
     assert crack.width_max.low_px <= width_px
     assert crack.width_max.px <= 1.3 * width_px + 1
     assert crack.width_median.low_px <= width_px <= crack.width_median.high_px
+
+
+@pytest.mark.parametrize("angle_deg", [0, 12, 40])
+@pytest.mark.parametrize("width_px", [2.0, 3.0, 4.0])
+def test_a_shadow_that_begins_two_pixels_beside_takes_nothing_off(
+    cracks_of: Any, width_px: float, angle_deg: float
+) -> None:
+    """Held against the mean of light and shadow 3 px read 2.0 px (1.4 to 2.8)."""
+    light = np.where(across(angle_deg) > width_px / 2 + 2, 0.5, 1.0)
+    crack = drawn(cracks_of, width_px, light=light, angle_deg=angle_deg)
+    assert crack.width_mean.low_px <= width_px <= crack.width_mean.high_px

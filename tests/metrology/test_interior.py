@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, gaussian_filter
 
 from crackseg.metrology.interior import fit_interior
 from crackseg.metrology.phantoms import Look, draw, straight
@@ -83,3 +83,18 @@ def test_a_pale_wide_crack_out_of_focus_is_no_soft_stain(
             mean = cracks_of(mask, phantom.picture)[0].width_mean
             assert mean.low_px <= width <= mean.high_px
             assert mean.px == pytest.approx(width, abs=0.3)
+
+
+@pytest.mark.parametrize("width", [1.0, 1.5, 2.0, 3.0])
+def test_a_crack_that_is_filled_on_one_half_is_not_read_as_thin_there(
+    cracks_of: Any, width: float
+) -> None:
+    """Half black, half grey 110: the black half's interior does not hold for the other."""
+    rng = np.random.default_rng(int(10 * width))
+    stroke = straight((60.2, 120.4), 20, 200, width)
+    coverage = draw((120, 240), [stroke], Look(blur_px=0, noise=0), rng).coverage
+    darkness = np.where(np.arange(240) < 120, 0.93, 1 - 110 / 150)
+    grey = gaussian_filter(150 * (1 - darkness * coverage), 0.8) + rng.normal(0, 2, coverage.shape)
+    picture = np.repeat(np.clip(np.rint(grey), 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    mean = cracks_of(coverage >= 0.5 if width > 1 else coverage > 0.3, picture)[0].width_mean
+    assert mean.low_px <= width <= mean.high_px

@@ -95,7 +95,7 @@ def test_cracks_over_many_bands_are_measured_once(
         return [
             {
                 "length": crack.length.px,
-                "area": crack.area_px2,
+                "area": crack.mask_area_px2,
                 "window": crack.window,
                 "probability": crack.probability_mean,
                 "shape": (crack.tips, crack.junctions, crack.loops),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 
 from crackseg.metrology.phantoms import Look, Stroke, draw, straight
 
@@ -64,3 +65,20 @@ def test_a_net_too_fine_to_tell_its_lines_apart_still_has_a_width(
     strokes = [straight((60, 60), angle, 24, 2.0) for angle in (0, 12, 24, 36)]
     (crack,) = cracks_of(draw((120, 120), strokes, Look(), rng).mask, None)
     assert crack.width_max.px is not None
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("between_deg", [20, 30, 45])
+@pytest.mark.parametrize("width_px", [1.0, 1.5, 4.0])
+def test_where_two_cracks_are_one_stretch_they_tell_no_interior(
+    cracks_of: Any, seed: int, between_deg: float, width_px: float
+) -> None:
+    """Read there as pale, hair cracks were twice as wide all along: 1 px read 1.9 px."""
+    rng = np.random.default_rng(seed)
+    first_deg = float(rng.uniform(0, 90))
+    strokes = [straight((120.4, 160.2), first_deg + a, 200, width_px) for a in (0, between_deg)]
+    phantom = draw(SHAPE, strokes, Look(noise=0.02, blur_px=0.9), rng)
+    mask = binary_dilation(phantom.mask, np.ones((3, 3))) if seed % 2 else phantom.mask
+    (crack,) = cracks_of(mask, phantom.picture)
+    assert crack.width_mean.px == pytest.approx(width_px, abs=0.3)
+    assert crack.width_max.low_px <= width_px

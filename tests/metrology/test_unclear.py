@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from crackseg.config import MaskOptions, MeasureOptions
+from crackseg.metrology.classes import classify, read_documents
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.phantoms import Look, draw, straight
-from crackseg.metrology.unclear import FLAG, doubt_blurred_widths
+from crackseg.metrology.unclear import FLAG, doubt_blurred_widths, doubt_moved_widths
 from crackseg.records import Array, Crack, Scale, Unjudged
 
 SIDE = 320
@@ -102,3 +103,53 @@ def test_a_slight_blur_is_doubted_less_than_a_strong_one() -> None:
     assert interval(slight)[0] <= 1.0 <= interval(slight)[1]
     assert interval(strong)[1] > interval(slight)[1]
     assert interval((*slight, *strong)) == interval(strong)  # the worse of two places counts
+
+
+def line_of(width: float, contrast: float, motion_px: int) -> Crack:
+    """Return a crack along a row, photographed under a motion across it."""
+    stroke = straight((160.3, 160), 0, 280, width)
+    look = Look(noise=0.01, contrast=contrast)
+    phantom = draw((SIDE, SIDE), [stroke], look, np.random.default_rng(3))
+    picture = cv2.blur(phantom.picture, (1, motion_px))
+    (crack,), _ = measure(
+        phantom.mask,
+        image=lambda window: picture[window.slices],
+        scale=Scale(mm_per_px=0.1, sigma_rel=0.01, source="given"),
+        mask_options=MaskOptions(),
+        options=MeasureOptions(),
+    )
+    return crack
+
+
+def whole(code: str = "unsteady") -> tuple[Unjudged, ...]:
+    return (Unjudged(code=code, share=1.0, outlines=(box_of(0, 0, SIDE, SIDE),)),)
+
+
+@pytest.mark.parametrize("motion_px", [1, 3, 4, 5])
+@pytest.mark.parametrize("contrast", [0.5, 0.75, 0.93])
+@pytest.mark.parametrize("width", [1.0, 1.5, 2.0, 3.0, 4.0])
+def test_where_motion_is_not_excluded_the_interval_holds_what_it_spread(
+    width: float, contrast: float, motion_px: int
+) -> None:
+    crack = line_of(width, contrast, motion_px)
+    documents = read_documents()
+    (left,) = doubt_moved_widths([crack], whole(), (SIDE, SIDE), documents)
+    for after, before in zip(left.widths, crack.widths, strict=True):
+        assert after.low_px is not None
+        assert after.high_px is not None
+        assert after.low_px <= width <= after.high_px
+        assert (after.px, after.mm, after.high_px) == (before.px, before.mm, before.high_px)
+        assert after.low_mm == pytest.approx(0.1 * after.low_px, rel=0.03)
+    assert left.width_classes == classify(left.width_p95, documents)
+
+
+def test_a_black_line_cannot_be_one_that_motion_spread() -> None:
+    crack = line_of(4.0, 0.93, 1)
+    (left,) = doubt_moved_widths([crack], whole(), (SIDE, SIDE), read_documents())
+    for after, before in zip(left.widths, crack.widths, strict=True):
+        assert after.low_px == pytest.approx(before.low_px, abs=0.15)
+
+
+def test_where_the_photograph_is_steady_nothing_is_doubted() -> None:
+    crack = line_of(1.0, 0.93, 4)
+    assert doubt_moved_widths([crack], (), (SIDE, SIDE), read_documents()) == (crack,)
