@@ -16,7 +16,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from crackseg.metrology import arc
-from service.database import State, tasks, verdicts
+from service.database import State, images, tasks, verdicts
+from service.heirs import note_carried
+from service.history import Place
 from service.storage import Storage
 from service.verdicts import judged_row
 
@@ -34,11 +36,15 @@ def carry_verdicts(db: Connection, storage: Storage, job_id: str, image_id: str)
     old_job = db.scalar(earlier.order_by(verdicts.c.job_id.desc()).limit(1))
     if old_job is None:
         return
-    rows = db.execute(sa.select(verdicts).where(mine, verdicts.c.job_id == old_job)).mappings()
+    query = sa.select(verdicts).where(mine, verdicts.c.job_id == old_job)
+    rows = [dict(row) for row in db.execute(query).mappings()]
     old, new = (_report(storage, job, image_id) for job in (old_job, job_id))
     if old is None or new is None:  # the new analysis failed, or the old one's files are gone
         return
-    pairs = matches(old["cracks"], new["cracks"], {row["crack_id"]: dict(row) for row in rows})
+    pairs = matches(old["cracks"], new["cracks"], {row["crack_id"]: row for row in rows})
+    survey_id = db.execute(sa.select(images.c.survey_id).where(images.c.id == image_id))
+    place = Place(survey_id=survey_id.scalar_one(), job_id=job_id, image_id=image_id)
+    note_carried(db, place, rows, pairs)
     if not pairs:
         return
     fresh = [{**row, "job_id": job_id, "crack_id": crack} for crack, row in pairs.items()]

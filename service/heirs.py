@@ -9,6 +9,7 @@ comes back with that list: undo hides the verdict on a piece, redo brings it bac
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -229,6 +230,35 @@ def _note(
             crack_id=number,
         )
         note_change(db, at, "verdict", by, before=old, after={**new, "reason": reason})
+
+
+def note_carried(
+    db: Connection, place: Place, old: Iterable[Row], pairs: Mapping[int, Mapping[str, Any]]
+) -> None:
+    """Keep in the history which verdicts came to a new analysis of an image, and which did not.
+
+    Args:
+        place: the image in its new job.
+        old: rows of the analysis before it that had verdicts.
+        pairs: number of a new crack -> the row that it takes over.
+    """
+    nothing: Row = {"verdict": "open", "note": ""}
+    for number, row in sorted(pairs.items()):
+        said = {name: row[name] for name in nothing}
+        if said == nothing:
+            continue
+        reason = f"carried from crack {row['crack_id']} of an earlier analysis"
+        at = replace(place, crack_id=number)
+        by = str(row["by"])
+        note_change(db, at, "verdict", by, before=nothing, after={**said, "reason": reason})
+    taken = {(row["job_id"], row["crack_id"]) for row in pairs.values()}
+    for row in old:
+        said = {name: row[name] for name in nothing}
+        if said == nothing or (row["job_id"], row["crack_id"]) in taken:
+            continue
+        reason = f"of crack {row['crack_id']} of the analysis before: none lies like it in this one"
+        gone: Row = {"verdict": None, "note": None, "reason": reason}
+        note_change(db, place, "verdict", str(row["by"]), before=said, after=gone)
 
 
 def about_edit(before: Report, after: Report) -> tuple[int | None, Row, Row]:

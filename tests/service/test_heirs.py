@@ -7,6 +7,7 @@ import io
 from typing import Any
 
 import pytest
+from service_process import finished
 from test_corrections import SEEN, analyzed, rough
 
 MIDDLE = SEEN.points[140].round(1).tolist()
@@ -164,6 +165,26 @@ def test_a_crack_that_comes_back_on_the_list_has_its_verdict_again(client: Any) 
     undo(client, image)
     undo(client, image)
     assert verdicts(client, image) == {1: ("accept", "deep")}
+
+
+def test_the_history_says_which_verdicts_came_to_another_analysis(client: Any) -> None:
+    image = analyzed(client)
+    survey = client.get(image.partition("/images")[0]).json()["survey"]
+    correct(client, image, DRAW)
+    say(client, image, 1, "reject", "cable")
+    for options in ({"mm_per_px": 0.25}, {"mm_per_px": 0.25, "min_length_px": 1000}):
+        before = len(history(client, image))
+        again = client.post(f"/v1/surveys/{survey}/execution", json=options)
+        finished(client, again.headers["location"])
+        fresh = history(client, image)[before:]
+        rows = [(r["kind"], r["crack"], r["change"], r["job"]) for r in fresh]
+        new_job = again.headers["location"].rpartition("/")[2]
+        gone = "min_length_px" in options
+        number, way = ("", "verdict “reject” → –; note “cable” → –") if gone else (
+            "1", "verdict “open” → “reject”; note – → “cable”")  # fmt: skip
+        why = ("of crack 1 of the analysis before: none lies like it in this one" if gone
+               else "carried from crack 1 of an earlier analysis")  # fmt: skip
+        assert rows == [("verdict", number, f"{way} ({why})", new_job)]
 
 
 def test_an_edit_that_is_sent_again_with_its_key_is_done_once(client: Any) -> None:
