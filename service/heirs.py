@@ -88,7 +88,8 @@ def _heir(
     sources = sorted(n for n in old if n == number or _same_place(new[number], old[n]))
     heir, sentence = _inherited(number, sources, rows, kind, by)
     earlier = _spoken(earlier)
-    if earlier is not None and (heir is None or earlier["updated_at"] >= heir["updated_at"]):
+    spoken_at = max((str(rows[n]["updated_at"]) for n in sources if n in rows), default="")
+    if earlier is not None and earlier["updated_at"] >= spoken_at:  # done again
         return earlier, ""
     return heir, sentence
 

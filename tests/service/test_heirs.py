@@ -145,6 +145,26 @@ def test_cracks_of_unlike_verdicts_that_are_joined_are_undecided(
     }
 
 
+def test_all_edits_undone_and_done_again_bring_all_verdicts_back(client: Any) -> None:
+    image = analyzed(client)
+    say(client, image, 1, "reject", "badly followed")
+    over = {"kind": "draw", "line": [SEEN.points[k].round(1).tolist() for k in (0, 140, -1)]}
+    correct(client, image, over)  # crack 2, undecided
+    correct(client, image, SPLIT)
+    say(client, image, 2, "accept", "deep")
+    say(client, image, 3, "reject")
+    correct(client, image, DRAW)
+    say(client, image, 4, "accept")
+    stored = verdicts(client, image)
+    for _ in range(3):
+        undo(client, image)
+    assert verdicts(client, image) == {1: ("reject", "badly followed")}
+    for edit in (over, SPLIT, DRAW):
+        correct(client, image, edit)
+    assert verdicts(client, image) == stored
+    assert stored == {2: ("accept", "deep"), 3: ("reject", ""), 4: ("accept", "")}
+
+
 def test_cracks_of_one_verdict_that_are_joined_have_it(client: Any) -> None:
     image = analyzed(client)
     correct(client, image, SPLIT)
