@@ -20,17 +20,48 @@ async function ask(method, path, body, headers = {}) {
   return reply;
 }
 
+// Return the number that stands in a field, null of an empty one. A comma is as good as a point; what
+// can be read in two ways, such as 1,234.5, is refused: a factor of ten in a scale is one in each width.
+function readNumber(field) {
+  const text = field.value.trim();
+  const name = field.getAttribute("aria-label");
+  const { least, most } = field.dataset;
+  if (text === "") return null;
+  const value = /^\d+(?:[.,]\d*)?$|^[.,]\d+$|^\d+(?:\.\d+)?e-?\d+$/.test(text) ? Number(text.replace(",", ".")) : NaN;
+  if (Number.isNaN(value)) throw new Error(`${name}: "${text}" is no number; write it as 0.25 or 0,25, without a separator of thousands.`);
+  const thousands = /^[1-9]\d{0,2}[.,]\d{3}$/.test(text) ? Number(text.replace(/[.,]/, "")) : Infinity;
+  if (thousands <= Number(most)) throw new Error(`${name}: "${text}" may mean ${thousands} or ${value}; write the one that is meant, a fraction with at most two digits.`);
+  if (value < Number(least) || value > Number(most)) throw new Error(`${name}: expected a number from ${least} to ${most}, got ${text}.`);
+  return value;
+}
+
+// What cannot be read is marked in the field itself, with the reason, and stops its form.
+document.addEventListener("input", ({ target }) => {
+  if (target.dataset.number === undefined) return;
+  let reason = "";
+  try { readNumber(target); } catch (error) { reason = error.message; }
+  target.setCustomValidity(reason);
+});
+
+// Return the least width that a filter asks for: 0, all, where nothing can be read.
+function readLeast(field) {
+  try { return readNumber(field) || 0; } catch { return 0; }
+}
+
 // Return the options that a form's fields stand for.
 function readOptions(form) {
   const options = {};
   const kind = form.querySelector("input[name=scale]:checked").value;
   if (kind !== "metadata") {
-    const value = Number(byId(kind).value);
-    if (!(value > 0)) throw new Error("Give the scale as a number above zero.");
+    const value = readNumber(byId(kind));
+    if (value === null) throw new Error("Give the scale as a number above zero.");
     options[kind] = value;
   }
   if (byId("ignore_metadata").checked) options.use_metadata = false;
-  for (const name of ["threshold", "min_length_px"]) if (byId(name).value !== "") options[name] = Number(byId(name).value);
+  for (const name of ["threshold", "min_length_px"]) {
+    const value = readNumber(byId(name));
+    if (value !== null) options[name] = value;
+  }
   return options;
 }
 

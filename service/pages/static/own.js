@@ -10,8 +10,8 @@ if (byId("own")) {
       const options = byId("own_ignore").checked ? { use_metadata: false } : {};
       const kind = form.querySelector("[name=ownscale]:checked").value;
       if (kind !== "survey") {
-        options[kind] = Number(byId(`own_${kind}`).value);
-        if (!(options[kind] > 0)) throw new Error("Give the scale as a number above zero.");
+        options[kind] = readNumber(byId(`own_${kind}`));
+        if (options[kind] === null) throw new Error("Give the scale as a number above zero.");
       }
       await ask("PUT", form.dataset.path, options);
       say.textContent = "Kept: \"Analyze again\" on the survey's page takes it; verdicts go along.";

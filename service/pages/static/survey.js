@@ -146,7 +146,7 @@ const KEEP = {
 const FILTERS = ["search", "show", "least", "order"];
 function filter() {
   const text = byId("search").value.toLowerCase();
-  const least = Number(byId("least").value) || 0;
+  const least = readLeast(byId("least"));
   const keep = KEEP[byId("show").value];
   const tiles = [...gallery.children];
   for (const tile of tiles) {

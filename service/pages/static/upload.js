@@ -18,7 +18,7 @@ function choose(files) {
   });
   const left = files.length - chosen.length - (facts ? 1 : 0);
   const size = chosen.reduce((sum, { file }) => sum + file.size, 0) / 1048576;
-  byId("chosen").textContent = `${chosen.length} photographs, ${size.toFixed(1)} MB` +
+  byId("chosen").textContent = `${chosen.length} ${chosen.length === 1 ? "photograph" : "photographs"}, ${size.toFixed(1)} MB` +
     (facts ? ", with what survey.toml says" : "") + (left ? `; ${left} other ${left === 1 ? "file is" : "files are"} left out` : "") + ".";
   byId("start").disabled = !chosen.length && !Number(form.dataset.images);
   if (byId("name") && !byId("name").value && chosen.length) {

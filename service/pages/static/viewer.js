@@ -152,7 +152,7 @@ function start() {
     body().append(...sorted);
   });
   function filter() {
-    const least = Number(byId("least").value) || 0;
+    const least = readLeast(byId("least"));
     const only = byId("verdicts").value;
     const besides = byId("besides");
     for (const row of rows.values()) {
