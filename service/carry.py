@@ -1,13 +1,13 @@
-"""Verdicts of an earlier analysis go along to the cracks that lie at the same place.
+"""Verdicts and edits of earlier analyses go along to what lies at the same place.
 
 A survey that is analyzed again, with another scale or threshold, numbers its cracks anew. A new
-crack takes the verdict of the old one that it lies on. A rejection hides a crack from the figures,
-so it needs nearly the whole of the new one; where two verdicts meet, none is taken.
+crack takes the verdict of the old one that it lies on: the latest that was said in any analysis, so
+that nothing is lost over one that does not list the crack. A rejection hides a crack from the
+figures, so it needs nearly the whole of the new one; where two verdicts meet, none is taken.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,12 +15,13 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from crackseg.exports.survey import judged_row
 from crackseg.metrology import arc
 from service.database import State, images, tasks, verdicts
 from service.heirs import note_carried
 from service.history import Place
+from service.offers import all_edits, read_json, read_offer
 from service.storage import Storage
-from service.verdicts import judged_row
 
 _CELL_PX = 4.0  # centre lines of two readings of one crack differ by a pixel or two
 _SHARES = {"reject": 0.9, "accept": 0.5, "open": 0.5}  # of the new crack that must lie on the old
@@ -30,41 +31,93 @@ Cells = frozenset[tuple[int, int]]
 
 
 def carry_verdicts(db: Connection, storage: Storage, job_id: str, image_id: str) -> None:
-    """Give an image's new results the verdicts that inspectors gave to its earlier ones."""
-    mine = verdicts.c.image_id == image_id
-    earlier = sa.select(verdicts.c.job_id).where(mine, verdicts.c.job_id < job_id)
-    old_job = db.scalar(earlier.order_by(verdicts.c.job_id.desc()).limit(1))
-    if old_job is None:
+    """Give an image's new results the latest word that inspectors said of each place in it."""
+    new = _report(storage, job_id, image_id)
+    if new is None:  # the new analysis failed
         return
-    query = sa.select(verdicts).where(mine, verdicts.c.job_id == old_job)
-    rows = [dict(row) for row in db.execute(query).mappings()]
-    old, new = (_report(storage, job, image_id) for job in (old_job, job_id))
-    if old is None or new is None:  # the new analysis failed, or the old one's files are gone
-        return
-    pairs = matches(old["cracks"], new["cracks"], {row["crack_id"]: row for row in rows})
+    mine = (verdicts.c.image_id == image_id) & (verdicts.c.job_id < job_id)
+    rows = [dict(row) for row in db.execute(sa.select(verdicts).where(mine)).mappings()]
+    analyses = []
+    for old_job in sorted({row["job_id"] for row in rows}):
+        old = _report(storage, old_job, image_id)
+        if old is not None:  # its files may be gone
+            by_crack = {row["crack_id"]: row for row in rows if row["job_id"] == old_job}
+            analyses.append((old["cracks"], by_crack))
+    pairs = latest_words(analyses, new["cracks"])
     survey_id = db.execute(sa.select(images.c.survey_id).where(images.c.id == image_id))
     place = Place(survey_id=survey_id.scalar_one(), job_id=job_id, image_id=image_id)
-    note_carried(db, place, rows, pairs)
+    note_carried(db, place, _left_over(rows, analyses, new["cracks"]), pairs)
     if not pairs:
         return
     fresh = [{**row, "job_id": job_id, "crack_id": crack} for crack, row in pairs.items()]
     db.execute(verdicts.insert(), fresh)
     this = (tasks.c.job_id == job_id) & (tasks.c.image_id == image_id)
     summary = db.execute(sa.select(tasks.c.summary).where(this)).scalar_one()
-    by_crack = {crack: str(row["verdict"]) for crack, row in pairs.items()}
-    db.execute(tasks.update().where(this).values(summary=judged_row(new, summary, by_crack)))
+    words = {crack: str(row["verdict"]) for crack, row in pairs.items()}
+    db.execute(tasks.update().where(this).values(summary=judged_row(new, summary, words)))
+
+
+def _left_over(
+    rows: list[dict[str, Any]],
+    analyses: list[tuple[list[Any], dict[int, dict[str, Any]]]],
+    new: list[Any],
+) -> list[dict[str, Any]]:
+    """Return the verdicts of which nothing lies in a new analysis, each of them once."""
+
+    def said(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(row[name] for name in ("verdict", "note", "by", "updated_at"))
+
+    found = {said(row) for old, of in analyses for row in matches(old, new, of).values()}
+    return list({said(row): row for row in rows if said(row) not in found}.values())
 
 
 def earlier_edits(
     db: Connection, storage: Storage, job_id: str, image_id: str
-) -> list[dict[str, Any]]:
-    """Return what inspectors had corrected in the analysis of an image before this one."""
+) -> list[dict[str, Any]] | None:
+    """Return what inspectors had corrected in the analyses of an image before this one.
+
+    Those that one of them left out are among them, in their old place; what somebody undid in the
+    last that had it is not. None: there is no earlier analysis.
+    """
     mine = (tasks.c.image_id == image_id) & (tasks.c.job_id < job_id)
     done = sa.select(tasks.c.job_id).where(mine, tasks.c.state == State.SUCCEEDED)
-    old_job = db.scalar(done.order_by(tasks.c.job_id.desc()).limit(1))
-    old = None if old_job is None else _report(storage, old_job, image_id)
-    edits: list[dict[str, Any]] = ((old or {}).get("corrections") or {"edits": []})["edits"]
-    return edits
+    folders = [storage.result(job, image_id) for job in db.scalars(done.order_by(tasks.c.job_id))]
+    offers = [offer for folder in folders if (offer := read_offer(folder)) is not None]
+    return all_edits(offers) if offers else None
+
+
+def latest_words(
+    analyses: Iterable[tuple[Iterable[Mapping[str, Any]], Mapping[int, dict[str, Any]]]],
+    new: Iterable[Mapping[str, Any]],
+) -> dict[int, dict[str, Any]]:
+    """Return the latest verdict of all analyses that each new crack takes over, by its number.
+
+    One that lies on a part of the crack and was said later leaves it undecided, if either rejects.
+
+    Args:
+        analyses: in their order: cracks of a report, and verdict rows by their numbers.
+        new: cracks of the new report.
+    """
+    new, analyses = list(new), [(list(old), rows) for old, rows in analyses]
+    latest: dict[int, dict[str, Any]] = {}
+    for old, rows in analyses:
+        for crack, row in matches(old, new, rows).items():
+            if crack not in latest or row["updated_at"] >= latest[crack]["updated_at"]:
+                latest[crack] = row
+    said = [(_around(_cells(c)), rows[c["id"]]) for old, rows in analyses for c in old
+            if c["id"] in rows]  # fmt: skip
+    cells = {crack["id"]: _cells(crack) for crack in new}
+
+    def contradicted(crack: int, row: dict[str, Any]) -> bool:
+        return any(
+            "reject" in (row["verdict"], other["verdict"])
+            and row["verdict"] != other["verdict"]
+            and other["updated_at"] > row["updated_at"]
+            and _share(cells[crack], place) > _ASIDE
+            for place, other in said
+        )
+
+    return {crack: row for crack, row in latest.items() if not contradicted(crack, row)}
 
 
 def matches(
@@ -125,8 +178,4 @@ def _around(cells: Cells) -> Cells:
 
 
 def _report(storage: Storage, job_id: str, image_id: str) -> dict[str, Any] | None:
-    path = storage.result(job_id, image_id) / "report.json"
-    if not path.is_file():
-        return None
-    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return report
+    return read_json(storage.result(job_id, image_id) / "report.json")

@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from crackseg.exports.survey import AS_MEASURED, judged_row
 from service import slot
 from service.database import Record, State, fingerprint, images, new_id, now, tasks, verdicts
 from service.errors import Problem
@@ -27,7 +28,6 @@ from service.sandbox import Died, OnDemand, Sandbox
 from service.schemas import Edits, NewEdit
 from service.settings import Settings
 from service.storage import Storage
-from service.verdicts import AS_MEASURED, judged_row
 
 _KINDS = {  # code of a slot's answer -> status and kind of the problem
     "edit": (422, "edit"),

@@ -76,7 +76,8 @@ def analyze_file(request: dict[str, Any], tell: Callable[[float], None]) -> dict
     Args:
         request: `path`, `name`, `sha256` of the file, `options` (all of them), `model`, `threads`
             (where the options name none), `work` (a folder to work in), `target` (the folder that
-            appears when all is done), `edits` (of the analysis before, to be done again).
+            appears when all is done), `edits` (of earlier analyses, to be done again; None: there
+            was no earlier one).
         tell: called with the share done.
     """
     try:
@@ -215,7 +216,7 @@ def _analyze(request: dict[str, Any], tell: Callable[[float], None]) -> dict[str
         (work / "result" / MARK).unlink(missing_ok=True)  # all files there are the service's
         (work / "result" / "photo.jpg").write_bytes(overlay.to_jpeg(picture))
         write_tiles(image, work / "result" / TILES)
-        if request["edits"]:
+        if request["edits"] is not None:
             report = _with_edits(report, image, request["edits"], work / "result")
     sync_tree(work / "result")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -251,6 +252,7 @@ def _correct(request: dict[str, Any]) -> dict[str, Any]:
     from crackseg.corrections.apply import apply
     from crackseg.corrections.edits import parse_edits
     from crackseg.exports.reading import read_report
+    from service.offers import OFFER
     from service.tiles import FILE as TILES
 
     memory = _memory()
@@ -274,7 +276,7 @@ def _correct(request: dict[str, Any]) -> dict[str, Any]:
         (work / "fresh").mkdir(parents=True)
         if source == folder:
             (work / "own").mkdir()
-            results.copy_missing(folder, work / "own", but=(TILES,))
+            results.copy_missing(folder, work / "own", but=(TILES, OFFER))
             shutil.rmtree(folder / results.NETWORK, ignore_errors=True)
             (work / "own").rename(folder / results.NETWORK)
         if edits:
@@ -328,17 +330,30 @@ def _replace_files(fresh: Path, folder: Path) -> None:
 def _with_edits(
     report: Report, image: OpenImage, edits: list[dict[str, Any]], folder: Path
 ) -> Report:
-    """Correct fresh results by the edits of an earlier analysis, as far as they mean something."""
+    """Correct fresh results by the edits of earlier analyses, as far as they mean something.
+
+    What was offered and what of it was left out is kept beside the report: the next analysis tries
+    those again, and nothing that somebody undid.
+    """
     from crackseg.corrections import results
-    from crackseg.corrections.apply import apply
+    from crackseg.corrections.apply import apply, with_left_out
     from crackseg.corrections.edits import parse_edits
+    from service.offers import OFFER, Offer, write_offer
     from service.storage import sync_tree
     from service.tiles import FILE as TILES
 
-    after = apply(report, image, parse_edits(edits, "edits"), skip=True)
+    parsed = parse_edits(edits, "edits")
+    after = apply(report, image, parsed, skip=True)
+    done = {edit["id"] for edit in after.corrections.edits} if after.corrections else set()
+    left_out = [edit for edit in parsed if edit.id not in done]
+    write_offer(folder, Offer(edits=edits, left_out=[edit.id for edit in left_out]))
+    if not edits:
+        return report
     if after.corrections is not None:
+        if left_out:  # they stay left out when another edit is made or undone
+            results.write_files(with_left_out(report, left_out), folder, image, EXPORTS)
         (folder / results.NETWORK).mkdir()
-        results.copy_missing(folder, folder / results.NETWORK, but=(TILES,))
+        results.copy_missing(folder, folder / results.NETWORK, but=(TILES, OFFER))
         sync_tree(folder / results.NETWORK)
     results.write_files(after, folder, image, EXPORTS)
     return after

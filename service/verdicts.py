@@ -10,15 +10,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from crackseg.exports.csv_tables import text_cell
-from crackseg.exports.survey import report_row
-from crackseg.metrology import ranking
+from crackseg.exports.survey import judged_row
 from service.database import Record, State, images, now, tasks, verdicts
 from service.errors import Problem
 from service.history import Place, note_change, people
@@ -26,9 +24,8 @@ from service.schemas import NewVerdict, Verdict
 from service.storage import Storage
 
 COLUMNS = ("image", "image_name", "crack", "verdict", "note", "by", "by_name", "updated_at")
+WITH_JOB = (*COLUMNS, "job")  # of the table: it means nothing beside another analysis
 WORDS = {"accept": "accepted", "reject": "rejected", "open": "undecided"}  # on papers
-AS_MEASURED = ("cracks", "also_marked", "severity_mm2", "severity_px2", "judged")  # its place
-_SUMS = ("length_px", "length_mm", "area_px2", "area_mm2")
 
 
 def put_verdict(
@@ -94,47 +91,6 @@ def _refuse_late(db: Connection, before: Record, new: NewVerdict, by: str) -> No
     raise Problem(409, "verdict-changed", detail)
 
 
-def judged_row(
-    report: Mapping[str, Any], row: Mapping[str, Any], words: Mapping[int, str]
-) -> dict[str, Any]:
-    """Return an image's row of the survey by the verdicts on its cracks.
-
-    Args:
-        report: the image's ``report.json``.
-        row: its row so far.
-        words: id of a crack -> accept, reject or open.
-    """
-    remaining = [
-        _judged(crack, words) for crack in report["cracks"] if words.get(crack["id"]) != "reject"
-    ]
-    main = [crack for crack in remaining if crack["section"] == "main"]
-    besides = [crack for crack in remaining if crack["section"] != "main"]
-    totals = dict(report["totals"])
-    for name in _SUMS:
-        if totals[name] is not None:
-            totals[name] = sum(crack[name] or 0.0 for crack in main)
-    totals["cracks"] = len(main)
-    totals["also_marked"] = len(besides)
-    for unit in ("px", "mm"):
-        lengths = [crack[f"length_{unit}"] or 0.0 for crack in besides]
-        has_length = totals[f"length_{unit}"] is not None
-        totals[f"also_marked_length_{unit}"] = sum(lengths) if has_length else None
-    if totals["analyzed_mm2"]:
-        totals["density_m_per_m2"] = 1000 * totals["length_mm"] / totals["analyzed_mm2"]
-    judged = {**report, "cracks": sorted(remaining, key=ranking.place), "totals": totals}
-    fresh = report_row(judged, row["folder"], row["status"])
-    measured = report_row(report, row["folder"], row["status"])
-    first = row.get("as_measured") or {name: measured[name] for name in AS_MEASURED}
-    return {**fresh, "rejected": len(report["cracks"]) - len(remaining), "as_measured": first}
-
-
-def _judged(crack: Mapping[str, Any], words: Mapping[int, str]) -> dict[str, Any]:
-    """Return a crack in the section where a verdict puts it: one that is accepted is certain."""
-    if words.get(crack["id"]) == "accept":
-        return {**crack, "section": "main", "certainty": 1.0}
-    return {**crack, "section": crack.get("section", "main")}
-
-
 def verdict_rows(db: Connection, job_id: str, image_id: str | None = None) -> list[dict[str, Any]]:
     """Return what inspectors said of the cracks of a job, or of one image of it."""
     inspectors = people(db)
@@ -165,11 +121,11 @@ def verdict_counts(db: Connection, job_id: str) -> dict[str, int]:
     return {row[0]: row[1] for row in db.execute(query.group_by(verdicts.c.image_id))}
 
 
-def verdicts_csv(rows: list[dict[str, Any]]) -> str:
-    """Return verdicts as a table; cells that a spreadsheet would run are made text."""
+def verdicts_csv(rows: list[dict[str, Any]], job_id: str) -> str:
+    """Return verdicts of a job as a table; cells that a spreadsheet would run are made text."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(COLUMNS)
+    writer.writerow(WITH_JOB)
     for row in rows:
-        writer.writerow([text_cell(row[column]) for column in COLUMNS])
+        writer.writerow([text_cell({**row, "job": job_id}[column]) for column in WITH_JOB])
     return text.getvalue()

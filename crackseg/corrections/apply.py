@@ -56,6 +56,7 @@ from crackseg.records import Array, Corrections, Crack, Notice, Report, Unjudged
 _LEAST_PX = 5.0  # a shorter line is no crack that could be measured
 _FARTHEST_PX = 3000.0  # between two places of a line that snaps; the search grows with the square
 _LONGEST_PX = 40_000.0  # of a line
+_NAMED = 5  # edits that a notice names one by one
 
 
 def apply(
@@ -99,13 +100,23 @@ def apply(
                 raise DataError(f"edit {edit.id} ({edit.kind}): {error}") from error
     memory.keep(work, done)
     after = _finished(work, done, memory) if done else report
-    return after if len(done) == len(edits) else _with_skipped(after, len(edits) - len(done))
+    names = {edit.id for edit in done}
+    return with_left_out(after, [edit for edit in edits if edit.id not in names])
 
 
-def _with_skipped(report: Report, count: int) -> Report:
-    what = "edit of an earlier analysis was" if count == 1 else "edits of an earlier analysis were"
+def with_left_out(report: Report, edits: Sequence[Edit]) -> Report:
+    """Return a report that names the edits of an earlier analysis that could not be done on it."""
+    if not edits:
+        return report
+    what = "1 edit was" if len(edits) == 1 else f"{len(edits)} edits were"
+    places = [
+        f"{edit.kind} by {edit.by} at row {edit.point[0]:.0f}, column {edit.point[1]:.0f}"
+        for edit in edits[:_NAMED]
+    ]
+    more = [] if len(edits) <= _NAMED else [f"{len(edits) - _NAMED} more"]
     message = (
-        f"{count} {what} left out: nothing lies at that place in this one, or it is listed already."
+        f"{what} made on an earlier analysis and left out, as nothing fits at that place in this "
+        f"one, or it is listed already; the next analysis tries again: {'; '.join((*places, *more))}."
     )
     notice = Notice(code="corrections_left_out", message=message)
     return replace(report, notices=(*report.notices, notice))

@@ -29,6 +29,8 @@ COLUMNS = (
     "also_marked_length_mm", "mm_per_px", "scale_source", "taken_at", "camera", "warnings",
     "judged", "impaired_share", "impaired_by", "width_90_px", "width_90_mm",
 )  # fmt: skip
+AS_MEASURED = ("cracks", "also_marked", "severity_mm2", "severity_px2", "judged")  # its place
+_SUMS = ("length_px", "length_mm", "area_px2", "area_mm2")
 FILES = ("survey.json", "summary.csv", "index.html")
 NO_RESULT: dict[str, Any] = dict.fromkeys(COLUMNS)
 
@@ -93,6 +95,47 @@ def failure_row(path: Path, reason: str) -> dict[str, Any]:
         "reason": reason,
         "warnings": [],
     }
+
+
+def judged_row(
+    report: Mapping[str, Any], row: Mapping[str, Any], words: Mapping[int, str]
+) -> dict[str, Any]:
+    """Return an image's row of the survey by the verdicts on its cracks.
+
+    Args:
+        report: the image's ``report.json``.
+        row: its row so far.
+        words: id of a crack -> accept, reject or open.
+    """
+    remaining = [
+        _judged(crack, words) for crack in report["cracks"] if words.get(crack["id"]) != "reject"
+    ]
+    main = [crack for crack in remaining if crack["section"] == "main"]
+    besides = [crack for crack in remaining if crack["section"] != "main"]
+    totals = dict(report["totals"])
+    for name in _SUMS:
+        if totals[name] is not None:
+            totals[name] = sum(crack[name] or 0.0 for crack in main)
+    totals["cracks"] = len(main)
+    totals["also_marked"] = len(besides)
+    for unit in ("px", "mm"):
+        lengths = [crack[f"length_{unit}"] or 0.0 for crack in besides]
+        has_length = totals[f"length_{unit}"] is not None
+        totals[f"also_marked_length_{unit}"] = sum(lengths) if has_length else None
+    if totals["analyzed_mm2"]:
+        totals["density_m_per_m2"] = 1000 * totals["length_mm"] / totals["analyzed_mm2"]
+    judged = {**report, "cracks": sorted(remaining, key=ranking.place), "totals": totals}
+    fresh = report_row(judged, row["folder"], row["status"])
+    measured = report_row(report, row["folder"], row["status"])
+    first = row.get("as_measured") or {name: measured[name] for name in AS_MEASURED}
+    return {**fresh, "rejected": len(report["cracks"]) - len(remaining), "as_measured": first}
+
+
+def _judged(crack: Mapping[str, Any], words: Mapping[int, str]) -> dict[str, Any]:
+    """Return a crack in the section where a verdict puts it: one that is accepted is certain."""
+    if words.get(crack["id"]) == "accept":
+        return {**crack, "section": "main", "certainty": 1.0}
+    return {**crack, "section": crack.get("section", "main")}
 
 
 def short_names(paths: Sequence[str | Path]) -> list[str]:

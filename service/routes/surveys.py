@@ -190,7 +190,10 @@ async def put_image(
 def put_image_options(
     survey_id: str, name: ImageName, new: ImageOptions, service: Here, caller: Writer
 ) -> Image:
-    """Say where the scale of one image comes from, for its next analysis or `retry`; {}: as all."""
+    """Say where the scale of one image comes from, for its next analysis; {}: as all.
+
+    `retry` takes it where the image failed.
+    """
     with service.engine.begin() as db:
         ledger.find_survey(db, caller.tenant, survey_id, kind=None)
         image = ledger.find_image(db, survey_id, clean_name(name))

@@ -329,7 +329,10 @@ def test_edits_of_another_analysis_are_done_as_far_as_they_mean_something(wall: 
     assert len(report.cracks) == 3
     assert report.corrections is not None
     assert [stored["id"] for stored in report.corrections.edits] == ["2"]
-    assert "corrections_left_out" in {notice.code for notice in report.notices}
+    (message,) = (n.message for n in report.notices if n.code == "corrections_left_out")
+    assert "1 edit was made on an earlier analysis and left out" in message
+    assert "split by" in message
+    assert "at row 260, column 300" in message
 
 
 def test_what_is_remembered_changes_nothing(wall: Wall) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from service.carry import matches
+from service.carry import latest_words, matches
+from service.offers import Offer, all_edits
 
 Line = list[list[float]]
 
@@ -68,3 +69,56 @@ def test_numbers_may_change_and_degenerate_lines_do_no_harm() -> None:
     assert {number: row["verdict"] for number, row in pairs.items()} == {1: "reject", 3: "accept"}
     assert matches([], new, {}) == {}
     assert matches([crack(1, [])], new, verdict_rows(c1="reject")) == {}
+
+
+def said(verdict: str, at: int) -> dict[str, Any]:
+    """Return a verdict row with its time."""
+    return {"verdict": verdict, "note": "", "updated_at": f"2026-05-{at:02}T10:00:00.000Z"}
+
+
+WHOLE, PART = [crack(4, across(10, 0, 200))], [crack(9, across(10, 0, 80))]
+
+
+@pytest.mark.parametrize(
+    ("analyses", "taken"),
+    [
+        ([(WHOLE, {4: said("reject", 1)}), ([], {})], "reject"),  # not listed in between
+        ([(WHOLE, {4: said("reject", 1)}), (OLD[1:], {2: said("accept", 2)})], "reject"),
+        ([(WHOLE, {4: said("reject", 1)}), (WHOLE, {4: said("open", 2)})], "open"),
+        ([(WHOLE, {4: said("reject", 3)}), (WHOLE, {4: said("accept", 2)})], "reject"),
+        # who accepted a part later did not mean that the whole is none
+        ([(WHOLE, {4: said("reject", 1)}), (PART, {9: said("accept", 2)})], None),
+        ([(WHOLE, {4: said("accept", 1)}), (PART, {9: said("reject", 2)})], None),
+        ([(PART, {9: said("accept", 1)}), (WHOLE, {4: said("reject", 2)})], "reject"),
+    ],
+)
+def test_the_latest_word_of_all_analyses_counts(analyses: Any, taken: str | None) -> None:
+    words = latest_words(analyses, [crack(1, across(10, 0, 200))])
+    assert [row["verdict"] for row in words.values()] == ([taken] if taken else [])
+
+
+def edits(*ids: str) -> list[dict[str, Any]]:
+    """Return edits by their ids."""
+    return [{"id": name} for name in ids]
+
+
+@pytest.mark.parametrize(
+    ("analyses", "next_ones"),
+    [
+        ([(edits("a", "b"), None)], "ab"),
+        # b was left out in between and keeps its place
+        ([(edits("a", "b", "c"), None), (edits("a", "c"), Offer(edits=edits("a", "b", "c"),
+          left_out=["b"]))], "abc"),
+        # b was undone there
+        ([(edits("a", "b"), None), (edits("a"), Offer(edits=edits("a", "b"), left_out=[]))], "a"),
+        # c was made on the earlier one while the later one ran, d on the later one
+        ([(edits("a", "c"), None), (edits("a", "d"), Offer(edits=edits("a"), left_out=[]))], "acd"),
+        # an earlier release kept no offer: what is gone there was undone
+        ([(edits("a", "b"), None), (edits("a"), None)], "a"),
+        # left out twice
+        ([(edits("a"), None), ([], Offer(edits=edits("a"), left_out=["a"])),
+          ([], Offer(edits=edits("a"), left_out=["a"]))], "a"),
+    ],
+)  # fmt: skip
+def test_an_edit_that_was_left_out_is_tried_again(analyses: Any, next_ones: str) -> None:
+    assert [edit["id"] for edit in all_edits(analyses)] == list(next_ones)

@@ -136,6 +136,47 @@ def test_another_analysis_takes_the_edits_along(client: Any) -> None:
     assert earlier == report
 
 
+def test_nothing_is_lost_over_an_analysis_that_lists_less(client: Any) -> None:
+    image = analyzed(client)
+    job = image.partition("/images")[0]
+    survey = client.get(job).json()["survey"]
+    client.post(f"{image}/corrections", json={"kind": "draw", "line": rough()})
+    point = SEEN.points[140].round(1).tolist()
+    client.post(f"{image}/corrections", json={"kind": "split", "point": point})
+    verdict = {"verdict": "reject", "note": "a cable"}
+    client.put(f"{image}/cracks/1/verdict", json=verdict)
+
+    def again(**options: float) -> tuple[str, dict[str, Any], list[dict[str, Any]]]:
+        path = f"/v1/surveys/{survey}/execution"
+        new = client.post(path, json={"mm_per_px": 0.5, **options}).headers["location"]
+        finished(client, new)
+        (task,) = client.get(f"{new}/images").json()["images"]
+        address = task["links"]["self"]
+        report = client.get(f"{address}/report.json").json()
+        return address, report, client.get(f"{new}/verdicts").json()["verdicts"]
+
+    for _ in range(2):
+        address, report, verdicts = again(min_length_px=5000)
+        assert [e["kind"] for e in report["corrections"]["edits"]] == ["draw"]
+        assert verdicts == []
+        assert left_out(report) == [f"split by this machine at row {point[0]:.0f}"]
+    more = client.post(f"{address}/corrections", json={"kind": "draw", "line": rough(0)})
+    assert more.status_code == 201
+    assert len(left_out(client.get(f"{address}/report.json").json())) == 1
+    last = more.json()["edits"][-1]["id"]
+    client.delete(f"{address}/corrections/{last}")
+    _, report, verdicts = again()
+    assert [e["kind"] for e in report["corrections"]["edits"]] == ["draw", "split"]
+    assert [(v["verdict"], v["note"]) for v in verdicts] == [("reject", "a cable")]
+    assert left_out(report) == []
+
+
+def left_out(report: dict[str, Any]) -> list[str]:
+    """Return which edits a report says that it left out."""
+    messages = [w["message"] for w in report["warnings"] if w["code"] == "corrections_left_out"]
+    return [m.partition("tries again: ")[2].partition(", column")[0] for m in messages]
+
+
 @pytest.mark.parametrize(
     ("edit", "status", "why"),
     [

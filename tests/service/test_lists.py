@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from crackseg.exports.survey import failure_row, report_row, write_survey
+from crackseg.exports.survey import failure_row, judged_row, report_row, write_survey
 from crackseg.exports.tables import report_to_dict
 from crackseg.records import Report, Scale, WidthClass
 from service.routes import pages
-from service.verdicts import judged_row
 
 SCALE = Scale(mm_per_px=0.5, sigma_rel=0.02, source="given")
 
