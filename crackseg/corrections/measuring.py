@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from crackseg.metrology.cracks import measure_lines
 from crackseg.metrology.cuts import cut_by
 from crackseg.metrology.masks import fill_pinholes
 from crackseg.metrology.summary import Place
-from crackseg.records import Array, Branch, Crack, Scale, Window
+from crackseg.records import Array, Branch, Crack, Measure, Scale, Window
 from crackseg.runs import Runs
 
 _MARGIN_PX = 96  # of photograph around the lines, beyond what a wide crack needs
@@ -53,8 +54,18 @@ def measure_shape(
         image=read,
         scale=_in_frame(scale, frame),
     )
+    if "not_dark" in crack.flags and crack.width_mean.px is None:
+        crack = _without_width(crack)
     crack = replace(crack, width_classes=classify(crack.width_p95, documents))
     return _moved(crack, frame.row, frame.col)
+
+
+def _without_width(crack: Crack) -> Crack:
+    """Return a crack that follows nothing dark: what is wide on its way are other lines' widths."""
+    none = Measure(px=None, status="not_resolvable")
+    names = ("width_mean", "width_median", "width_p95", "width_max")
+    widths: dict[str, Any] = dict.fromkeys(names, none)
+    return replace(crack, **widths, width_max_at=None, openings=())
 
 
 def _at_tips(lines: list[Line]) -> list[Line]:

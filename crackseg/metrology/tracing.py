@@ -1,8 +1,9 @@
 """Follow a dark line in the photograph between places that somebody pointed at.
 
 The places may lie some pixels beside the line. Each is moved to the clearest dark ridge near it;
-from one to the next the way runs where it costs least to leave the ridge. Where there is no ridge
-the way is nearly straight, and the measuring says that no dark line is there.
+from one to the next the way runs where it costs least to leave the ridge. Where most of that way
+is no dark line, it is straight between the places as they are, for a way of least cost through mere
+texture wanders; the measuring then says that no dark line is there.
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ _CLEAR = 4.0  # of the usual ridge of the texture: from here a ridge is a line
 _FLOOR = 0.02  # cost of a step on the clearest ridge; beside it, 1
 _CENTRINGS = 2  # a place beside the end of a wide crack leads the course aside
 _BESIDE_PX, _SOFTEN_PX = 4.0, 0.8  # of the sides of a line that are looked at; blur of the grey
+# A way may be no dark line on this share of the straight distance. Through texture it is none on
+# 0.8 and more, where it goes round by another line on 0.44 and more, on cracks of a fifth of the
+# usual contrast on 0.05 (tests/corrections/test_drawn_cracks.py has the like).
+_MOST_PALE = 0.4
+_DARK_SHARE = 0.5  # of a line, from which on it is centred in its dark stretch
 _WHOLE = 0.7  # of a line's length that its dark stretch must have to be taken for it
 _PUSHES_PX = (0.0, 4.0, 8.0)  # from so far beyond the last place the end is looked for
 _HALVES_PX = (14, 28, 56, 112)  # reach of the profiles tried, until the line's edges are inside
@@ -63,8 +69,9 @@ def trace(
         its points to the edge against and along its normal, nan where no line stands out.
     """
     limits = np.array(shape) - 1.0
-    places = [_on_ridge(point, shape, image) for point in np.clip(points, 0, limits)]
-    path = _ways(places, shape, image)
+    points = np.clip(points, 0, limits)
+    places = [_on_ridge(point, shape, image) for point in points]
+    path = _ways(points, places, shape, image, smooth_px)
     course = arc.resample(smooth(arc.resample(path), smooth_px, (True, True), closed=False))
     line, whole = line_of(course, _THIN_PX, _THIN_PX), False
     for _ in range(_CENTRINGS):
@@ -100,15 +107,49 @@ def way_between(
         smooth_px: standard deviation along the way when it is smoothed.
     """
     between = [_on_ridge(point, shape, image) for point in points[1:-1]]
-    path = _ways([points[0], *between, points[-1]], shape, image)
+    path = _ways(points, [points[0], *between, points[-1]], shape, image, smooth_px)
     path[0], path[-1] = points[0], points[-1]
     way: Array = smooth(arc.resample(path), smooth_px, (False, False), closed=False)
     return arc.resample(way)
 
 
-def _ways(places: list[Array], shape: tuple[int, int], image: Callable[[Window], Array]) -> Array:
-    ways = [_way(one, two, shape, image) for one, two in itertools.pairwise(places)]
-    return np.concatenate([ways[0], *(way[1:] for way in ways[1:])])
+def _ways(
+    points: Array,
+    places: list[Array],
+    shape: tuple[int, int],
+    image: Callable[[Window], Array],
+    smooth_px: float,
+) -> Array:
+    """Return the (N, 2) way through places: along what is dark, else straight between the points.
+
+    Args:
+        points: (P, 2) as they were pointed at.
+        places: of them, on the nearest ridge.
+        shape: (H, W) of the photograph.
+        image: reads a window of it.
+        smooth_px: of the line that the way becomes.
+    """
+    ways: list[Array | None] = []
+    for one, two in itertools.pairwise(places):
+        way = _way(one, two, shape, image)
+        course = arc.resample(smooth(arc.resample(way), smooth_px, (True, True), closed=False))
+        pale = 1 - _dark_share(edge_reach(course, shape, image))
+        ways.append(
+            way if pale * arc.length(course) <= _MOST_PALE * np.hypot(*(two - one)) else None
+        )
+    on_dark = [False, *(way is not None for way in ways), False]
+    ends = [
+        place if on_dark[k] or on_dark[k + 1] else point
+        for k, (point, place) in enumerate(zip(points, places, strict=True))
+    ]
+    steps = zip(ways, itertools.pairwise(ends), strict=True)
+    parts = [np.stack(straight) if way is None else way for way, straight in steps]
+    return np.concatenate([parts[0], *(part[1:] for part in parts[1:])])
+
+
+def _dark_share(reach: Array) -> float:
+    """Return the share of a line's stations that stand out, by its reach to the edges."""
+    return float(np.mean(~np.isnan(reach[:, 0])))
 
 
 def _centred(
@@ -117,10 +158,13 @@ def _centred(
     """Return the centre line of the dark stretch that a line runs in, and whether it is one line.
 
     It is that of the stretch as a mask, as of every other crack; where that branches, the longest
-    way through it. Where the stretch is too faint to be told from what lies beside it, the line
-    stays.
+    way through it. Where the stretch is too faint to be told from what lies beside it, or most of
+    the line is not dark, the line stays.
     """
-    reach = filled(edge_reach(line.points, shape, image))
+    visible = edge_reach(line.points, shape, image)
+    if _dark_share(visible) < _DARK_SHARE:
+        return line, False
+    reach = filled(visible)
     radius, on_line = 0.5 * reach.sum(axis=1), _on_line(reach)
     window, mask = _dark_pixels(line.points[on_line], reach[on_line], shape, image)
     mask = fill_pinholes(np.pad(mask, 1), mask.size)

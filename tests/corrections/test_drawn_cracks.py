@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from walls import rough
 
 from crackseg.corrections.measuring import measure_shape
 from crackseg.corrections.shapes import along_line
-from crackseg.metrology.phantoms import Look, Stroke, draw, wandering
+from crackseg.metrology.phantoms import Look, Stroke, draw, straight, wandering
 from crackseg.metrology.tracing import as_drawn, edge_reach, trace
 from crackseg.records import Crack, Window
 
@@ -85,6 +86,49 @@ def test_where_there_is_no_line_no_width_is_given(rng: np.random.Generator) -> N
     crack = drawn(picture, [[100, 100], [200, 300], [260, 500]])
     assert crack.width_mean.px is None
     assert "not_dark" in crack.flags
+
+
+def concrete(seed: int) -> Any:
+    """Return the grey of a wall with texture of every size and no line."""
+    rng = np.random.default_rng(seed)
+    grey = np.full(SHAPE, 150.0)
+    for size in (1, 2, 4, 8, 16, 32):
+        layer = gaussian_filter(rng.normal(0, 1, SHAPE), size)
+        grey += 4 * layer / layer.std()
+    return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_on_a_blank_wall_a_line_is_as_long_as_it_was_clicked(seed: int) -> None:
+    angle = np.random.default_rng(seed).uniform(0, 2 * np.pi)
+    way = np.array([np.sin(angle), np.cos(angle)])
+    places = np.array([320 + way * far for far in (-200, 0, 200)])
+    crack = drawn(Picture(concrete(seed)), places)
+    assert crack.length.px == pytest.approx(400, rel=0.03)
+    off = (crack.branches[0].centre_line - 320) @ np.array([-way[1], way[0]])
+    assert np.abs(off).max() < 0.5
+    assert "not_dark" in crack.flags
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_line_on_the_wall_does_not_go_round_by_a_crack_nearby(seed: int) -> None:
+    crack = straight((270, 320), 0, 300, 4.0)
+    dark = draw(SHAPE, [crack], Look(noise=0), np.random.default_rng(seed)).picture
+    picture = Picture(np.minimum(concrete(seed), dark))
+    measured = drawn(picture, [[320, 100], [320, 320], [320, 540]])
+    assert measured.length.px == pytest.approx(440, rel=0.03)
+
+
+def test_what_crosses_a_line_is_not_its_width() -> None:
+    """A line along nothing dark has no largest width: that of a crack it crosses is another's."""
+    crossing = [straight((320, col), 45, 120, 3.0) for col in (200, 320, 440)]
+    picture = Picture(draw(SHAPE, crossing, Look(), np.random.default_rng(1)).picture)
+    crack = drawn(picture, [[320, 120], [320, 260], [320, 380], [320, 520]])
+    assert "not_dark" in crack.flags
+    for measure in (crack.width_mean, crack.width_median, crack.width_p95, crack.width_max):
+        assert (measure.px, measure.high_px, measure.status) == (None, None, "not_resolvable")
+    assert crack.width_max_at is None
+    assert crack.openings == ()
 
 
 def test_a_soft_stain_is_no_crack(rng: np.random.Generator) -> None:
