@@ -9,6 +9,10 @@ from starlette.convertors import Convertor, register_url_convertor
 NETWORK = "network"  # folder of a result with its files as they were before the first edit
 
 
+BUNDLE_ABOUT = "bundle.json"  # last of a bundle: its job, and the sha256 of ``DIGESTED``
+DIGESTED = ("report.json", "mask.png", "photo.jpg")
+
+
 class ImageFile(StrEnum):
     """A file of an image's results."""
 

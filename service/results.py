@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 import shutil
@@ -17,7 +18,15 @@ from zipstream import ZipStream
 from service import ledger, papers
 from service.database import FINAL, Record, State, new_id
 from service.errors import Problem, not_found
-from service.files import INSPECTIONS, NETWORK, ImageFile, JobFile, media_type
+from service.files import (
+    BUNDLE_ABOUT,
+    DIGESTED,
+    INSPECTIONS,
+    NETWORK,
+    ImageFile,
+    JobFile,
+    media_type,
+)
 from service.paths import href
 from service.state import Service, service_of
 from service.storage import Storage
@@ -172,7 +181,7 @@ def job_file_response(service: Service, job: Record, name: JobFile, *, rejected:
     with _work_folder(service.storage) as work:
         with service.engine.connect() as db:
             if name is JobFile.VERDICTS_CSV:
-                write_verdicts(verdict_rows(db, job.id), work)
+                write_verdicts(verdict_rows(db, job.id), job.id, work)
             elif name is JobFile.CHANGES_CSV:
                 write_changes(db, job.survey_id, work)
             else:
@@ -238,7 +247,9 @@ def _survey_features(service: Service, job: Record, base: str, rejected: bool) -
 def bundle(service: Service, job: Record, *, rejected: bool) -> Iterator[bytes]:
     """Yield a ZIP of everything: the survey's files and a folder per image, made while it is sent.
 
-    Papers have the verdicts on their cracks; what the network measured is in ``report.json``.
+    Papers have the verdicts on their cracks; what the network measured is in ``report.json``. Its
+    last file says which analysis it is and what belongs to which photograph: whoever learns from a
+    bundle checks that nothing was mixed up.
     """
     storage = service.storage
     with _work_folder(storage) as work:
@@ -254,17 +265,28 @@ def bundle(service: Service, job: Record, *, rejected: bool) -> Iterator[bytes]:
         archive = ZipStream(sized=False)
         for path in sorted(work.iterdir()):
             archive.add_path(path, path.name)
+        digests: dict[str, dict[str, str]] = {}
         for task in tasks:
             folder = names[f"images/{task.image_id}"]
+            digests[folder] = {"photograph": task.sha256}
             for name, content in _image_files(
                 service, task, judged.get(task.image_id, {}), rejected=rejected
             ):
                 if isinstance(content, Path):
                     archive.add_path(content, f"{folder}/{name}")
+                    if name in DIGESTED:
+                        digests[folder][name] = _sha256(content)
                 else:
                     archive.add(content, f"{folder}/{name}")
             yield from archive.all_files()
+        about = {"schema_version": "1", "job": job.id, "images": digests}
+        archive.add(json.dumps(about, indent=1) + "\n", BUNDLE_ABOUT)
         yield from archive.finalize()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _image_files(

@@ -33,9 +33,9 @@ def survey_rows(db: Connection, job_id: str) -> list[dict[str, Any]]:
     return rows + [failure_row(Path(name), why) for name in late.values()]
 
 
-def write_verdicts(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Write verdicts as a table; without the mark at its start Excel garbles umlauts."""
-    (folder / "verdicts.csv").write_text(verdicts_csv(rows), encoding="utf-8-sig")
+def write_verdicts(rows: list[dict[str, Any]], job_id: str, folder: Path) -> None:
+    """Write verdicts of a job as a table; without the mark at its start Excel garbles umlauts."""
+    (folder / "verdicts.csv").write_text(verdicts_csv(rows, job_id), encoding="utf-8-sig")
 
 
 def write_changes(db: Connection, survey_id: str, folder: Path) -> None:
@@ -72,7 +72,7 @@ def write_survey_files(
         "rejected": sum(row.get("rejected", 0) for row in rows),
     }
     write_survey(rows, about, folder, gallery=True)
-    write_verdicts(verdicts_of_images, folder)
+    write_verdicts(verdicts_of_images, job.id, folder)
     write_changes(db, job.survey_id, folder)
 
 

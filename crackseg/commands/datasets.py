@@ -177,7 +177,9 @@ def data_from_survey(
     )
     for line in done.lines():
         typer.echo(line)
-    typer.echo(f"{done.pictures} pictures written to {out}")
+    typer.echo(
+        f"{done.pictures} {'picture' if done.pictures == 1 else 'pictures'} written to {out}"
+    )
 
 
 @data_app.command("pre-annotate")

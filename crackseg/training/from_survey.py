@@ -30,6 +30,7 @@ from crackseg.training.judged import Judged, opened, read_judged
 from crackseg.training.manifest import IMAGE_SUFFIXES, ORIGIN, sha256_of
 from crackseg.training.verdict_masks import Labels, label_photograph
 
+_ON_MASK = 0.2  # of a centre line at least; bridges and hidden stretches lie beside the mask
 _OWN_COPY = "photo.jpg"  # of the service: the upright photograph as JPEG, in a result's folder
 
 
@@ -59,12 +60,11 @@ class FromSurvey:
             (self.not_judged, "they show too little to be judged"),
         ):
             if names:
-                yield f"{len(names)} photographs are left out, first `{names[0]}`: {why}."
+                what = "1 photograph is" if len(names) == 1 else f"{len(names)} photographs are"
+                yield f"{what} left out, first `{names[0]}`: {why}."
         if self.copies:
-            yield (
-                f"{self.copies} pictures are the bundle's JPEG; `--photographs` takes the files "
-                "themselves."
-            )
+            what = "1 picture is" if self.copies == 1 else f"{self.copies} pictures are"
+            yield f"{what} the bundle's JPEG; `--photographs` takes the files themselves."
 
 
 def from_survey(
@@ -173,9 +173,22 @@ def _photograph(one: Judged, by_name: dict[str, list[Path]]) -> Path | None:
     copy = one.folder / _OWN_COPY
     if not copy.is_file():
         return None
-    with open_image(copy) as image:
-        same = bool((image.info.height_px, image.info.width_px) == one.shape)
+    _require_digest(one, copy)
+    try:
+        with open_image(copy) as image:
+            same = bool((image.info.height_px, image.info.width_px) == one.shape)
+    except ImageError as error:
+        raise DataError(f"the copy of `{one.name}` in the bundle is damaged: {error}") from error
     return copy if same else None  # one of a very large photograph is smaller
+
+
+def _require_digest(one: Judged, path: Path) -> None:
+    """Refuse a file that is not the one that the bundle was made with."""
+    if path.name in one.digests and one.digests[path.name] != sha256_of(path):
+        raise DataError(
+            f"`{path.parent.name}/{path.name}` is not the file of `{one.name}` that the bundle was "
+            "made with, or is damaged; download the bundle again."
+        )
 
 
 @contextmanager
@@ -222,7 +235,25 @@ def _read_mask(one: Judged) -> Array:
             f"`{path}` must be {one.shape[0]} x {one.shape[1]} px as the photograph, got "
             f"{mask.shape[0]} x {mask.shape[1]}."
         )
+    report = one.folder / "report.json"
+    if one.digests.get(report.name) == sha256_of(report):  # else it was corrected meanwhile
+        _require_digest(one, path)
+    _require_on_mask(one, mask, path)
     return mask
+
+
+def _require_on_mask(one: Judged, mask: Array, path: Path) -> None:
+    """Refuse a mask that marks nothing where a crack of the report runs: it is another one's."""
+    near = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))
+    for crack in one.report["cracks"]:
+        points = np.concatenate([np.asarray(line) for line in crack["centre_line"] if line])
+        rows, cols = np.rint(np.clip(points, 0, np.array(mask.shape) - 1)).astype(int).T
+        share = float(near[rows, cols].mean())
+        if share < _ON_MASK:
+            raise DataError(
+                f"`{path.parent.name}/{path.name}` does not belong to the report of `{one.name}` "
+                f"beside it: of crack {crack['id']}, {100 * share:.0f} % lies on what it marks."
+            )
 
 
 def _copy(image: OpenImage, photograph: Path, folder: Path, stem: str) -> None:

@@ -8,26 +8,27 @@ does not fit is refused by name.
 
 from __future__ import annotations
 
-import csv
 import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from crackseg.errors import DataError
 from crackseg.folders import read_mark
+from crackseg.verdict_table import (
+    BUNDLE,
+    VERDICTS,
+    WORDS,
+    by_photograph,
+    read_json,
+    read_verdicts,
+)
 
-VERDICTS = "verdicts.csv"
-WORDS = {
-    "accept": "accept", "accepted": "accept",
-    "reject": "reject", "rejected": "reject",
-    "open": "open", "undecided": "open", "": "open",
-}  # fmt: skip
-_WANTED = {"report.json", "mask.png", "photo.jpg", ".crackseg", "survey.json", VERDICTS}
+_WANTED = {"report.json", "mask.png", "photo.jpg", ".crackseg", "survey.json", VERDICTS, BUNDLE}
 _SCHEMA = "2"
 _MOST_BYTES = 2 << 30  # of one unpacked file of a bundle
 
@@ -42,6 +43,7 @@ class Judged:
     folder: Path  # with report.json and mask.png
     report: Mapping[str, Any]  # as in report.json
     words: Words
+    digests: Mapping[str, str] = field(default_factory=dict)  # sha256 of files, by a bundle
 
     @property
     def looked_at(self) -> bool:
@@ -123,13 +125,38 @@ def read_judged(folder: Path, survey: Path) -> list[Judged]:
             "the bundle of a survey of the service."
         )
     names = _names(folder, [(path, report) for path, report in reports])
-    verdicts = _spoken(folder, survey)
-    words = _by_photograph(verdicts, names, [report for _, report in reports], survey)
+    numbers = [_numbers(report) for _, report in reports]
+    spoken = by_photograph(read_verdicts(folder, survey), names, numbers, survey)
+    words = [{number: one.word for number, one in of.items()} for of in spoken]
+    digests = read_json(folder / BUNDLE).get("images") or {}
+    _require_own(reports, digests, folder, survey)
     results = [
-        Judged(name=name, folder=path, report=report, words=_with_own(report, of))
+        Judged(
+            name=name,
+            folder=path,
+            report=report,
+            words=_with_own(report, of),
+            digests=digests.get(path.relative_to(folder).as_posix()) or {},
+        )
         for name, (path, report), of in zip(names, reports, words, strict=True)
     ]
     return sorted(results, key=lambda one: one.name)
+
+
+def _require_own(
+    reports: Sequence[tuple[Path, Mapping[str, Any]]],
+    digests: Mapping[str, Mapping[str, str]],
+    folder: Path,
+    survey: Path,
+) -> None:
+    """Refuse a report that lies in the folder of another photograph of a bundle."""
+    for path, report in reports:
+        own = digests.get(path.relative_to(folder).as_posix()) or {}
+        if own.get("photograph", report["image"]["sha256"]) != report["image"]["sha256"]:
+            raise DataError(
+                f"`{path.name}` of `{survey}` holds the report of another photograph; download the "
+                "bundle again."
+            )
 
 
 def _reports(folder: Path) -> list[Path]:
@@ -158,76 +185,14 @@ def _read_report(path: Path, survey: Path) -> dict[str, Any]:
 
 def _names(folder: Path, reports: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[str]:
     """Return what the survey calls each photograph; a bundle knows them by the names uploaded."""
-    rows = {row.get("folder"): row["image"] for row in _about(folder).get("images") or ()}
+    rows = {
+        row.get("folder"): row["image"]
+        for row in read_json(folder / "survey.json").get("images") or ()
+    }
     return [
         str(rows.get(path.relative_to(folder).as_posix()) or report["image"]["path"])
         for path, report in reports
     ]
-
-
-def _about(folder: Path) -> dict[str, Any]:
-    try:
-        about = json.loads((folder / "survey.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise DataError(f"`survey.json` cannot be read: {error}.") from error
-    return about if isinstance(about, dict) else {}
-
-
-def _spoken(folder: Path, survey: Path) -> list[tuple[str, int, str, str]]:
-    """Return name of the photograph, crack, word and where it was said."""
-    path = folder / VERDICTS
-    if not path.is_file():
-        rows = _about(folder).get("verdicts") or ()
-        return [_one(row, f"survey.json of `{survey}`, verdict {n}") for n, row in enumerate(rows)]
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            missing = {"image_name", "crack", "verdict"} - set(reader.fieldnames or ())
-            if missing:
-                raise DataError(
-                    f"`{VERDICTS}` of `{survey}` must have the columns image_name, crack and "
-                    f"verdict; {', '.join(sorted(missing))} is missing."
-                )
-            return [
-                _one(row, f"`{VERDICTS}` of `{survey}`, row {n}") for n, row in enumerate(reader, 2)
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"`{VERDICTS}` of `{survey}` cannot be read: {error}.") from error
-
-
-def _one(row: Mapping[str, Any], where: str) -> tuple[str, int, str, str]:
-    name, text = str(row.get("image_name") or ""), str(row.get("crack") or "").strip()
-    word = WORDS.get(str(row.get("verdict") or "").strip().lower())
-    if word is None:
-        raise DataError(
-            f"{where}: `verdict` must be accept, reject or open, got {row.get('verdict')!r:.40}."
-        )
-    if not text.isascii() or not text.isdigit():
-        raise DataError(f"{where}: `crack` must be the number of a crack, got {text!r:.40}.")
-    # a cell that a spreadsheet would run as a formula has an apostrophe in front
-    return name[1:] if name[:2] in ("'=", "'+", "'-", "'@") else name, int(text), word, where
-
-
-def _by_photograph(
-    verdicts: Sequence[tuple[str, int, str, str]],
-    names: Sequence[str],
-    reports: Sequence[Mapping[str, Any]],
-    survey: Path,
-) -> list[dict[int, str]]:
-    words: list[dict[int, str]] = [{} for _ in names]
-    for name, crack, word, where in verdicts:
-        places = [k for k, full in enumerate(names) if full == name]
-        places = places or [k for k, full in enumerate(names) if _last(full) == _last(name)]
-        if len(places) != 1:
-            trouble = "there is no result of" if not places else "several photographs are called"
-            raise DataError(f"{where}: {trouble} `{name}` in `{survey}`.")
-        report = reports[places[0]]
-        if crack not in _numbers(report):
-            raise DataError(f"{where}: `{name}` has no crack {crack}.")
-        words[places[0]][crack] = word
-    return words
 
 
 def _numbers(report: Mapping[str, Any]) -> set[int]:
@@ -240,7 +205,3 @@ def _with_own(report: Mapping[str, Any], words: Words) -> dict[int, str]:
     """Return the verdicts with those that a judged report holds itself."""
     own = {c["id"]: WORDS[c["verdict"]] for c in report["cracks"] if c.get("verdict") in WORDS}
     return {**own, **words}
-
-
-def _last(name: str) -> str:
-    return PureWindowsPath(name).name

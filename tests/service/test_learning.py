@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from service_process import finished, running
 from test_corrections import keyed, rough, wall
 from test_surveys import make_survey
 
+from crackseg.errors import DataError
 from crackseg.training.areas import LEFT_OUT, NO_CRACK, read_areas
 from crackseg.training.from_survey import from_survey
 from crackseg.training.manifest import index_folder, read_pair
@@ -53,6 +57,22 @@ def test_a_bundle_becomes_masks_and_the_page_says_how(owner: Any, tmp_path: Path
     path = tmp_path / command[1]
     path.write_bytes(answer.content)
     done = from_survey(path, tmp_path / "set")
+    with zipfile.ZipFile(path) as packed:
+        about = json.loads(packed.read("bundle.json"))
+        assert packed.namelist()[-1] == "bundle.json"
+        for folder, digests in about["images"].items():
+            for name in ("report.json", "mask.png", "photo.jpg"):
+                content = packed.read(f"{folder}/{name}")
+                assert digests[name] == hashlib.sha256(content).hexdigest(), name
+        files = {name: packed.read(name) for name in packed.namelist()}
+    assert about["job"] == job.rpartition("/")[2]
+    assert about["job"] in files["verdicts.csv"].decode("utf-8-sig")
+    copies = [f"{folder}/photo.jpg" for folder in about["images"]]
+    with zipfile.ZipFile(tmp_path / "mixed.zip", "w") as packed:
+        for name, content in files.items():
+            packed.writestr(name, content + b"x" if name in copies else content)
+    with pytest.raises(DataError, match=r"is not the file of `wall\.png`"):
+        from_survey(tmp_path / "mixed.zip", tmp_path / "mixed")
     assert (done.pictures, done.drawn, done.rejected, done.copies) == (1, 1, 1, 1)
     assert done.not_looked_at == ("other.png",)
     (sample,) = index_folder(tmp_path / "set")

@@ -51,7 +51,7 @@ def test_a_header_holds_no_line_end_and_only_ascii(name: str) -> None:
 @settings(deadline=None)
 def test_a_note_is_never_a_formula(note: str) -> None:
     row = {"image": "i", "image_name": "n", "crack": 1, "verdict": "open", "by": "b"}
-    table = verdicts_csv([{**row, "by_name": "x", "note": f"={note}", "updated_at": "t"}])
+    table = verdicts_csv([{**row, "by_name": "x", "note": f"={note}", "updated_at": "t"}], "job")
     assert "'=" in table
 
 

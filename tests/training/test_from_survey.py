@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 import zipfile
@@ -26,6 +27,7 @@ from crackseg.training.areas import LEFT_OUT, NO_CRACK, OTHER_LINE, read_areas
 from crackseg.training.from_survey import FromSurvey, from_survey
 from crackseg.training.judged import Judged, read_judged
 from crackseg.training.manifest import index_folder, read_pair
+from crackseg.verdict_table import Spoken, by_photograph
 
 SHAPE = 440, 560
 BY, AT = "A. Meier", "2026-05-04T09:30:00+00:00"
@@ -281,6 +283,7 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(site: Site, tmp_path: P
         ("a.png,99,accept", "row 2: `a.png` has no crack 99"),
         ("z.png,1,accept", "row 2: there is no result of `z.png`"),
         ("a.png,one,accept", "row 2: `crack` must be the number of a crack, got 'one'"),
+        ("a.png,1,accept\na.png,2,open\na.png,1,reject", "row 4: it says reject of crack 1"),
     ):
         table.write_text(f"image_name,crack,verdict\n{rows}\n", encoding="utf-8")
         assert sentence in _refused(site, out)
@@ -295,6 +298,84 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(site: Site, tmp_path: P
     (site.photographs / "other.png").rename(site.photographs / "a.png")
     (site.folder / "a" / "mask.png").unlink()
     assert "export `mask`" in _refused(site, out)
+
+
+def _with_digests(packed: Path, job: str = "j1") -> dict[str, bytes]:
+    """Return the files of a bundle with the one that says what belongs to which photograph."""
+    with zipfile.ZipFile(packed) as bundle:
+        files = {name: bundle.read(name) for name in bundle.namelist()}
+    images: dict[str, dict[str, str]] = {}
+    for name, content in files.items():
+        folder, _, last = name.rpartition("/")
+        if last == "report.json":
+            digest = json.loads(content)["image"]["sha256"]
+            images.setdefault(folder, {})["photograph"] = digest
+        if folder:
+            images.setdefault(folder, {})[last] = hashlib.sha256(content).hexdigest()
+    about = {"schema_version": "1", "job": job, "images": images}
+    return {**files, "bundle.json": json.dumps(about).encode()}
+
+
+def _refused_bundle(files: dict[str, bytes], tmp_path: Path) -> str:
+    path = tmp_path / "mixed.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)
+    with pytest.raises(DataError) as error:
+        from_survey(path, tmp_path / "mixed")
+    assert not (tmp_path / "mixed").exists()
+    return str(error.value)
+
+
+def test_a_bundle_whose_files_were_mixed_up_is_refused(site: Site, tmp_path: Path) -> None:
+    _judge(site)
+    files = _with_digests(_bundle(site, tmp_path / "bundle.zip"))
+    other = {name: files[f"images/b/{name}"] for name in ("mask.png", "photo.jpg", "report.json")}
+    for name, sentence in (
+        ("photo.jpg", "`a/photo.jpg` is not the file of `a.png`"),
+        ("mask.png", "`a/mask.png` is not the file of `a.png`"),
+        ("report.json", "`a` of"),
+    ):
+        text = _refused_bundle({**files, f"images/a/{name}": other[name]}, tmp_path)
+        assert sentence in text, name
+    cut = {**files, "images/a/photo.jpg": files["images/a/photo.jpg"][:900]}
+    assert "`a/photo.jpg` is not the file of `a.png`" in _refused_bundle(cut, tmp_path)
+    del cut["bundle.json"]
+    assert "`a.png`" in _refused_bundle(cut, tmp_path)
+    rows = files["verdicts.csv"].decode("utf-8-sig").splitlines()
+    table = [f"{rows[0]},job", *(f"{row},j2" for row in rows[1:])]
+    text = _refused_bundle({**files, "verdicts.csv": "\n".join(table).encode()}, tmp_path)
+    assert "row 2: it is of another analysis, job 'j2', and the bundle is of 'j1'" in text
+
+
+def test_a_mask_of_another_photograph_is_refused_without_digests(
+    site: Site, tmp_path: Path
+) -> None:
+    _judge(site)
+    shutil.copy(site.folder / "b" / "mask.png", tmp_path / "b.png")
+    turned = Image.open(tmp_path / "b.png").transpose(Image.Transpose.FLIP_TOP_BOTTOM)  # noqa: TID251
+    (site.folder / "a" / "mask.png").unlink()
+    turned.save(site.folder / "a" / "mask.png")
+    assert "`a/mask.png` does not belong to the report of" in _refused(site, tmp_path / "set")
+
+
+NAMED = ["/s/two/IMG.png", "/s/two/a/IMG.png", "/s/two/b/IMG.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("IMG.png", 0), ("a/IMG.png", 1), ("b\\IMG.png", 2), ("/s/two/b/IMG.png", 2)],
+)
+def test_photographs_with_equal_names_are_told_by_their_folders(name: str, place: int) -> None:
+    one = Spoken(name=name, crack=1, word="accept", where="row 2")
+    words = by_photograph([one], NAMED, [{1}] * 3, Path("s"))
+    assert [bool(of) for of in words] == [k == place for k in range(3)]
+
+
+def test_a_name_that_may_be_several_photographs_is_refused_with_them() -> None:
+    one = Spoken(name="IMG.png", crack=1, word="accept", where="row 2")
+    with pytest.raises(DataError, match=r"row 2: `IMG.png` may be `/s/two/a/IMG.png`, `/s/two/b"):
+        by_photograph([one], NAMED[1:], [{1}] * 2, Path("s"))
 
 
 def test_a_damaged_bundle_is_refused(tmp_path: Path) -> None:
@@ -323,4 +404,4 @@ def test_the_command_says_what_it_made(site: Site, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "crack: 1 accepted, 2 drawn or put right; none: 1 rejected" in done.output
     assert "2 photographs are left out" in done.output
-    assert done.output.endswith(f"1 pictures written to {tmp_path / 'set'}\n")
+    assert done.output.endswith(f"1 picture written to {tmp_path / 'set'}\n")
