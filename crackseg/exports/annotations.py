@@ -11,13 +11,14 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import shapely
 
+from crackseg.errors import DataError
 from crackseg.exports.tables import crack_to_dict
 from crackseg.folders import plain_path
 from crackseg.imagery.files import OpenImage
@@ -63,6 +64,24 @@ def picture_of(report: Report) -> Picture:
 def clean(name: str) -> str:
     """Return a name that XML and every tool can hold on one line."""
     return re.sub(r"[\x00-\x1f\x7f]", "_", plain_path(name))
+
+
+def require_own_labels(names: Iterable[str]) -> None:
+    """Refuse photographs that differ by the end of their names alone: YOLO knows them by the rest.
+
+    Capitals count as small letters, as on the disks of half the world.
+
+    Raises:
+        DataError: two of them would have one label file.
+    """
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(str(PurePosixPath(name).with_suffix("")).casefold(), name)
+        if other != name:
+            raise DataError(
+                f"`{other}` and `{name}` would have one label file in YOLO's format, which leaves "
+                "the end of a name out; rename one and analyze it again, or use `cvat`."
+            )
 
 
 def write_cvat(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from crackseg.errors import ConfigError
-from crackseg.exports.survey import failure_row, report_row, short_names
+from crackseg.exports.survey import failure_row, judged_row, report_row, short_names
 from crackseg.exports.tables import flat_crack, read_measure
 from crackseg.folders import read_mark
 from crackseg.imagery.clarity import is_worth_a_word
 from crackseg.metrology import ranking
 from crackseg.records import Measure
 from crackseg.survey import NAME, Survey, read_survey, survey_from
+from crackseg.verdict_table import VERDICTS, Spoken, by_photograph, read_verdicts
 
 FAILED, NOT_JUDGED, ANALYZED, COPY = "failed", "not_judged", "analyzed", "copy"
 
@@ -122,6 +123,7 @@ def gather(folder: Path, facts: Path | None = None) -> Gathered:
 
     Raises:
         ConfigError: the folder holds no results, or the file does not fit.
+        DataError: a row of ``verdicts.csv`` beside the results is not understood or fits none.
     """
     about = _read_about(folder)
     rows = {row["folder"]: row for row in about.get("images", ()) if row.get("folder")}
@@ -134,7 +136,8 @@ def gather(folder: Path, facts: Path | None = None) -> Gathered:
         raise ConfigError(
             f"`{folder}` holds no results; expected the `--out` folder of `crackseg analyze`."
         )
-    photographs, cracks = _once(*_read_all(reports, rows, failed, _verdicts(about)))
+    spoken = _spoken(folder, about)
+    photographs, cracks = _once(*_read_all(reports, rows, failed, _verdicts(about), spoken))
     cracks.sort(key=lambda crack: crack.place)
     parts: dict[str, list[SurveyCrack]] = {"main": [], "also_marked": [], "rejected": []}
     for crack in cracks:
@@ -237,20 +240,42 @@ def _verdicts(about: Mapping[str, Any]) -> dict[tuple[str, int], Mapping[str, An
     return {(v["image_name"], v["crack"]): v for v in about.get("verdicts") or ()}
 
 
+def _spoken(folder: Path, about: Mapping[str, Any]) -> list[Spoken] | None:
+    """Return the table of verdicts beside the results; None where the survey says it already."""
+    if not (folder / VERDICTS).is_file():
+        return None
+    spoken = read_verdicts(folder, folder)
+    listed = {(v["image_name"], v["crack"], v["verdict"]) for v in about.get("verdicts") or ()}
+    return None if {(one.name, one.crack, one.word) for one in spoken} == listed else spoken
+
+
+def _numbers(report: Mapping[str, Any]) -> set[int]:
+    """Return the cracks of a report, also those that an edit took off."""
+    before = (report.get("corrections") or {}).get("replaced") or ()
+    return {crack["id"] for crack in (*report["cracks"], *before)}
+
+
 def _read_all(
     reports: list[tuple[str, Path]],
     rows: Mapping[str, Mapping[str, Any]],
     failed: list[Mapping[str, Any]],
     verdicts: Mapping[tuple[str, int], Mapping[str, Any]],
+    spoken: list[Spoken] | None,
 ) -> tuple[list[Photograph], list[SurveyCrack]]:
     """Return the photographs in the order of their names and all their cracks."""
     read = []
+    table = {} if spoken is None else _by_folder(reports, rows, spoken)
+    said = dict(verdicts) if spoken is None else {}
     for name, path in reports:
         report = _read_json(path / "report.json")
         if report is None or "cracks" not in report:
             failed = [*failed, _lost(rows.get(name) or {"image": str(path)}, path)]
             continue
         row = _row(report, name, rows.get(name))
+        if of := table.get(path):
+            words = {number: one.word for number, one in of.items()}
+            row = {**judged_row(report, row, words), "image": row["image"]}
+            said |= {(str(row["image"]), number): one.fields for number, one in of.items()}
         read.append((str(row["image"]), path, row, report))
         _let_go(report)
     everything = [*read, *((str(row["image"]), None, row, None) for row in failed)]
@@ -262,8 +287,23 @@ def _read_all(
         photograph = _photograph(number, name, folder, row, facts)
         photographs.append(photograph)
         for crack in (facts or {}).get("cracks", ()):
-            cracks.append(_crack(photograph, crack, verdicts.get((image, crack["id"]), {})))
+            cracks.append(_crack(photograph, crack, said.get((image, crack["id"]), {})))
     return photographs, cracks
+
+
+def _by_folder(
+    reports: list[tuple[str, Path]], rows: Mapping[str, Mapping[str, Any]], spoken: list[Spoken]
+) -> dict[Path, dict[int, Spoken]]:
+    """Return what a table of verdicts says of each result, by its folder."""
+    names, numbers, paths = [], [], []
+    for name, path in reports:
+        report = _read_json(path / "report.json")
+        if report is not None and "cracks" in report:
+            names.append(str(rows.get(name, {}).get("image") or report["image"]["path"]))
+            numbers.append(_numbers(report))
+            paths.append(path)
+    where = paths[0].parent if paths else Path()
+    return dict(zip(paths, by_photograph(spoken, names, numbers, where), strict=True))
 
 
 def _once(

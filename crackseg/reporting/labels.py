@@ -18,6 +18,7 @@ from crackseg.exports.annotations import (
     Picture,
     clean,
     picture_of,
+    require_own_labels,
     write_cvat_file,
     write_labelstudio_file,
     yolo_labels,
@@ -47,6 +48,8 @@ def as_labelstudio(content: Content, folder: Path) -> list[Path]:
 def as_yolo(content: Content, folder: Path) -> list[Path]:
     """Write ``yolo.zip``: a label file per photograph below ``labels``, and ``data.yaml``."""
     path = folder / "yolo.zip"
+    photographs = content.gathered.photographs
+    require_own_labels(clean(one.name) for one in photographs if one.folder is not None)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("data.yaml", f"path: .\ntrain: images\nval: images\nnames:\n  0: {LABEL}\n")
         for picture in _pictures(content):

@@ -20,6 +20,7 @@ from crackseg.exports.annotations import (
     Picture,
     clean,
     picture_of,
+    require_own_labels,
     write_cvat_file,
     write_labelstudio_file,
     yolo_labels,
@@ -89,13 +90,16 @@ def write_pre_annotations(results: Path, out: Path, tool: str) -> list[Path]:
 
     Raises:
         UnknownName: no such tool.
-        DataError: the results hold no mask, or nothing was analyzed.
+        DataError: the results hold no mask, nothing was analyzed, or two photographs would share a
+            label file.
         OutputError: ``out`` holds something already.
     """
     write = look_up(TOOLS, tool, what="labelling tool")
     require_new(out)
     order = in_order_of_doubt(results)
     pictures = [_picture(one) for one in order]
+    if tool == "yolo":
+        require_own_labels([picture.name for picture in pictures])
     out.mkdir(parents=True, exist_ok=True)
     return [*write(out, pictures), _write_order(out / ORDER, order)]
 

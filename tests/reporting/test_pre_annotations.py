@@ -16,8 +16,10 @@ from typer.testing import CliRunner
 from crackseg import batch
 from crackseg.cli import app
 from crackseg.config import AnalyzeOptions, read_options
-from crackseg.errors import OutputError, UnknownName
+from crackseg.errors import DataError, OutputError, UnknownName
 from crackseg.metrology.phantoms import Look, draw, wandering
+from crackseg.reporting.command import write_report
+from crackseg.reporting.gather import gather
 from crackseg.reporting.pre_annotations import write_pre_annotations
 from crackseg.training.annotations import ImportOptions, import_annotations
 from crackseg.training.areas import LEFT_OUT, read_areas
@@ -153,6 +155,45 @@ def test_what_was_judged_is_not_doubtful_and_what_was_rejected_is_left_out(
     assert _order("yolo", tmp_path / "task") == ["sure.png", "doubtful.png", "free.png"]
     lines = (tmp_path / "task" / "labels" / "doubtful.txt").read_text("utf-8").splitlines()
     assert [line.split()[0] for line in lines] == ["0"]
+
+
+@pytest.mark.parametrize("twin", ["sure.jpg", "SURE.PNG"])
+def test_photographs_that_would_share_a_label_file_are_refused(
+    twin: str, results: Path, tmp_path: Path
+) -> None:
+    """Of sure.png beside sure.jpg the marks of one were written over those of the other."""
+    about = json.loads((results / "survey.json").read_text(encoding="utf-8"))
+    for row in about["images"]:
+        path = Path(row["image"])
+        if path.name == "doubtful.png":
+            row["image"] = str(path.with_name(twin))
+    (results / "survey.json").write_text(json.dumps(about), encoding="utf-8")
+    with pytest.raises(DataError, match="would have one label file"):
+        write_pre_annotations(results, tmp_path / "task", "yolo")
+    assert not (tmp_path / "task").exists()
+    with pytest.raises(DataError, match="would have one label file"):
+        write_report(results, formats=["yolo"])
+    write_pre_annotations(results, tmp_path / "task", "cvat")
+
+
+def test_a_table_of_verdicts_beside_the_results_counts(results: Path, tmp_path: Path) -> None:
+    report = json.loads((results / "doubtful" / "report.json").read_text(encoding="utf-8"))
+    first, second = (crack["id"] for crack in report["cracks"])
+    table = results / "verdicts.csv"
+    rows = f"doubtful.png,{first},reject\ndoubtful.png,{second},accept\n"
+    table.write_text(f"image_name,crack,verdict\n{rows}", encoding="utf-8")
+    write_pre_annotations(results, tmp_path / "task", "yolo")
+    assert _order("yolo", tmp_path / "task") == ["sure.png", "doubtful.png", "free.png"]
+    lines = (tmp_path / "task" / "labels" / "doubtful.txt").read_text("utf-8").splitlines()
+    assert [line.split()[0] for line in lines] == ["0"]
+    gathered = gather(results)
+    assert [crack.id for crack in gathered.rejected] == [first]
+    row = next(p.row for p in gathered.photographs if p.name == "doubtful.png")
+    assert (row["cracks"], row["rejected"]) == (1, 1)
+    assert row["length_px"] == pytest.approx(report["cracks"][1]["length_px"], abs=0.01)
+    table.write_text("image_name,crack,verdict\ndoubtful.png,77,reject\n", encoding="utf-8")
+    with pytest.raises(DataError, match="has no crack 77"):
+        gather(results)
 
 
 def test_a_task_that_nobody_labelled_is_no_crack_free_picture(
