@@ -126,6 +126,9 @@ class _Exchange:
         keys.refuse_foreign_page(request)
         if scope["path"] not in _SIGN_IN:
             await run_in_threadpool(keys.identify, request)
+        if b"%2f" in scope.get("raw_path", b"").lower():
+            detail = "A name must not hold a slash (%2F): send it without its folders."
+            raise Problem(422, "bad-name", detail)
         length = request.headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length) > self._limit:
             raise self._too_large()

@@ -20,6 +20,7 @@ from sqlalchemy.engine import Engine
 from crackseg.errors import ConfigError, DataError
 from service.database import keys, now
 from service.errors import Problem
+from service.names import clean_text
 from service.settings import LOOPBACK, Settings
 
 SCOPES = ("read", "write", "metrics")
@@ -58,7 +59,7 @@ def add(engine: Engine, tenant: str, name: str, scopes: tuple[str, ...]) -> str:
     row = {
         "id": key_id,
         "tenant": tenant,
-        "name": name,
+        "name": clean_text(name),  # it stands on papers beside what its owner said
         "secret_sha256": hashlib.sha256(secret.encode()).hexdigest(),
         "scopes": " ".join(scopes),
         "created_at": now(),

@@ -5,12 +5,18 @@ from __future__ import annotations
 import unicodedata
 
 _NAME_BYTES = 200
+_TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def clean_text(text: str) -> str:
     """Return text without control characters and marks that turn round what stands behind them."""
     printable = "".join(c for c in unicodedata.normalize("NFC", text) if not _is_control(c)).strip()
     return printable or "unnamed"
+
+
+def without_turns(text: str) -> str:
+    """Return text without the marks that turn round what stands behind them, lines as they are."""
+    return "".join(c for c in text if c not in _TURNS)
 
 
 def clean_name(name: str) -> str:

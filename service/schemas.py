@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from crackseg.config import AnalyzeOptions, merge, read_options, to_plain
 from service.database import State
-from service.names import clean_text
+from service.names import clean_text, without_turns
 
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 MmPerPx = Annotated[float, Field(ge=1e-3, le=100, allow_inf_nan=False)]
@@ -275,7 +275,9 @@ class NewVerdict(BaseModel):
     model_config = STRICT
 
     verdict: Literal["accept", "reject", "open"]
-    note: str = Field(default="", max_length=2000, pattern=NO_NUL)
+    note: Annotated[str, AfterValidator(without_turns)] = Field(
+        default="", max_length=2000, pattern=NO_NUL
+    )
     seen_at: str | None = Field(
         default=None,
         max_length=40,

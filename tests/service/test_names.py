@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import time
 import uuid
+from pathlib import Path
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_surveys import make_survey
+from tiny_model import picture
 
-from service.database import new_id
+from service import keys
+from service.database import new_id, open_database
 from service.ledger import safe_stem
 from service.names import clean_name, clean_text
 from service.results import disposition
+from service.schemas import NewVerdict
+from service.settings import Settings
 from service.verdicts import verdicts_csv
 
 NASTY = st.text(max_size=300) | st.sampled_from(
@@ -66,3 +73,21 @@ def test_ids_are_version_7_and_sort_by_time() -> None:
 
 def test_folder_names_of_a_bundle_are_plain() -> None:
     assert safe_stem("../a b?.png", 3) == "0003_a b_"
+
+
+def test_notes_and_names_of_keys_turn_nothing_round(tmp_path: Path) -> None:
+    engine = open_database(Settings(data=tmp_path / "data"))
+    keys.add(engine, "north", "A. \u202eMeier\u202c", ("read",))
+    assert [row.name for row in keys.list_keys(engine)] == ["A. Meier"]
+    engine.dispose()
+    note = NewVerdict(verdict="reject", note="a \u202ecable\u2069,\ntwo lines \U0001f9f1").note
+    assert note == "a cable,\ntwo lines \U0001f9f1"
+
+
+def test_a_slash_in_a_name_is_named(client: Any) -> None:
+    """It was answered with the largest body that another address may take."""
+    survey = make_survey(client, {})
+    sent = picture(1) + b"\0" * 2_000_000
+    answer = client.put(f"{survey}/images/a%2Fb.png", content=sent)
+    assert answer.status_code == 422
+    assert "must not hold a slash" in answer.json()["detail"]
