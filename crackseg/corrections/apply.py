@@ -116,7 +116,8 @@ def with_left_out(report: Report, edits: Sequence[Edit]) -> Report:
     more = [] if len(edits) <= _NAMED else [f"{len(edits) - _NAMED} more"]
     message = (
         f"{what} made on an earlier analysis and left out, as nothing fits at that place in this "
-        f"one, or it is listed already; the next analysis tries again: {'; '.join((*places, *more))}."
+        "one, or it is listed already; the next analysis tries again: "
+        f"{'; '.join((*places, *more))}."
     )
     notice = Notice(code="corrections_left_out", message=message)
     return replace(report, notices=(*report.notices, notice))
