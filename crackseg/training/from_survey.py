@@ -178,7 +178,7 @@ def _photograph(one: Judged, by_name: dict[str, list[Path]]) -> Path | None:
         with open_image(copy) as image:
             same = bool((image.info.height_px, image.info.width_px) == one.shape)
     except ImageError as error:
-        raise DataError(f"the copy of `{one.name}` in the bundle is damaged: {error}") from error
+        raise DataError(f"the picture of `{one.name}` cannot be taken: {error}") from error
     return copy if same else None  # one of a very large photograph is smaller
 
 
@@ -209,10 +209,13 @@ def _fresh(out: Path) -> Iterator[Path]:
 def _write(part: Path, stem: str, one: Judged, photograph: Path) -> tuple[dict[str, Any], Labels]:
     """Write one pair with its areas; return what origin.json says of it, and the labels."""
     mask = _read_mask(one)
-    with open_image(photograph) as image:
-        valid = image.load()[1]
-        labels = label_photograph(one, mask, valid)
-        _copy(image, photograph, part / "images", stem)
+    try:
+        with open_image(photograph) as image:
+            valid = image.load()[1]
+            labels = label_photograph(one, mask, valid)
+            _copy(image, photograph, part / "images", stem)
+    except ImageError as error:
+        raise DataError(f"the picture of `{one.name}` cannot be taken: {error}") from error
     (part / "masks" / f"{stem}.png").write_bytes(encode_mask(labels.mask))
     if labels.areas.any():
         (part / AREAS / f"{stem}.png").write_bytes(encode_areas(labels.areas))
