@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_dilation, gaussian_filter
 from walls import rough
 
+from crackseg.config import MaskOptions, MeasureOptions
 from crackseg.corrections.measuring import measure_shape
 from crackseg.corrections.shapes import along_line
+from crackseg.metrology.cracks import measure as measure_mask
 from crackseg.metrology.phantoms import Look, Stroke, draw, straight, wandering
 from crackseg.metrology.tracing import as_drawn, edge_reach, trace
 from crackseg.records import Crack, Window
@@ -63,6 +65,26 @@ def test_rough_clicks_find_the_crack(width_px: float, clicks: int) -> None:
             assert measure.high_px is not None
             assert measure.low_px <= width_px <= measure.high_px, seed
         assert crack.flags == ()
+
+
+@pytest.mark.parametrize("width_px", [2.0, 4.0, 7.0])
+def test_drawn_along_its_own_line_a_crack_of_a_mask_is_as_it_was(width_px: float) -> None:
+    """A mask that is a pixel fatter on each side makes no larger area than the hand does."""
+    phantom = draw(SHAPE, [stroke_of(300, width_px, 8)], Look(), np.random.default_rng(3))
+    picture = Picture(phantom.picture)
+    (own,), _ = measure_mask(
+        binary_dilation(phantom.mask, np.ones((3, 3))),
+        image=picture.read,
+        mask_options=MaskOptions(),
+        options=MeasureOptions(),
+    )
+    points = np.concatenate([branch.centre_line for branch in own.branches])
+    by_hand = drawn(picture, [*points[::50], points[-1]])
+    assert by_hand.length.px == pytest.approx(own.length.px, rel=0.01)
+    for name in ("width_mean", "width_p95", "width_max"):
+        measured, mine = getattr(own, name), getattr(by_hand, name)
+        assert measured.low_px <= mine.px <= measured.high_px, name
+    assert by_hand.area_px2 == pytest.approx(own.area_px2, rel=0.05)
 
 
 def test_a_faint_crack_beside_a_dark_one_is_followed(rng: np.random.Generator) -> None:
