@@ -22,7 +22,8 @@ from safetensors.torch import save_file
 
 from crackseg import __version__
 from crackseg.config import to_plain
-from crackseg.errors import ConfigError, TrainingError
+from crackseg.errors import ConfigError
+from crackseg.folders import lock
 from crackseg.inference.models import CARD, find_folder, read_card, write_card
 from crackseg.networks import build
 from crackseg.records import ModelCard, Sample
@@ -35,6 +36,16 @@ from crackseg.training.evaluate import (
     tally_thresholds,
 )
 from crackseg.training.export_onnx import ExportOptions, export_run
+from crackseg.training.fine_tune_scores import (
+    CHECK,
+    DRAWN,
+    NEAR,
+    OWN,
+    WALLS,
+    as_loss,
+    as_table,
+    require_no_worse,
+)
 from crackseg.training.identity import RUN, describe, find_weights
 from crackseg.training.judge import LineCounts, judge, pool
 from crackseg.training.manifest import index_folder, sha256_of
@@ -47,17 +58,9 @@ from crackseg.training.start import start_network
 
 Say = Callable[[str], None]
 NETWORK, PARENT = "cdds_site", "cdds_lite"
-NEAR = 0.01  # by the judge: thresholds stay where others gain no more; no list may lose more
-LOSS = 0.05  # share of the length of drawn cracks: what is lost beyond is said
 RENDERED_VAL = 24
+WORK = "fine_tune.json"  # what the work in a folder is of
 _STEPS_PERCENT = (-10, -5, 0, 5)  # thresholds tried, from the parent's
-_OWN, _DRAWN, _WALLS, _CHECK = "own", "drawn", "rendered", "visible"
-_TITLES = {
-    _OWN: "own, held out",
-    _DRAWN: "cracks drawn on them",
-    _WALLS: "rendered walls",
-    _CHECK: "visible lists",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,26 +106,43 @@ def fine_tune(options: FineTuneOptions, say: Say) -> ModelCard:
 
     Raises:
         ConfigError: ``out`` or the folder of the work holds something else, or the parent cannot
-            be trained on.
+            be trained on, or the same work is being done already.
         DataError: the data is broken, or too little is decided on it.
     """
     parent = _require_parent(options)
     own = part_photographs(options.data, options.root, options.hold_out)
     checked = load_samples(options.check, split="val") if options.check else ()
     _claim(options, own, parent)
+    with (options.folder / WORK).open(encoding="utf-8") as stream:
+        if not lock(stream):
+            raise ConfigError(
+                f"`{options.folder}` is being worked in by another run of this command; wait for "
+                "its end."
+            )
+        return _fine_tune(options, own, parent, checked, say)
+
+
+def _fine_tune(
+    options: FineTuneOptions,
+    own: Own,
+    parent: ModelCard,
+    checked: Sequence[Sample],
+    say: Say,
+) -> ModelCard:
+    """Do what is not done yet of the work in the folder, and remove it at the end."""
     say(
         f"{len(own.train)} photographs to learn from, {len(own.held_out)} held out; from "
         f"{parent.name} {parent.version}"
     )
     tiles = _prepare(options, own, say)
     walls = _walls(options)
-    drawn = draw_on_held_out(own, options.folder / _DRAWN)
-    judged = {_OWN: own.held_out, _DRAWN: drawn, _WALLS: _of(walls, "val"), _CHECK: checked}
+    drawn = draw_on_held_out(own, options.folder / DRAWN)
+    judged = {OWN: own.held_out, DRAWN: drawn, WALLS: _of(walls, "val"), CHECK: checked}
     before = _judge_once(options, "before", options.parent, judged, say)
     run = _learn(options, own, tiles, _of(walls, "train"), parent, say)
     model = options.folder / "model"
     card = export_run(run, model, _export_options(options, parent))
-    card = _choose(own, judged[_WALLS], model, card, parent, say)
+    card = _choose(own, judged[WALLS], model, card, parent, say)
     after = _judge_once(options, "after", str(model), judged, say)
     card = _write_facts(model, card, own, parent, {"before": before, "after": after})
     for line in as_table(before, after):
@@ -163,7 +183,7 @@ def _claim(options: FineTuneOptions, own: Own, parent: ModelCard) -> None:
         "parent": dict(parent.sha256),
     }
     text = json.dumps(identity, indent=1, sort_keys=True)
-    file = options.folder / "fine_tune.json"
+    file = options.folder / WORK
     if options.folder.exists() and any(options.folder.iterdir()):
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             raise ConfigError(
@@ -349,64 +369,6 @@ def _figures(name: str, counts: Sequence[LineCounts]) -> dict[str, float | int |
     }
     defined = {key: None if value != value else value for key, value in values.items()}
     return {**defined, "pictures": len(counts), "free": together.free, "listed": together.listed}
-
-
-def as_table(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Return the lines that compare what the judge said before and after."""
-    lines = [
-        f"{'':28}{'score':>16}{'precision':>16}{'recall':>16}{'invented px/MP':>18}{'alarms':>14}"
-    ]
-    for of, title in _TITLES.items():
-        if of not in after:
-            continue
-        scores = f"{before[of]['score']:.3f} {after[of]['score']:.3f}"
-        head = f"{title}, {after[of]['pictures']} pictures"
-        lines.append(f"{head:28}{scores:>16}")
-        for name, now in after[of]["sets"].items():
-            was = before[of]["sets"][name]
-            cells = [_cell(was[key], now[key]) for key in ("score", "precision", "recall")]
-            false = _cell(was["false_px_per_megapixel"], now["false_px_per_megapixel"], 0)
-            alarms = f"{was['listed']} {now['listed']} of {now['free']}"
-            row = "".join(f"{cell:>16}" for cell in cells)
-            lines.append(f"  {name[:25]:26}{row}{false:>18}{alarms:>14}")
-    return lines
-
-
-def require_no_worse(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    """Refuse a model that lost on what it was judged by.
-
-    Raises:
-        TrainingError: names the photographs and both scores.
-    """
-    for of, title in _TITLES.items():
-        if of == _DRAWN or of not in after:  # see `as_loss`
-            continue
-        if after[of]["score"] < before[of]["score"] - NEAR:
-            raise TrainingError(
-                f"the model that learned is worse than its parent on {title}, "
-                f"{after[of]['score']:.3f} after {before[of]['score']:.3f} by the judge, so "
-                "nothing is written: stay with the parent, or look through more photographs, with "
-                "real cracks among them, and try again."
-            )
-
-
-def as_loss(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """Return what is to be said of cracks that are missed since, "" where next to none are.
-
-    Rejected tendrils teach that thin winding lines are none: what looks like them goes with them.
-    """
-    was, now = (of[_DRAWN]["sets"][_DRAWN]["recall"] or 0.0 for of in (before, after))
-    if now >= was - LOSS:
-        return ""
-    return (
-        f"Beware: of cracks drawn on the photographs held out it finds {now:.0%} of the length, "
-        f"its parent {was:.0%}. Where this site shows cracks that look like what was rejected, "
-        "they are missed: accept and draw more real ones, or read such photographs with the parent."
-    )
-
-
-def _cell(was: float | None, now: float | None, digits: int = 3) -> str:
-    return " ".join("-" if value is None else f"{value:.{digits}f}" for value in (was, now))
 
 
 def _write_facts(

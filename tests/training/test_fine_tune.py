@@ -35,10 +35,12 @@ from crackseg.training.areas import NO_CRACK, encode_areas, read_areas  # noqa: 
 from crackseg.training.export_onnx import ExportOptions, export_run  # noqa: E402
 from crackseg.training.fine_tune import (  # noqa: E402
     FineTuneOptions,
-    as_loss,
-    as_table,
     best_near,
     fine_tune,
+)
+from crackseg.training.fine_tune_scores import (  # noqa: E402
+    as_loss,
+    as_table,
     require_no_worse,
 )
 from crackseg.training.identity import find_weights  # noqa: E402
@@ -218,6 +220,19 @@ def test_what_is_in_the_way_is_refused(small: FineTuneOptions) -> None:
     with pytest.raises(ConfigError, match="the work of another fine-tuning"):
         fine_tune(small, print)
     assert (small.folder / "notes.txt").is_file()
+
+
+def test_two_runs_do_not_work_in_one_folder(
+    small: FineTuneOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def again(*_: Any) -> None:
+        with pytest.raises(ConfigError, match="worked in by another run"):
+            fine_tune(small, print)
+        raise TrainingError("seen")
+
+    monkeypatch.setattr("crackseg.training.fine_tune._prepare", again)
+    with pytest.raises(TrainingError, match="seen"):
+        fine_tune(small, print)
 
 
 def test_a_parent_of_another_network_is_refused(small: FineTuneOptions, tmp_path: Path) -> None:
