@@ -64,11 +64,11 @@ def _left_over(
 ) -> list[dict[str, Any]]:
     """Return the verdicts of which nothing lies in a new analysis, each of them once."""
 
-    def said(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    def key(row: Mapping[str, Any]) -> tuple[Any, ...]:
         return tuple(row[name] for name in ("verdict", "note", "by", "updated_at"))
 
-    found = {said(row) for old, of in analyses for row in matches(old, new, of).values()}
-    return list({said(row): row for row in rows if said(row) not in found}.values())
+    carried = {key(row) for old, of in analyses for row in matches(old, new, of).values()}
+    return list({key(row): row for row in rows if key(row) not in carried}.values())
 
 
 def earlier_edits(
@@ -104,7 +104,7 @@ def latest_words(
         for crack, row in matches(old, new, rows).items():
             if crack not in latest or row["updated_at"] >= latest[crack]["updated_at"]:
                 latest[crack] = row
-    said = [(_around(_cells(c)), rows[c["id"]]) for old, rows in analyses for c in old
+    words = [(_around(_cells(c)), rows[c["id"]]) for old, rows in analyses for c in old
             if c["id"] in rows]  # fmt: skip
     cells = {crack["id"]: _cells(crack) for crack in new}
 
@@ -114,7 +114,7 @@ def latest_words(
             and row["verdict"] != other["verdict"]
             and other["updated_at"] > row["updated_at"]
             and _share(cells[crack], place) > _ASIDE
-            for place, other in said
+            for place, other in words
         )
 
     return {crack: row for crack, row in latest.items() if not contradicted(crack, row)}

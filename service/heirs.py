@@ -245,21 +245,21 @@ def note_carried(
     """
     nothing: Row = {"verdict": "open", "note": ""}
     for number, row in sorted(pairs.items()):
-        said = {name: row[name] for name in nothing}
-        if said == nothing:
+        word = {name: row[name] for name in nothing}
+        if word == nothing:
             continue
         reason = f"carried from crack {row['crack_id']} of an earlier analysis"
         at = replace(place, crack_id=number)
         by = str(row["by"])
-        note_change(db, at, "verdict", by, before=nothing, after={**said, "reason": reason})
+        note_change(db, at, "verdict", by, before=nothing, after={**word, "reason": reason})
     taken = {(row["job_id"], row["crack_id"]) for row in pairs.values()}
     for row in old:
-        said = {name: row[name] for name in nothing}
-        if said == nothing or (row["job_id"], row["crack_id"]) in taken:
+        word = {name: row[name] for name in nothing}
+        if word == nothing or (row["job_id"], row["crack_id"]) in taken:
             continue
         reason = f"of crack {row['crack_id']} of the analysis before: none lies like it in this one"
         gone: Row = {"verdict": None, "note": None, "reason": reason}
-        note_change(db, place, "verdict", str(row["by"]), before=said, after=gone)
+        note_change(db, place, "verdict", str(row["by"]), before=word, after=gone)
 
 
 def about_edit(before: Report, after: Report) -> tuple[int | None, Row, Row]:

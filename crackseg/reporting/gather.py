@@ -265,7 +265,7 @@ def _read_all(
     """Return the photographs in the order of their names and all their cracks."""
     read = []
     table = {} if spoken is None else _by_folder(reports, rows, spoken)
-    said = dict(verdicts) if spoken is None else {}
+    words_of = dict(verdicts) if spoken is None else {}
     for name, path in reports:
         report = _read_json(path / "report.json")
         if report is None or "cracks" not in report:
@@ -275,7 +275,7 @@ def _read_all(
         if of := table.get(path):
             words = {number: one.word for number, one in of.items()}
             row = {**judged_row(report, row, words), "image": row["image"]}
-            said |= {(str(row["image"]), number): one.fields for number, one in of.items()}
+            words_of |= {(str(row["image"]), number): one.fields for number, one in of.items()}
         read.append((str(row["image"]), path, row, report))
         _let_go(report)
     everything = [*read, *((str(row["image"]), None, row, None) for row in failed)]
@@ -287,7 +287,7 @@ def _read_all(
         photograph = _photograph(number, name, folder, row, facts)
         photographs.append(photograph)
         for crack in (facts or {}).get("cracks", ()):
-            cracks.append(_crack(photograph, crack, said.get((image, crack["id"]), {})))
+            cracks.append(_crack(photograph, crack, words_of.get((image, crack["id"]), {})))
     return photographs, cracks
 
 

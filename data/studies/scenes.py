@@ -179,7 +179,7 @@ def shots(
     make: Callable[[float, np.random.Generator], Scene], width: float
 ) -> list[tuple[Crack, ...]]:
     """Return the cracks of a scene, drawn often, with masks as drawn and wider."""
-    found = []
+    pictures = []
     for seed in range(SEEDS):
         scene = make(width, np.random.default_rng([seed, int(10 * width)]))
         sigma, noise = (0.6, 0.8, 1.0)[seed % 3], (0.012, 0.025)[seed % 2]
@@ -188,8 +188,8 @@ def shots(
             noise, seed,
         )  # fmt: skip
         mask = binary_dilation(scene.mask, np.ones((3, 3))) if seed % 3 == 1 else scene.mask
-        found.append(cracks_of(mask, picture))
-    return found
+        pictures.append(cracks_of(mask, picture))
+    return pictures
 
 
 def scene_rows() -> str:

@@ -110,9 +110,9 @@ def test_an_outline_that_reaches_far_beyond_the_picture_keeps_its_edges(
     left, right = (-far * WIDTH, 20 - far * 80), ((1 + far) * WIDTH, 100 + far * 80)
     depth = right[1] + WIDTH
     ring = [left, right, (right[0], depth), (left[0], depth), left]
-    found = inside(info(), region=write(tmp_path / "r.geojson", feature("Polygon", [ring])))
+    region = inside(info(), region=write(tmp_path / "r.geojson", feature("Polygon", [ring])))
     rows, cols = np.mgrid[:HEIGHT, :WIDTH]
-    assert np.abs(found.astype(int) - (rows > 20 + 80 * cols / WIDTH)).sum() <= WIDTH
+    assert np.abs(region.astype(int) - (rows > 20 + 80 * cols / WIDTH)).sum() <= WIDTH
 
 
 def test_an_outline_that_crosses_itself_holds_what_it_goes_round(tmp_path: Path) -> None:
@@ -130,9 +130,11 @@ def test_an_outline_that_crosses_itself_holds_what_it_goes_round(tmp_path: Path)
 
 def test_a_hole_beside_its_outline_adds_nothing(tmp_path: Path) -> None:
     hole = [[130, 30], [150, 30], [150, 60], [130, 60], [130, 30]]
-    found = inside(info(), region=write(tmp_path / "r.geojson", feature("Polygon", [SQUARE, hole])))
-    assert near(found, square())
-    assert not found[45, 140]
+    region = inside(
+        info(), region=write(tmp_path / "r.geojson", feature("Polygon", [SQUARE, hole]))
+    )
+    assert near(region, square())
+    assert not region[45, 140]
 
 
 def test_corners_on_the_outermost_pixels_leave_nothing_out(tmp_path: Path) -> None:

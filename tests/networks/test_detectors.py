@@ -92,7 +92,7 @@ def test_a_map_has_the_best_score_over_each_pixel() -> None:
 def test_box_recall_against_a_plain_loop() -> None:
     rng = np.random.default_rng(1)
     corners = rng.uniform(0, 50, (2, 12, 2))
-    found, wanted = (np.hstack([c, c + rng.uniform(5, 40, c.shape)]) for c in corners)
+    boxes, wanted = (np.hstack([c, c + rng.uniform(5, 40, c.shape)]) for c in corners)
 
     def overlap(one: np.ndarray, two: np.ndarray) -> float:
         width = min(one[2], two[2]) - max(one[0], two[0])
@@ -102,10 +102,10 @@ def test_box_recall_against_a_plain_loop() -> None:
         return shared / (sum(areas) - shared)
 
     for iou in (0.1, 0.3, 0.5):
-        met = [max(overlap(one, two) for one in found) >= iou for two in wanted]
-        assert box_recall(found, wanted, iou) == pytest.approx(np.mean(met))
-    assert np.isnan(box_recall(found, wanted[:0]))
-    assert box_recall(found[:0], wanted) == 0
+        met = [max(overlap(one, two) for one in boxes) >= iou for two in wanted]
+        assert box_recall(boxes, wanted, iou) == pytest.approx(np.mean(met))
+    assert np.isnan(box_recall(boxes, wanted[:0]))
+    assert box_recall(boxes[:0], wanted) == 0
 
 
 def test_default_boxes_lie_in_a_grid_and_are_as_large_in_every_picture() -> None:
@@ -201,9 +201,9 @@ def test_a_detector_learns_and_its_graph_agrees(name: str, tmp_path: Path) -> No
         image = striped(np.random.default_rng(seed), size)[0]
         with torch.inference_mode():
             expected = module(torch.from_numpy(image)).numpy()
-        found = session.run(None, {"image": image})[0]
-        assert found.shape == (2, size, size)
-        assert np.abs(found - expected).max() <= PARITY
+        answers = session.run(None, {"image": image})[0]
+        assert answers.shape == (2, size, size)
+        assert np.abs(answers - expected).max() <= PARITY
         most = max(most, float(expected.max()))
     assert most > 0.001  # something is found, so that the boxes are compared
 
@@ -216,8 +216,8 @@ def test_half_a_minute_of_training_finds_the_band_and_leaves_the_sound_wall() ->
         image, mask = striped(np.random.default_rng(seed))
         x = (torch.from_numpy(image).permute(0, 3, 1, 2).float() - 127) / 64
         with torch.inference_mode():
-            found = network.find(x)
-        sure = [one["boxes"][one["scores"] > 0.5].numpy() for one in found]
+            pictures = network.find(x)
+        sure = [one["boxes"][one["scores"] > 0.5].numpy() for one in pictures]
         recalls.append(box_recall(sure[0], piece_boxes(mask[0])))
         alarms += len(sure[1])
     assert np.mean(recalls) >= 0.35
@@ -268,8 +268,8 @@ def test_a_detector_is_not_taken_for_a_measure(tmp_path: Path, samples: Path) ->
     command = ["analyze", str(picture), "--model", str(detector), "--out", str(tmp_path / "out")]
     answer = CliRunner().invoke(app, command)
     assert answer.exit_code != 0
-    said = answer.output + str(answer.exception)
-    assert "finds boxes and draws no cracks" in said
+    text = answer.output + str(answer.exception)
+    assert "finds boxes and draws no cracks" in text
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ def test_numbers_may_change_and_degenerate_lines_do_no_harm() -> None:
     assert matches([crack(1, [])], new, verdict_rows(c1="reject")) == {}
 
 
-def said(verdict: str, at: int) -> dict[str, Any]:
+def row_of(verdict: str, at: int) -> dict[str, Any]:
     """Return a verdict row with its time."""
     return {"verdict": verdict, "note": "", "updated_at": f"2026-05-{at:02}T10:00:00.000Z"}
 
@@ -82,14 +82,14 @@ WHOLE, PART = [crack(4, across(10, 0, 200))], [crack(9, across(10, 0, 80))]
 @pytest.mark.parametrize(
     ("analyses", "taken"),
     [
-        ([(WHOLE, {4: said("reject", 1)}), ([], {})], "reject"),  # not listed in between
-        ([(WHOLE, {4: said("reject", 1)}), (OLD[1:], {2: said("accept", 2)})], "reject"),
-        ([(WHOLE, {4: said("reject", 1)}), (WHOLE, {4: said("open", 2)})], "open"),
-        ([(WHOLE, {4: said("reject", 3)}), (WHOLE, {4: said("accept", 2)})], "reject"),
+        ([(WHOLE, {4: row_of("reject", 1)}), ([], {})], "reject"),  # not listed in between
+        ([(WHOLE, {4: row_of("reject", 1)}), (OLD[1:], {2: row_of("accept", 2)})], "reject"),
+        ([(WHOLE, {4: row_of("reject", 1)}), (WHOLE, {4: row_of("open", 2)})], "open"),
+        ([(WHOLE, {4: row_of("reject", 3)}), (WHOLE, {4: row_of("accept", 2)})], "reject"),
         # who accepted a part later did not mean that the whole is none
-        ([(WHOLE, {4: said("reject", 1)}), (PART, {9: said("accept", 2)})], None),
-        ([(WHOLE, {4: said("accept", 1)}), (PART, {9: said("reject", 2)})], None),
-        ([(PART, {9: said("accept", 1)}), (WHOLE, {4: said("reject", 2)})], "reject"),
+        ([(WHOLE, {4: row_of("reject", 1)}), (PART, {9: row_of("accept", 2)})], None),
+        ([(WHOLE, {4: row_of("accept", 1)}), (PART, {9: row_of("reject", 2)})], None),
+        ([(PART, {9: row_of("accept", 1)}), (WHOLE, {4: row_of("reject", 2)})], "reject"),
     ],
 )
 def test_the_latest_word_of_all_analyses_counts(analyses: Any, taken: str | None) -> None:
