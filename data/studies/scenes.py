@@ -5,6 +5,7 @@ Writes ``data/studies/scenes.md``, which ``accuracy.py`` puts into ``docs/accura
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from accuracy import cracks_of, holds
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, gaussian_filter
 from scipy.spatial import cKDTree
@@ -21,6 +21,9 @@ from crackseg.metrology import arc
 from crackseg.metrology.phantoms import Look, Stroke, draw, straight, wandering
 from crackseg.metrology.unclear import doubt_moved_widths
 from crackseg.records import Crack, Unjudged
+
+sys.path.insert(0, str(Path(__file__).parent))
+from accuracy import cracks_of, holds
 
 Array = NDArray[Any]
 OUT = Path(__file__).with_name("scenes.md")
@@ -298,6 +301,11 @@ surely steady the interval stays as it was.
 """
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write the tables."""
     text = TEXT.format(seeds=SEEDS, scenes=scene_rows(), blur=blur_rows())
     OUT.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

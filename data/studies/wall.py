@@ -80,9 +80,13 @@ def plan_of(photographs: int) -> wall_survey.Plan:
     return replace(whole, rows=rows, cols=cols, width_m=width, height_m=height)
 
 
-def the_wall(plan: wall_survey.Plan) -> Wall:
+def count_cracks(plan: wall_survey.Plan) -> int:
+    """Return how many cracks a wall of that size has."""
+    return max(round(14 * plan.rows * plan.cols / 60), 8)
+
+
+def the_wall(plan: wall_survey.Plan, count: int) -> Wall:
     """Return the wall of ``data/wall_survey.py`` at both dates; six of its cracks change."""
-    count = max(round(14 * plan.rows * plan.cols / 60), 8)
     lines = wall_survey.wall_lines(plan, np.random.default_rng(3), count)
     grown, facts = wall_survey.second_date(lines, plan, np.random.default_rng(5))
     later = replace(plan, seed=2, light=0.86, sun_deg=160.0, day="2027:05:20", distance_m=5.1)
@@ -459,7 +463,8 @@ def main() -> None:
     parser.add_argument("--photographs", type=int, default=60)
     parser.add_argument("--marks", choices=("network", "true"), default="network")
     options = parser.parse_args()
-    folder, wall = options.folder, the_wall(plan_of(options.photographs))
+    plan = plan_of(options.photographs)
+    folder, wall = options.folder, the_wall(plan, count_cracks(plan))
     truths = render(wall, folder)
     remember_features(folder / "features")
     for date in wall.plans:
