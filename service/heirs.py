@@ -224,12 +224,7 @@ def _note(
         return
     old, new = ({name: row[name] for name in ("verdict", "note")} for row in (old, new))
     if old != new:
-        at = Place(
-            survey_id=place.survey_id,
-            job_id=place.job_id,
-            image_id=place.image_id,
-            crack_id=number,
-        )
+        at = replace(place, crack_id=number)
         note_change(db, at, "verdict", by, before=old, after={**new, "reason": reason})
 
 
