@@ -1,16 +1,19 @@
 """One network, one seed -> trained on a pool of crops and scored on whole pictures, on one device.
 
 The loop is ``fit``'s without its conveniences: the same loss, optimizer, schedule and running mean,
-but crops from a pool, no checkpoints, and scores by ``batch_judge`` that stay on the device. So a
-run of minutes becomes one of half a minute on a GPU, and a comparison of dozens is affordable. A
-run depends on its options, seed and pool alone, and repeats to the last bit on one kind of device.
+but crops from a pool, no checkpoints, scores by ``batch_judge`` that stay on the device, and on a
+GPU a step that is recorded once and replayed. So a run of minutes becomes one of half a minute, and
+a comparison of dozens is affordable. A run depends on its options, seed and pool alone, and repeats
+to the last bit on one kind of device.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +28,7 @@ from crackseg.training.crop_pool import Pool
 from crackseg.training.fit import Segmenter
 from crackseg.training.judge import LineCounts, judge, pool
 from crackseg.training.options import TrainOptions
+from crackseg.training.recorded import Recorded
 
 LEVELS = tuple(range(10, 100, 10))  # thresholds tried on val, in %
 
@@ -59,23 +63,57 @@ def learn(run: TrainOptions, crops: Pool, device: Any, every: int) -> Iterator[t
     torch.manual_seed(run.seed)
     module = Segmenter(run).to(device).train()
     (optimizer,), (plan,) = module.configure_optimizers()
-    weights = list(module.network.parameters())
+    # a network with a loss of its own chooses its targets by their values, which no recording can
+    records = device.type == "cuda" and not hasattr(module.network, "loss")
+    gradients = Recorded(lambda *batch: _gradients(module, batch), records=records)
+    mean = Recorded(_mean_of(module), records=records)
     for step in range(run.fit.steps):
         torch.manual_seed(run.seed * 1_000_003 + step)
-        image, labels = (part.to(device, non_blocking=True) for part in crops.read(step))
-        loss = module.loss_of(image, labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if run.fit.clip_norm:
-            torch.nn.utils.clip_grad_norm_(weights, run.fit.clip_norm)
+        loss = gradients(*(part.to(device, non_blocking=True) for part in crops.read(step)))
         optimizer.step()
         plan["scheduler"].step()
-        if run.fit.ema:
-            module.average.update_parameters(module.network)
+        if run.fit.ema and step:
+            mean()
+        elif run.fit.ema:
+            module.average.update_parameters(module.network)  # the first mean is a copy
         if (step + 1) % every == 0 or step + 1 == run.fit.steps:
             if not bool(torch.isfinite(loss)):
                 raise TrainingError(f"{run.name}: the loss is not finite at step {step + 1}.")
             yield step + 1, module
+
+
+def _gradients(module: Any, batch: Sequence[Any]) -> Any:
+    """Return the loss of a batch, with its gradients beside the weights."""
+    module.network.zero_grad(set_to_none=True)
+    loss = module.loss_of(*batch)
+    loss.backward()
+    limit = module.options.fit.clip_norm
+    if limit:
+        torch.nn.utils.clip_grad_norm_(module.network.parameters(), limit)
+    return loss.detach()
+
+
+def _mean_of(module: Any) -> Callable[[], None]:
+    """Return what moves the running mean of the weights, as ``AveragedModel`` does after a step.
+
+    Its own method asks the device for the number of steps each time, and so waits for it.
+    """
+    average = module.average
+    by_type: dict[Any, list[tuple[Any, Any]]] = defaultdict(list)
+    for mean, value in zip(_tensors(average.module), _tensors(module.network), strict=True):
+        by_type[mean.dtype].append((mean.detach(), value.detach()))
+    columns = [tuple(map(list, zip(*pairs, strict=True))) for pairs in by_type.values()]
+
+    def move() -> None:
+        for means, values in columns:
+            average.multi_avg_fn(means, values, average.n_averaged)
+        average.n_averaged += 1
+
+    return move
+
+
+def _tensors(network: Any) -> Iterator[Any]:
+    return itertools.chain(network.parameters(), network.buffers())
 
 
 def predictor(module: Any) -> Callable[[Any], Any]:
