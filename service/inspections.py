@@ -18,7 +18,7 @@ from pathlib import Path
 from sqlalchemy.engine import Connection, Engine
 
 from crackseg import __version__
-from crackseg.reporting.words import read_words
+from crackseg.words import read_words
 from service import facts, ledger, slot
 from service.database import Record, State, new_id
 from service.errors import Problem

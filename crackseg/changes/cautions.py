@@ -8,7 +8,7 @@ from typing import Any
 
 from crackseg.changes.records import Comparison
 from crackseg.records import Notice
-from crackseg.reporting.words import Words
+from crackseg.words import Words
 
 _COARSER = 1.3  # from this ratio of pixel sizes on the two dates do not show the same
 

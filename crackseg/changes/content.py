@@ -10,7 +10,7 @@ from typing import Any
 from crackseg.changes.crops import Pair
 from crackseg.exports.wording import digits_for
 from crackseg.records import Notice
-from crackseg.reporting.words import Words
+from crackseg.words import Words
 
 _COUNTED = ("new", "gone", "longer", "shorter", "wider", "narrower", "same", "not_shown_before",
             "not_shown_now", "other_line_before", "other_line_now", "doubtful")  # fmt: skip

@@ -9,8 +9,8 @@ from typing import Any
 import xlsxwriter
 
 from crackseg.changes.content import Content
-from crackseg.reporting.words import Words
 from crackseg.reporting.workbook import OPTIONS, forms_of, write_grid, write_pairs
+from crackseg.words import Words
 
 HEADER = (
     "lasting_id", "change", "kind", "section", "old_ids", "new_ids", "link", "below_limit",

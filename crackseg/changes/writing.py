@@ -22,7 +22,7 @@ from crackseg.exports.csv_tables import CsvForm, plain_cell, write_table
 from crackseg.face.face_json import rounded
 from crackseg.face.writing import refuse_others
 from crackseg.folders import clear_leftovers, filling, origin_of, write_json_file
-from crackseg.reporting.words import read_words
+from crackseg.words import read_words
 
 SCHEMA = Path(__file__).with_name("changes.schema.json")
 SCHEMA_VERSION = "1"

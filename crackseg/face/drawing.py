@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from crackseg.exports.csv_tables import CsvForm, plain_cell, write_table
-from crackseg.face.cracks import STATISTICS, FaceCrack
+from crackseg.face.cracks import STATISTICS, FaceCrack, Interval
 from crackseg.face.face_json import (
     COORDINATES,
     OWN_COORDINATES,
@@ -29,6 +29,7 @@ from crackseg.face.mosaic import Grid
 from crackseg.folders import write_json_file
 from crackseg.records import Array
 from crackseg.survey import WidthBins
+from crackseg.words import Words
 
 # Of width bins, from thin to wide: told apart in print and by the colour-blind, red is worst.
 COLOURS = ("#4a90d9", "#2ca02c", "#e0a800", "#ef6c00", "#d62728", "#8e1b6b")
@@ -53,15 +54,18 @@ def bin_of(width_mm: float | None, limits: Sequence[float]) -> int | None:
     return None if width_mm is None else int(np.searchsorted(limits, width_mm, side="right"))
 
 
-def bin_names(limits: Sequence[float]) -> list[str]:
+def bin_names(limits: Sequence[float], words: Words) -> list[str]:
     """Return the bins in words.
 
     Example:
-        >>> bin_names([0.2, 1.0])
-        ['below 0.2 mm', '0.2 to 1 mm', 'from 1 mm']
+        >>> from crackseg.words import read_words
+        >>> bin_names([0.2, 1.0], read_words("de"))
+        ['unter 0,2 mm', '0,2 bis 1 mm', 'ab 1 mm']
     """
-    inner = [f"{a:g} to {b:g} mm" for a, b in itertools.pairwise(limits)]
-    return [f"below {limits[0]:g} mm", *inner, f"from {limits[-1]:g} mm"]
+    figures = [words.short(limit) for limit in limits]
+    inner = [words("face_bin.between", low=a, high=b) for a, b in itertools.pairwise(figures)]
+    first, last = words("face_bin.below", high=figures[0]), words("face_bin.from", low=figures[-1])
+    return [first, *inner, last]
 
 
 def colour(number: int | None, count: int) -> str:
@@ -71,24 +75,34 @@ def colour(number: int | None, count: int) -> str:
     return COLOURS[round(number * (len(COLOURS) - 1) / max(count - 1, 1))]
 
 
-def legend_of(face: FaceMap) -> list[tuple[str, str]]:
+def legend_of(face: FaceMap, words: Words) -> list[tuple[str, str]]:
     """Return the colours of a drawing and what each stands for."""
-    names = bin_names(limits_of(face))
+    names = bin_names(limits_of(face), words)
     entries = [(colour(n, len(names)), name) for n, name in enumerate(names)]
-    return [*entries, (DOUBTFUL, "doubtful or not known")]
+    return [*entries, (DOUBTFUL, words("face.unknown"))]
 
 
-def label(crack: FaceCrack) -> str:
+def label(crack: FaceCrack, words: Words) -> str:
     """Return what a drawing says of a crack."""
-    length = (crack.length.value_mm or 0) / 1000
-    width = crack.widths["max"]
-    if width.value_mm is not None:
-        text = f"{width.value_mm:.2f} ± {width.u_mm or 0:.2f} mm"
-    elif width.high_mm is not None:
-        text = f"below {width.high_mm:.2f} mm"
-    else:
-        text = "width not resolved"
-    return f"{crack.id}: {length:.2f} m, {text}"
+    length = words.number((crack.length.value_mm or 0) / 1000, 2)
+    return words(
+        "face.crack", id=crack.id, length=length, width=in_words(crack.widths["max"], words)
+    )
+
+
+def in_words(width: Interval, words: Words, unit: str = " mm") -> str:
+    """Return a width in mm with its interval."""
+    if width.value_mm is None:
+        if width.status == "not_resolvable" or width.high_mm is None:
+            return words.code("status", "not_resolvable")
+        return words("face.below", high=words.number(width.high_mm, 2)) + unit
+    low, high = width.low_mm or 0.0, width.high_mm or width.value_mm
+    down, up = width.value_mm - low, high - width.value_mm
+    value = words.number(width.value_mm, 2)
+    if abs(up - down) <= 0.2 * max(up, down):
+        return f"{value} ± {words.number(max(up, down), 2)}{unit}"
+    between = words("face.range", low=words.number(low, 2), high=words.number(high, 2))
+    return f"{value}{unit} ({between})"
 
 
 def write_csv(face: FaceMap, folder: Path, form: CsvForm) -> Path:
@@ -150,9 +164,9 @@ def _middle(crack: FaceCrack) -> Array:
     return np.asarray(longest[len(longest) // 2])
 
 
-def write_svg(face: FaceMap, grid: Grid, folder: Path) -> Path:
+def write_svg(face: FaceMap, grid: Grid, folder: Path, words: Words) -> Path:
     """Write ``face.svg``: cracks by width over ``mosaic.jpg``, with axes and legend."""
-    drawing = draw(face, grid)
+    drawing = draw(face, grid, words)
     path = folder / "face.svg"
     head = (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
@@ -167,7 +181,7 @@ def write_svg(face: FaceMap, grid: Grid, folder: Path) -> Path:
     return path
 
 
-def draw(face: FaceMap, grid: Grid) -> dict[str, str]:
+def draw(face: FaceMap, grid: Grid, words: Words) -> dict[str, str]:
     """Return the parts of a drawing in mosaic pixels: cracks, axes, outlines, legend."""
     size = max(grid.width_px, grid.height_px)
     unit = size / 1600  # a px of a drawing that is 1600 px wide
@@ -180,10 +194,10 @@ def draw(face: FaceMap, grid: Grid) -> dict[str, str]:
         "map_box": f"{-left:.1f} {-top:.1f} {width:.1f} {inner:.1f}",
         "ground": f'x="{-left:.1f}" y="{-top:.1f}" width="{width:.1f}" height="{height:.1f}"',
         "image": f'width="{grid.width_px}" height="{grid.height_px}"',
-        "cracks": _cracks(face, grid, unit),
+        "cracks": _cracks(face, grid, unit, words),
         "axes": _axes(face, grid, unit),
         "outlines": _outlines(face, grid, unit),
-        "legend": _legend(face, grid, unit),
+        "legend": _legend(face, grid, unit, words),
     }
 
 
@@ -201,16 +215,16 @@ def _path(points: Array, *, close: bool = False) -> str:
     return f"M{text}{'Z' if close else ''}"
 
 
-def _cracks(face: FaceMap, grid: Grid, unit: float) -> str:
+def _cracks(face: FaceMap, grid: Grid, unit: float, words: Words) -> str:
     limits = limits_of(face)
-    parts = [_other_lines(face, grid)]
+    parts = [_other_lines(face, grid, words)]
     for crack in sorted(face.cracks, key=lambda c: c.section == "main"):
         main = crack.section == "main"
         tone = colour(bin_of(crack.widths["p95"].value_mm, limits), len(limits) + 1)
         course = "".join(_path(_to_px(line, grid)) for line in crack.lines_m)
         style = f'stroke="{tone if main else DOUBTFUL}" stroke-width="{(2.2 if main else 1.2)}"'
         dash = "" if main else ' stroke-dasharray="4 3"'
-        title = escape(label(crack) + ("" if main else ", doubtful"))
+        title = escape(label(crack, words) + ("" if main else f", {words('face.doubtful')}"))
         parts.append(
             f'<g class="crack" data-id="{crack.id}"><title>{title}</title>'
             f'<path d="{course}" fill="none" {style}{dash} vector-effect="non-scaling-stroke"/>'
@@ -226,10 +240,10 @@ def _cracks(face: FaceMap, grid: Grid, unit: float) -> str:
     return "".join(parts)
 
 
-def _other_lines(face: FaceMap, grid: Grid) -> str:
+def _other_lines(face: FaceMap, grid: Grid, words: Words) -> str:
     """Return the lines that are taken for no crack, thin and dotted."""
     return "".join(
-        f"<g><title>other line, {line.length_m:.2f} m: taken for a joint, cable or edge</title>"
+        f"<g><title>{escape(words('face.other_line', length=float(line.length_m)))}</title>"
         f'<path d="{"".join(_path(_to_px(part, grid)) for part in line.lines_m)}" fill="none" '
         f'stroke="{OTHER}" stroke-width="1.2" stroke-dasharray="1.5 3" '
         'vector-effect="non-scaling-stroke"/></g>'
@@ -280,12 +294,13 @@ def _round_step(width: float, height: float) -> float:
     return float(next(f * power for f in (1, 2, 5, 10) if f * power >= rough))
 
 
-def _legend(face: FaceMap, grid: Grid, unit: float) -> str:
+def _legend(face: FaceMap, grid: Grid, unit: float, words: Words) -> str:
     y = grid.height_px + 48 * unit
     parts = [
-        f'<text x="0" y="{y:.1f}" font-size="{14 * unit:.1f}" font-weight="700">95 % width</text>'
+        f'<text x="0" y="{y:.1f}" font-size="{14 * unit:.1f}" font-weight="700">'
+        f"{escape(words('face.width_95'))}</text>"
     ]
-    for place, (tone, name) in enumerate(legend_of(face)):
+    for place, (tone, name) in enumerate(legend_of(face, words)):
         x = (125 + 175 * place) * unit
         parts.append(
             f'<path d="M{x:.1f},{y - 5 * unit:.1f} h{28 * unit:.1f}" stroke="{tone}" '
@@ -299,6 +314,6 @@ def _legend(face: FaceMap, grid: Grid, unit: float) -> str:
     parts.append(
         f'<path d="M0,{y:.1f} h{length:.1f}" stroke="#1d2126" stroke-width="{3 * unit:.1f}"/>'
         f'<text x="{length + 8 * unit:.1f}" y="{y + 5 * unit:.1f}" font-size="{13 * unit:.1f}">'
-        f"{bar:g} m; axes: station and elevation in m</text>"
+        f"{escape(words('face.axes', bar=words.short(bar)))}</text>"
     )
     return f'<g class="legend">{"".join(parts)}</g>'

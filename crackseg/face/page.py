@@ -11,24 +11,18 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from crackseg.exports.page import templates
-from crackseg.face.cracks import FaceCrack, Interval
-from crackseg.face.drawing import bin_of, colour, draw, legend_of, limits_of
+from crackseg.face.cracks import FaceCrack
+from crackseg.face.drawing import bin_of, colour, draw, in_words, legend_of, limits_of
 from crackseg.face.face_json import face_to_dict
 from crackseg.face.mapping import FaceMap
 from crackseg.face.mosaic import TILE_PX, Grid
 from crackseg.folders import plain_path
-
-SOURCES = {
-    "reference_length": "reference lengths",
-    "reference_points": "reference points",
-    "poses": "the places that the drone wrote",
-    "photographs": "the photographs' own scales",
-    "orthomosaic": "the raster's georeference",
-}
+from crackseg.records import Array
+from crackseg.words import Words
 
 
 def write_page(face: FaceMap, grid: Grid, tiles: Sequence[Sequence[int]], folder: Path,
-               up: str | None) -> Path:  # fmt: skip
+               words: Words, up: str | None) -> Path:  # fmt: skip
     """Write ``face.html``.
 
     Args:
@@ -36,9 +30,10 @@ def write_page(face: FaceMap, grid: Grid, tiles: Sequence[Sequence[int]], folder
         grid: of the mosaic.
         tiles: level, row, col of those that are written.
         folder: where to write.
+        words: of the reader's language.
         up: relative address of the photographs' folders; None: no links to them.
     """
-    values, drawing = face_to_dict(face), draw(face, grid)
+    values, drawing = face_to_dict(face), draw(face, grid, words)
     frame = {
         "width": grid.width_px,
         "height": grid.height_px,
@@ -48,16 +43,19 @@ def write_page(face: FaceMap, grid: Grid, tiles: Sequence[Sequence[int]], folder
         "m_per_px": grid.m_per_px,
         "sign": 1 if face.plane.rightwards else -1,
         "rise": face.plane.rise,
+        "decimal": words.decimal,
+        "at": str(words.texts["face"]["at"]),
     }
     html = templates().get_template("face.html.j2").render(
         face=values,
-        name=_name(face),
+        words=words,
+        name=_name(face, words),
+        inspected_on=face.survey.inspected_on if face.survey else None,
         drawing={k: Markup(v) for k, v in drawing.items()},
-        legend=legend_of(face),
+        legend=legend_of(face, words),
         shape=" / ".join(drawing["map_box"].split()[2:]),
         frame=Markup(json.dumps(frame).replace("<", "\\u003c")),
-        rows=[_row(crack, face, up) for crack in face.cracks],
-        scale=SOURCES.get(face.scale.source, face.scale.source),
+        rows=[_row(crack, face, words, up) for crack in face.cracks],
     )  # fmt: skip
     path = folder / "face.html"
     path.write_text(html, encoding="utf-8", errors="replace")
@@ -70,13 +68,13 @@ def _corner(grid: Grid) -> Any:
     return np.array([[grid.left_m, grid.top_m]])
 
 
-def _name(face: FaceMap) -> str:
+def _name(face: FaceMap, words: Words) -> str:
     survey = face.survey
     parts = [] if survey is None else [survey.dam, survey.part or face.plane.name]
-    return ", ".join(part for part in parts if part) or "Map of the face"
+    return ", ".join(part for part in parts if part) or words("face.title")
 
 
-def _row(crack: FaceCrack, face: FaceMap, up: str | None) -> dict[str, Any]:
+def _row(crack: FaceCrack, face: FaceMap, words: Words, up: str | None) -> dict[str, Any]:
     limits = limits_of(face)
     points = face.plane.to_map(crack.points_m)
     photographs = [
@@ -92,14 +90,14 @@ def _row(crack: FaceCrack, face: FaceMap, up: str | None) -> dict[str, Any]:
         "id": crack.id,
         "main": crack.section == "main",
         "colour": colour(bin_of(crack.widths["p95"].value_mm, limits), len(limits) + 1),
-        "length": f"{(crack.length.value_mm or 0) / 1000:.2f} ± "
-        f"{(crack.length.u_mm or 0) / 1000:.2f}",
-        "mean": in_words(crack.widths["mean"]),
-        "max": in_words(crack.widths["max"]),
-        "spread": None if crack.spread_mm is None else f"{crack.spread_mm:.2f}",
+        "length": f"{words.number((crack.length.value_mm or 0) / 1000, 2)} ± "
+        f"{words.number((crack.length.u_mm or 0) / 1000, 2)}",
+        "mean": in_words(crack.widths["mean"], words, unit=""),
+        "max": in_words(crack.widths["max"], words, unit=""),
+        "spread": None if crack.spread_mm is None else words.number(crack.spread_mm, 2),
         "agree": crack.agree,
-        "station": f"{points[:, 0].min():.2f} to {points[:, 0].max():.2f}",
-        "elevation": f"{points[:, 1].min():.2f} to {points[:, 1].max():.2f}",
+        "station": _range(points[:, 0], words),
+        "elevation": _range(points[:, 1], words),
         "marked": len(crack.views),
         "could": crack.could_show,
         "leaves": crack.leaves_map,
@@ -108,14 +106,6 @@ def _row(crack: FaceCrack, face: FaceMap, up: str | None) -> dict[str, Any]:
     }
 
 
-def in_words(width: Interval) -> str:
-    """Return a width in mm with its interval."""
-    if width.status == "not_resolvable":
-        return "not resolved"
-    if width.value_mm is None:
-        return f"below {width.high_mm or 0:.2f}"
-    low, high = width.low_mm or 0.0, width.high_mm or width.value_mm
-    down, up = width.value_mm - low, high - width.value_mm
-    if abs(up - down) <= 0.2 * max(up, down):
-        return f"{width.value_mm:.2f} ± {max(up, down):.2f}"
-    return f"{width.value_mm:.2f} ({low:.2f} to {high:.2f})"
+def _range(values_m: Array, words: Words) -> str:
+    low, high = (words.number(float(value), 2) for value in (values_m.min(), values_m.max()))
+    return words("face.range", low=low, high=high)

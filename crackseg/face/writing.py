@@ -22,6 +22,7 @@ from crackseg.folders import (
     refuse_foreign,
     write_json_file,
 )
+from crackseg.words import read_words
 
 
 def write_map(
@@ -38,12 +39,14 @@ def write_map(
         face: the map.
         results: the folder of results that it is of.
         out: folder to write; files of an earlier map are replaced.
-        locale: form of numbers in the table.
+        locale: language of page and drawing, and form of numbers.
         listen: is told of the step and the share of it that is done.
 
     Raises:
         OutputError: ``out`` holds something that is not a map.
+        ConfigError: there is no such locale.
     """
+    words = read_words(locale)
     refuse_others(out, results, "face.json", "a map")
     grid = grid_of(face.views)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -55,8 +58,8 @@ def write_map(
         write_geojson(face, fresh)
         write_layers(face, fresh)
         tiles = write_tiles(make_mosaic(face, grid, listen), fresh)
-        write_svg(face, grid, fresh)
-        write_page(face, grid, tiles, fresh, _way_up(out, results))
+        write_svg(face, grid, fresh, words)
+        write_page(face, grid, tiles, fresh, words, _way_up(out, results))
         names = sorted(path.name for path in fresh.iterdir() if not path.name.startswith("."))
     return [out / name for name in names]
 

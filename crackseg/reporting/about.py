@@ -11,8 +11,8 @@ from crackseg.errors import CracksegError
 from crackseg.inference.models import read_card, shipped_models
 from crackseg.records import ModelCard
 from crackseg.reporting.gather import FAILED, Gathered
-from crackseg.reporting.words import Words
 from crackseg.survey import Survey
+from crackseg.words import Words
 
 
 def head_facts(gathered: Gathered, words: Words) -> Iterator[tuple[str, str]]:

@@ -9,8 +9,8 @@ from crackseg.exports.survey import NO_RESULT
 from crackseg.exports.tables import read_measure
 from crackseg.reporting import sums
 from crackseg.reporting.gather import COPY, FAILED, NOT_JUDGED, Photograph, SurveyCrack
-from crackseg.reporting.words import Words
 from crackseg.survey import WidthBins
+from crackseg.words import Words
 
 
 def crack(number: int, entry: SurveyCrack, words: Words) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from crackseg.folders import filling, origin_of, read_mark, refuse_foreign
 from crackseg.names import look_up
 from crackseg.reporting.content import Content, compose
 from crackseg.reporting.gather import gather
-from crackseg.reporting.words import read_words
+from crackseg.words import read_words
 
 FOLDER = "report"  # in the folder of results, where none is named
 DEFAULT = ("html", "pdf", "xlsx", "csv")

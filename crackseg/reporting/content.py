@@ -19,7 +19,7 @@ from crackseg.reporting.gather import COPY, FAILED, NOT_JUDGED, Gathered, Photog
 from crackseg.reporting.on_face import each_once, on_map
 from crackseg.reporting.pictures import CloseUp, close_up, thumb
 from crackseg.reporting.plan import FARTHEST_M, Plan, draw_plan, spread_m
-from crackseg.reporting.words import Words
+from crackseg.words import Words
 
 WORST = 10
 NAMED = 40  # photographs that a sentence names; the others are in the tables

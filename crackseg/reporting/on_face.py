@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crackseg.reporting.gather import Gathered, SurveyCrack
-from crackseg.reporting.words import Words
+from crackseg.words import Words
 
 
 def on_map(crack: SurveyCrack, face: Mapping[str, Any] | None, words: Words) -> str:

@@ -16,8 +16,8 @@ from crackseg.exports.wording import plain_length
 from crackseg.reporting import cells, sums
 from crackseg.reporting.content import Content
 from crackseg.reporting.plan import FREE_COLOUR, UNJUDGED_COLOUR, Plan, bin_colour
-from crackseg.reporting.words import Words
 from crackseg.survey import WidthBins
+from crackseg.words import Words
 
 MOST_CRACKS = 2000  # rows; more make a page that no telephone scrolls
 _MAP_PX = 1000

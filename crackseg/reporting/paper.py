@@ -36,7 +36,7 @@ from reportlab.platypus import (
 )
 from reportlab.platypus import Table as Grid
 
-from crackseg.reporting.words import Words
+from crackseg.words import Words
 
 FONT, BOLD, _VIEWERS = "Vera", "VeraBd", "STSong-Light"
 _SYSTEM = ("DejaVuSans.ttf", "LiberationSans-Regular.ttf", "arial.ttf", "Arial.ttf",

@@ -21,7 +21,7 @@ from crackseg.exports.tables import CRACK_COLUMNS
 from crackseg.reporting import cells, sums
 from crackseg.reporting.content import Content
 from crackseg.reporting.gather import NOT_JUDGED, Gathered, Photograph, SurveyCrack
-from crackseg.reporting.words import Words
+from crackseg.words import Words
 
 _FIRST = [
     "number",

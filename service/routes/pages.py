@@ -28,7 +28,7 @@ from crackseg.exports.survey import (
 )
 from crackseg.exports.tables import BETWEEN_CLASSES, read_measure
 from crackseg.reporting.about import missing_facts
-from crackseg.reporting.words import read_words
+from crackseg.words import read_words
 from service import facts, inspections, ledger
 from service.answers import job_answer, survey_answer, task_answer
 from service.database import FINAL, Record, State

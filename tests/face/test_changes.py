@@ -29,7 +29,7 @@ from crackseg.errors import ConfigError, DataError
 from crackseg.face.face_json import face_to_dict, read_face
 from crackseg.face.mapping import FaceMap, make_map
 from crackseg.face.writing import write_map
-from crackseg.reporting.words import read_words
+from crackseg.words import read_words
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import csv
+import html
 import json
+import re
 import sqlite3
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -17,11 +20,14 @@ from rendered_survey import Rendered
 from shapely.geometry import shape
 from typer.testing import CliRunner
 
+import crackseg.face
+from crackseg import __version__
 from crackseg.cli import app
 from crackseg.errors import OutputError
 from crackseg.face.face_json import SCHEMA, read_face, view_from
 from crackseg.face.mapping import FaceMap
 from crackseg.face.writing import write_map
+from crackseg.words import read_words
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +182,46 @@ def write_map_over_a_photograph(survey: Rendered) -> None:
 
     folder = next(survey.results.glob("*/report.json")).parent
     refuse_others(folder, survey.results, "face.json", "a map")
+
+
+def visible(page: Path) -> str:
+    text = re.sub(r"(?s)<(style|script).*?</\1>", "", page.read_text(encoding="utf-8"))
+    return html.unescape(re.sub(r"<[^>]+>", " ", text))
+
+
+def test_page_and_drawing_speak_the_language_of_their_reader(
+    face_map: FaceMap, first_date: Rendered, folder: Path, tmp_path: Path
+) -> None:
+    write_map(face_map, first_date.results, tmp_path / "karte", locale="de")
+    german = visible(tmp_path / "karte" / "face.html")
+    english = visible(folder / "face.html")
+    texts = {name: read_words(name).texts for name in ("en", "de")}
+    for key, text in texts["en"]["face"].items():
+        if isinstance(text, str) and len(text) > 12 and "{" not in text:
+            assert text not in german, key
+            assert (text in english) == (texts["de"]["face"][key] in german), key
+    for notice in face_map.notices:
+        assert notice.message in english
+        assert notice.message not in german
+    assert re.search(r"\d\.\d\d (m|mm|%)\b", english)
+    assert not re.search(r"\d\.\d\d", german.replace(__version__, ""))
+    drawing = (tmp_path / "karte" / "face.svg").read_text(encoding="utf-8")
+    assert "Station und Höhe" in drawing
+    assert "station and elevation" not in drawing
+
+
+def test_the_catalogue_quotes_what_a_map_says() -> None:
+    """A sentence that is changed in the code and not in the catalogue would stay English."""
+    parts = [
+        node.value
+        for path in Path(crackseg.face.__file__).parent.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    source = "\n".join(parts)
+    sentences = read_words("en").texts["sentences"]
+    about = {k: v for k, v in sentences.items() if k.startswith(("map_", "aside_"))}
+    assert len(about) > 20
+    for key, sentence in about.items():
+        longest = max(re.split(r"\{\w+\}", sentence), key=len).rstrip(".")
+        assert longest[-20:] in source or longest[:20] in source, key

@@ -82,7 +82,7 @@ def test_lines_are_in_no_total_but_in_the_files_and_said(face_map: FaceMap, tmp_
     written = {path.name for path in write_map(shown, results, tmp_path / "map")}
     assert "face_other_lines.geojson" in written
     assert "other line" in (tmp_path / "map" / "face.svg").read_text(encoding="utf-8")
-    assert "perhaps straight cracks" in (tmp_path / "map" / "face.html").read_text("utf-8")
+    assert "perhaps a straight crack" in (tmp_path / "map" / "face.html").read_text("utf-8")
     ezdxf = pytest.importorskip("ezdxf", reason="extra gis is not installed")
     drawing = ezdxf.readfile(tmp_path / "map" / "face.dxf")
     assert [e.dxf.layer for e in drawing.modelspace()].count("OTHER LINES") == 1

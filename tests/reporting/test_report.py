@@ -21,9 +21,9 @@ from crackseg.reporting import sums
 from crackseg.reporting.command import write_report
 from crackseg.reporting.content import Content, compose
 from crackseg.reporting.gather import gather
-from crackseg.reporting.words import read_words
 from crackseg.screen import show_cracks
 from crackseg.survey import WidthBins
+from crackseg.words import read_words
 
 OPENING = {
     "row": 40.0, "col": 60.0,

@@ -16,7 +16,7 @@ import crackseg
 from crackseg.errors import ConfigError
 from crackseg.inference.models import read_card, shipped_models
 from crackseg.records import Measure
-from crackseg.reporting.words import LANGUAGES, languages, read_words
+from crackseg.words import LANGUAGES, languages, read_words
 
 
 def sentences(language: str) -> dict[str, Any]:

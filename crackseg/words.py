@@ -1,4 +1,4 @@
-"""Sentences and numbers of a report in the user's language: one catalogue file per language.
+"""Sentences and numbers of reports and maps in the language of their reader: a catalogue for each.
 
 ``languages/xx.toml`` holds every sentence; a further language is a further file. How numbers and
 dates look is Babel's knowledge and follows the whole locale: ``de_CH`` has German sentences and
@@ -72,12 +72,23 @@ class Words:
         for key, pattern in _english():
             match = pattern.fullmatch(text)
             if match:
-                return str(self.texts["sentences"][key]).format(**match.groupdict())
+                parts = {name: self._part(text) for name, text in match.groupdict().items()}
+                return str(self.texts["sentences"][key]).format(**parts)
         return None
+
+    def _part(self, text: str) -> str:
+        """Return what fills a sentence: a figure, a sentence of the catalogue, or what it is."""
+        if re.fullmatch(r"-?\d+\.\d+", text):
+            return text.replace(".", self.decimal)
+        return self._put(text) or text
 
     def number(self, value: float | None, digits: int = 0) -> str:
         """Return a number with a fixed count of decimals, a dash for None."""
         return "–" if value is None else f"{value:.{digits}f}".replace(".", self.decimal)
+
+    def short(self, value: float) -> str:
+        """Return a number with the decimals that it has: ``0,2``, ``1``."""
+        return f"{value:g}".replace(".", self.decimal)
 
     def figures(self, value: float | None, digits: int = 3) -> str:
         """Return a number to so many figures, never with an exponent."""
