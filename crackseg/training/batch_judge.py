@@ -187,10 +187,11 @@ def thin(mask: Tensor) -> Tensor:
     rest = wide.flatten()
     left = rest.nonzero()[:, 0]  # cracks are few: only their pixels are looked at
     steps = [row * wide.shape[-1] + col for row, col in _CLOCKWISE]
+    around = torch.tensor(steps, device=mask.device)
     for _ in range(WIDEST_PX // 2):
         before = len(left)
         for table in passes:
-            drop = table[_neighbours(rest, left, steps)]
+            drop = table[_neighbours(rest, left, around)]
             rest.index_fill_(0, left[drop], False)
             left = left[~drop]
         if len(left) == before:
@@ -233,12 +234,10 @@ def _count(marked: Tensor, group: Labelled) -> Tensor:
     return torch.stack([column.sum((1, 2)) for column in columns], 1)
 
 
-def _neighbours(mask: Tensor, places: Tensor, steps: Sequence[int]) -> Tensor:
+def _neighbours(mask: Tensor, places: Tensor, steps: Tensor) -> Tensor:
     """Return the eight neighbours of some pixels of a flat mask as bits, clockwise from above."""
-    code = torch.zeros_like(places)
-    for bit, step in enumerate(steps):
-        code |= mask[places + step].long() << bit
-    return code
+    there = mask[places[:, None] + steps].to(torch.uint8)
+    return (there << torch.arange(8, dtype=torch.uint8, device=mask.device)).sum(1)
 
 
 _CLOCKWISE = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
