@@ -8,13 +8,13 @@ also of earlier runs, and of every photograph that was not analyzed.
 from __future__ import annotations
 
 import errno
-import json
+import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -22,21 +22,31 @@ from typing import Any, Literal
 from crackseg import __version__
 from crackseg.config import (
     AnalyzeOptions,
+    EngineOptions,
     PredictOptions,
     ScaleOptions,
     read_options,
     says_the_same,
     to_plain,
 )
-from crackseg.errors import ConfigError, DataError, ImageError, ModelError, OutputError, ScaleError
+from crackseg.errors import (
+    ConfigError,
+    CracksegError,
+    DataError,
+    ImageError,
+    ModelError,
+    OutputError,
+    ScaleError,
+)
 from crackseg.exports import find_exports
-from crackseg.exports.survey import FILES, failure_row, report_row, write_survey
+from crackseg.exports.survey import FILES, failure_row, report_row
 from crackseg.exports.tables import model_to_dict, report_to_dict
 from crackseg.folders import (
+    FolderNames,
     choose_folder,
     clear_leftovers,
-    filling,
     identity_of,
+    occupied,
     origin_of,
     place_to_go_on,
     plain_path,
@@ -50,12 +60,15 @@ from crackseg.imagery.regions import find_region_files, refuse_missing, region_f
 from crackseg.inference.models import thresholds
 from crackseg.inference.predictor import Predictor
 from crackseg.inputs import Passed
-from crackseg.pipeline import SCHEMA_VERSION, analyze, export
+from crackseg.names import look_up
+from crackseg.pipeline import analyze, export
 from crackseg.records import ModelCard
-from crackseg.survey import Survey, survey_from, survey_to_dict, with_face
+from crackseg.survey import Survey, with_face
+from crackseg.tally import Tally, earlier_facts, earlier_rows, read_report
 from crackseg.workers import in_processes
 
 PROCESS_LOST = "The process that analyzed it was ended: memory ran out, most likely; run again."
+ENGINES: dict[str, Any] = {"processes": in_processes, "ray": "crackseg.cluster:on_ray"}
 _FAILURES = (ImageError, ScaleError, ModelError, DataError, OSError, MemoryError)
 NOT_REACHED = "The run was stopped before this photograph; the same command goes on."
 
@@ -98,6 +111,7 @@ def run(
     listener: Listener | None = None,
     passed: Sequence[Passed] = (),
     facts: Survey | None = None,
+    engine: EngineOptions | None = None,
 ) -> list[Outcome]:
     """Analyze images and write their folders and the survey into ``out``.
 
@@ -110,17 +124,18 @@ def run(
         passed: files that were left aside, for the survey.
         facts: what is known of the survey; None: what an earlier run into ``out`` knew. The slope
             and direction of its face are used for the scale.
+        engine: who analyzes; None: processes of this machine.
 
     Raises:
         ConfigError, UnknownName, MissingExtra: an option, the model's or an export's name.
-        ConfigError: the options and ``facts`` contradict each other.
+        ConfigError: the options and ``facts`` contradict each other, or a cluster cannot be used.
         ModelError: the model folder is broken.
         OutputError: files of others have the names of the survey's.
         OSError: ``out`` cannot be written.
         Interrupted: the run was stopped; the survey tells of what was done.
     """
     listener = listener or Listener()
-    facts = facts or _earlier_facts(out)
+    facts = facts or earlier_facts(out)
     options = with_face(options, facts)
     find_exports(options.exports)
     refuse_missing(options.region)
@@ -128,24 +143,27 @@ def run(
     chosen = [options_for(path, options) for path in paths]
     _make_folder(out)
     identity = identity_of(out)
-    survey = _Survey(out, options, predictor.card, passed, facts)
+    survey = Tally(out, options, predictor.card, passed, facts)
     if len(paths) > 1 or facts:
         survey.check()
     listener.begin(paths)
     outcomes: list[Outcome] = []
-    job = _Job(predictor, overwrite, set(FILES), listener, identity)
+    job = _Job(predictor, overwrite, FolderNames(out, FILES), listener, identity)
     try:
-        for outcome in _all(paths, out, chosen, job):
+        for outcome in _all(paths, out, chosen, job, engine):
             outcomes.append(outcome)
             listener.end(outcome)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, CracksegError) as stop:  # of a cluster, too
+        done = len(outcomes)
         outcomes = _still_there(outcomes)
-        if identity_of(out) != identity:
-            raise Interrupted(outcomes) from None
-        rows = [outcome.row for outcome in outcomes]
-        there = {row["image"] for row in _earlier_rows(out, rows)}  # by other processes, too
-        rest = (path for path in paths[len(outcomes) :] if plain_path(path) not in there)
-        survey.write([*rows, *(failure_row(path, NOT_REACHED) for path in rest)])
+        is_told = isinstance(stop, KeyboardInterrupt) or done > 0
+        if is_told and identity_of(out) == identity:
+            rows = [outcome.row for outcome in outcomes]
+            there = {row["image"] for row in earlier_rows(out, rows)}  # by other processes, too
+            rest = (path for path in paths[done:] if plain_path(path) not in there)
+            survey.write([*rows, *(failure_row(path, NOT_REACHED) for path in rest)])
+        if isinstance(stop, CracksegError):
+            raise
         raise Interrupted(outcomes) from None
     outcomes = _still_there(outcomes)
     if identity_of(out) == identity:  # else there is no place for it, and every image says so
@@ -173,88 +191,12 @@ def unused_scales(paths: Sequence[Path], options: AnalyzeOptions) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Survey:
-    """The files that tell of all results in a folder."""
-
-    out: Path
-    options: AnalyzeOptions
-    model: ModelCard
-    passed: Sequence[Passed]
-    facts: Survey | None
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    def check(self) -> None:
-        """Raise where files of others have the names of the survey's."""
-        refuse_foreign(self.out, FILES)
-
-    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write the survey if there is more to tell than one report does."""
-        everything = [*rows, *_earlier_rows(self.out, rows)]
-        passed = {str(item.path): item.reason for item in self.passed}
-        passed = _earlier_passed(self.out, everything) | passed
-        failed = any(row["status"] == "failed" for row in everything)
-        alone = len(everything) == 1 and not failed and not passed and not self.facts
-        if alone and read_mark(self.out) is None:
-            return
-        about = _about(self.model, self.options, self.started)
-        about["facts"] = survey_to_dict(self.facts) if self.facts else None
-        with filling(self.out, work=self.out) as fresh:
-            gallery = "page" in self.options.exports
-            write_survey(everything, about, fresh, gallery=gallery, passed=passed)
-
-
-def _earlier_rows(out: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of results and failures of earlier runs that this run says nothing of."""
-    folders = {row["folder"] for row in rows}
-    earlier: list[dict[str, Any]] = []
-    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
-        report = None if folder.name in folders else _read_report(folder)
-        if report:
-            earlier.append(report_row(report, folder.name, "earlier"))
-    named = {Path(row["image"]).absolute() for row in [*rows, *earlier]}
-    for row in _read_survey(out).get("images", ()):
-        path = Path(row["image"]).absolute()
-        gone = path.parent.is_dir() and not path.exists()  # deleted, not on a drive that is away
-        if row["status"] == "failed" and path not in named and not gone:
-            earlier.append(failure_row(Path(row["image"]), row["reason"]))
-    return earlier
-
-
-def _earlier_passed(out: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the files that earlier runs left aside and that are still there."""
-    named = {Path(row["image"]).absolute() for row in rows}
-    earlier = {row["path"]: row["reason"] for row in _read_survey(out).get("passed_over", ())}
-    return {
-        path: reason
-        for path, reason in earlier.items()
-        if Path(path).exists() and Path(path).absolute() not in named
-    }
-
-
-def _earlier_facts(out: Path) -> Survey | None:
-    """Return what an earlier run into a folder knew of the survey."""
-    facts = _read_survey(out).get("facts")
-    return survey_from(facts) if facts else None
-
-
-def _read_survey(out: Path) -> dict[str, Any]:
-    mark = read_mark(out)
-    if mark is None or "survey.json" not in mark.files:
-        return {}
-    try:
-        survey = json.loads((out / "survey.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return survey if isinstance(survey, dict) else {}
-
-
-@dataclass(frozen=True, slots=True)
 class _Job:
     """What is the same for every image of a run."""
 
     predictor: Predictor
     overwrite: bool
-    folders: set[str]  # folder names given away in this run
+    names: FolderNames  # of folders, those given away in this run too
     listener: Listener
     identity: tuple[int, int] | None  # of the folder for the results
 
@@ -272,20 +214,46 @@ class _Task:
 
 
 def _all(
-    paths: Sequence[Path], out: Path, chosen: Sequence[AnalyzeOptions], job: _Job
+    paths: Sequence[Path],
+    out: Path,
+    chosen: Sequence[AnalyzeOptions],
+    job: _Job,
+    engine: EngineOptions | None,
 ) -> Iterator[Outcome]:
     """Yield the outcome of every image, in order."""
-    pairs, workers = zip(paths, chosen, strict=True), job.predictor.options.workers
-    if workers == 1 or len(paths) == 1:
+    pairs = zip(paths, chosen, strict=True)
+    predictor, here = job.predictor, engine is None or engine.name == "processes"
+    if here and (predictor.options.workers == 1 or len(paths) == 1):
         yield from (_one(path, out, own, job) for path, own in pairs)
         return
-    start = partial(_start, job.predictor.name, job.predictor.options)
     begun = (_begin(path, out, own, job) for path, own in pairs)
-    with closing(in_processes(start, begun, workers)) as results:
-        for task, outcome in results:
+    with _hands(predictor, out, engine or EngineOptions()) as hands, closing(hands(begun)) as ended:
+        for task, outcome in ended:
             if outcome is None:
                 outcome = _failure(task.path, PROCESS_LOST)
             yield outcome
+
+
+@contextmanager
+def _hands(predictor: Predictor, out: Path, engine: EngineOptions) -> Iterator[Callable[..., Any]]:
+    """Give what turns tasks into their outcomes, by the engine of this run."""
+    work_off = look_up(ENGINES, engine.name, what="engine", extra="cluster")
+    options = predictor.options
+    if engine.name == "processes":
+        start = partial(_start, predictor.name, options)
+        yield lambda tasks: work_off(start, tasks, options.workers)
+        return
+    if options.workers > 1:
+        raise ConfigError(
+            f"`predict.workers` counts processes of one machine, got {options.workers} with "
+            f"engine {engine.name}; set `actors` of the engine."
+        )
+    if engine.gpus_per_actor is None:
+        engine = replace(engine, gpus_per_actor=float(options.device != "cpu"))
+    with occupied(out) as place:
+        away = partial(_start_away, predictor.name, options, predictor.card, Path.cwd(), place)
+        yield lambda tasks: work_off(away, tasks, engine)
+    clear_leftovers(out)  # of those that died
 
 
 def _one(path: Path, out: Path, options: AnalyzeOptions, job: _Job) -> Outcome:
@@ -297,15 +265,42 @@ def _start(model: str, options: PredictOptions) -> Callable[[_Task | Outcome], O
     return partial(_analyze, Predictor.open(model, options), lambda share: None)
 
 
+def _start_away(
+    model: str, options: PredictOptions, card: ModelCard, working: Path, place: Path
+) -> Callable[[_Task | Outcome], Outcome]:
+    """Return what analyzes on another machine, which must see the same disk and the same model."""
+    with suppress(OSError):  # where no path is relative, it need not be there
+        os.chdir(working)
+    if not place.is_dir():
+        raise ConfigError(
+            f"`--out {place.parent}` must lie on a disk that every machine of the cluster has "
+            f"under the same path, `{socket.gethostname()}` has not; choose a shared one."
+        )
+    predictor = Predictor.open(model, options)
+    if predictor.card != card:
+        raise ModelError(
+            f"model `{model}` must be the same on every machine, but is another one on "
+            f"`{socket.gethostname()}`; put the model folder on a shared disk."
+        )
+    identity = identity_of(place.parent)  # each machine has its own number of a shared disk
+
+    def work(task: _Task | Outcome) -> Outcome:
+        if isinstance(task, _Task):
+            task = replace(task, identity=identity)
+        return _analyze(predictor, lambda share: None, task)
+
+    return work
+
+
 def _begin(path: Path, out: Path, options: AnalyzeOptions, job: _Job) -> _Task | Outcome:
     """Return what is to be done, or the outcome where there is nothing to do."""
     try:
         refuse_lost(out, job.identity)
         with open_image(path, max_megapixels=options.max_megapixels) as image:
             content = image.info.sha256
-            folder = choose_folder(out, path, content, names=job.folders)
-            job.folders.add(folder.name)
-            earlier = None if job.overwrite else _read_report(folder)
+            folder = choose_folder(out, path, content, names=job.names)
+            job.names.take(folder.name)
+            earlier = None if job.overwrite else read_report(folder)
             if earlier and _is_current(earlier, image, options, job.predictor.card):
                 return outcome_of(path, folder, earlier, "unchanged")
             refuse_foreign(folder)  # before the work is done, not after
@@ -369,19 +364,6 @@ def outcome_of(
     )
 
 
-def _read_report(folder: Path) -> dict[str, Any] | None:
-    """Return the report of an earlier run, or None where there is none of this schema."""
-    mark = read_mark(folder)
-    if mark is None or not mark.origin or not mark.complete:
-        return None
-    try:
-        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    fits = isinstance(report, dict) and report.get("schema_version") == SCHEMA_VERSION
-    return report if fits else None
-
-
 def _region_of(report: Mapping[str, Any]) -> list[Any]:
     return list(report.get("region", {}).get("files", []))
 
@@ -424,17 +406,3 @@ def _reason(error: BaseException, path: Path, out: Path) -> str:
             return f"`{path}` cannot be read: {error.strerror}."
         return f"`{error.filename or out}` cannot be written: {error.strerror}."
     return str(error)
-
-
-def _about(card: ModelCard, options: AnalyzeOptions, started: datetime) -> dict[str, Any]:
-    return {
-        "package_version": __version__,
-        "started_at": started.isoformat(timespec="seconds"),
-        "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": {
-            "name": card.name,
-            "version": card.version,
-            "sha256": card.sha256.get("model.onnx", ""),
-        },
-        "options": to_plain(options),
-    }

@@ -221,6 +221,29 @@ class AnalyzeOptions:
             read_options(ScaleOptions, values, where=f"picture_scale.{name}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """Who analyzes many photographs; no matter of what is found, so no report holds it."""
+
+    name: str = "processes"  # of this machine, `predict.workers`; or ray
+    address: str | None = None  # of a cluster that runs; None: a Ray of this run's own, here
+    actors: int | None = None  # photographs at a time; None: as many as the cluster has room for
+    cpus_per_actor: int = 1  # threads of one photograph: more at a time beat more threads for each
+    gpus_per_actor: float | None = None  # None: 1 where `predict.device` is a GPU, else 0
+    attempts: int = 3  # starts of a photograph whose actor dies over it
+
+    def __post_init__(self) -> None:
+        for name in ("actors", "cpus_per_actor", "attempts"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, f"`{name}` must be 1 or larger, got {value}.")
+        _require(
+            self.gpus_per_actor is None or 0 <= self.gpus_per_actor < math.inf,
+            f"`gpus_per_actor` must be a finite number, 0 or larger, got {self.gpus_per_actor}.",
+        )
+        own = self.name == "processes" and (self.address is not None or self.actors is not None)
+        _require(not own, "`address` and `actors` are of a cluster; set `name` to ray, too.")
+
+
 def read_options(kind: type[T], values: Mapping[str, Any], *, where: str = "options") -> T:
     """Return a ``kind`` record filled from a nested mapping.
 

@@ -189,6 +189,23 @@ def filling(
         shutil.rmtree(fresh, ignore_errors=True)
 
 
+@contextmanager
+def occupied(folder: Path) -> Iterator[Path]:
+    """Give an empty working folder in ``folder`` that is gone after the block.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    place = folder / f"{_TEMPORARY}{secrets.token_hex(4)}"
+    place.mkdir()
+    try:
+        with (place / MARK).open("w") as mark:
+            lock(mark)
+            yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
 def place_to_go_on(folder: Path) -> Path:
     """Return where to keep, beside the folder of a result, what a killed run shall go on from."""
     name = hashlib.sha256(os.fsencode(folder.name)).hexdigest()[:8]
@@ -205,8 +222,38 @@ def clear_leftovers(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
+class FolderNames:
+    """Which names are taken in a folder for results: it is read once, however many are chosen.
+
+    Args:
+        out: holds the folders; may be missing.
+        names: of files that go there.
+    """
+
+    def __init__(self, out: Path, names: Iterable[str] = ()) -> None:
+        self._used = {_plain(name) for name in names}
+        self._present = {_plain(entry.name) for entry in out.iterdir()} if out.is_dir() else set()
+
+    def take(self, name: str) -> None:
+        """Let nobody else have a name in this run."""
+        self._used.add(_plain(name))
+
+    def is_used(self, name: str) -> bool:
+        """Return whether another file of this run has the name."""
+        return _plain(name) in self._used
+
+    def is_present(self, name: str) -> bool:
+        """Return whether something in the folder had the name before this run."""
+        return _plain(name) in self._present
+
+
 def choose_folder(
-    out: Path, path: Path, content: str, *, stem: str | None = None, names: Iterable[str] = ()
+    out: Path,
+    path: Path,
+    content: str,
+    *,
+    stem: str | None = None,
+    names: FolderNames | None = None,
 ) -> Path:
     """Return the folder for the results of a file: that of an earlier run, else a free one.
 
@@ -218,15 +265,14 @@ def choose_folder(
         path: what the results are of.
         content: sha256 of its bytes; a file that was moved is known by it.
         stem: of the folder's name, default that of ``path``.
-        names: of other files' folders in this run.
+        names: what is taken in ``out``; None: what is there.
     """
-    used = {_plain(name) for name in names}
-    present = {_plain(entry.name) for entry in out.iterdir()} if out.is_dir() else set()
+    names = names or FolderNames(out)
     free = None
     for name, is_last in _names(path, stem):
-        if len(os.fsencode(name)) > _LONGEST_NAME or _plain(name) in used:
+        if len(os.fsencode(name)) > _LONGEST_NAME or names.is_used(name):
             continue
-        if _plain(name) not in present:
+        if not names.is_present(name):
             free = free or out / name
             if is_last:
                 break

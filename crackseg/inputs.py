@@ -1,4 +1,4 @@
-"""Files, folders and patterns become the photographs to analyze; what is passed over is named.
+"""Files, folders, patterns and lists become photographs to analyze; what is passed over is named.
 
 In a folder the suffix decides first and the content where that says nothing. A photograph of a
 kind that cannot be read is handed on all the same: it fails by name. Videos, archives and second
@@ -7,15 +7,19 @@ copies are passed over with a reason; documents and what systems leave behind ar
 
 from __future__ import annotations
 
+import csv
 import glob
+import io
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from crackseg.errors import ConfigError
+from crackseg.errors import ConfigError, DataError
 from crackseg.folders import read_mark
 from crackseg.imagery.files import RAW_SUFFIXES, picture_kind
+from crackseg.names import require
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff"}
 _HEIF = {".heic", ".heif", ".hif", ".avif"}
@@ -23,6 +27,8 @@ _FOREIGN = {".bmp", ".gif", ".webp", ".jp2", ".j2k", ".jxl", ".psd"}  # pictures
 _VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".m4v", ".mts", ".m2ts", ".wmv", ".3gp", ".insv"}
 _ARCHIVES = {".zip", ".7z", ".rar", ".tar", ".tgz", ".gz"}
 _COPIES = {".thm", ".bak", ".tmp", ".part", ".lrv"}  # of a photograph or a video beside them
+_LISTS = {".txt", ".csv", ".parquet"}  # of photographs, where one is named directly
+_COLUMNS = ("image", "path")  # that hold the paths in a table
 _JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 _JUNK_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information"}
 
@@ -47,10 +53,14 @@ def find_inputs(inputs: Iterable[str | Path], out: Path | None = None) -> Inputs
     """Return the image files that files, folders and patterns name, each once.
 
     Folders are searched with everything below them, linked folders too; hidden files, ``out`` and
-    the results of earlier runs are left out. A file named directly is kept whatever it is called.
+    the results of earlier runs are left out. A file named directly is kept whatever it is called,
+    but for a list: text with a path a line, or a table (CSV, Parquet) with a column ``image`` or
+    ``path``; relative paths are relative to the list.
 
     Raises:
         ConfigError: an input names nothing, or a folder holds no image.
+        DataError: a list cannot be read, or names none.
+        MissingExtra: a list is Parquet and pyarrow is not installed.
     """
     photographs: dict[Path, Path] = {}
     passed: dict[Path, Passed] = {}
@@ -78,6 +88,8 @@ def _expand(name: str, out: Path | None) -> Inputs:
     path = Path(name)
     if os.path.isdir(path):  # noqa: PTH112  # a name that no disk takes is no error here
         return _search(path, out)
+    if path.suffix.lower() in _LISTS and path.is_file() and not picture_kind(path):
+        return Inputs(tuple(path.parent / line for line in read_list(path)))
     if os.path.lexists(path) or not glob.has_magic(name):
         return Inputs((path,))  # one that does not exist is a failed image: the others go on
     matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207
@@ -90,6 +102,62 @@ def _expand(name: str, out: Path | None) -> Inputs:
     if not paths:
         raise ConfigError(f"pattern `{name}` matches no image.")
     return Inputs(paths, (*sorted_out.passed, *(i for inputs in below for i in inputs.passed)))
+
+
+def read_list(path: Path) -> list[str]:
+    """Return the paths that a list of photographs holds, as they are written there.
+
+    Raises:
+        DataError: it cannot be read, has no column of paths, a row lacks one, or it is empty.
+        MissingExtra: it is Parquet and pyarrow is not installed.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        listed = _parquet_column(path)
+    else:
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, ValueError) as error:
+            raise DataError(f"list `{path}` cannot be read as UTF-8 text: {error}.") from error
+        if suffix == ".txt":
+            listed = [line for line in text.splitlines() if line.strip()]
+        else:
+            listed = _csv_column(text, path)
+    for number, value in enumerate(listed, 1):
+        if not isinstance(value, str) or not value.strip() or "\0" in value:
+            raise DataError(f"list `{path}`, row {number}, must name a photograph, got {value!r}.")
+    if not listed:
+        raise DataError(f"list `{path}` names no photograph.")
+    return [value.strip() for value in listed]
+
+
+def _csv_column(text: str, path: Path) -> list[Any]:
+    found = [csv.DictReader(io.StringIO(text, newline=""), delimiter=mark) for mark in ",;\t"]
+    rows = max(found, key=lambda rows: len(rows.fieldnames or ()))
+    column = _column(rows.fieldnames or (), path)
+    return [row[column] for row in rows]
+
+
+def _parquet_column(path: Path) -> list[Any]:
+    require("pyarrow", extra="cluster")
+    import pyarrow.parquet as parquet
+
+    try:
+        column = _column(parquet.read_schema(path).names, path)
+        values: list[Any] = parquet.read_table(path, columns=[column]).column(0).to_pylist()
+    except (OSError, ValueError) as error:  # Arrow's own errors are such
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"list `{path}` cannot be read as Parquet: {error}.") from error
+    return values
+
+
+def _column(names: Iterable[str], path: Path) -> str:
+    for name in names:
+        if name.strip().lower() in _COLUMNS:
+            return name
+    got = ", ".join(names) or "none"
+    raise DataError(f"list `{path}` must have a column `image` or `path`, got {got}.")
 
 
 def _search(folder: Path, out: Path | None, *, may_be_empty: bool = False) -> Inputs:

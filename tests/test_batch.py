@@ -44,13 +44,13 @@ def test_inputs_are_files_folders_and_patterns_each_once(photo: Photo, tmp_path:
     second = photo(tmp_path / "a" / "deep" / "y.PNG")
     photo(tmp_path / "a" / ".hidden" / "z.jpg")
     photo(tmp_path / "a" / "out" / "x" / "overlay.jpg")
-    (tmp_path / "a" / "notes.txt").write_text("no image")
+    (tmp_path / "a" / "notes.md").write_text("no image")
     out = tmp_path / "a" / "out"
     assert find_inputs([tmp_path / "a"], out).paths == (second, first)
     several = find_inputs([first, tmp_path / "a", str(tmp_path / "a" / "*.jpg")], out)
     assert several.paths == (first, second)
     assert several.passed == ()
-    assert find_inputs([tmp_path / "a" / "notes.txt"]).paths == (tmp_path / "a" / "notes.txt",)
+    assert find_inputs([tmp_path / "a" / "notes.md"]).paths == (tmp_path / "a" / "notes.md",)
 
 
 def test_a_folder_or_pattern_without_images_is_wrong_usage(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from crackseg import folders
 from crackseg.errors import ConfigError, OutputError
 from crackseg.folders import (
     MARK,
+    FolderNames,
     choose_folder,
     clear_leftovers,
     filling,
@@ -150,10 +151,13 @@ def test_leftovers_of_a_killed_run_go_and_those_in_use_stay(tmp_path: Path) -> N
 def test_names_that_differ_by_case_or_form_are_one(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     first = choose_folder(tmp_path, tmp_path / "in" / "Wall.jpg", "1")
-    second = choose_folder(tmp_path, tmp_path / "in" / "wall.jpg", "2", names=[first.name])
+    names = FolderNames(tmp_path)
+    names.take(first.name)
+    second = choose_folder(tmp_path, tmp_path / "in" / "wall.jpg", "2", names=names)
     assert (first.name, second.name) == ("Wall", "in_wall")
     composed, apart = "Gr\u00fcn", "Gru\u0308n"
-    assert choose_folder(tmp_path, Path(f"{apart}.jpg"), "3", names=[composed]).name != apart
+    names.take(composed)
+    assert choose_folder(tmp_path, Path(f"{apart}.jpg"), "3", names=names).name != apart
 
 
 def test_a_folder_of_others_is_left_for_the_next_name(tmp_path: Path) -> None:
@@ -189,8 +193,10 @@ def test_equal_content_under_another_path_is_another_file_while_the_first_is_the
 
 def test_a_name_too_long_for_the_disk_is_left_out(tmp_path: Path) -> None:
     long = "w" * 250
-    assert choose_folder(tmp_path, Path(f"{long}.png"), "1", names=[long]).name != f"_{long}"
-    assert len(choose_folder(tmp_path, Path(f"{long}.png"), "1", names=[long]).name) <= 255
+    names = FolderNames(tmp_path, [long])
+    chosen = choose_folder(tmp_path, Path(f"{long}.png"), "1", names=names).name
+    assert chosen != f"_{long}"
+    assert len(chosen) <= 255
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": []}', '{"files": {"a": 1}}'])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crackseg.errors import ConfigError
+from crackseg.errors import ConfigError, DataError
 from crackseg.folders import filling
 from crackseg.inputs import find_inputs
 
@@ -131,3 +131,64 @@ def test_an_empty_text_and_a_name_that_no_disk_takes(tmp_path: Path) -> None:
         find_inputs([""])
     long = tmp_path / ("x" * 300)
     assert find_inputs([long]).paths == (long,)  # fails by name; the others go on
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("flight.txt", "\ufeffa.jpg\n\n sub/b.jpg \n{0}/c.jpg\n"),
+        ("flight.CSV", "site,Image\nx,a.jpg\nx,sub/b.jpg\nx,{0}/c.jpg\n"),
+        ("flight.csv", 'path;"note, long";site\na.jpg;1;\nsub/b.jpg;2;\n{0}/c.jpg;3;\na.jpg;1;\n'),
+    ],
+)
+def test_a_list_names_photographs_from_where_it_lies(
+    name: str, text: str, photo: Photo, tmp_path: Path
+) -> None:
+    box = tmp_path / "in"
+    expected = tuple(photo(box / where) for where in ("a.jpg", "sub/b.jpg", "c.jpg"))
+    (box / name).write_text(text.format(box), encoding="utf-8")
+    assert find_inputs([box / name, box / "gone.jpg"]).paths == (*expected, box / "gone.jpg")
+    assert find_inputs([box]).paths == tuple(sorted(expected))  # in a folder it is no input
+
+
+def test_a_list_may_be_parquet(photo: Photo, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="extra cluster is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    first, second = photo(tmp_path / "a.jpg"), photo(tmp_path / "b.jpg")
+    file = tmp_path / "flight.parquet"
+    parquet.write_table(pyarrow.table({"site": [1, 1], "image": ["b.jpg", str(first)]}), file)
+    assert find_inputs([file]).paths == (second, first)
+    parquet.write_table(pyarrow.table({"image": ["b.jpg", None]}), file)
+    with pytest.raises(DataError, match="row 2, must name a photograph, got None"):
+        find_inputs([file])
+    parquet.write_table(pyarrow.table({"site": [1]}), file)
+    with pytest.raises(DataError, match="must have a column `image` or `path`, got site"):
+        find_inputs([file])
+    file.write_bytes(b"no table")
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        find_inputs([file])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("flight.txt", b"\n \n", "names no photograph"),
+        ("flight.txt", b"a\0.jpg\n", "row 1, must name a photograph"),
+        ("flight.txt", "Mauer\u00e4.jpg\n".encode("latin-1"), "as UTF-8 text"),
+        ("flight.csv", b"", "must have a column `image` or `path`, got none"),
+        ("flight.csv", b"site,file\nx,a.jpg\n", "got site, file"),
+        ("flight.csv", b"image,site\na.jpg,x\n,x\n", "row 2, must name a photograph, got ''"),
+        ("flight.csv", b"site,image\nx\n", "row 1, must name a photograph, got None"),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_refused(
+    name: str, content: bytes, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=reason):
+        find_inputs([tmp_path / name])
+
+
+def test_a_photograph_called_as_a_list_is_one(photo: Photo, tmp_path: Path) -> None:
+    first = photo(tmp_path / "a.jpg").rename(tmp_path / "a.txt")
+    assert find_inputs([first]).paths == (first,)

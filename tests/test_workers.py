@@ -113,14 +113,13 @@ def test_a_photograph_whose_process_dies_fails_alone(
     walls: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = write_dark_model(tmp_path / "dark")
-    real = batch.in_processes
 
     def losing(start: Any, tasks: Any, count: int) -> Iterator[tuple[Any, Any]]:
-        for task, outcome in real(start, tasks, count):
+        for task, outcome in in_processes(start, tasks, count):
             lost = not isinstance(task, Outcome) and task.path == walls[0]
             yield task, None if lost else outcome
 
-    monkeypatch.setattr(batch, "in_processes", losing)
+    monkeypatch.setitem(batch.ENGINES, "processes", losing)
     outcomes = analyzed(walls, tmp_path / "out", model, 2)
     assert [o.status for o in outcomes] == ["failed", "analyzed", "failed", "analyzed", "analyzed"]
     assert outcomes[0].reason == batch.PROCESS_LOST

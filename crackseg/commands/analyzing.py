@@ -28,7 +28,10 @@ app = typer.Typer()
 @app.command("analyze", rich_help_panel=ANALYSIS)
 def analyze_command(
     inputs: Annotated[
-        list[str], typer.Argument(help="Photographs, folders or patterns.", show_default=False)
+        list[str],
+        typer.Argument(
+            help="Photographs, folders, patterns, lists (.txt, .csv, .parquet).", show_default=False
+        ),
     ],
     out: OutPath,
     mm_per_px: MmPerPx = None,
@@ -53,6 +56,16 @@ def analyze_command(
     workers: Annotated[
         int | None,
         typer.Option(help="Photographs side by side, each with its share of cores and memory."),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="processes of this machine, or ray: a cluster; --workers then its actors."
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster, as 10.0.0.5:6379; default: a Ray on this machine."),
     ] = None,
     thorough: Annotated[
         bool | None,
@@ -88,7 +101,7 @@ def analyze_command(
 ) -> None:
     """Find and measure the cracks in photographs; write a report for each."""
     from crackseg import batch, screen
-    from crackseg.config import AnalyzeOptions, merge, read_options, read_toml
+    from crackseg.config import AnalyzeOptions, EngineOptions, merge, read_options, read_toml
     from crackseg.inputs import find_inputs
     from crackseg.survey import find_survey, read_survey
 
@@ -99,7 +112,7 @@ def analyze_command(
             "runtime": runtime,
             "precision": precision,
             "device": device,
-            "workers": workers,
+            "workers": None if engine == "ray" else workers,
             "readings": None if thorough is None else 4 if thorough else 1,
         },
         "mask": {"threshold": threshold},
@@ -108,6 +121,8 @@ def analyze_command(
         "locale": locale,
     }
     values = merge(read_toml(config) if config else {}, flags)
+    hands = {"name": engine, "address": address, "actors": workers if engine == "ray" else None}
+    crew = read_options(EngineOptions, merge(values.pop("engine", {}), hands), where="engine")
     options = read_options(AnalyzeOptions, values)
     photographs = find_inputs(inputs, out)
     facts = read_survey(survey) if survey else find_survey(inputs, photographs.paths)
@@ -121,6 +136,7 @@ def analyze_command(
             outcomes = batch.run(
                 photographs.paths, out, options,
                 overwrite=overwrite, listener=listener, passed=photographs.passed, facts=facts,
+                engine=crew,
             )  # fmt: skip
     except batch.Interrupted as stop:
         screen.show_interrupted(stop.outcomes, len(photographs.paths), out)

@@ -1,0 +1,122 @@
+"""What a folder of results holds, of a run and of those before it, is told in its survey."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from crackseg import __version__
+from crackseg.config import AnalyzeOptions, to_plain
+from crackseg.exports.survey import FILES, failure_row, report_row, write_survey
+from crackseg.folders import filling, read_mark, refuse_foreign
+from crackseg.inputs import Passed
+from crackseg.pipeline import SCHEMA_VERSION
+from crackseg.records import ModelCard
+from crackseg.survey import Survey, survey_from, survey_to_dict
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The files that tell of all results in a folder."""
+
+    out: Path
+    options: AnalyzeOptions
+    model: ModelCard
+    passed: Sequence[Passed]
+    facts: Survey | None
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def check(self) -> None:
+        """Raise where files of others have the names of the survey's."""
+        refuse_foreign(self.out, FILES)
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write the survey if there is more to tell than one report does."""
+        everything = [*rows, *earlier_rows(self.out, rows)]
+        passed = {str(item.path): item.reason for item in self.passed}
+        passed = _earlier_passed(self.out, everything) | passed
+        failed = any(row["status"] == "failed" for row in everything)
+        alone = len(everything) == 1 and not failed and not passed and not self.facts
+        if alone and read_mark(self.out) is None:
+            return
+        about = _about(self.model, self.options, self.started)
+        about["facts"] = survey_to_dict(self.facts) if self.facts else None
+        with filling(self.out, work=self.out) as fresh:
+            gallery = "page" in self.options.exports
+            write_survey(everything, about, fresh, gallery=gallery, passed=passed)
+
+
+def earlier_rows(out: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of results and failures of earlier runs that this run says nothing of."""
+    folders = {row["folder"] for row in rows}
+    earlier: list[dict[str, Any]] = []
+    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
+        report = None if folder.name in folders else read_report(folder)
+        if report:
+            earlier.append(report_row(report, folder.name, "earlier"))
+    named = {Path(row["image"]).absolute() for row in [*rows, *earlier]}
+    for row in _read_survey(out).get("images", ()):
+        path = Path(row["image"]).absolute()
+        gone = path.parent.is_dir() and not path.exists()  # deleted, not on a drive that is away
+        if row["status"] == "failed" and path not in named and not gone:
+            earlier.append(failure_row(Path(row["image"]), row["reason"]))
+    return earlier
+
+
+def _earlier_passed(out: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the files that earlier runs left aside and that are still there."""
+    named = {Path(row["image"]).absolute() for row in rows}
+    earlier = {row["path"]: row["reason"] for row in _read_survey(out).get("passed_over", ())}
+    return {
+        path: reason
+        for path, reason in earlier.items()
+        if Path(path).exists() and Path(path).absolute() not in named
+    }
+
+
+def earlier_facts(out: Path) -> Survey | None:
+    """Return what an earlier run into a folder knew of the survey."""
+    facts = _read_survey(out).get("facts")
+    return survey_from(facts) if facts else None
+
+
+def _read_survey(out: Path) -> dict[str, Any]:
+    mark = read_mark(out)
+    if mark is None or "survey.json" not in mark.files:
+        return {}
+    try:
+        survey = json.loads((out / "survey.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return survey if isinstance(survey, dict) else {}
+
+
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """Return the report of an earlier run, or None where there is none of this schema."""
+    mark = read_mark(folder)
+    if mark is None or not mark.origin or not mark.complete:
+        return None
+    try:
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    fits = isinstance(report, dict) and report.get("schema_version") == SCHEMA_VERSION
+    return report if fits else None
+
+
+def _about(card: ModelCard, options: AnalyzeOptions, started: datetime) -> dict[str, Any]:
+    return {
+        "package_version": __version__,
+        "started_at": started.isoformat(timespec="seconds"),
+        "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": {
+            "name": card.name,
+            "version": card.version,
+            "sha256": card.sha256.get("model.onnx", ""),
+        },
+        "options": to_plain(options),
+    }
