@@ -23,9 +23,11 @@ from crackseg.networks.classifiers import TileClassifier  # noqa: E402
 from crackseg.networks.cost import measure_cost  # noqa: E402
 from crackseg.networks.layers import AdaptiveMean, bilinear_deconv, pool, unpool  # noqa: E402
 from crackseg.networks.mask_rcnn import instances_of, merge  # noqa: E402
+from crackseg.training import export_onnx  # noqa: E402
 from crackseg.training.export_onnx import (  # noqa: E402
     PARITY,
     PixelsToProbability,
+    _away,
     write_graph,
 )
 
@@ -232,11 +234,41 @@ def assert_graph_agrees(network, file):
     pads = [(0, 0), *((0, -side % multiple) for side in (height, width)), (0, 0)]
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     answer = session.run(None, {"image": np.pad(image, pads, mode="edge")})[0]
+    module, picture = PixelsToProbability(network, mean, std), torch.from_numpy(image)
     with torch.inference_mode():
-        expected = PixelsToProbability(network, mean, std)(torch.from_numpy(image)).numpy()
+        single = module(picture).numpy()
+        expected = copy.deepcopy(module).double()(picture).numpy()
     assert expected.shape == (1, height, width)
     assert decides or np.ptp(expected) > 0.1
-    assert np.abs(answer[:, :height, :width] - expected).max() <= PARITY
+    allowed = max(PARITY, 2 * np.abs(single - expected).max())  # what single precision loses
+    assert allowed < 1e-3
+    assert np.abs(answer[:, :height, :width] - expected).max() <= allowed
+
+
+class Cancelling(nn.Module):
+    """What single precision loses here, 1e-3 of each logit, double precision keeps."""
+
+    def forward(self, x):
+        return (x[:, :1] + 30000) - 30000
+
+
+class Answers:
+    """A session that gives the truth of ``Cancelling`` and ``error`` more."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def run(self, _, feeds):
+        return [1 / (1 + np.exp((127.0 - feeds["image"][..., 0]) / 60)) + self.error]
+
+
+@pytest.mark.parametrize("error", [0.0, 5e-4, np.nan])
+def test_double_precision_judges_a_graph_where_the_single_one_errs(error):
+    module = PixelsToProbability(Cancelling(), (127.0,) * 3, (60.0,) * 3)
+    image = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
+    answer = Answers(0.0).run(None, {"image": image})[0]
+    assert np.abs(module(torch.from_numpy(image)).numpy() - answer).max() > PARITY
+    assert _away(Answers(error), module, image) == pytest.approx(error, abs=1e-6, nan_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -262,42 +294,55 @@ def striped(rng):
     return np.clip(grey, 0, 255).astype(np.uint8), mask
 
 
+def tell_apart(model, look):
+    """Spread the answers of a fresh Mask R-CNN's heads as training does.
+
+    A fresh network finds all boxes equally good: which of them it keeps would be a matter of the
+    last bit, and no graph could follow. A training long enough to part them ends elsewhere on
+    every processor.
+    """
+    heads = [
+        (model.rpn.head.cls_logits, 1.0),
+        (model.rpn.head.bbox_pred, 0.2),
+        (model.roi_heads.box_predictor.cls_score, 1.0),
+        (model.roi_heads.box_predictor.bbox_pred, 0.5),
+        (model.roi_heads.mask_predictor.mask_fcn_logits, 1.0),
+    ]
+    for head, spread in heads:
+        answers = []
+        hook = head.register_forward_hook(lambda *call, to=answers: to.append(call[2].std()))
+        look()
+        hook.remove()
+        with torch.no_grad():
+            head.weight.mul_(spread / max(answers))
+
+
 @pytest.mark.slow
-def test_the_written_graph_of_mask_rcnn_follows_what_it_finds(tmp_path):
+def test_the_written_graph_of_mask_rcnn_follows_what_it_finds(tmp_path, monkeypatch):
     network = make("mask_rcnn", instances=5)
-    rng = np.random.default_rng(0)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-4)
     mean, std = (127.0, 127.0, 127.0), (64.0, 64.0, 64.0)
-    module = PixelsToProbability(network, mean, std)
-    images = [striped(rng)[0], striped(rng)[0][:, :96]]
-    for step in range(1, 161):  # a fresh network finds all boxes equally good
-        image, mask = striped(rng)
-        x = (torch.from_numpy(image).permute(0, 3, 1, 2).float() - 127) / 64
-        loss = network.train().loss(x, torch.from_numpy(mask)[:, None].float())
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        if step >= 40 and step % 10 == 0:
-            module.eval()
-            with torch.inference_mode():
-                expected = [module(torch.from_numpy(image)).numpy() for image in images]
-            if min(maps.max() for maps in expected) > 0.1:
-                break
-    else:
-        pytest.fail("nothing is found after 160 steps")
+    module = PixelsToProbability(network, mean, std).eval()
+    images = [striped(np.random.default_rng(seed))[0] for seed in range(3)]
+    images[1] = images[1][:, :96]
+
+    def look(judge=module, image=images[0]):
+        with torch.inference_mode():
+            return judge(torch.from_numpy(image)).numpy()
+
+    tell_apart(network.model, look)
+    drawn = np.tile(striped(np.random.default_rng(9))[0], (2, 1, 2, 1))
+    monkeypatch.setattr(  # in mere noise all boxes would be alike again
+        export_onnx, "_noise", lambda shape: drawn[: shape[0], : shape[1], : shape[2]].copy()
+    )
     file = tmp_path / "model.onnx"
     assert write_graph(network, file, mean=mean, std=std, multiple=32) <= PARITY
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    for image, maps in zip(images, expected, strict=True):
-        assert np.abs(session.run(None, {"image": image})[0] - maps).max() <= PARITY
-    exact = copy.deepcopy(network).double()  # single precision itself is up to 1e-4 off
-    for seed in range(6):
-        image = striped(np.random.default_rng(seed))[0]
-        x = (torch.from_numpy(image).permute(0, 3, 1, 2).double() - 127) / 64
-        with torch.inference_mode():
-            maps = torch.sigmoid(exact(x))[:, 0].numpy()
-        assert np.abs(session.run(None, {"image": image})[0] - maps).max() <= PARITY
+    exact, maps = copy.deepcopy(module).double(), []
+    for image in images:
+        maps.append(look(exact, image))
+        assert maps[-1].max() > 0.5
+        assert np.abs(session.run(None, {"image": image})[0] - maps[-1]).max() <= PARITY
+    assert np.abs(maps[0] - maps[2]).max() > 0.1  # what it finds is each picture's own
     nothing = make("mask_rcnn", score=1.0).eval()
     with torch.inference_mode():
         assert torch.sigmoid(nothing(torch.zeros(1, 3, 40, 50))).max() < 1e-5
