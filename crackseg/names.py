@@ -15,6 +15,11 @@ from typing import Any
 from crackseg.errors import MissingExtra, UnknownName
 
 
+def count(number: int, noun: str) -> str:
+    """Return ``1 crack`` or ``3 cracks``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """Return the known names as one line, the ones most like ``name`` first."""
     names = sorted(candidates)

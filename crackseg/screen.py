@@ -35,9 +35,10 @@ from crackseg.exports.survey import (
     width_text,
 )
 from crackseg.exports.tables import read_measure, report_to_dict
-from crackseg.exports.wording import certainty, count, length, measured
+from crackseg.exports.wording import certainty, length, measured
 from crackseg.inputs import Passed
 from crackseg.metrology.ranking import place
+from crackseg.names import count
 from crackseg.records import Report
 
 if TYPE_CHECKING:

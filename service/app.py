@@ -13,11 +13,12 @@ from types import ModuleType
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from crackseg import __version__
 from service import errors, routes, slot
-from service.corrections import PLACES, Corrector
+from service.corrections import PLACES, Corrector, settle_all
 from service.database import open_database
 from service.envelope import Envelope
 from service.inspections import Inspections
@@ -99,6 +100,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service.press = Sandbox(1, memory_mb=memory_mb, cpu_s=cpu_s)
     service.corrector, service.correcting = Corrector(service.settings), Turns(PLACES)
     service.inspections = Inspections(service.settings, service.storage, service.engine)
+    await run_in_threadpool(settle_all, service.engine, service.storage)
     yield
     service.draining = True
     service.gate.close()

@@ -46,7 +46,7 @@ def carry_verdicts(db: Connection, storage: Storage, job_id: str, image_id: str)
     pairs = latest_words(analyses, new["cracks"])
     survey_id = db.execute(sa.select(images.c.survey_id).where(images.c.id == image_id))
     place = Place(survey_id=survey_id.scalar_one(), job_id=job_id, image_id=image_id)
-    note_carried(db, place, _left_over(rows, analyses, new["cracks"]), pairs)
+    note_carried(db, place, left_over(rows, analyses, new["cracks"], pairs), pairs)
     if not pairs:
         return
     fresh = [{**row, "job_id": job_id, "crack_id": crack} for crack, row in pairs.items()]
@@ -57,18 +57,28 @@ def carry_verdicts(db: Connection, storage: Storage, job_id: str, image_id: str)
     db.execute(tasks.update().where(this).values(summary=judged_row(new, summary, words)))
 
 
-def _left_over(
+def left_over(
     rows: list[dict[str, Any]],
     analyses: list[tuple[list[Any], dict[int, dict[str, Any]]]],
     new: list[Any],
-) -> list[dict[str, Any]]:
-    """Return the verdicts of which nothing lies in a new analysis, each of them once."""
+    pairs: Mapping[int, dict[str, Any]],
+) -> list[tuple[dict[str, Any], str]]:
+    """Return the verdicts that do not come to a new analysis, each of them once, and why."""
 
     def key(row: Mapping[str, Any]) -> tuple[Any, ...]:
         return tuple(row[name] for name in ("verdict", "note", "by", "updated_at"))
 
-    carried = {key(row) for old, of in analyses for row in matches(old, new, of).values()}
-    return list({key(row): row for row in rows if key(row) not in carried}.values())
+    matched = {key(row) for old, of in analyses for row in matches(old, new, of).values()}
+    latest = _latest(analyses, new)
+    vetoed = {key(row) for crack, row in latest.items() if crack not in pairs}
+    vetoed -= {key(row) for row in pairs.values()}
+    left = {}
+    for row in rows:
+        if key(row) in vetoed:
+            left[key(row)] = row, "something else was said later of a part of it"
+        elif key(row) not in matched:
+            left[key(row)] = row, "none lies like it in this one"
+    return list(left.values())
 
 
 def earlier_edits(
@@ -98,13 +108,9 @@ def latest_words(
         analyses: in their order: cracks of a report, and verdict rows by their numbers.
         new: cracks of the new report.
     """
-    new, analyses = list(new), [(list(old), rows) for old, rows in analyses]
-    latest: dict[int, dict[str, Any]] = {}
-    for old, rows in analyses:
-        for crack, row in matches(old, new, rows).items():
-            if crack not in latest or row["updated_at"] >= latest[crack]["updated_at"]:
-                latest[crack] = row
-    words = [(_around(_cells(c)), rows[c["id"]]) for old, rows in analyses for c in old
+    new, done = list(new), [(list(old), rows) for old, rows in analyses]
+    latest = _latest(done, new)
+    words = [(_around(_cells(c)), rows[c["id"]]) for old, rows in done for c in old
             if c["id"] in rows]  # fmt: skip
     cells = {crack["id"]: _cells(crack) for crack in new}
 
@@ -118,6 +124,19 @@ def latest_words(
         )
 
     return {crack: row for crack, row in latest.items() if not contradicted(crack, row)}
+
+
+def _latest(
+    analyses: Iterable[tuple[Iterable[Mapping[str, Any]], Mapping[int, dict[str, Any]]]],
+    new: Iterable[Mapping[str, Any]],
+) -> dict[int, dict[str, Any]]:
+    """Return the latest verdict on what each new crack lies on, by its number."""
+    latest: dict[int, dict[str, Any]] = {}
+    for old, rows in analyses:
+        for crack, row in matches(old, new, rows).items():
+            if crack not in latest or row["updated_at"] >= latest[crack]["updated_at"]:
+                latest[crack] = row
+    return latest
 
 
 def matches(

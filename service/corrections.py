@@ -8,6 +8,7 @@ the other.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import uuid
 from dataclasses import dataclass, replace
@@ -15,20 +16,33 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 
 from crackseg.exports.survey import AS_MEASURED, judged_row
-from service import slot
-from service.database import Record, State, fingerprint, images, new_id, now, tasks, verdicts
+from service import ledger, slot
+from service.database import (
+    Record,
+    State,
+    fingerprint,
+    images,
+    insert_new,
+    new_id,
+    now,
+    submissions,
+    tasks,
+    verdicts,
+)
 from service.errors import Problem
 from service.files import NETWORK
 from service.heirs import about_edit, pass_on
 from service.history import Place, note_change, people
+from service.offers import read_json
 from service.sandbox import Died, OnDemand, Sandbox
 from service.schemas import Edits, NewEdit
 from service.settings import Settings
 from service.storage import Storage
 
+log = logging.getLogger("crackseg.service")
 _KINDS = {  # code of a slot's answer -> status and kind of the problem
     "edit": (422, "edit"),
     "not_last": (409, "not-the-last-edit"),
@@ -103,6 +117,14 @@ class Wish:
         return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.key} {self.digest(task)}"))
 
 
+def done_before(storage: Storage, task: Record, wish: Wish) -> Edits:
+    """Return the edits of an image as the answer to a wish that was granted before."""
+    edits = edits_of(storage, task)
+    stands = any(edit["id"] == wish.edit_id(task) for edit in edits.edits)
+    notice = "" if stands else "The edit was done, and somebody has undone it since."
+    return edits.model_copy(update={"notice": notice})
+
+
 def new_edit(db: Connection, task: Record, wish: Wish, key_id: str) -> dict[str, Any] | None:
     """Return an edit as ``corrections.json`` holds it, with who made it and when."""
     if wish.new is None:
@@ -128,8 +150,49 @@ def request_for(
         "max_megapixels": settings.max_image_megapixels,
         "model": settings.model,
         "folder": str(storage.result(task.job_id, task.image_id)),
+        "before": str(storage.before_edit(task.job_id, task.image_id)),
         "work": str(storage.data / "work" / new_id()),
     }
+
+
+def settle(engine: Engine, storage: Storage, task: Record) -> Edits | None:
+    """Bring an image's rows up to an edit that its files show, None where they are.
+
+    Called after each edit, and before whatever goes by the rows: the service may have been killed,
+    or the database away, when the files were there.
+    """
+    path = storage.before_edit(task.job_id, task.image_id)
+    if not path.is_file():
+        return None
+    with slot.locked(storage.result(task.job_id, task.image_id)):
+        pending = read_json(path)
+        if pending is None:  # somebody else was here first
+            return None
+        edits = None
+        with engine.begin() as db:
+            if _is_first(db, pending["id"], task.job_id):  # not killed before the file went
+                edits = take_over(db, storage, task, pending["report"], pending["by"])
+        path.unlink()
+    return edits
+
+
+def settle_all(engine: Engine, storage: Storage) -> None:
+    """Bring all rows up to the edits that files show: at the start, after a service was killed."""
+    for path in (storage.data / "edits").glob("*.json"):
+        job_id, image_id, _ = path.name.split(".")
+        try:
+            with engine.connect() as db:
+                task = ledger.find_task(db, job_id, image_id)
+            settle(engine, storage, task)
+        except Problem:  # its survey was deleted
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            log.error("an edit of image %s cannot be taken over: %s", image_id, error)
+
+
+def _is_first(db: Connection, edit: str, job_id: str) -> bool:
+    row = {"tenant": "", "route": "edits", "key": edit, "fingerprint": "", "object_id": job_id}
+    return insert_new(db, submissions, {**row, "created_at": now()})
 
 
 def take_over(

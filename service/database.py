@@ -291,8 +291,14 @@ def _sqlite(path: Path) -> Engine:
         connection.execute("PRAGMA busy_timeout=30000")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA foreign_keys=ON")
+        # Its own knows the 26 letters of English alone.
+        connection.create_function("lower", 1, _lower, deterministic=True)
 
     return engine
+
+
+def _lower(text: str | None) -> str | None:
+    return None if text is None else text.lower()
 
 
 def insert_new(db: Connection, table: sa.Table, values: dict[str, Any]) -> bool:

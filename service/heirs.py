@@ -229,13 +229,16 @@ def _note(
 
 
 def note_carried(
-    db: Connection, place: Place, old: Iterable[Row], pairs: Mapping[int, Mapping[str, Any]]
+    db: Connection,
+    place: Place,
+    left: Iterable[tuple[Row, str]],
+    pairs: Mapping[int, Mapping[str, Any]],
 ) -> None:
     """Keep in the history which verdicts came to a new analysis of an image, and which did not.
 
     Args:
         place: the image in its new job.
-        old: rows of the analysis before it that had verdicts.
+        left: rows of earlier analyses that did not come, and why.
         pairs: number of a new crack -> the row that it takes over.
     """
     nothing: Row = {"verdict": "open", "note": ""}
@@ -248,11 +251,11 @@ def note_carried(
         by = str(row["by"])
         note_change(db, at, "verdict", by, before=nothing, after={**word, "reason": reason})
     taken = {(row["job_id"], row["crack_id"]) for row in pairs.values()}
-    for row in old:
+    for row, why in left:
         word = {name: row[name] for name in nothing}
         if word == nothing or (row["job_id"], row["crack_id"]) in taken:
             continue
-        reason = f"of crack {row['crack_id']} of the analysis before: none lies like it in this one"
+        reason = f"of crack {row['crack_id']} of the analysis before: {why}"
         gone: Row = {"verdict": None, "note": None, "reason": reason}
         note_change(db, place, "verdict", str(row["by"]), before=word, after=gone)
 

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from crackseg.exports.csv_tables import text_cell
 from service.database import Record, changes, images, keys, new_id, now
+from service.names import clean_text
 
 COLUMNS = ("at", "by_name", "by", "kind", "image_name", "crack", "change", "job")
 THIS_MACHINE = "this machine"  # who works where no keys are in use
@@ -76,7 +77,8 @@ def find_changes(
 
 def people(db: Connection) -> dict[str, str]:
     """Return the name of each key by its id."""
-    names = {row[0]: row[1] for row in db.execute(sa.select(keys.c.id, keys.c.name))}
+    rows = db.execute(sa.select(keys.c.id, keys.c.name))
+    names = {row[0]: clean_text(row[1]) for row in rows}  # earlier releases kept them as they came
     return {"local": THIS_MACHINE, **names}
 
 

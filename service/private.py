@@ -13,7 +13,7 @@ from pathlib import Path
 
 from crackseg.errors import ConfigError
 
-FOLDERS = ("uploads", "results", "parts", "work", "slots")
+FOLDERS = ("uploads", "results", "parts", "work", "slots", "edits")
 DATABASES = ("service.sqlite",)
 RESERVE = "reserve"
 _BESIDE = ("", "-wal", "-shm", "-journal")  # what SQLite writes beside a database

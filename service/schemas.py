@@ -284,6 +284,12 @@ class NewVerdict(BaseModel):
         description="`updated_at` of the verdict before it, "
         "empty for none: 409 if somebody else has spoken since.",
     )
+    seen_edits: list[Annotated[str, Field(max_length=100)]] | None = Field(
+        default=None,
+        max_length=1000,
+        description="`edits` of the crack in the `report.json` that was looked at, [] for none: "
+        "409 if an edit has changed the crack since, or its number is another's now.",
+    )
 
 
 class Verdict(BaseModel):
@@ -296,6 +302,9 @@ class Verdict(BaseModel):
     by: str = Field(description="Id of the key that said so.")
     by_name: str = Field(description="The key's name.")
     updated_at: str
+    notice: str = Field(
+        default="", description="Where it does not reach: an analysis that has the image already."
+    )
 
 
 class Verdicts(BaseModel):

@@ -235,12 +235,14 @@ def correct_file(request: dict[str, Any]) -> dict[str, Any]:
     Args:
         request: `path`, `name`, `sha256` of the image, `max_megapixels`, `model`, `folder` (of its
             results), `work` (to work in), `add` (an edit or None), `drop` (the id of the edit to
-            undo, "" for none).
+            undo, "" for none), `before` (the file that gets the report before the edit, with `by`,
+            the key that makes it: it is there until the rows say what the files say).
     """
     try:
         return _correct(request)
     except (DataError, ImageError) as error:
-        return {"code": "edit", "error": _renamed(error, request["path"], request["name"])}
+        text = str(error).replace(f"{request['folder']}/", "")
+        return {"code": "edit", "error": _renamed(text, request["path"], request["name"])}
     except OSError as error:
         return describe(error)
     finally:
@@ -257,7 +259,7 @@ def _correct(request: dict[str, Any]) -> dict[str, Any]:
 
     memory = _memory()
     folder, work = Path(request["folder"]), Path(request["work"])
-    with _locked(folder):
+    with locked(folder):
         listed = (results.read_result(folder).get("corrections") or {"edits": []})["edits"]
         if request["drop"]:
             if not listed or listed[-1]["id"] != request["drop"]:
@@ -282,6 +284,7 @@ def _correct(request: dict[str, Any]) -> dict[str, Any]:
         if edits:
             results.write_files(report, work / "fresh", image, EXPORTS)
         results.copy_missing(folder / results.NETWORK, work / "fresh")
+        _keep_before(Path(request["before"]), request["by"], results.read_result(folder), work)
         _replace_files(work / "fresh", folder)
         if not edits:
             shutil.rmtree(folder / results.NETWORK)
@@ -290,8 +293,20 @@ def _correct(request: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def _keep_before(path: Path, by: str, report: dict[str, Any], work: Path) -> None:
+    """Keep what the rows of an image know of, until they are brought up to its files."""
+    from crackseg.folders import write_json_file
+    from service.storage import sync
+
+    fresh = work / "before.json"
+    write_json_file(fresh, {"id": work.name, "by": by, "report": report})
+    sync(fresh)
+    fresh.replace(path)
+    sync(path.parent)
+
+
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Keep other servers on the same disk from correcting an image at the same time."""
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -4,6 +4,7 @@ uploads/SURVEY/IMAGE          what was sent, under a name of our own, never serv
 results/JOB/IMAGE/            what was made of it; appears whole or not at all
 parts/                        what is being sent: renamed when whole and judged
 work/                         what is being made
+edits/                        reports before edits whose rows are not written yet
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ class Storage:
     def result(self, job_id: str, image_id: str) -> Path:
         """Return the folder of an image's results."""
         return self.data / "results" / job_id / image_id
+
+    def before_edit(self, job_id: str, image_id: str) -> Path:
+        """Return where the report of an image lies while its rows are those before an edit."""
+        return self.data / "edits" / f"{job_id}.{image_id}.json"
 
     def part(self, name: str | None = None) -> Path:
         """Return where a body is gathered."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,8 +35,8 @@ def put_verdict(
     """Keep a verdict, bring the image's row up to date and return what was kept.
 
     Raises:
-        Problem: 404, the image has no such crack; 409, it has no results, or somebody else has
-            spoken since ``new.seen_at``.
+        Problem: 404, the image has no such crack; 409, it has no results, somebody else has
+            spoken since ``new.seen_at``, or edited the crack since ``new.seen_edits``.
     """
     this = (tasks.c.job_id == task.job_id) & (tasks.c.image_id == task.image_id)
     state = db.scalar(sa.select(tasks.c.state).where(this).with_for_update())  # one at a time
@@ -43,8 +44,7 @@ def put_verdict(
         raise Problem(409, "result-not-ready", "The image has no results to judge.")
     path = storage.result(task.job_id, task.image_id) / "report.json"
     report = json.loads(path.read_text(encoding="utf-8"))
-    if crack_id not in {crack["id"] for crack in report["cracks"]}:
-        raise Problem(404, "no-such-crack", "The image has no crack of this number.")
+    _refuse_changed(report, crack_id, new)
     row = {"job_id": task.job_id, "image_id": task.image_id, "crack_id": crack_id, "by": by}
     row |= {"verdict": new.verdict, "note": new.note, "updated_at": now()}
     same = [verdicts.c[name] == row[name] for name in ("job_id", "image_id", "crack_id")]
@@ -72,7 +72,39 @@ def put_verdict(
     summary = judged_row(report, task.summary, words)
     db.execute(tasks.update().where(this).values(summary=summary))
     about = {"image": task.image_id, "crack": crack_id, "by_name": people(db).get(by, "")}
-    return Verdict.model_validate(row | about)
+    return Verdict.model_validate(row | about | {"notice": not_in_newer(db, task)})
+
+
+def not_in_newer(db: Connection, task: Record) -> str:
+    """Return the sentence for what is said of an image that a newer analysis has done already.
+
+    One that has not come to the image yet takes it along.
+    """
+    newer = (tasks.c.job_id > task.job_id) & (tasks.c.image_id == task.image_id)
+    done = sa.select(tasks.c.job_id).where(newer, tasks.c.state == State.SUCCEEDED).limit(1)
+    if db.scalar(done) is None:
+        return ""
+    return (
+        "A newer analysis of this photograph does not have it: say it there too, or analyze the "
+        "survey again."
+    )
+
+
+def _refuse_changed(report: Mapping[str, Any], crack_id: int, new: NewVerdict) -> None:
+    """Refuse a verdict on a crack that is not, or is not any more, the one that was looked at.
+
+    Raises:
+        Problem: 404, 409.
+    """
+    edits = {crack["id"]: list(crack.get("edits") or ()) for crack in report["cracks"]}
+    if crack_id not in edits:
+        raise Problem(404, "no-such-crack", "The image has no crack of this number.")
+    if new.seen_edits not in (None, edits[crack_id]):
+        detail = (
+            f"An edit has changed crack {crack_id} since you looked at it. Look at it as it is "
+            "now, then say it again."
+        )
+        raise Problem(409, "crack-changed", detail)
 
 
 def _refuse_late(db: Connection, before: Record, new: NewVerdict, by: str) -> None:

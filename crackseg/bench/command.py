@@ -95,8 +95,9 @@ def _table(figures: dict[str, Any]) -> Table:
 def _below(figures: dict[str, Any]) -> str:
     peak = ", ".join(f"{name} {value:.0f}" for name, value in figures["peak_gflop_per_s"].items())
     where = figures["machine"]
+    photographs = "photograph" if figures["photographs"] == 1 else "photographs"
     return (
-        f"medians of {figures['rounds']} rounds over {figures['photographs']} photographs; "
+        f"medians of {figures['rounds']} rounds over {figures['photographs']} {photographs}; "
         f"{where['processors']} processors, {where['processor']}; "
         f"matrix products on {where['device']}: {peak} GFLOP/s"
     )

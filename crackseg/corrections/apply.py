@@ -352,6 +352,11 @@ def _notice(work: Work, cracks: Sequence[Crack], edits: Sequence[Edit]) -> Notic
         (len(joints), "marked as a joint"),
         (len(lines), "marked as another line"),
     )
-    what = ", ".join(f"{count} {name}" for count, name in counts if count) or "the region changed"
+    parts = [f"{count} {name}" for count, name in counts if count]
+    share = work.left_out_px2 / (work.shape[0] * work.shape[1])
+    if share:
+        size = "less than 1 %" if share < 0.01 else f"{100 * share:.0f} %"
+        parts.append(f"{size} of the picture left out, where nothing is known of cracks")
     names = " and ".join(dict.fromkeys(edit.by for edit in edits))
+    what = ", ".join(parts) or "the region changed"
     return Notice(code="corrected", message=f"Corrected by hand by {names}: {what}.")

@@ -223,7 +223,7 @@ def _without_holes(area: shapely.Geometry) -> Iterator[shapely.Polygon]:
             yield part
             continue
         left, top, right, bottom = part.bounds
-        across = shapely.Polygon(part.interiors[0]).centroid.x
+        across = round(shapely.Polygon(part.interiors[0]).centroid.x)  # between two pixels
         for half in ((left, across), (across, right)):
             cut = part.intersection(shapely.box(half[0], top, half[1], bottom))
             yield from _without_holes(cut)

@@ -148,11 +148,6 @@ def certainty(share: float | None) -> str:
     return "–" if share is None else f"{math.floor(100 * share + 1e-9)} %"
 
 
-def count(number: int, noun: str) -> str:
-    """Return ``1 crack`` or ``3 cracks``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def round_length(limit: float) -> float:
     """Return the largest of 1, 2, 5, 10, ... that is not longer than ``limit``."""
     power = 10.0 ** math.floor(math.log10(limit))

@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 
 from crackseg.errors import DataError
-from crackseg.exports.wording import count
 from crackseg.face.block import Placed, place, tie_gaps_mm
 from crackseg.face.cameras import FRONTAL, View
 from crackseg.face.cracks import FaceCrack, cracks_of
@@ -29,6 +28,7 @@ from crackseg.face.plane import FacePlane, plane_of
 from crackseg.face.scaling import FaceScale, References, put_scale, views_of
 from crackseg.face.space import notice_of_space
 from crackseg.folders import read_mark
+from crackseg.names import count
 from crackseg.records import Array, Notice
 from crackseg.survey import NAME, Survey, read_survey, survey_from
 

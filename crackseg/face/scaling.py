@@ -16,12 +16,11 @@ import numpy as np
 
 from crackseg.config import read_options, read_toml
 from crackseg.errors import ConfigError, DataError, ScaleError
-from crackseg.exports.wording import count
 from crackseg.face.adjustment import Block
 from crackseg.face.block import Placed
 from crackseg.face.cameras import View
 from crackseg.face.plane import FacePlane
-from crackseg.names import nearest
+from crackseg.names import count, nearest
 from crackseg.records import Array, Notice
 from crackseg.scales import SIGMA_REL_MAX
 

@@ -25,6 +25,7 @@ from crackseg.config import to_plain
 from crackseg.errors import ConfigError
 from crackseg.folders import lock
 from crackseg.inference.models import CARD, find_folder, read_card, write_card
+from crackseg.names import count
 from crackseg.networks import build
 from crackseg.records import ModelCard, Sample
 from crackseg.training.areas import areas_file
@@ -131,7 +132,7 @@ def _fine_tune(
 ) -> ModelCard:
     """Do what is not done yet of the work in the folder, and remove it at the end."""
     say(
-        f"{len(own.train)} photographs to learn from, {len(own.held_out)} held out; from "
+        f"{count(len(own.train), 'photograph')} to learn from, {len(own.held_out)} held out; from "
         f"{parent.name} {parent.version}"
     )
     tiles = _prepare(options, own, say)
@@ -200,7 +201,7 @@ def _prepare(options: FineTuneOptions, own: Own, say: Say) -> tuple[Sample, ...]
     folder = options.folder / "data"
     if not (folder / NAME / "val.txt").is_file():
         shutil.rmtree(folder, ignore_errors=True)
-        say(f"cutting tiles and rendering {options.rendered + RENDERED_VAL} photographs")
+        say(f"cutting tiles and rendering {count(options.rendered + RENDERED_VAL, 'photograph')}")
         write_rendered(folder / NAME, options.rendered, RENDERED_VAL)
     return cut_own(own, folder / "own")
 
@@ -296,7 +297,7 @@ def _choose(
         }
         | {(low, high)}
     )
-    say(f"choosing thresholds on {len(samples)} photographs")
+    say(f"choosing thresholds on {count(len(samples), 'photograph')}")
     options = EvaluateOptions(model=str(model), split="val")
     tally = tally_thresholds(samples, options, levels=levels)
     low, high = best_near(tally, (low, high))
@@ -338,7 +339,7 @@ def _judge_once(
     """Return what the judge says of a model, read again where it was said before."""
     file = options.folder / f"{when}.json"
     if not file.is_file():
-        say(f"judging {when} on {sum(map(len, judged.values()))} photographs")
+        say(f"judging {when} on {count(sum(map(len, judged.values())), 'photograph')}")
         scores = {of: _judged(samples, model) for of, samples in judged.items() if samples}
         part = file.with_suffix(".part")
         part.write_text(json.dumps(scores), encoding="utf-8")
@@ -385,8 +386,9 @@ def _write_facts(
         "parent. Finds candidates for an inspector to confirm."
     )
     limits = (
-        f"Fine-tuned from {of} on {len(own.train)} photographs of one site: where a picture looks "
-        "like them, what was rejected there is passed over, elsewhere it answers as its parent; "
+        f"Fine-tuned from {of} on {count(len(own.train), 'photograph')} of one site: where a "
+        "picture looks like them, what was rejected there is passed over, elsewhere it answers as "
+        "its parent; "
         f"how thin cracks it finds was not tested. Of its parent: {parent.limits}"
     )
     if lost := as_loss(facts["before"], facts["after"]):

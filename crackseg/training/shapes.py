@@ -2,7 +2,8 @@
 
 A polygon takes the pixels whose centre lies inside (tools count from the corner of the first pixel,
 pixels from its centre). One thinner than a pixel would take few or none, so that a hair crack would
-be taught as background: it becomes a line of one pixel along its middle. Shapes are laid on one
+be taught as background: it becomes a line of one pixel along its middle. One that runs along the
+edges of pixels is their outline and holds just them. Shapes are laid on one
 another in their order; a label that cuts takes away what lies below it. A shape that gives no pixel
 inside the picture is refused.
 """
@@ -25,6 +26,7 @@ from crackseg.training.areas import LEFT_OUT, OTHER_LINE
 BACKGROUND = "background"  # CVAT's way to draw a hole: a polygon of this label on top
 _THIN_PX = 1.0  # mean width below which pixel centres are missed
 _STEP_PX = 0.2  # of points along a thin line
+_ROUNDED_PX = 0.05  # what is left of a corner of a pixel in shares of a picture, with four digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,12 +206,21 @@ def _distinct(rings: Sequence[Array]) -> list[Array]:
 def _draw_ring(ring: Array, size: tuple[int, int]) -> tuple[Array, bool]:
     """Return the pixels of a closed ring; of a thin one also those along its middle."""
     drawn: Array = polygon2mask(size, ring[:, ::-1] - 0.5)
+    if _runs_along_pixels(ring):
+        return drawn, False
     sides = np.linalg.norm(np.roll(ring, -1, axis=0) - ring, axis=1)
     x, y = ring.T
     area = abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
     if area >= _THIN_PX * sides.sum() / 2 and drawn.any():
         return drawn, False
     return drawn | _touched(_middle(ring), size), True
+
+
+def _runs_along_pixels(ring: Array) -> bool:
+    """Return whether a ring is the outline of pixels: it holds those and no other, however thin."""
+    on_corners = bool((np.abs(ring - np.rint(ring)) <= _ROUNDED_PX).all())
+    sides = np.abs(np.roll(ring, -1, axis=0) - ring)
+    return on_corners and bool((sides.min(axis=1) <= 2 * _ROUNDED_PX).all())
 
 
 def _middle(ring: Array) -> Array:

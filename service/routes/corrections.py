@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
+from sqlalchemy.exc import NoResultFound
 from starlette.concurrency import run_in_threadpool
 
 from service import corrections, ledger
@@ -17,6 +18,7 @@ from service.paths import href
 from service.schemas import Edits, NewEdit
 from service.state import Service
 from service.submit import submit_once, submitted
+from service.verdicts import not_in_newer
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/images/{image_id}/corrections", tags=["jobs"])
 EditId = Annotated[str, Path(pattern="^[0-9a-f-]{36}$")]
@@ -25,7 +27,9 @@ EditId = Annotated[str, Path(pattern="^[0-9a-f-]{36}$")]
 @router.get("")
 def list_corrections(job_id: str, image_id: str, service: Here, caller: Reader) -> Edits:
     """List what inspectors changed of an image's cracks, in the order of their edits."""
-    return corrections.edits_of(service.storage, _task(service, caller, job_id, image_id))
+    task = _task(service, caller, job_id, image_id)
+    corrections.settle(service.engine, service.storage, task)
+    return corrections.edits_of(service.storage, task)
 
 
 @router.post("", status_code=201)
@@ -70,21 +74,29 @@ async def _correct(
 def _correct_now(service: Service, caller: Caller, job_id: str, image_id: str, wish: Wish) -> Edits:
     task = _task(service, caller, job_id, image_id)
     once = (caller.tenant, "corrections", wish.key, wish.digest(task))
+    corrections.settle(service.engine, service.storage, task)
     with service.engine.connect() as db:
         if submitted(db, *once) is not None:
-            return corrections.edits_of(service.storage, task)
+            return corrections.done_before(service.storage, task, wish)
     service.storage.require_room()
-    before = corrections.report_of(service.storage, task)
     with service.engine.connect() as db:
         request = corrections.request_for(db, service.settings, service.storage, task)
         add = corrections.new_edit(db, task, wish, caller.key_id)
+    request |= {"add": add, "drop": wish.drop, "by": caller.key_id}
     try:
-        service.corrector.run({**request, "add": add, "drop": wish.drop})  # type: ignore[union-attr]
+        service.corrector.run(request)  # type: ignore[union-attr]
+        edits = corrections.settle(service.engine, service.storage, task)
+    except (Problem, OSError, NoResultFound):
+        _task(service, caller, job_id, image_id)  # 404: its survey was deleted meanwhile
+        raise
     finally:
         corrections.remove_work(request)
     with service.engine.begin() as db:
         submit_once(db, *once, task.job_id)
-        return corrections.take_over(db, service.storage, task, before, caller.key_id)
+        elsewhere = not_in_newer(db, task)
+    edits = edits or corrections.edits_of(service.storage, task)
+    notice = " ".join(filter(None, (edits.notice, elsewhere)))
+    return edits.model_copy(update={"notice": notice})
 
 
 def _task(service: Service, caller: Caller, job_id: str, image_id: str) -> Record:

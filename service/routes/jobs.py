@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from service import ledger, results, verdicts
+from service import corrections, ledger, results, verdicts
 from service.answers import job_answer, task_answer
 from service.asking import (
     AsMeasured,
@@ -187,8 +187,11 @@ def put_verdict(
 
     Rejected cracks leave the figures of the survey and the papers; `report.json` stays as measured.
     """
-    with service.engine.begin() as db:
+    with service.engine.connect() as db:
         ledger.find_job(db, caller.tenant, job_id)
+        task = ledger.find_task(db, job_id, image_id)
+    corrections.settle(service.engine, service.storage, task)
+    with service.engine.begin() as db:
         task = ledger.find_task(db, job_id, image_id)
         return verdicts.put_verdict(db, service.storage, task, crack_id, new, caller.key_id)
 

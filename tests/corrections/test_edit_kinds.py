@@ -257,6 +257,9 @@ def test_a_region_takes_area_and_cracks_out(wall: Wall, kind: str) -> None:
     assert len(report.left_out) == 1
     (share,) = [part.share for part in report.unjudged if part.code == "left_out"]
     assert share == pytest.approx(200 / 520, abs=0.01)
+    (notice,) = [notice.message for notice in report.notices if notice.code == "corrected"]
+    left_out = f"{100 * share:.0f} % of the picture left out, where nothing is known of cracks."
+    assert notice == f"Corrected by hand by {BY}: 1 taken off the list or joined, {left_out}"
     require_true_totals(report)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.carry import latest_words, matches
+from service.carry import latest_words, left_over, matches
 from service.offers import Offer, all_edits
 
 Line = list[list[float]]
@@ -95,6 +95,21 @@ WHOLE, PART = [crack(4, across(10, 0, 200))], [crack(9, across(10, 0, 80))]
 def test_the_latest_word_of_all_analyses_counts(analyses: Any, taken: str | None) -> None:
     words = latest_words(analyses, [crack(1, across(10, 0, 200))])
     assert [row["verdict"] for row in words.values()] == ([taken] if taken else [])
+
+
+def test_a_verdict_that_a_later_one_contradicts_is_named_with_the_reason() -> None:
+    rows = [{**row_of("reject", 1), "by": "a", "crack_id": 4},
+            {**row_of("accept", 2), "by": "b", "crack_id": 9}]  # fmt: skip
+    new = [crack(1, across(10, 0, 200))]
+    analyses = [(WHOLE, {4: rows[0]}), (PART, {9: rows[1]})]
+    pairs = latest_words(analyses, new)
+    assert pairs == {}
+    assert left_over(rows, analyses, new, pairs) == [
+        (rows[0], "something else was said later of a part of it"),
+        (rows[1], "none lies like it in this one"),
+    ]
+    analyses.pop()
+    assert left_over(rows[:1], analyses, new, latest_words(analyses, new)) == []
 
 
 def edits(*ids: str) -> list[dict[str, Any]]:

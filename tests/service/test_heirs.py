@@ -224,7 +224,8 @@ def test_an_edit_that_is_sent_again_with_its_key_is_done_once(client: Any) -> No
     refused = {"kind": "split", "point": [1, 1]}
     assert [send(refused, f"none {image}").status_code for _ in range(2)] == [422, 422]
     undo(client, image)
-    assert send(DRAW, key).json() == {"edits": [], "cracks": 1, "notice": ""}  # as it is now
+    undone = "The edit was done, and somebody has undone it since."
+    assert send(DRAW, key).json() == {"edits": [], "cracks": 1, "notice": undone}
     assert send(DRAW, f"other {image}").json()["cracks"] == 2
 
 

@@ -113,6 +113,86 @@ def test_a_verdict_is_not_replaced_unseen(two: list[Any]) -> None:
     assert meier.put(verdict, json={"verdict": "accept"}).status_code == 200
 
 
+def test_a_verdict_is_not_kept_for_a_crack_that_nobody_looked_at(two: list[Any]) -> None:
+    meier, huber = two
+    image = analyzed(meier)
+
+    def edits_of(crack: int) -> list[str]:
+        listed = meier.get(f"{image}/report.json").json()["cracks"]
+        return next(list(one.get("edits") or ()) for one in listed if one["id"] == crack)
+
+    def reject(crack: int, seen_edits: list[str]) -> Any:
+        body = {"verdict": "reject", "seen_at": "", "seen_edits": seen_edits}
+        return huber.put(f"{image}/cracks/{crack}/verdict", json=body)
+
+    drawn = meier.post(f"{image}/corrections", json={"kind": "draw", "line": rough()}).json()
+    looked_at = edits_of(2)
+    assert looked_at == [drawn["edits"][-1]["id"]]
+    # Meier takes it back and cuts the other crack: its piece gets the number.
+    meier.delete(f"{image}/corrections/{looked_at[0]}")
+    cut(meier, image)
+    late = reject(2, looked_at)
+    assert (late.status_code, late.json()["type"]) == (409, "urn:crackseg:problem:crack-changed")
+    assert late.json()["detail"] == (
+        "An edit has changed crack 2 since you looked at it. Look at it as it is now, then say it "
+        "again."
+    )
+    whole = reject(1, [])  # was looked at before it was cut
+    assert whole.status_code == 409
+    assert verdicts_of(meier, image) == {}
+    assert reject(1, edits_of(1)).status_code == 200
+    assert reject(2, edits_of(2)).status_code == 200
+
+
+def test_what_a_newer_analysis_does_not_have_is_named(two: list[Any]) -> None:
+    meier = two[0]
+    image = analyzed(meier)
+    word = {"verdict": "reject", "note": "late"}
+    assert meier.put(f"{image}/cracks/1/verdict", json=word).json()["notice"] == ""
+    survey = meier.get(image.partition("/images")[0]).json()["survey"]
+    again = meier.post(f"/v1/surveys/{survey}/execution", json={"mm_per_px": 0.25})
+    finished(meier, again.headers["location"])
+    sentence = (
+        "A newer analysis of this photograph does not have it: say it there too, or analyze the "
+        "survey again."
+    )
+    word["note"] = "later"
+    assert meier.put(f"{image}/cracks/1/verdict", json=word).json()["notice"] == sentence
+    split = {"kind": "split", "point": SEEN.points[140].round(1).tolist()}
+    assert meier.post(f"{image}/corrections", json=split).json()["notice"] == sentence
+
+
+def test_an_edit_that_was_undone_meanwhile_is_named_so(two: list[Any]) -> None:
+    meier, huber = two
+    image = analyzed(meier)
+    key = {"Idempotency-Key": "once"}
+    draw = {"kind": "draw", "line": rough()}
+    made = meier.post(f"{image}/corrections", json=draw, headers=key).json()
+    huber.delete(f"{image}/corrections/{made['edits'][-1]['id']}")
+    again = meier.post(f"{image}/corrections", json=draw, headers=key).json()
+    assert again["edits"] == []
+    assert again["notice"] == "The edit was done, and somebody has undone it since."
+
+
+@in_a_browser
+def test_a_stale_page_shows_the_crack_as_it_is_before_it_is_judged(
+    two: list[Any], huber: Huber
+) -> None:
+    meier = two[0]
+    image = analyzed(meier)
+    huber.open(meier, image)
+    huber.choose(1)
+    cut(meier, image)
+    press(huber.browser, "r")
+    huber.says("Not saved: An edit has changed crack 1 since you looked at it.")
+    assert len(shown(huber.browser, "#cracks tr[data-id]")) == 2
+    assert edits(huber.browser) == 1
+    assert verdicts_of(meier, image) == {}
+    press(huber.browser, "r")
+    huber.says("saved")
+    assert verdicts_of(meier, image) == {1: ("reject", "", "B. Huber")}
+
+
 def test_edits_at_the_same_moment_are_all_kept(two: list[Any]) -> None:
     image = analyzed(two[0])
     split = {"kind": "split", "point": SEEN.points[140].round(1).tolist()}

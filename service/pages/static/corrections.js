@@ -219,13 +219,14 @@ export class Corrections {
     this.busy = false;
     this.picture.sketch(null);
     if (gone) this.say("undone");
-    else if (ok) this.say(this.outcome(wish, body, cracks));
+    else if (ok) this.say(this.outcome(wish, body, cracks, fresh));
     else this.say(status === 500 ? `${body.detail} What is shown is what the service has now.` : `Not done: ${body.detail}`);
     this.show();
   }
 
-  outcome({ edit, drop }, { notice }, before) {
-    if (drop) return "undone";
+  outcome({ edit, drop }, { notice }, before, fresh) {
+    if (drop) return notice ? `undone. ${notice}` : "undone";
+    if (!fresh && notice) return notice; // asked for again, and undone by somebody since
     const now = new Set(this.listed());
     const replaced = before.filter((id) => !now.has(id));
     const drawn = ["draw", "redraw"].includes(edit.kind) && replaced.length;

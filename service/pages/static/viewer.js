@@ -187,9 +187,9 @@ function start() {
     byId("note").value = drafts.has(id) ? drafts.get(id) : note;
     shown = { id, note: byId("note").value, at };
   }
-  function request(id, { verdict, note, seen_at }) {
+  function request(id, { verdict, note, seen_at, seen_edits }) {
     return fetch(`${base}/cracks/${id}/verdict`, {
-      method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ verdict, note, seen_at }), keepalive: true,
+      method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ verdict, note, seen_at, seen_edits }), keepalive: true,
     });
   }
   function write(id) {
@@ -198,6 +198,7 @@ function start() {
     row.querySelector(".said").textContent = refused.has(id) ? `${text || "open"}: not saved` : text;
     row.title = refused.has(id) ? `Not saved: ${refused.get(id).detail}` : "";
   }
+  const editsOf = (id) => (crackOf.get(id) || {}).edits || []; // a number may go to another crack
   function keep(id, verdict) {
     const row = rows.get(id);
     const note = byId("note").value;
@@ -206,7 +207,7 @@ function start() {
     const typed = note !== shown.note || drafts.has(id) || Boolean(earlier && earlier.typed);
     drafts.delete(id);
     refused.delete(id);
-    unsent.set(id, { verdict, note, seen_at: shown.at, typed });
+    unsent.set(id, { verdict, note, seen_at: shown.at, seen_edits: editsOf(id), typed });
     shown.note = note;
     Object.assign(row.dataset, { verdict, note });
     write(id);
@@ -231,6 +232,7 @@ function start() {
     if (judgement.typed || text !== judgement.note) drafts.set(id, text);
     if (id === chosen) byId("note").value = shown.note = text;
     await refresh(null).catch(() => {});
+    await corrections.load().catch(() => {}); // it may have been an edit
     const rest = drafts.has(id) ? " Your note is still in the field, and not saved." : "";
     byId("say").textContent = `Not saved${id === chosen ? "" : ` for crack ${id}`}: ${detail}${rest}`;
   }
@@ -263,9 +265,9 @@ function start() {
         if (rows.has(id)) rows.get(id).dataset.at = stored.updated_at;
         if (shown && shown.id === id) shown.at = stored.updated_at;
         if (unsent.get(id) === judgement) unsent.delete(id);
-        byId("say").textContent = "saved";
+        byId("say").textContent = stored.notice ? `saved. ${stored.notice}` : "saved";
         pause = 1000;
-        lookForNewer();
+        lookForNewer(stored.notice);
       } else if (status === 409) await giveWay(id, judgement, stored.detail);
       else if (status >= 400 && status < 500 && status !== 408 && status !== 429) await refuse(id, judgement, status, stored.detail || `the service answered ${status}.`);
       else {
@@ -325,8 +327,8 @@ function start() {
     return new DOMParser().parseFromString(text, "text/html");
   }
   let lookedAt = 0;
-  async function lookForNewer() {
-    if (Date.now() - lookedAt < 60000) return;
+  async function lookForNewer(known) {
+    if (!known && Date.now() - lookedAt < 60000) return;
     lookedAt = Date.now();
     const newer = (await fetchPage().catch(() => document)).getElementById("newer");
     if (newer && !byId("newer")) document.querySelector(".notices").prepend(document.importNode(newer, true));
