@@ -19,6 +19,7 @@ from typing import Any
 from crackseg.errors import ConfigError, DataError
 from crackseg.folders import read_mark
 from crackseg.imagery.files import RAW_SUFFIXES, picture_kind
+from crackseg.imagery.remote import is_address, remote_path
 from crackseg.names import require
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff"}
@@ -85,11 +86,14 @@ def _expand(name: str, out: Path | None) -> Inputs:
         raise ConfigError(
             "an input is an empty text; expected a photograph, a folder or a pattern."
         )
+    if is_address(name):
+        return Inputs((remote_path(name),))
     path = Path(name)
     if os.path.isdir(path):  # noqa: PTH112  # a name that no disk takes is no error here
         return _search(path, out)
     if path.suffix.lower() in _LISTS and path.is_file() and not picture_kind(path):
-        return Inputs(tuple(path.parent / line for line in read_list(path)))
+        lines = read_list(path)
+        return Inputs(tuple(remote_path(x) if is_address(x) else path.parent / x for x in lines))
     if os.path.lexists(path) or not glob.has_magic(name):
         return Inputs((path,))  # one that does not exist is a failed image: the others go on
     matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207

@@ -19,6 +19,7 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 
 from crackseg.errors import ImageError, UnsupportedImage
+from crackseg.imagery.remote import RemotePath
 from crackseg.imagery.source import DECODE_ERRORS, MAX_RATIO, Limits, Pixels, Source
 from crackseg.imagery.stills import open_still
 from crackseg.records import Array, ImageInfo, Notice, Window
@@ -120,7 +121,9 @@ class OpenImage:
 
     def _tried(self, act: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
         try:
-            return act(*arguments, **more)
+            answer = act(*arguments, **more)
+            _refuse_failed(self.info.path)
+            return answer
         except ImageError:
             raise
         except DECODE_ERRORS as error:
@@ -179,7 +182,7 @@ def open_image(
     """Open an image file after judging its header; pixels are decoded at the first read.
 
     Args:
-        path: a JPEG, PNG or TIFF file, whatever its name.
+        path: a JPEG, PNG or TIFF file, whatever its name; or one from ``remote_path``.
         max_megapixels: larger pictures are refused.
         is_mask: flat areas are to be expected, so that no compression is too good to be honest.
         sha256: of the file, where it is known already.
@@ -188,17 +191,25 @@ def open_image(
         ImageError: missing, empty, unreadable, too large, damaged or cut.
         UnsupportedImage: of another kind.
     """
-    path = Path(path)
+    path = path if isinstance(path, Path) else Path(path)
+    if isinstance(path, RemotePath):
+        path = path.pinned()
     kind = _kind(path)
     limits = Limits(max_megapixels * 1e6, math.inf if is_mask else MAX_RATIO)
     try:
         digest = sha256 or _sha256(path)
         source = _open_source(path, kind, limits)
+        _refuse_failed(path)
     except ImageError:
         raise
     except DECODE_ERRORS as error:
         raise _damaged(path, error) from error
     return _assemble(path, digest, source)
+
+
+def _refuse_failed(path: Path) -> None:
+    if isinstance(path, RemotePath):
+        path.refuse_failed()
 
 
 def _kind(path: Path) -> str:
@@ -292,7 +303,7 @@ def _assemble(path: Path, digest: str, source: Source) -> OpenImage:
         crs=source.crs,
         transform=source.transform,
         metadata={**facts.values, **source.metadata, "orientation": float(turn)},
-        notices=(*source.notices, *facts.notices),
+        notices=(*_not_hashed(path), *source.notices, *facts.notices),
     )
     return OpenImage(info, source, turn)
 
@@ -304,6 +315,15 @@ def _damaged(path: Path, error: BaseException) -> ImageError:
     return ImageError(f"`{path.name}` is damaged or cut and cannot be read: {text}")
 
 
+def _not_hashed(path: Path) -> Iterator[Notice]:
+    if isinstance(path, RemotePath) and path.identity():
+        text = f"`{path.name}` is told from others by its server's ETag and date, not by its bytes."
+        yield Notice(code="not_hashed", message=text)
+
+
 def _sha256(path: Path) -> str:
+    identity = path.identity() if isinstance(path, RemotePath) else None
+    if identity:
+        return identity
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

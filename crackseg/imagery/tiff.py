@@ -24,6 +24,7 @@ from crackseg.imagery.headers import check_directories
 from crackseg.imagery.levels import Levels, find_levels, range_notice, to_uint8
 from crackseg.imagery.metadata import Facts, read_facts
 from crackseg.imagery.nodata import believable, smeared, widen
+from crackseg.imagery.remote import RemotePath
 from crackseg.imagery.segments import JPEG, Segments
 from crackseg.imagery.source import DECODE_ERRORS, Limits, Pixels, Source, check_header, multi_page
 from crackseg.records import Array, Notice, Window
@@ -43,7 +44,8 @@ def open_tiff(path: Path, limits: Limits) -> Source:
         ImageError: camera raw, a kind of pixel that is not known, too large, or cut.
     """
     check_directories(path)
-    file = TiffFile(path)
+    remote = isinstance(path, RemotePath)
+    file = TiffFile(path.open("rb"), name=path.name) if remote else TiffFile(path)
     try:
         return _source(path, file, limits)
     except BaseException:
