@@ -28,7 +28,7 @@ from crackseg.imagery.masks import read_mask
 from crackseg.inference.models import CARD, Model, load_model, write_card
 from crackseg.inference.predictor import Predictor
 from crackseg.metrology.ranking import ALIKE, FEATURES, REPETITION
-from crackseg.metrology.repeats import repetitions
+from crackseg.metrology.repeats import LONGEST_PX, repetitions
 from crackseg.names import require
 from crackseg.pipeline import analyze
 from crackseg.records import Array, Certainty, Crack, ModelCard, Sample
@@ -265,9 +265,11 @@ logistic regression gives the *certainty*, the share of marks like this one that
 mark's length, its slenderness (extent over width), the network's mean probability, its contrast
 (how much darker it is than the darker of its two sides) and step (how much the two sides differ).
 Then its *repetition* is looked at: how alike the most alike other place of the picture is, as a
-correlation. No two cracks are alike; clamps, brackets, bolts and joints are. What lies over
+correlation. No two cracks are alike; clamps, brackets, bolts and joints are. Marks that reach
+farther than {longest:g} px are left out, since long straight cracks run side by side and no fitting
+was as long, and so is the picture itself once more, as in a mosaic of equal tiles. What lies over
 {alike:g} lowers the certainty, by a weight that is learned on the same marks and on those of
-fittings that are drawn into the pictures: pictures of cracks hold few.
+fittings that are drawn into the pictures, {drawings} times into each: pictures of cracks hold few.
 
 It is a share of what is *marked*: cracks that the model missed are in no such figure. Labels have
 faults, and a photograph unlike these pictures can hold marks that none of them taught. Intervals
@@ -374,6 +376,8 @@ def _text(
         about=card.fitted_on,
         near=NEAR_PX,
         alike=ALIKE,
+        longest=LONGEST_PX,
+        drawings=DRAWINGS,
         groups="\n\n".join(tables),
         weights="\n".join(f"| {name} | {weight:+.3f} |" for name, weight in card.weights.items()),
         intercept=card.intercept,

@@ -153,9 +153,9 @@ def analyze(
         notices_before=(*decoded, *scale_notices, *untested, *prediction.notices),
         notices=tuple(notices),
     )
-    limits = (threshold, threshold_low)
     report = _report(image.info, options, scale, region, measured, clock.seconds)
-    return replace(report, model=card, thresholds=limits, other_lines=other_lines)
+    report = replace(report, model=card, unsteady=prediction.unsteady)
+    return replace(report, thresholds=(threshold, threshold_low), other_lines=other_lines)
 
 
 def measure_mask(
@@ -216,7 +216,8 @@ def measure_mask(
         notices_before=(*decoded, *mask_notices, *scale_notices),
         notices=tuple(notices),
     )
-    return _report(source.info, options, scale, region, measured, clock.seconds)
+    report = _report(source.info, options, scale, region, measured, clock.seconds)
+    return replace(report, unsteady=look.unsteady)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

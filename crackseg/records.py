@@ -379,6 +379,7 @@ class Report:
     timing_s: Mapping[str, float]
     unjudged: tuple[Unjudged, ...] = ()  # the largest first
     impaired: tuple[Unjudged, ...] = ()  # judged, but cracks are missed more often than was tested
+    unsteady: tuple[Unjudged, ...] = ()  # where motion of a few pixels cannot be excluded
     joints: tuple[Crack, ...] = ()  # that a region file or an inspector names: in no total
     left_out: tuple[Array, ...] = ()  # (N, 2) rows, cols of the polygons that a region leaves out
     region_files: tuple[Mapping[str, str], ...] = ()  # role, path and sha256 of each

@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parent / "golden"
 SAMPLES = sorted((Path(__file__).parent.parent / "data" / "samples").glob("*.[jp][pn]g"))
 LEFT_OUT = {"timing_s", "options", "path", "sha256", "card_sha256", "package_version"}
 # Thousands of numbers; their sums stand beside them.
-LINES = {"centre_line", "width_profile_px", "branch_kinds", "branch_nodes"}
+LINES = {"centre_line", "width_profile_px", "branch_kinds", "branch_nodes", "outlines"}
 REL, ABS = 0.005, 0.05  # a kernel that sums in another order moves a mask's edge by a pixel or two
 
 pytestmark = pytest.mark.skipif(not shipped_models(), reason="the package holds no model")

@@ -50,7 +50,7 @@ from crackseg.metrology.classes import read_documents
 from crackseg.metrology.ranking import in_order
 from crackseg.metrology.totals import sum_up
 from crackseg.metrology.tracing import as_drawn, trace, way_between
-from crackseg.metrology.unclear import doubt_blurred_widths
+from crackseg.metrology.unclear import doubt_blurred_widths, doubt_moved_widths
 from crackseg.records import Array, Corrections, Crack, Notice, Report, Unjudged
 
 _LEAST_PX = 5.0  # a shorter line is no crack that could be measured
@@ -313,8 +313,9 @@ def _crack(work: Work, entry: Entry, memory: Memory) -> Crack:
     def measure() -> Crack:
         documents = read_documents(work.options.documents, work.options.width_classes)
         crack = measure_shape(shape, work.image, work.report.scale, documents)
+        moved = doubt_moved_widths((crack,), work.report.unsteady, work.shape, documents)
         blurred = (*work.report.unjudged, *work.report.impaired)
-        return doubt_blurred_widths((crack,), blurred, work.shape)[0]
+        return doubt_blurred_widths(moved, blurred, work.shape)[0]
 
     crack = memory.measured(shape, measure)
     return replace(

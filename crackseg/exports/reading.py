@@ -89,6 +89,7 @@ def _report(values: Mapping[str, Any], folder: Path, card: ModelCard | None) -> 
         timing_s=values["timing_s"],
         unjudged=_parts(values["unjudged"]),
         impaired=_parts(values.get("impaired", ())),
+        unsteady=_parts(values.get("unsteady", ())),
         joints=tuple(_crack(joint, _painted(joint)) for joint in values["joints"]),
         left_out=tuple(np.array(p, float) for p in values["region"]["left_out"]),
         region_files=tuple(values["region"]["files"]),

@@ -61,6 +61,7 @@ def report_to_dict(report: Report) -> dict[str, Any]:
         "detection": _detection(report),
         "unjudged": [_part(part) for part in report.unjudged],
         "impaired": [_part(part) for part in report.impaired],
+        "unsteady": [_part(part) for part in report.unsteady],
         "warnings": [to_plain(notice) for notice in report.notices],
         "timing_s": {step: _round(seconds, 4) for step, seconds in report.timing_s.items()},
         **report.recorded,

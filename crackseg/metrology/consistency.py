@@ -75,6 +75,7 @@ _PLACE_SHAPE = 3  # a place is at most so many times as long as wide; longer is 
 _SPANS = (15, 31, 61, 121)  # px along the line over which jumps are looked for
 _OFF_PX, _OFF_REL = 0.8, 0.2  # stretch and flanks disagree from here on
 _ALIKE = 0.6  # darkness against one shoulder by that against the other: two sides of one line
+_CLOSE = 0.7  # flanks so near to a stretch as wide as its mask are not those of debris in it
 _SHORT, _SHORT_PX = 1.1, 0.3  # a core takes so much more light away than the whole stretch, px
 _AGREES_PX = 2.0  # a width so near to what the mask says is the mask's
 _FITS_PX = 1.0  # a line that only its flanks show is not wider than the mask says by more
@@ -119,7 +120,9 @@ def _disputed(line: Evidence) -> Array:
 
 
 def _settle(line: Evidence, beyond: float) -> Settled:
-    expected = np.nan_to_num(line.mask_px + beyond, nan=np.inf)
+    measured = np.isfinite(line.mask_px)
+    usual = float(np.median(line.mask_px[measured])) if measured.any() else np.inf
+    expected = np.where(measured, line.mask_px, usual) + beyond
     off = line.width_px - expected
     wide = (line.mask_px > _FAT_PX) & (np.abs(off) <= _AGREES_PX)
     lighter = line.middle < _TWO_LEVELS * line.deepest
@@ -135,7 +138,8 @@ def _settle(line: Evidence, beyond: float) -> Settled:
     flank = (disputed & nearer & ~wide) | hidden | short
     beyond_mask = np.abs(off) > _BEYOND_PX
     sure = flank & alike & (beyond_mask | (line.width_px < line.flank_px))
-    gap = np.where(disputed & ~sure, line.width_px - line.flank_px, 0)
+    close = line.dark & line.two & wide & alike & (line.flank_px >= _CLOSE * line.width_px)
+    gap = np.where((disputed & ~sure) | close, line.width_px - line.flank_px, 0)
     gap = np.where(flank, gap, -gap)
     return Settled(
         flank=flank,

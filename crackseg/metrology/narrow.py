@@ -31,6 +31,7 @@ class Narrow:
     model_u_px: Array  # (N,) standard uncertainty that neighbouring stations share
     lighter_px: Array  # (N,) by how much it is wider where the interior is as light as can be
     total_px: Array  # (N,) its darkness, in px of black
+    least_px: Array  # (N,) its width if it lies in the darker of its two shoulders
     clear: Array  # (N,) bool, it stands out from its shoulders
 
 
@@ -53,7 +54,9 @@ def narrow_widths(
     left, right = (side[:, -_BRIGHTEST:].mean(axis=1)[:, None] for side in sides)
     share = 0.5 + offset / (near + far + 1)
     base = np.maximum(left * (1 - share) + right * share, 1)
-    darkness = (1 - grey / base)[:, np.abs(offset) <= _CORE_PX]
+    inner = np.abs(offset) <= _CORE_PX
+    darkness = (1 - grey / base)[:, inner]
+    least = np.maximum(1 - grey[:, inner] / np.maximum(np.minimum(left, right), 1), 0).sum(axis=1)
     uneven = sum(np.ptp(side[:, -_BRIGHTEST - 1 :], axis=1) for side in sides) / 2 / base[:, far]
     deepest = darkness[:, _CORE_PX]
     _, assumed, lightest = assumed_interior(darkness.max(axis=1), interior, sure)
@@ -66,5 +69,6 @@ def narrow_widths(
         model_u_px=np.hypot(MODEL_U_PX, MODEL_U_REL * width) + _EDGE_PX * step,
         lighter_px=width * np.maximum(assumed / lightest - 1, 0),
         total_px=total,
+        least_px=np.minimum(least / assumed, width),
         clear=deepest > np.maximum(_FAINT, _CLEAR * uneven),
     )

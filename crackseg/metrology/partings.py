@@ -19,17 +19,18 @@ from crackseg.records import Array
 
 _SHARP_DEG = 50.0  # from here on they part within the margin that every junction has
 _AHEAD_PX = (8.0, 20.0)  # from a node to where a line's direction is taken
-_CLEAR_PX = 5.0  # of concrete between their edges, to tell two dark lines by
+CLEAR_PX = 5.0  # of concrete between their edges, to tell two dark lines by
 _FARTHEST_PX = 60.0
 
 End = tuple[int, int]  # number of a line, and 0 for its beginning or 1 for its end
 
 
-def parting_px(lines: Sequence[Line]) -> dict[End, float]:
+def parting_px(lines: Sequence[Line], clear_px: float = CLEAR_PX) -> dict[End, float]:
     """Return from which px on the stations at an end of a line show that line alone.
 
     Args:
         lines: those of one crack. Ends where nothing parts are not in the result.
+        clear_px: of concrete between the edges of two lines, to tell them by.
     """
     meeting: dict[int, list[End]] = defaultdict(list)
     for number, line in enumerate(lines):
@@ -41,14 +42,18 @@ def parting_px(lines: Sequence[Line]) -> dict[End, float]:
         away = {end: _outward(lines[end[0]].points, end[1]) for end in ends}
         way = {end: _direction(points) for end, points in away.items()}
         for one, other in combinations(ends, 2):
-            if _between_deg(way[one], way[other]) > _SHARP_DEG:
+            angle = _between_deg(way[one], way[other])
+            if angle > _SHARP_DEG:
                 continue
             wide = lines[one[0]].radius_px + lines[other[0]].radius_px
-            far = _apart_px(away[one], away[other], wide + _CLEAR_PX)
+            far = _apart_px(away[one], away[other], wide + clear_px)
             middle = -(way[one] + way[other])
             shared = [end for end in ends if _between_deg(way[end], middle) <= _SHARP_DEG]
-            for end in (one, other, *shared):
-                result[end] = max(result.get(end, 0.0), far)
+            # Outlines meet before the lines do: from a node on, the line that both come from is
+            # two lines in one for so long.
+            both = min(0.5 * wide / np.tan(np.radians(max(angle, 1.0) / 2)), _FARTHEST_PX)
+            for end, least in ((one, far), (other, far), *((end, far + both) for end in shared)):
+                result[end] = max(result.get(end, 0.0), least)
     return result
 
 

@@ -26,7 +26,8 @@ _FINER = 1.2  # times as fine: else there is nothing more to be seen
 _LEAST_PX = 5  # side of a window: a smaller one is like everything
 _CANDIDATES = 3  # places looked at in detail
 _EVEN_PX, _NOISE = 8.0, 6.0  # light is evened out over such a distance; grey values that are noise
-_LONGEST_PX = 200.0  # of a mark: no fitting was longer, and long straight cracks run side by side
+# Extent of a mark: no fitting was longer, and long straight cracks run side by side.
+LONGEST_PX = 200.0
 _COPY = 0.985  # from here on it is the same picture once more, as in a mosaic of repeated tiles
 _FLAT = 0.25  # times the mark's variance: even places are like nothing
 
@@ -57,7 +58,8 @@ def repetitions(
     for cell in dict.fromkeys(cells):
         grey = to_grey(image(cell))
         for number, mark in enumerate(marks):
-            if cells[number] == cell and cracks[number].paper_length_px <= _LONGEST_PX:
+            extent = float(np.hypot(cracks[number].window.height, cracks[number].window.width))
+            if cells[number] == cell and extent <= LONGEST_PX:
                 alike = _repetition(mark, cell, grey, shape, image)
                 result[number] = None if alike is not None and alike >= _COPY else alike
     return result

@@ -24,7 +24,9 @@ from crackseg.metrology.consistency import (
 from crackseg.metrology.flanks import Flanks, flanks
 from crackseg.metrology.interior import fit_interior
 from crackseg.metrology.narrow import Narrow, narrow_widths
+from crackseg.metrology.partings import parting_px
 from crackseg.metrology.sampling import mask_edges, normals, read_profiles
+from crackseg.metrology.twins import carried_on
 from crackseg.metrology.width import INTERIOR, Widths, widths_from_profiles
 from crackseg.records import Array, Window
 from crackseg.runs import Mask
@@ -44,6 +46,10 @@ _DEEPEST = 0.9  # of the deepest darkness usual on a line: its interior is not l
 # the second number, is told (docs/quality.md).
 _MOVED_PX = (6.0, 8.0)
 _PALER = (0.45, 0.7)  # deepest darkness over that of the interior seen elsewhere on the crack
+# Darkness of a line against the darker shoulder by that against the brighter one: wholly, and not
+# at all, it may be the darker shoulder's alone; from so wide on its own edges are seen.
+_UNEVEN, _SHOWN_PX = (0.6, 0.8), 4.5
+_FAT_PX = (8.0, 10.0)  # a mask up to so wide may hold a thin crack
 _MEETING_PX = 20.0  # along a line, within which another may still lie beside it
 _BETTER = 0.2  # by so much surer must another line of the crack be
 # Standard uncertainty of a mask-orthogonal width: two edges on the pixel grid, and what masks are
@@ -105,9 +111,9 @@ def measure_stations(
     if image is None:
         stations = [_from_mask(mask, line, n) for line, n in zip(lines, normal, strict=True)]
     else:
-        read = _read(lines, list(range(len(lines))), mask, image, {})
-        lighter = _better_known(read, group)
-        read |= _read(lines, list(lighter), mask, image, lighter)
+        alone = _alone(lines)
+        read = _read(lines, dict.fromkeys(range(len(lines))), mask, image, alone)
+        read |= _read(lines, _better_known(read, group), mask, image, alone)
         stations = _judged(read, group)
     result = []
     for line, n, station in zip(lines, normal, stations, strict=True):
@@ -154,7 +160,7 @@ def _settled(read: _Read, choice: Settled) -> _Read:
         whole=replace(
             whole,
             lighter_px=np.hypot(whole.lighter_px, choice.wider_px),
-            narrower_px=choice.narrower_px,
+            narrower_px=np.maximum(whole.narrower_px, choice.narrower_px),
         ),
         evidence=replace(
             evidence,
@@ -178,9 +184,9 @@ def _chosen(read: _Read, reading: Array) -> Stations:
     return replace(choose(kinds, read.whole), reading=reading)
 
 
-def _better_known(read: dict[int, _Read], group: Array) -> dict[int, tuple[float, float]]:
+def _better_known(read: dict[int, _Read], group: Array) -> dict[int, tuple[float, float] | None]:
     """Return the darkness of the interior for lines of whose crack another line tells it better."""
-    better: dict[int, tuple[float, float]] = {}
+    better: dict[int, tuple[float, float] | None] = {}
     for name in np.unique(group):
         members = np.flatnonzero(group == name).tolist()
         best = max(members, key=lambda k: read[k].interior[1])
@@ -191,14 +197,14 @@ def _better_known(read: dict[int, _Read], group: Array) -> dict[int, tuple[float
 
 def _read(
     lines: list[Line],
-    chosen: list[int],
+    interior: dict[int, tuple[float, float] | None],
     mask: Mask,
     image: Callable[[Window], Array],
-    interior: dict[int, tuple[float, float]],
+    alone: list[Array],
 ) -> dict[int, _Read]:
-    """Return what is read along the chosen lines; ``interior`` is known from elsewhere."""
+    """Return what is read along lines whose interior is known from elsewhere, or None."""
     result: dict[int, _Read] = {}
-    for chunk in _chunks(lines, chosen):
+    for chunk in _chunks(lines, list(interior)):
         sizes = np.array([len(lines[k].points) for k in chunk])
         points = np.concatenate([lines[k].points for k in chunk])
         normal = np.concatenate([normals(lines[k].points) for k in chunk])
@@ -206,7 +212,9 @@ def _read(
         profiles = _average(read_profiles(image, mask.shape, points, normal, half), sizes)
         for k, part in zip(chunk, _parts(sizes), strict=True):
             across = _from_mask(mask, lines[k], normal[part])
-            result[k] = _from_image(lines[k], normal[part], across, profiles[part], interior.get(k))
+            result[k] = _from_image(
+                lines[k], normal[part], across, profiles[part], interior[k], alone[k]
+            )
     return result
 
 
@@ -248,14 +256,17 @@ def _from_image(
     across: Stations,
     profiles: Array,
     interior: tuple[float, float] | None,
+    alone: Array,
 ) -> _Read:
     """Return what the profiles of one line show."""
     guess = np.where(np.isnan(across.width_px), 2 * line.radius_px, across.width_px)
     widths = widths_from_profiles(profiles, guess)
+    lesser = carried_on(widths.lesser_px, widths.width_px)
     if interior is None:
         core = narrow_widths(profiles, widths.darkest)
         evidence = _evidence(widths, core, flanks(profiles, guess, core.width_px), across)
-        interior = _known_interior(widths, evidence, guess, profiles, _alone(line))
+        plain = alone & np.isnan(lesser) & (evidence.even >= _UNEVEN[0])
+        interior = _known_interior(widths, evidence, guess, profiles, plain)
     interiors = np.full((2, len(guess)), np.array(interior)[:, None])
     filled = np.zeros(len(guess))
     if interior[1] > 0:
@@ -277,7 +288,7 @@ def _from_image(
             np.maximum(widths.lighter_px, filled),
             np.where(thin, core.width_px - widths.width_px, 0),
         ),
-        narrower_px=np.zeros(len(guess)),
+        narrower_px=_thinner(widths.width_px, guess, lesser, core, own),
         moved_px=_moved(widths.width_px, widths.total_px),
         reading=np.full(len(guess), Reading.WHOLE),
         edges=_edges(line.points, normal, widths.centre_px, widths.width_px),
@@ -288,6 +299,7 @@ def _from_image(
         noise_u_px=core.noise_u_px,
         model_u_px=core.model_u_px,
         lighter_px=np.maximum(core.lighter_px, filled),
+        narrower_px=_thinner(core.width_px, guess, lesser, core, own),
         moved_px=_moved(core.width_px, core.total_px),
         edges=_edges(line.points, normal, place, core.width_px),
     )
@@ -299,7 +311,11 @@ def _from_image(
         whole,
         width_px=own.width_px,
         model_u_px=np.maximum(whole.model_u_px, core.model_u_px),
-        lighter_px=np.where(own.width_px < THIN_PX, core.lighter_px, 0),
+        lighter_px=np.maximum(
+            np.where(own.width_px < THIN_PX, core.lighter_px, 0),
+            np.where(filled > 0, widths.width_px + filled - own.width_px, 0),
+        ),
+        narrower_px=_thinner(own.width_px, guess, lesser, core, own),
         moved_px=_moved(own.width_px, core.total_px),
         edges=_edges(line.points, normal, own.centre_px, own.width_px),
     )
@@ -311,6 +327,16 @@ def _from_image(
         evidence=evidence,
         interior=interior,
     )
+
+
+def _thinner(width: Array, guess: Array, lesser: Array, core: Narrow, own: Flanks) -> Array:
+    """Return by how much widths are less if two lines, or the edge of a tone, are in them, (N,)."""
+    uneven = np.interp(own.even, _UNEVEN, (1, 0)) * np.interp(guess, _FAT_PX, (1, 0))
+    edges = own.clear & (own.width_px > _SHOWN_PX)
+    in_shade = uneven * (width - np.where(edges, own.width_px, core.least_px))
+    of_two = width - np.nan_to_num(lesser / INTERIOR, nan=np.inf)
+    thinner: Array = np.maximum(np.maximum(in_shade, of_two), 0)
+    return thinner
 
 
 def _moved(width: Array, total: Array) -> Array:
@@ -345,12 +371,18 @@ def _edges(points: Array, normal: Array, centre: Array, width: Array) -> Array:
     return edges
 
 
-def _alone(line: Line) -> Array:
-    """Return where a line is far enough from others that it meets, (N,) bool."""
-    at = arc.along(line.points)
-    first, last = (0.0 if free else _MEETING_PX for free in line.free)
-    alone: Array = (at >= first) & (at <= at[-1] - last)
-    return alone
+def _alone(lines: list[Line]) -> list[Array]:
+    """Return where each line is far enough from others that it meets, (N,) bool."""
+    parting = parting_px(lines, _BACKGROUND_PX)
+    result = []
+    for number, line in enumerate(lines):
+        at = arc.along(line.points)
+        first, last = (
+            0.0 if free else max(_MEETING_PX, parting.get((number, side), 0.0))
+            for side, free in enumerate(line.free)
+        )
+        result.append((at >= first) & (at <= at[-1] - last))
+    return result
 
 
 def _known_interior(

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from crackseg.metrology.twins import lesser_of_two
 from crackseg.records import Array
 
 # Darkness of a crack's interior where the picture does not show it (1 = black). On the field
@@ -63,6 +64,9 @@ class Widths:
     middle: Array  # (N,) median darkness of the middle half of the dark stretch
     shown: Array  # (N,) 0..1, how far `interior` is the darkness of the crack's interior
     blind: Array  # (N,) bool, the dark stretch runs on into black: one edge is not to be seen
+    lesser_px: (
+        Array  # (N,) darkness of the lesser of two lines in it, in px of black; nan: one line
+    )
 
     @property
     def u_px(self) -> Array:
@@ -125,6 +129,7 @@ def widths_from_profiles(
     dark = _at(darkness, darkest) > np.maximum(_FAINT, _EDGE_NOISE * noise)
     dark &= (total > 0) & (profiles.max(axis=1) >= _BLACK)
     model_u = MODEL_U_REL * np.minimum(width, _MODEL_WIDEST_PX)
+    stretch = _between(darkness, low, high)
     return Widths(
         width_px=width,
         noise_u_px=(1 - share) * integral_u + share * half_u,
@@ -138,6 +143,7 @@ def widths_from_profiles(
         middle=_middle(darkness, left, right),
         shown=shown,
         blind=_blind(profiles, low, high),
+        lesser_px=lesser_of_two(np.where(near, darkness, 0), stretch, noise, right - left),
     )
 
 

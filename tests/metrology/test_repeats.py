@@ -9,7 +9,7 @@ import pytest
 from crackseg.config import MaskOptions, MeasureOptions
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.phantoms import Look, draw, wandering
-from crackseg.metrology.repeats import repetitions
+from crackseg.metrology.repeats import LONGEST_PX, repetitions
 from crackseg.records import Array, Crack, Window
 
 CLAMPS = ((120, 90), (120, 290), (120, 490), (300, 190))  # row, col of their middles
@@ -72,6 +72,21 @@ def test_a_clamp_of_a_row_repeats_and_a_crack_does_not(seed: int) -> None:
     assert scores[2] is not None
     assert max(scores[0], scores[1]) < 0.5
     assert scores[2] > 0.75
+
+
+def test_what_reaches_no_farther_than_a_fitting_may_be_one_however_long_its_lines() -> None:
+    picture, mask = wall(0, clamps=4)
+    row, col = CLAMPS[0]
+    ladder = np.zeros(mask.shape, np.uint8)
+    for side in (-14, 14):
+        cv2.line(ladder, (col + side, row - 28), (col + side, row + 26), 1, 3)
+    for rung in range(-26, 27, 13):
+        cv2.line(ladder, (col - 14, row + rung), (col + 14, row + rung), 1, 3)
+    (crack,) = [c for c in measured(picture, mask | (ladder > 0)) if c.window.row < 150]
+    assert crack.paper_length_px > LONGEST_PX
+    (score,) = likeness(picture, (crack,))
+    assert score is not None
+    assert score > 0.6
 
 
 def test_a_clamp_that_stands_alone_does_not_repeat() -> None:
