@@ -77,8 +77,8 @@ def analyze_command(
     exports: Annotated[
         str | None,
         typer.Option(
-            help="By comma: csv, xlsx, mask, overlay, geojson, page, coco, svg, dxf, gpkg, shp, "
-            "yolo, cvat, labelstudio; json always."
+            help="By comma: csv, xlsx, mask, overlay, geojson, page, map, coco, svg, dxf, gpkg, "
+            "shp, yolo, cvat, labelstudio; json always."
         ),
     ] = None,
     region: RegionPath = None,

@@ -24,6 +24,7 @@ EXPORTS: dict[str, str] = {
     "overlay": "crackseg.exports.overlay:write",
     "geojson": "crackseg.exports.geojson:write",
     "page": "crackseg.exports.page:write",
+    "map": "crackseg.exports.map_page:write",
     "xlsx": "crackseg.exports.tables:write_xlsx",
     "coco": "crackseg.exports.coco:write",
     "yolo": "crackseg.exports.annotations:write_yolo",

@@ -44,6 +44,7 @@ def write_page(face: FaceMap, grid: Grid, tiles: Sequence[Sequence[int]], folder
         "sign": 1 if face.plane.rightwards else -1,
         "rise": face.plane.rise,
         "decimal": words.decimal,
+        "digits": 2,
         "at": str(words.texts["face"]["at"]),
     }
     html = templates().get_template("face.html.j2").render(
