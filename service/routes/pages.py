@@ -170,10 +170,10 @@ def show_survey(survey_id: str, request: Request, job: str = "") -> Response:
         row, every, chosen = _find(db, caller, survey_id, job)
         survey = survey_answer(db, row)
         fixed = {"survey": survey, "is_survey": row.kind == "survey", **_context(db, survey_id)}
+        fixed["max_image_mb"] = service_of(request).settings.max_image_mb
         of_job: dict[str, Any]
         if chosen is None:
-            limit = service_of(request).settings.max_image_mb
-            of_job = {"job": None, "typed": _typed(survey.options), "max_image_mb": limit}
+            of_job = {"job": None, "typed": _typed(survey.options)}
         else:
             of_job = _job_values(db, chosen, every)
             of_job["face_changed"] = facts.face_changed(db, survey_id, chosen.options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -16,7 +17,8 @@ from typing import Any
 
 import pytest
 from browser import MISSING, complaints, find, names, open_browser, shown, text_of
-from service_process import Service, running, wait_for
+from PIL import Image
+from service_process import Service, finished, running, wait_for
 from test_surveys import make_survey
 from tiny_model import picture
 
@@ -326,6 +328,61 @@ def test_a_page_goes_on_after_the_proxy_lost_the_service(
         wait_for(lambda: shown(browser, "#job[data-finished=yes]"), deadline_s=600, why="done")
         assert "3 of 3 images done" in find(browser, "#message").text
         assert len(shown(browser, "#gallery a")) == 3
+
+
+def test_photographs_are_added_to_a_survey_that_was_analyzed(
+    browser: Any, service: Service, tmp_path: Path
+) -> None:
+    client = service.client()
+
+    def bare(number: int, folder: str) -> Path:
+        """Return a TIFF without compression: all of one shape have one size."""
+        path = tmp_path / folder / "DJI_0001.tif"
+        path.parent.mkdir()
+        with Image.open(io.BytesIO(picture(number))) as image:  # noqa: TID251
+            image.save(path)
+        return path
+
+    first, other = bare(1, "first"), bare(2, "other")
+    assert first.stat().st_size == other.stat().st_size
+    new = tmp_path / "new.png"
+    new.write_bytes(picture(3))
+    survey = make_survey(client, {"DJI_0001.tif": first.read_bytes()})
+    job = client.post(f"{survey}/execution", json={}).headers["location"]
+    finished(client, job)
+    browser.get(f"{service.url}/surveys/{survey.rpartition('/')[2]}")
+    find(browser, "#addbox summary").click()
+    browser.find_element("id", "files").send_keys(f"{first}\n{new}")
+    find(browser, "#start").click()
+    wait_for(lambda: client.get(job).json()["counts"]["total"] == 2, why="taken in")
+    finished(client, job)
+    assert client.get(survey).json()["not_analyzed"] == 0
+    wait_for(lambda: len(shown(browser, "#gallery a")) == 2, why="both are shown")
+    assert complaints(browser) == []
+    # Of another flight, by the same name: it is another photograph.
+    find(browser, "#addbox summary").click()
+    browser.find_element("id", "files").send_keys(str(other))
+    find(browser, "#start").click()
+    sentence = "holds another image of this name"
+    wait_for(lambda: sentence in find(browser, "#refused").text, why="it is said")
+    complaints(browser)  # of the 409
+
+
+def test_a_page_says_that_its_survey_was_deleted(browser: Any, service: Service) -> None:
+    client = service.client()
+    worker = wait_for(service.worker_pid, why="worker")
+    hold(worker, service.data / "service.sqlite")  # the job waits
+    try:
+        survey = make_survey(client, {"a.png": picture(1)})
+        client.post(f"{survey}/execution", json={})
+        browser.get(f"{service.url}/surveys/{survey.rpartition('/')[2]}")
+        find(browser, "#state")
+        assert client.delete(survey).status_code == 204
+        wait_for(lambda: shown(browser, "#lost"), why="it says so")
+        wait_for(lambda: find(browser, "#lost").text == "The survey was deleted.", why="why")
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    complaints(browser)  # of the page that is gone
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ async function refresh() {
   planned = null;
   const started = performance.now();
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-  if (!answer.ok) throw new Error(answer.status);
+  if (!answer.ok) throw Object.assign(new Error("no page"), { status: answer.status });
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const finished = page.getElementById("job").dataset.finished;
   for (const tile of page.querySelectorAll("#gallery > li")) {
@@ -65,15 +65,25 @@ async function refresh() {
   filter();
 }
 
+// Say that nothing comes any more; return whether to go on asking.
+const FOR_GOOD = { 401: "You are signed out: sign in again.", 404: "The survey was deleted." };
+function lose(status) {
+  byId("lost").hidden = false;
+  if (FOR_GOOD[status]) byId("lost").textContent = FOR_GOOD[status];
+  return !FOR_GOOD[status];
+}
+
 // A source of events gives up for good on any answer that is not 200, as a proxy's 502.
 function watch(base) {
   let pause = 1000;
   const open = () => {
     const events = new EventSource(`${base}/events`);
     events.addEventListener("open", () => { byId("lost").hidden = true; pause = 1000; });
-    events.addEventListener("error", () => {
-      byId("lost").hidden = false;
+    events.addEventListener("error", async () => {
+      lose(0);
       if (events.readyState !== EventSource.CLOSED) return; // it tries again by itself
+      const { status } = await fetch(base).catch(() => ({ status: 0 })); // of events nobody tells it
+      if (!lose(status)) return;
       setTimeout(open, pause);
       pause = Math.min(2 * pause, 15000);
     });
@@ -87,7 +97,7 @@ function watch(base) {
       events.close();
       byId("lost").hidden = true;
       clearTimeout(planned);
-      const last = () => refresh().catch(() => { byId("lost").hidden = false; setTimeout(last, 2000); });
+      const last = () => refresh().catch(({ status }) => { if (lose(status)) setTimeout(last, 2000); });
       last();
     });
   };

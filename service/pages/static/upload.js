@@ -103,15 +103,24 @@ function addRow(item) {
   return { bar, state };
 }
 
-// Return the photographs that a survey holds, name -> bytes: they need not be sent again.
+// Return the photographs that a survey holds, name -> digest: they need not be sent again.
 async function heldBy(survey) {
   const held = new Map();
   for (let cursor = ""; cursor !== null;) {
     const page = await ask("GET", `/v1/surveys/${survey}/images?limit=200&cursor=${cursor}`);
-    for (const image of page.images) held.set(image.name, image.size_bytes);
+    for (const image of page.images) held.set(image.name, image);
     cursor = page.next;
   }
   return held;
+}
+
+// Photographs without compression have one size, and cameras count their names anew: only the bytes
+// tell. Where a browser makes no digests (a page without TLS) the service itself compares.
+async function isHeld(held, { file, name }) {
+  const image = held.get(name);
+  if (!image || image.size_bytes !== file.size || file.size > 2 ** 28 || !crypto.subtle) return false;
+  const digest = await crypto.subtle.digest("SHA-256", await file.arrayBuffer());
+  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("") === image.sha256;
 }
 
 async function sendAll(survey, held) {
@@ -123,7 +132,7 @@ async function sendAll(survey, held) {
   const lane = async () => {
     while (waiting.length) {
       const { item, row } = waiting.shift();
-      if (held.get(item.name) === item.file.size) {
+      if (await isHeld(held, item)) {
         row.state.textContent = "here already";
         row.bar.value = 1;
       } else {
@@ -132,7 +141,7 @@ async function sendAll(survey, held) {
       }
       done += 1;
       bar.value = done / chosen.length;
-      byId("say").textContent = `${done} of ${chosen.length} sent`;
+      byId("sayupload").textContent = `${done} of ${chosen.length} sent`;
     }
   };
   await Promise.all([lane(), lane(), lane()]);
@@ -140,7 +149,9 @@ async function sendAll(survey, held) {
 }
 
 async function execute(survey, options) {
-  await ask("POST", `/v1/surveys/${survey}/execution`, options, { "Idempotency-Key": key });
+  const { retry } = form.dataset; // of a survey that was analyzed: what came late follows
+  if (!retry) await ask("POST", `/v1/surveys/${survey}/execution`, options, { "Idempotency-Key": keyOf(options) });
+  else if (byId("job").dataset.finished) await ask("POST", retry);
   leaving = true;
   location.assign(`${ROOT}/surveys/${survey}`);
 }
@@ -154,23 +165,29 @@ async function draftOf(options) {
     history.replaceState(null, "", `${ROOT}/surveys/${made.id}`);
     return { survey: made.id, held: new Map() };
   }
-  await ask("PUT", `/v1/surveys/${survey}`, { options });
+  if (options) await ask("PUT", `/v1/surveys/${survey}`, { options });
   return { survey, held: await heldBy(survey) };
 }
 
 let leaving = true;
-let key = String(Math.random());
+// The same for the same options: an answer that was lost makes no second analysis.
+const keys = new Map();
+function keyOf(options) {
+  const text = JSON.stringify(options);
+  if (!keys.has(text)) keys.set(text, String(Math.random()));
+  return keys.get(text);
+}
 window.addEventListener("beforeunload", (event) => { if (!leaving) event.preventDefault(); });
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const say = byId("say");
+  const say = byId("sayupload");
   const start = byId("start");
   start.disabled = true;
   byId("list").replaceChildren();
   byId("refused").hidden = true;
   try {
-    const options = readOptions(form);
+    const options = form.dataset.retry ? null : readOptions(form);
     leaving = false;
     const { survey, held } = await draftOf(options);
     if (facts) await ask("PUT", `/v1/surveys/${survey}/facts`, { toml: await facts.text() });
@@ -196,7 +213,6 @@ form.addEventListener("submit", async (event) => {
     go.focus();
   } catch (error) {
     leaving = true;
-    key = String(Math.random());
     say.textContent = error.message;
     start.disabled = false;
   }
