@@ -8,11 +8,13 @@ points of its trainings.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ import torch.nn.functional as F
 from crackseg.errors import DataError
 from crackseg.metrics import ALARM_SHARE
 from crackseg.records import Array, Sample
+from crackseg.training.areas import areas_file
 from crackseg.training.judge import CLASSES, TOLERANCE_PX, LineCounts, read_truth
 from crackseg.training.manifest import photograph_of, read_pair
 
@@ -28,6 +31,7 @@ Tensor = Any
 OUTLINE_PX = 2.0  # between outlines, where a tolerance is given
 FIELDS = ("marked", "labelled", "hits", "near_marked", "near_labelled", "line", "right", "pixels")
 WIDEST_PX = 80  # of a mark that is thinned to a line; a wall marked as a whole takes for ever
+FORM = 2  # of the file of truths; another number wherever it, or how lines are made, changes
 AT_ONCE = 8  # pictures pushed through a network together
 
 
@@ -63,11 +67,23 @@ def prepare_truths(samples: Sequence[Sample], file: Path) -> None:
         counts = np.ones(label.shape, bool) if truth.counts is None else truth.counts
         for name, plane in (("line", truth.line), ("right", truth.right), ("counts", counts)):
             arrays[f"{number}_{name}"] = np.packbits(plane)
-    arrays["names"] = np.array([_name(sample) for sample in samples])
+    arrays["digest"] = np.array(_digest(samples))
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part.npz")
     np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
     part.replace(file)
+
+
+def truths_fit(samples: Sequence[Sample], file: Path) -> bool:
+    """Return whether a file of truths is there, whole, of this release and of these pictures.
+
+    Labels that were corrected since, or areas, make other truths of the same names.
+    """
+    try:
+        with file.open("rb") as stream, np.load(stream) as stored:
+            return "digest" in stored and str(stored["digest"]) == _digest(samples)
+    except (OSError, EOFError, ValueError, BadZipFile):
+        return False
 
 
 def read_exam(samples: Sequence[Sample], truths: Path, device: Any) -> Exam:
@@ -79,12 +95,15 @@ def read_exam(samples: Sequence[Sample], truths: Path, device: Any) -> Exam:
         device: of torch.
 
     Raises:
-        DataError: the file is of other pictures.
+        DataError: the file is of other pictures or labels, or of another release.
     """
+    if not truths_fit(samples, truths):
+        raise DataError(
+            f"{truths} does not hold the truths of these pictures and labels as this release "
+            "writes them; delete it, and the next run makes it anew."
+        )
     rows = []
     with np.load(truths) as stored:
-        if stored["names"].tolist() != [_name(sample) for sample in samples]:
-            raise DataError(f"{truths} holds the truth of other pictures; delete it.")
         for number, sample in enumerate(samples):
             picture, label = read_pair(sample)
             line, right, counts = (
@@ -254,6 +273,17 @@ def _removable() -> Iterable[Array]:
     free = (parts == 1) & (neighbours >= 2) & (neighbours <= 3)
     yield free & ~((south | south_west | ~north_west) & west)
     yield free & ~((north | north_east | ~south_east) & east)
+
+
+def _digest(samples: Sequence[Sample]) -> str:
+    """Return the sha256 of all that truths are made of, and of the form in which they are kept."""
+    digest = hashlib.sha256(str(FORM).encode())
+    for sample in samples:
+        digest.update(_name(sample).encode())
+        for file in (sample.image, sample.mask, areas_file(sample)):
+            content = file.read_bytes() if file.is_file() else b""
+            digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()
 
 
 def _name(sample: Sample) -> str:

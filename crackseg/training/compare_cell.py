@@ -23,7 +23,13 @@ from crackseg.errors import ConfigError, CracksegError, TrainingError
 from crackseg.networks import build
 from crackseg.networks.cost import measure_cost
 from crackseg.records import Array, Sample
-from crackseg.training.batch_judge import Exam, count_exam, prepare_truths, read_exam
+from crackseg.training.batch_judge import (
+    Exam,
+    count_exam,
+    prepare_truths,
+    read_exam,
+    truths_fit,
+)
 from crackseg.training.compare_options import CompareOptions, Contestant, file_name, run_options
 from crackseg.training.contest import Mark, digest_of, learn, mark_on, predict_by, settle_device
 from crackseg.training.crop_pool import Pool, name_pool, write_chunk
@@ -41,10 +47,10 @@ def start_worker() -> None:
 
 
 def write_truths(options: CompareOptions, split: str) -> None:
-    """Write the labelled centre lines of a split's pictures."""
-    file = _truths(options, split)
-    if not file.exists():
-        prepare_truths(_samples(options, split), file)
+    """Write the labelled centre lines of a split's pictures, also where there are older ones."""
+    file, samples = _truths(options, split), _samples(options, split)
+    if not truths_fit(samples, file):
+        prepare_truths(samples, file)
 
 
 def write_crops(options: CompareOptions, seed: int, number: int) -> None:

@@ -23,6 +23,7 @@ from crackseg.training.batch_judge import (  # noqa: E402
     prepare_truths,
     read_exam,
     thin,
+    truths_fit,
 )
 from crackseg.training.compare_stats import Counted, differences, measure_cells  # noqa: E402
 from crackseg.training.judge import TOLERANCE_PX, pool, read_truth  # noqa: E402
@@ -146,8 +147,47 @@ def test_what_nobody_decided_counts_for_nothing(samples, exam, tmp_path):
 
 def test_truths_of_other_pictures_are_refused(samples, tmp_path):
     prepare_truths(samples[:2], tmp_path / "two.npz")
-    with pytest.raises(DataError, match="other pictures"):
+    with pytest.raises(DataError, match=r"two\.npz does not hold the truths of these pictures"):
         read_exam(samples, tmp_path / "two.npz", torch.device("cpu"))
+
+
+def relabel(samples, file):
+    cv2.imwrite(str(samples[0].mask), np.zeros((64, 96), np.uint8))
+
+
+def leave_out(samples, file):
+    areas_file(samples[0]).parent.mkdir()
+    areas_file(samples[0]).write_bytes(encode_areas(np.full((64, 96), LEFT_OUT, np.uint8)))
+
+
+def repaint(samples, file):
+    cv2.imwrite(str(samples[0].image), np.zeros((64, 96, 3), np.uint8))
+
+
+def make_older(samples, file):
+    with np.load(file) as stored:
+        arrays = {k: stored[k] for k in stored if k != "digest" and not k.endswith("_counts")}
+    np.savez_compressed(file, names=np.array([f"a/{s.image.stem}" for s in samples]), **arrays)
+
+
+def cut_short(samples, file):
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def empty(samples, file):
+    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize("change", [relabel, leave_out, repaint, make_older, cut_short, empty])
+def test_truths_of_other_labels_or_another_release_do_not_fit(change, samples, tmp_path):
+    file = tmp_path / "truths.npz"
+    assert not truths_fit(samples, file)
+    prepare_truths(samples, file)
+    assert truths_fit(samples, file)
+    change(samples, file)
+    assert not truths_fit(samples, file)
+    with pytest.raises(DataError, match="the next run makes it anew"):
+        read_exam(samples, file, torch.device("cpu"))
 
 
 def test_measures_of_a_cell_are_those_of_the_judge(samples, exam):

@@ -151,6 +151,18 @@ def test_one_cell_alone_repeats_to_the_last_bit_elsewhere_and_side_by_side(file,
     assert any(text.startswith("CDDS / tuned, seed 2: val ") for text in lines)
 
 
+def test_truths_that_lie_there_from_before_are_made_anew(file):
+    options = only(read_compare(file), ["narrow"], [1])
+    options.out.mkdir()
+    for split in ("val", "test"):  # as an earlier release wrote them, and a disk that was full
+        np.savez(options.out / f"truths-{split}.npz", names=np.array(["sound/5", "wall/3"]))
+    (options.out / "truths-test.npz").write_bytes(b"PK")
+    cells = compare(options, quiet)
+    assert not any("failed" in cell for cell in cells), cells
+    counts = np.load(options.out / "narrow-seed1" / "counts.npy")
+    assert counts[:, 1].tolist() == [0, 3 * 65]
+
+
 def test_tuning_and_curves_never_read_the_test_list(file, monkeypatch):
     options = read_compare(file)
     read = []
