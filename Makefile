@@ -1,6 +1,7 @@
 # make demo: install the base package and analyze the sample photographs.
 # make serve: run the web service on http://127.0.0.1:8000.
-# make test: install everything the tests need and run them. make check: lint, types, tests.
+# make test: install everything the tests need and run them, two at a time; on more cores say
+# WORKERS=8. make check: lint, types, tests.
 # make weekly: what takes too long for every change: each network of the literature, each graph.
 # make docs: build the documentation into build/docs.
 PYTHON ?= python3.11
@@ -9,6 +10,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The versions that the tests last passed with.
 TORCH := torch==2.14.1 torchvision==0.29.1
+WORKERS ?= 2
+MARKED ?= not slow
 
 .PHONY: demo serve test weekly lint check docs samples clean
 
@@ -18,8 +21,8 @@ demo: $(VENV)/base
 serve: $(VENV)/service
 	$(BIN)/crackseg serve --data crackseg-data
 
-test: $(VENV)/test
-	$(BIN)/pytest
+test: $(VENV)/test # one thread for each test: two that take both cores take three times as long
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m '$(MARKED)'
 
 weekly: $(VENV)/test
 	$(BIN)/pytest -m slow tests/networks tests/training

@@ -136,8 +136,8 @@ def read_list(path: Path) -> list[str]:
 
 
 def _csv_column(text: str, path: Path) -> list[Any]:
-    found = [csv.DictReader(io.StringIO(text, newline=""), delimiter=mark) for mark in ",;\t"]
-    rows = max(found, key=lambda rows: len(rows.fieldnames or ()))
+    tables = [csv.DictReader(io.StringIO(text, newline=""), delimiter=mark) for mark in ",;\t"]
+    rows = max(tables, key=lambda rows: len(rows.fieldnames or ()))
     column = _column(rows.fieldnames or (), path)
     return [row[column] for row in rows]
 

@@ -386,6 +386,7 @@ def test_a_page_says_that_its_survey_was_deleted(browser: Any, service: Service)
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_the_sample_survey_by_the_shipped_model(
     browser: Any, tmp_path: Path, samples: Path
 ) -> None:

@@ -169,6 +169,7 @@ def test_errors_of_the_libraries_are_problems_too(client: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.timeout(3600)
 def test_random_requests_keep_to_the_document(tmp_path: Path, model_folder: Path) -> None:
     pytest.importorskip("schemathesis")

@@ -102,6 +102,7 @@ def test_the_payloads_run_where_nobody_takes_care(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.timeout(900)
 def test_no_payload_runs(service: Service, tmp_path: Path) -> None:
     client = service.client()

@@ -23,6 +23,7 @@ from tiny_model import picture
 TOOLS = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if os.name == "posix" else []
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.ci,
     pytest.mark.timeout(3600),
     pytest.mark.skipif(not TOOLS, reason="PostgreSQL's server is not installed"),
 ]
