@@ -7,6 +7,7 @@ into the run's folder unless their own variables say otherwise (``MLFLOW_TRACKIN
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from crackseg.records import Array
 from crackseg.training.options import TrainOptions
 
 PROJECT = "crackseg"
+_LIGHTNING = logging.getLogger("lightning.pytorch.utilities.rank_zero")
 SAMPLES = 4  # pictures of val that are shown
 SHOWN_PX = 512  # side of what is shown of each
 _RIGHT, _INVENTED, _MISSED = (0, 170, 80), (230, 40, 40), (40, 90, 255)  # RGB
@@ -42,11 +44,17 @@ def open_loggers(options: TrainOptions) -> list[Logger]:
     Raises:
         MissingExtra: one that is asked for is not installed.
     """
+    _LIGHTNING.addFilter(_is_no_tip)
     out = options.out
     opened: list[Logger] = [CSVLogger(out, "log"), TensorBoardLogger(out, "tensorboard", "")]
     for name in dict.fromkeys(options.loggers):
         opened.append(_OPEN[name](options))
     return opened
+
+
+def _is_no_tip(record: logging.LogRecord) -> bool:
+    """Leave out the library's tips to install its makers' services: of no use to a run here."""
+    return "Tip:" not in record.getMessage()
 
 
 def _open_mlflow(options: TrainOptions) -> Logger:

@@ -198,6 +198,15 @@ def test_wandb_writes_into_the_folder_of_the_run_and_nothing_leaves(
     assert opened[-2]["offline"] is False
 
 
+def test_the_library_advertises_nothing(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options = read_run(folder / "run.toml")
+    with caplog.at_level("INFO"):
+        module._trainer(options)
+    texts = [record.getMessage() for record in caplog.records]
+    assert any("GPU available" in text for text in texts)  # what it says of the machine stays
+    assert not any("Tip" in text for text in texts)
+
+
 def test_a_logger_that_is_not_known_or_not_there_is_a_sentence(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
