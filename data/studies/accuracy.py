@@ -292,7 +292,8 @@ def plot(results: dict[float, tuple[Array, Array]], path: Path) -> None:
 
 TEXT = """# Accuracy of lengths and widths
 
-Written by `python data/studies/accuracy.py`; the tests in `tests/metrology` assert the bounds.
+Written by `python data/studies/accuracy.py FIELD_WIDTHS.csv`; the tests in `tests/metrology` assert
+the bounds. Two parts have commands of their own, named there.
 
 How certain a mark is a crack at all is told in [](certainty.md), from which width on
 cracks are found in [](detection.md).
@@ -347,7 +348,7 @@ A crack of 120 mm by 2.4 mm, 0.4 mm a pixel, with an ArUco marker of
 """
 
 FIELD_TEXT = """{count} cracks measured on real walls (0.05 to 0.85 mm), one profile each, through
-the same code:
+the same code, by `crackseg evaluate-widths FIELD_WIDTHS.csv`:
 
 ```
 {scores}
