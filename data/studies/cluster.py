@@ -25,7 +25,7 @@ from PIL import Image
 
 from crackseg.metrology.phantoms import Look, Stroke, draw
 
-SIZE_PX = (600, 800)
+SIZE_PX = (240, 320)
 START = "import sys; from crackseg.cli import main; sys.exit(main())"
 COMMON = ["--runtime", "onnx", "--precision", "float"]  # else each process may choose another
 RAY = ["--engine", "ray", "--workers", "2"]
@@ -39,8 +39,8 @@ def render(folder: Path, count: int) -> None:
         if path.exists():
             continue
         rng = np.random.default_rng(number)
-        cols = np.linspace(80, 720, 400)
-        rows = rng.uniform(150, 450) + np.cumsum(rng.normal(0, 1.2, 400))
+        cols = np.linspace(30, 290, 400)
+        rows = rng.uniform(80, 160) + np.cumsum(rng.normal(0, 0.6, 400))
         widths = np.full(400, rng.uniform(2, 6))
         stroke = Stroke(points=np.column_stack([rows, cols]), width_px=widths)
         picture = draw(SIZE_PX, [stroke], Look(), rng).picture
