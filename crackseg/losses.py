@@ -1,9 +1,9 @@
 """Losses by name: (logits, target, valid) -> scalar.
 
 ``logits`` are (N, 1, H, W) float, ``target`` the same shape in {0, 1}, ``valid`` bool of the same
-shape (True = counts). Every loss here has a useful gradient on a tile without any crack; the
-binary Dice of segmentation-models-pytorch has none there (loss 0, gradient 0), which is how
-models learn to fire on crack-free walls.
+shape (True = counts), or float weights for ``dice_bce`` and its parts. Every loss here has a useful
+gradient on a tile without any crack; the binary Dice of segmentation-models-pytorch has none there
+(loss 0, gradient 0), which is how models learn to fire on crack-free walls.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ def batch_dice(logits: Tensor, target: Tensor, valid: Tensor, *, eps: float = 1.
     Crack-free tiles then weigh on the same denominator as tiles with cracks, so their false
     pixels cost as much as any other.
     """
-    p, g = _masked(logits, target, valid)
-    return 1 - (2 * (p * g).sum() + eps) / (p.sum() + g.sum() + eps)
+    weight, g = valid.to(logits.dtype), target.to(logits.dtype)
+    p = torch.sigmoid(logits)
+    overlap, total = (weight * p * g).sum(), (weight * (p + g)).sum()
+    return 1 - (2 * overlap + eps) / (total + eps)
 
 
 def bce(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -105,6 +107,19 @@ def line_weight(target: Tensor) -> Tensor:
         eroded = -F.max_pool2d(-target, side, 1, reach)
         weight = weight + target - F.max_pool2d(eroded, side, 1, reach)
     return weight
+
+
+def outline_weight(target: Tensor, weight: float) -> Tensor:
+    """Return ``weight`` on pixels of a label of 3 px and more within 2 px of its outline, else 1.
+
+    Args:
+        target: (N, 1, H, W) bool, labels whose outline is to be met.
+        weight: 1 or more; see ``FitOptions.outline_weight``.
+    """
+    label = target.to(torch.float32)
+    body, deep = (-F.max_pool2d(-label, side, 1, side // 2) for side in (3, 5))
+    wide = F.max_pool2d(body, 9, 1, 4) * label
+    return 1 + (weight - 1) * (wide - deep).clamp(min=0)
 
 
 def seen_somehow(logits: Tensor, either: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
-from crackseg.losses import LOSSES, deep_loss  # noqa: E402 - torch is optional
+from crackseg.losses import LOSSES, deep_loss, outline_weight  # noqa: E402 - torch is optional
 
 
 def _batch(seed: int = 0, crack: bool = True):
@@ -85,3 +85,25 @@ def test_deep_loss_adds_the_weighted_branches():
     one = LOSSES["dice"](logits, target, valid)
     total = deep_loss("dice", (logits, logits, logits), target, valid, 0.5)
     torch.testing.assert_close(total, 2 * one)
+
+
+def test_an_outline_weighs_more_and_thin_labels_and_the_inside_do_not():
+    label = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
+    label[..., 4:14, 2:30] = True  # wide: 10 px
+    label[..., 20:22, 2:30] = True  # thin: 2 px
+    weight = outline_weight(label, 3.0)[0, 0]
+    assert (weight[[4, 5, 12, 13], 10] == 3).all()
+    assert (weight[6:12, 10] == 1).all()
+    assert (weight[~label[0, 0]] == 1).all()
+    assert (weight[20:22, 10] == 1).all()
+
+
+def test_a_weight_counts_as_often_as_the_pixels_it_stands_for():
+    logits = torch.tensor([[-1.0, 0.5, 2.0]]).view(1, 1, 1, 3)
+    target = torch.tensor([[1.0, 1.0, 0.0]]).view(1, 1, 1, 3)
+    weight = torch.tensor([[2.0, 1.0, 1.0]]).view(1, 1, 1, 3)
+    twice = [x.view(-1)[[0, 0, 1, 2]].view(1, 1, 1, 4) for x in (logits, target)]
+    every = torch.ones(1, 1, 1, 4, dtype=torch.bool)
+    assert float(LOSSES["dice_bce"](logits, target, weight)) == pytest.approx(
+        float(LOSSES["dice_bce"](*twice, every))
+    )

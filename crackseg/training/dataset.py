@@ -18,7 +18,7 @@ from crackseg.records import Array, Sample
 from crackseg.training.areas import read_areas
 from crackseg.training.augment import augment, crack_places, random_crop
 from crackseg.training.judge import Truth, read_truth
-from crackseg.training.labels import label_map
+from crackseg.training.labels import CRACK, OUTLINED, label_map
 from crackseg.training.manifest import read_pair
 from crackseg.training.options import DataOptions
 from crackseg.training.picture_store import Room, store_pictures
@@ -73,15 +73,19 @@ class Crops(Dataset):
             bytes_per_pixel=CROPS_BYTES,
         )
         self.shares = _shares(samples, options)
+        self.outlined = [sample.source in options.outlines for sample in samples]
 
     def __getitem__(self, number: int) -> tuple[Any, Any]:
         """Return (3, h, w) uint8 and (1, h, w) uint8 tensors: picture and labels."""
         rng = np.random.default_rng([self.seed, number])
-        picture, labels, places = self.pairs[int(rng.choice(len(self.pairs), p=self.shares))]
+        chosen = int(rng.choice(len(self.pairs), p=self.shares))
+        picture, labels, places = self.pairs[chosen]
         targets = places if rng.random() < self.options.aim else places[:0]
         options = self.options.augment
         picture, labels = random_crop(picture, labels, self.options.crop_px, options, rng, targets)
         picture, labels = augment(picture, labels, options, rng)
+        if self.outlined[chosen]:
+            labels = np.where(labels == CRACK, OUTLINED, labels).astype(np.uint8)
         image = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
         return image, torch.from_numpy(np.ascontiguousarray(labels[None]))
 

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 from crackseg.config import MaskOptions, read_options, read_toml
 from crackseg.errors import ConfigError
 from crackseg.imagery.tiles import Band, plan_axis
-from crackseg.losses import deep_loss, seen_somehow
+from crackseg.losses import deep_loss, outline_weight, seen_somehow
 from crackseg.records import Array, Sample
 from crackseg.training.checkpoints import find_last, make_checkpoints
 from crackseg.training.curves import plot_curves
@@ -40,7 +40,7 @@ from crackseg.training.dataset import (
 )
 from crackseg.training.identity import claim_folder, describe, find_weights
 from crackseg.training.judge import LineCounts, count_levels, judge, pool
-from crackseg.training.labels import CRACK, EITHER, IGNORED, LEFT_OUT, OTHER, UNKNOWN
+from crackseg.training.labels import CRACK, EITHER, IGNORED, LEFT_OUT, OTHER, OUTLINED, UNKNOWN
 from crackseg.training.loggers import ShowSamples, open_loggers, sample_numbers, window_of
 from crackseg.training.manifest import read_manifest
 from crackseg.training.memory import gpu_of, require_room
@@ -232,7 +232,7 @@ class Segmenter(lightning.LightningModule):
         own = getattr(self.network, "loss", None)  # classifiers, Mask R-CNN: targets of their own
         x = self.normalize(image)
         if own:  # what is left out is not shown: such targets have no place to say so
-            crack = (labels == CRACK).to(labels.dtype)
+            crack = ((labels == CRACK) | (labels == OUTLINED)).to(labels.dtype)
             return own(x * (labels != LEFT_OUT), crack)
         return self._pixel_loss(self.network(x), labels)
 
@@ -241,7 +241,9 @@ class Segmenter(lightning.LightningModule):
         fit = self.options.fit
         valid = (labels != EITHER) & (labels != IGNORED) & (labels != LEFT_OUT)
         crack = [o[:, :1] for o in outputs]
-        loss = deep_loss(fit.loss, crack, labels == CRACK, valid, fit.branch_weight)
+        target, outlined = (labels == CRACK) | (labels == OUTLINED), labels == OUTLINED
+        weight = valid * outline_weight(outlined, fit.outline_weight) if outlined.any() else valid
+        loss = deep_loss(fit.loss, crack, target, weight, fit.branch_weight)
         if outputs[0].shape[1] == 1:
             return loss
         other = [o[:, 1:] for o in outputs]

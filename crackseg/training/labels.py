@@ -21,6 +21,7 @@ UNKNOWN = 4  # no crack; perhaps another line
 IGNORED = 5  # teaches neither
 LINE = 6  # the centre line of a crack; `settle` makes crack of it
 LEFT_OUT = 7  # teaches neither, as `IGNORED`: nobody decided what is there
+OUTLINED = 8  # crack, in a set whose labels' outline counts; see `DataOptions.outlines`
 
 LINE_CONTRAST = 14.0  # grey levels by which a drawn line must be darker to be taught as one
 _LEAST_WIDTH_PX = 0.35  # a label that is shrunk to less leaves no dark line to learn from

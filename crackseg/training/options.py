@@ -37,6 +37,8 @@ class DataOptions:
     # sets whose long dark lines outside the masks are other lines; none: only who has looked at a
     # set knows that its masks leave no crack out
     joints: tuple[str, ...] = ()
+    # sets whose labels' outline is to be met: its pixels weigh `fit.outline_weight` (E36)
+    outlines: tuple[str, ...] = ()
     # Eight crops of this side take two cores a second and hold a crack with its surroundings. The
     # shipped model's last stage had 320 px (E28).
     crop_px: int = 256
@@ -76,6 +78,9 @@ class FitOptions:
     # was not the best of the comparison, where CDDS did best without them (docs/comparison.md).
     branch_weight: float = 0.5
     other_weight: float = 0.5  # of a second output, other lines: cracks count more; not varied
+    # of crack pixels within 2 px of the outline of labels in `data.outlines`: above 1 it is met at
+    # a threshold above a half, such as the hysteresis' lower one (E36)
+    outline_weight: float = 1.0
     # adamw | adam | sgd. The decay stays apart from the gradient (Loshchilov and Hutter 2019).
     optimizer: str = "adamw"
     # AdamW's usual rate for a network from nothing. Go on from a trained one with 3e-4: at 1e-3 it
@@ -124,7 +129,7 @@ class FitOptions:
         for name in ("warmup_steps", "patience_epochs"):
             value = getattr(self, name)
             _must(value >= 0, name, "0 or more", value)
-        for name in ("accumulate", "threads"):
+        for name in ("accumulate", "threads", "outline_weight"):
             value = getattr(self, name)
             _must(value >= 1, name, "at least 1", value)
         _must(0 <= self.decay_share <= 1, "decay_share", "a share from 0 to 1", self.decay_share)
