@@ -54,7 +54,7 @@ $(VENV)/service: pyproject.toml | $(BIN)/python
 
 $(VENV)/test: pyproject.toml | $(BIN)/python
 	$(PIP) $(TORCH)
-	$(PIP) --editable '.[train,test,service,docs,gis]'
+	$(PIP) --editable '.[train,test,service,docs,gis,remote]'
 	@touch $@ $(VENV)/base $(VENV)/service
 
 clean:
