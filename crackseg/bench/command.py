@@ -16,6 +16,7 @@ from crackseg.bench.variants import DEFAULT, read_variant
 from crackseg.errors import ConfigError
 from crackseg.folders import is_json_object, refuse_unless
 from crackseg.inputs import find_inputs
+from crackseg.names import count
 
 _UNKNOWN = "-"
 _FILE_WIDTH = 160  # characters of a line in a file
@@ -95,9 +96,9 @@ def _table(figures: dict[str, Any]) -> Table:
 def _below(figures: dict[str, Any]) -> str:
     peak = ", ".join(f"{name} {value:.0f}" for name, value in figures["peak_gflop_per_s"].items())
     where = figures["machine"]
-    photographs = "photograph" if figures["photographs"] == 1 else "photographs"
     return (
-        f"medians of {figures['rounds']} rounds over {figures['photographs']} {photographs}; "
-        f"{where['processors']} processors, {where['processor']}; "
+        f"medians of {count(figures['rounds'], 'round')} over "
+        f"{count(figures['photographs'], 'photograph')}; "
+        f"{count(where['processors'], 'processor')}, {where['processor']}; "
         f"matrix products on {where['device']}: {peak} GFLOP/s"
     )

@@ -137,4 +137,4 @@ def test_the_command_prints_a_table(dark: Path) -> None:
     )
     assert done.exit_code == 0, done.output
     assert "MP/s" in done.output
-    assert "1 rounds over 1 photographs" in done.output
+    assert "medians of 1 round over 1 photograph;" in done.output
