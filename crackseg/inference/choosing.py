@@ -31,7 +31,7 @@ from crackseg.inference.runtimes import (
     forward_on_probe,
     open_forward,
 )
-from crackseg.processors import cpu_count, has_byte_products, processor_name
+from crackseg.processors import has_byte_products, processor_name
 from crackseg.records import Notice
 
 LOSS_MAX = 0.005  # of the judge's score, for 8 bit to be taken unasked
@@ -172,9 +172,10 @@ def _key(model: Model, options: PredictOptions, precision: str, names: list[str]
     for package in ("onnxruntime", "onnxruntime-gpu", "openvino"):
         with suppress(PackageNotFoundError):
             versions.append(f"{package} {version(package)}")
-    threads = options.threads or cpu_count()
     graph = model.card.sha256[GRAPHS[precision]]
-    facts: list[Any] = [graph, processor_name(), threads, options.tile_px, names, versions]
+    # Not the number of threads: in 8 bit runtimes differ by hundredths of a pixel, and the answer
+    # of a machine shall not hang on how much of it may be used.
+    facts: list[Any] = [graph, processor_name(), options.tile_px, names, versions]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
