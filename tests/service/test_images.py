@@ -88,6 +88,17 @@ def test_the_health_check_asks_a_service_that_lives(service: Service) -> None:
         assert done.returncode == code, done.stderr
 
 
+def serve_steps() -> list[str]:
+    """Return what the build of the serve image runs of Python."""
+    steps = re.findall(r"(?:^RUN | && )(\S*(?:python|pip) .+?)(?= && |$)", DOCKERFILE, re.MULTILINE)
+    return [step for step in steps if "train" not in step]
+
+
+def test_the_serve_image_installs_the_service_into_its_environment() -> None:
+    last = [step.split()[-1] for step in serve_steps()]
+    assert last == ["/venv", "'.[geo,gis]'", "'.[geo,gis,service]'"]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_steps_of_the_serve_image_run_without_an_engine(tmp_path: Path) -> None:
@@ -97,10 +108,7 @@ def test_the_steps_of_the_serve_image_run_without_an_engine(tmp_path: Path) -> N
         for name in line.split()[:-1]:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, source / name)
-    steps = re.findall(r"(?:^RUN | && )(\S*(?:python|pip) .+?)(?= && |$)", DOCKERFILE, re.MULTILINE)
-    built = [step for step in steps if "train" not in step]
-    assert [step.split()[-1] for step in built] == ["/venv", ".", "'.[service]'"]
-    for step in built:
+    for step in serve_steps():
         words = [word.replace("/venv", str(tmp_path / "venv")) for word in shlex.split(step)]
         words[0] = sys.executable if words[0] == "python" else words[0]
         done = subprocess.run(words, cwd=source, capture_output=True, text=True, check=False)
