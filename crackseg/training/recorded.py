@@ -43,8 +43,8 @@ class Recorded:
             return self._beside(*inputs)
         if self.graph is None:
             self._record(*inputs)
-        for own, given in zip(self.inputs, inputs, strict=True):
-            own.copy_(given, non_blocking=True)
+        for own, each in zip(self.inputs, inputs, strict=True):
+            own.copy_(each, non_blocking=True)
         self.graph.replay()
         return self.result
 
