@@ -39,6 +39,7 @@ from crackseg.training.manifest import index_folder, read_manifest, read_pair
 from crackseg.training.options import DataOptions, TrainOptions, same_options
 
 Cell = dict[str, Any]
+CURVE = "curve.json"
 
 
 def start_worker() -> None:
@@ -95,13 +96,13 @@ def run_cell(options: CompareOptions, row: Contestant, seed: int) -> Cell:
     """
     run = run_options(row, seed, options, tuned(options, row))
     file = run.out / "cell.json"
-    if file.exists():
-        cell = _read(file)
-        if not same_options(cell["run"], run):
+    for made in (file, run.out / CURVE):
+        if made.exists() and not same_options(_read(made).get("run", to_plain(run)), run):
             raise ConfigError(
-                f"{file} was made with other options; choose another `out`, or delete its folder."
+                f"{made} was made with other options; choose another `out`, or delete its folder."
             )
-        return cell
+    if file.exists():
+        return _read(file)
     head = {"name": row.name, "seed": seed, "run": to_plain(run)}
     try:
         cell = head | _run(options, run)
@@ -149,22 +150,31 @@ def _run(options: CompareOptions, run: TrainOptions) -> Cell:
 
 
 def _train(options: CompareOptions, run: TrainOptions, device: Any) -> tuple[list[Any], Any]:
-    """Return the marks of a training and its module; one that was finished is read."""
+    """Return the marks of a training and its module; one that was finished is read.
+
+    One that was stopped goes on, and its marks beyond the stored state are made again.
+    """
     run.out.mkdir(parents=True, exist_ok=True)
-    weights, log = run.out / "weights.safetensors", run.out / "curve.json"
+    weights, log = run.out / "weights.safetensors", run.out / CURVE
     if weights.exists():
         module = Segmenter(run).to(device)
         module.judged.load_state_dict(load_file(weights))
         return list(_read(log)["curve"]), module
     val = _exam(options, "val", str(device))
-    marks: list[dict[str, Any]] = []
+    state = run.out / "state.ckpt"
+    before = _read(log)["curve"] if state.exists() and log.exists() else []
+    marks = {mark["step"]: mark for mark in before}
     torch.set_num_threads(run.fit.threads)  # on a CPU the last bits depend on it
-    for step, module in learn(run, _pool(options, run.seed), device, options.score_every):
-        marks.append(asdict(mark_on(module, step, val)))
-    _write(log, {"curve": marks})
-    state = {k: v.detach().cpu().contiguous() for k, v in module.judged.state_dict().items()}
-    save_file(state, weights)
-    return marks, module
+    _write(log, {"run": to_plain(run), "curve": list(marks.values())})
+    for step, module in learn(run, _pool(options, run.seed), device, options.score_every, state):
+        marks[step] = asdict(mark_on(module, step, val))
+        _write(log, {"run": to_plain(run), "curve": list(marks.values())})
+    tensors = {k: v.detach().cpu().contiguous() for k, v in module.judged.state_dict().items()}
+    part = weights.with_suffix(".part")
+    save_file(tensors, part)
+    part.replace(weights)
+    state.unlink(missing_ok=True)
+    return list(marks.values()), module
 
 
 def _last_mark(options: CompareOptions, run: TrainOptions) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """One network, one seed -> trained on a pool of crops and scored on whole pictures, on one device.
 
 The loop is ``fit``'s without its conveniences: the same loss, optimizer, schedule and running mean,
-but crops from a pool, no checkpoints, scores by ``batch_judge`` that stay on the device, and on a
-GPU a step that is recorded once and replayed. So a run of minutes becomes one of half a minute, and
-a comparison of dozens is affordable. A run depends on its options, seed and pool alone, and repeats
-to the last bit on one kind of device.
+but crops from a pool, scores by ``batch_judge`` that stay on the device, and on a GPU a step that
+is recorded once and replayed. So a run of minutes becomes one of half a minute, and a comparison of
+dozens is affordable. A run depends on its options, seed and pool alone, and repeats to the last bit
+on one kind of device, also where it was stopped on the way and went on from its state.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +34,8 @@ from crackseg.training.options import TrainOptions
 from crackseg.training.recorded import Recorded
 
 LEVELS = tuple(range(10, 100, 10))  # thresholds tried on val, in %
+PRECISIONS = ("32-true", "bf16-mixed")
+STATE_S = 60.0  # between two states of a training: what a kill costs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,15 +56,26 @@ def settle_device() -> Any:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def learn(run: TrainOptions, crops: Pool, device: Any, every: int) -> Iterator[tuple[int, Any]]:
+def learn(
+    run: TrainOptions, crops: Pool, device: Any, every: int, state: Path | None = None
+) -> Iterator[tuple[int, Any]]:
     """Train, and give step number and module after every ``every`` steps and the last one.
 
+    Args:
+        run: the options.
+        crops: that it learns from.
+        device: of torch.
+        every: steps.
+        state: file that holds how far this training came, renewed on the way; one that is there is
+            taken up, and the weights are those of a training that was never stopped.
+
     Raises:
-        ConfigError: a precision other than full.
+        ConfigError: a precision that needs its losses scaled.
         TrainingError: the loss is not finite.
     """
-    if run.precision != "32-true":
-        raise ConfigError(f"a comparison runs in `32-true`, got `precision` {run.precision!r}.")
+    if run.precision not in PRECISIONS:
+        choice = " or ".join(f"`{name}`" for name in PRECISIONS)
+        raise ConfigError(f"a comparison runs in {choice}, got `precision` {run.precision!r}.")
     torch.manual_seed(run.seed)
     module = Segmenter(run).to(device).train()
     (optimizer,), (plan,) = module.configure_optimizers()
@@ -67,7 +83,9 @@ def learn(run: TrainOptions, crops: Pool, device: Any, every: int) -> Iterator[t
     records = device.type == "cuda" and not hasattr(module.network, "loss")
     gradients = Recorded(lambda *batch: _gradients(module, batch), records=records)
     mean = Recorded(_mean_of(module), records=records)
-    for step in range(run.fit.steps):
+    parts = {"module": module, "optimizer": optimizer, "scheduler": plan["scheduler"]}
+    first, stored = _take_up(state, parts), time.monotonic()
+    for step in range(first, run.fit.steps):
         torch.manual_seed(run.seed * 1_000_003 + step)
         loss = gradients(*(part.to(device, non_blocking=True) for part in crops.read(step)))
         optimizer.step()
@@ -80,17 +98,44 @@ def learn(run: TrainOptions, crops: Pool, device: Any, every: int) -> Iterator[t
             if not bool(torch.isfinite(loss)):
                 raise TrainingError(f"{run.name}: the loss is not finite at step {step + 1}.")
             yield step + 1, module
+        if state and step + 1 < run.fit.steps and time.monotonic() - stored > STATE_S:
+            _store(state, step + 1, parts)
+            stored = time.monotonic()
+
+
+def _take_up(state: Path | None, parts: Mapping[str, Any]) -> int:
+    """Bring module, optimizer and schedule to what is stored; return the steps done."""
+    if state is None or not state.exists():
+        return 0
+    stored = torch.load(state, weights_only=True)  # noqa: TID251 - tensors and plain values only
+    for name, part in parts.items():
+        part.load_state_dict(stored[name])
+    return int(stored["steps"])
+
+
+def _store(state: Path, steps: int, parts: Mapping[str, Any]) -> None:
+    part = state.with_suffix(".part")
+    torch.save({name: each.state_dict() for name, each in parts.items()} | {"steps": steps}, part)
+    part.replace(state)
 
 
 def _gradients(module: Any, batch: Sequence[Any]) -> Any:
     """Return the loss of a batch, with its gradients beside the weights."""
     module.network.zero_grad(set_to_none=True)
-    loss = module.loss_of(*batch)
+    with _precision(module):
+        loss = module.loss_of(*batch)
     loss.backward()
     limit = module.options.fit.clip_norm
     if limit:
         torch.nn.utils.clip_grad_norm_(module.network.parameters(), limit)
     return loss.detach()
+
+
+def _precision(module: Any) -> Any:
+    """Return in what a module's network is called: as Lightning does for the same option."""
+    if module.options.precision == "32-true":
+        return nullcontext()
+    return torch.autocast(module.device.type, torch.bfloat16)
 
 
 def _mean_of(module: Any) -> Callable[[], None]:
@@ -123,7 +168,8 @@ def predictor(module: Any) -> Callable[[Any], Any]:
 
     def predict(image: Any) -> Any:
         height, width = image.shape[-2:]
-        logits = network(module.normalize(pad_to_multiple(image.float(), multiple)))
+        with _precision(module):
+            logits = network(module.normalize(pad_to_multiple(image.float(), multiple)))
         return logits[:, :1, :height, :width]
 
     return predict

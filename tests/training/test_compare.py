@@ -14,8 +14,11 @@ from PIL import Image
 pytest.importorskip("lightning")
 pytest.importorskip("matplotlib")
 
+import torch
+from safetensors.torch import load_file
+
 from crackseg.errors import ConfigError, ModelError
-from crackseg.training import compare_cell
+from crackseg.training import compare_cell, contest
 from crackseg.training.compare import compare, tasks_of
 from crackseg.training.compare_options import only, read_compare, run_options
 from crackseg.training.manifest import index_folder, write_manifest
@@ -254,8 +257,73 @@ def test_a_row_that_is_not_there_is_refused(file):
         only(read_compare(file), ["wide"], [])
 
 
-def test_reduced_precision_is_refused(file):
-    options = read_compare(file)
-    rough = replace(options, protocol={**options.protocol, "precision": "bf16-mixed"})
-    cells = compare(only(rough, ["narrow"], [1]), quiet)
-    assert "32-true" in cells[0]["failed"]
+def test_a_precision_that_needs_scaled_losses_is_refused(file):
+    cells = compare(only(in_precision(read_compare(file), "16-mixed"), ["narrow"], [1]), quiet)
+    assert "`32-true` or `bf16-mixed`, got `precision` '16-mixed'" in cells[0]["failed"]
+
+
+def test_bf16_is_what_the_network_computes_in(file, monkeypatch):
+    options = only(in_precision(read_compare(file), "bf16-mixed"), ["narrow"], [1])
+    kinds = []
+    real = contest.Segmenter.loss_of
+
+    def noted(module, *batch):
+        module.network.register_forward_hook(lambda *call: kinds.append(call[-1].dtype))
+        return real(module, *batch)
+
+    monkeypatch.setattr(contest.Segmenter, "loss_of", noted)
+    (rough,) = compare(options, quiet)
+    assert "failed" not in rough, rough
+    assert set(kinds) == {torch.bfloat16}
+    weights = load_file(options.out / "narrow-seed1" / "weights.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} <= {torch.float32, torch.int64}
+    full = replace(in_precision(options, "32-true"), out=options.out / "full")
+    assert compare(full, quiet)[0]["weights_sha256"] != rough["weights_sha256"]
+
+
+class Killed(BaseException):
+    """What a test ends a training with, as no handler of ours may catch it."""
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_a_training_stopped_on_the_way_ends_as_one_that_was_not(file, monkeypatch, stop_after):
+    options = only(read_compare(file), ["CDDS / tuned"], [1])
+    options = replace(options, network=(replace(options.network[0], tune={}),))
+    whole = compare(replace(options, out=options.out / "whole"), quiet)
+    monkeypatch.setattr(contest, "STATE_S", -1.0)  # a state after every step
+    steps, real = [], contest._gradients
+
+    def counted(module, batch):
+        if len(steps) == stop_after:
+            raise Killed
+        steps.append(1)
+        return real(module, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(contest, "_gradients", counted)
+        with pytest.raises(Killed):
+            compare(options, quiet)
+        steps.clear()
+        stop_after = 4 - stop_after  # those that are left, and not one more
+        again = compare(options, quiet)
+    assert len(steps) == stop_after
+    assert again[0]["weights_sha256"] == whole[0]["weights_sha256"]
+    assert again[0]["curve"] == whole[0]["curve"]
+    names = {path.name for path in (options.out / "CDDS___tuned-seed1").iterdir()}
+    assert names == {"cell.json", "counts.npy", "curve.json", "pictures", "weights.safetensors"}
+
+
+def test_a_training_stopped_under_other_options_is_refused(file, monkeypatch):
+    options = only(read_compare(file), ["narrow"], [1])
+    monkeypatch.setattr(contest, "STATE_S", -1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(compare_cell, "mark_on", lambda *_: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            compare(options, quiet)
+    longer = {**options.protocol, "fit": {**options.protocol["fit"], "steps": 6}}
+    with pytest.raises(ConfigError, match=r"narrow-seed1.*curve.json was made with other options"):
+        compare(replace(options, protocol=longer), quiet)
+
+
+def in_precision(options, precision):
+    return replace(options, protocol={**options.protocol, "precision": precision})
