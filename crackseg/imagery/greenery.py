@@ -17,6 +17,7 @@ _SHRUNK = 8  # px a side whose mean colour is taken: single pixels are coloured 
 _THIN = 4  # only every so manyth row is looked at
 _GREEN_DEG, _BLUE_DEG = (100.0, 170.0), (220.0, 310.0)  # hue in the plane a, b of CIELAB
 _GREEN_CHROMA, _BLUE_CHROMA = 18.0, 25.0  # moss and the blue of shade on concrete stay below
+CODE = "may_show_no_wall"
 _WORTH_A_WORD = 0.25  # share of what counts of the picture
 
 
@@ -66,7 +67,7 @@ class ColourCounter:
             "and concrete is not: it may show no wall, and its marks no cracks; look at them "
             "before they count, or leave such parts out with a region."
         )
-        return [Notice(code="may_show_no_wall", message=text)]
+        return [Notice(code=CODE, message=text)]
 
 
 def _is_of(hue: Array, between: tuple[float, float]) -> Array:

@@ -154,7 +154,8 @@ def place(entry: SurveyCrack, words: Words) -> str:
 
 def flags(entry: SurveyCrack, words: Words) -> str:
     """Return what is to be minded of a crack."""
-    remarks = [words.code("flag", flag) for flag in entry.facts["flags"].split()]
+    remarks = [words("flag.no_wall")] if entry.photograph.may_show_no_wall else []
+    remarks += [words.code("flag", flag) for flag in entry.facts["flags"].split()]
     if entry.facts.get("openings"):
         in_mm = entry.facts["opening_max_mm"] is not None
         widest = words.figures(entry.facts["opening_max_mm" if in_mm else "opening_max_px"], 2)

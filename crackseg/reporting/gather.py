@@ -17,6 +17,7 @@ from crackseg.errors import ConfigError
 from crackseg.exports.survey import failure_row, judged_row, report_row, short_names
 from crackseg.exports.tables import flat_crack, read_measure
 from crackseg.folders import read_mark
+from crackseg.imagery import greenery
 from crackseg.imagery.clarity import is_worth_a_word
 from crackseg.metrology import ranking
 from crackseg.records import Measure
@@ -66,6 +67,11 @@ class Photograph:
     def is_impaired(self) -> bool:
         """Whether cracks are seen less well over an area worth a word."""
         return is_worth_a_word(dict(self.impaired))
+
+    @property
+    def may_show_no_wall(self) -> bool:
+        """Whether it is warned of for its colours, so that no mark in it need be a crack."""
+        return any(notice["code"] == greenery.CODE for notice in self.notices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

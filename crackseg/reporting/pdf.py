@@ -112,6 +112,8 @@ def _top(content: Content) -> Flowable:
         right.append(photo(worst.pictures.outlined, WIDE * 0.38))
     photograph = f"{worst.crack.photograph.name}, {words('table.crack')} {worst.crack.id}"
     right += [para(worst.facts[2][1]), para(photograph, FAINT)]
+    if worst.crack.photograph.may_show_no_wall:
+        right.append(para(words("flag.no_wall"), FAINT))
     style = TableStyle(
         [
             ("VALIGN", (0, 0), (-1, -1), "TOP"),

@@ -256,6 +256,27 @@ def test_a_detection_that_is_not_known_is_said(results: Path) -> None:
     assert content(results).detection[-1] == "40 % of those under 1 px were found."
 
 
+def test_a_mark_of_a_picture_that_may_show_no_wall_says_so_wherever_it_stands(
+    results: Path,
+) -> None:
+    worst = content(results).worst[0]
+    doubt = "the photograph may show no wall"
+    assert not any(doubt in value for _, value in worst.facts)
+    folder = worst.crack.photograph.folder
+    assert folder
+    path = folder / "report.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    report["warnings"].append({"code": "may_show_no_wall", "message": "It is green."})
+    path.write_text(json.dumps(report), encoding="utf-8")
+    warned = content(results)
+    assert any("may show no wall: look at it" in sentence for sentence in warned.lead)
+    assert doubt in dict(warned.worst[0].facts)["Remarks"]
+    assert any(doubt in cell for row in warned.cracks.rows for cell in row)
+    page, paper = write_report(results, formats=["html", "pdf"])
+    assert f"<span>{doubt}</span>" in page.read_text(encoding="utf-8")
+    assert doubt in (PdfReader(paper).pages[0].extract_text() or "").replace("\n", " ")
+
+
 def test_the_page_is_one_file_that_is_safe_and_names_the_worst_crack(results: Path) -> None:
     html = write_report(results, formats=["html"])[0].read_text(encoding="utf-8")
     assert "<Sperre>" not in html
