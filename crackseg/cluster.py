@@ -49,8 +49,7 @@ def on_ray(
             another release; actors die before they have begun.
         CracksegError: what ``start`` raises in an actor.
     """
-    require("ray", extra="cluster")
-    with _connected(options) as ray:
+    with connected(options) as ray:
         crew = _Crew(ray, start, options)
         try:
             yield from crew.work_off(iter(tasks))
@@ -59,8 +58,14 @@ def on_ray(
 
 
 @contextmanager
-def _connected(options: EngineOptions) -> Iterator[Any]:
-    """Give Ray, connected; what was begun here is ended."""
+def connected(options: EngineOptions) -> Iterator[Any]:
+    """Give Ray, connected; what was begun here is ended.
+
+    Raises:
+        MissingExtra: Ray is not installed.
+        ConfigError: the cluster is not reached.
+    """
+    require("ray", extra="cluster")
     on_term = signal.getsignal(signal.SIGTERM)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its maker
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns

@@ -54,7 +54,7 @@ class _Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ear:
+class Ear:
     """What is done while a process works, see ``Sandbox.run``."""
 
     tick: Callable[[], bool]
@@ -107,7 +107,7 @@ class Sandbox:
         """
         place = self._take(tick, tick_s)
         try:
-            return place.run((function, args), timeout_s, _Ear(tick, tick_s, on_share))
+            return place.run((function, args), timeout_s, Ear(tick, tick_s, on_share))
         finally:
             self._idle.put(place)
 
@@ -189,7 +189,7 @@ class _Place:
         self.kill()
         self._start()
 
-    def run(self, task: _Task, timeout_s: float, ear: _Ear) -> Answer:
+    def run(self, task: _Task, timeout_s: float, ear: Ear) -> Answer:
         """Run one function, see ``Sandbox.run``."""
         if self._done >= _TASKS or not self._process.is_alive():
             self._renew()
@@ -205,7 +205,7 @@ class _Place:
         self._done += 1
         return answer
 
-    def _await(self, timeout_s: float, ear: _Ear) -> Answer:
+    def _await(self, timeout_s: float, ear: Ear) -> Answer:
         """Return the answer of the process; shares that come before it are passed on."""
         deadline = time.monotonic() + timeout_s
         while True:

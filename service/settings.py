@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crackseg.config import AnalyzeOptions, read_options, to_plain
+from crackseg.config import AnalyzeOptions, EngineOptions, read_options, to_plain
 from crackseg.errors import ConfigError
 from crackseg.inference.runtimes import RUNTIMES
 from crackseg.names import nearest
@@ -19,6 +19,7 @@ from crackseg.processors import cpu_count as cores
 from service.paths import clean_prefix
 
 ROLES = ("all", "api", "worker")
+ENGINES = ("processes", "ray")
 MB = 1024 * 1024
 _DECIDED = {
     "model": "set `model`",
@@ -43,6 +44,8 @@ class Settings:
 
     analyze: AnalyzeOptions = field(default_factory=AnalyzeOptions)  # defaults of every analysis
 
+    # Who works on the images: slots of this machine, or as many `actors` of a cluster.
+    engine: EngineOptions = field(default_factory=EngineOptions)
     slots: int = 0  # images analyzed at once; 0: as many as cores, at most one per 3 GB of memory
     threads: int = 0  # of the network per slot; 0: cores / slots
     image_timeout_s: float = 900.0  # 100 megapixels take some 60 s on two cores
@@ -69,6 +72,7 @@ class Settings:
             raise ConfigError(f"`root_path` must be a path as `/cracks`, got `{self.root_path}`.")
         object.__setattr__(self, "root_path", prefix)
         self._check_analyze()
+        self._check_engine()
         if self.role not in ROLES:
             raise ConfigError(f"`role` must be one of {', '.join(ROLES)}, got `{self.role}`.")
         if not 0 <= self.port <= 65535:
@@ -97,6 +101,20 @@ class Settings:
                 f"{nearest(runtime, RUNTIMES)}."
             )
 
+    def _check_engine(self) -> None:
+        engine = self.engine
+        if engine.name not in ENGINES:
+            raise ConfigError(
+                f"unknown engine `{engine.name}` in `engine`; known: {', '.join(ENGINES)}."
+            )
+        if engine.name == "ray" and engine.actors is None:
+            raise ConfigError("`engine.actors` must say how many images are analyzed at once.")
+        if engine.name == "ray" and (self.slots or self.threads):
+            raise ConfigError(
+                "`slots` and `threads` are of this machine; with engine ray set `actors` and "
+                "`cpus_per_actor` of `engine`."
+            )
+
     @property
     def public(self) -> bool:
         """Whether others than this machine can connect."""
@@ -105,6 +123,8 @@ class Settings:
     @property
     def slot_count(self) -> int:
         """Images analyzed at once by one worker."""
+        if self.engine.actors:
+            return self.engine.actors
         if self.slots:
             return self.slots
         memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
@@ -118,7 +138,15 @@ class Settings:
     @property
     def thread_count(self) -> int:
         """Threads of the network in one slot."""
+        if self.engine.name == "ray":
+            return self.engine.cpus_per_actor
         return self.threads or max(cores() // self.slot_count, 1)
+
+    @property
+    def most_threads(self) -> int:
+        """Threads of the network for a single image that somebody waits for."""
+        is_here = self.engine.name == "processes"
+        return self.thread_count * (self.slot_count if is_here else 1)
 
     def to_json(self) -> str:
         """Return the settings as one line, for a worker process."""

@@ -25,6 +25,7 @@ from crackseg.exports.survey import report_row
 from service import claims, ledger, slot
 from service.carry import carry_verdicts, earlier_edits
 from service.claims import Claim
+from service.cluster import Cluster
 from service.database import Record, State, images, jobs, new_id, now, tasks
 from service.sandbox import Died, Sandbox, Stopped
 from service.schemas import Options
@@ -46,7 +47,7 @@ class TaskRunner:
         settings: Settings,
         storage: Storage,
         engine: Engine,
-        sandbox: Sandbox,
+        sandbox: Sandbox | Cluster,
         stop: threading.Event,
     ) -> None:
         self._settings = settings
@@ -109,16 +110,14 @@ class TaskRunner:
         settings = self._settings
         own = self._retrying(lambda db: ledger.own_options(db, task.image_id))
         options = Options.model_validate(task.options).for_image(own).over(settings.analyze)
-        threads = settings.thread_count
-        if task.kind == "analysis":  # somebody waits for a single image
-            threads *= settings.slot_count
+        is_single = task.kind == "analysis"  # somebody waits for it
         return {
             "path": str(self._storage.upload(task.survey_id, task.image_id)),
             "name": task.name,
             "sha256": task.sha256,
             "options": to_plain(replace(options, max_megapixels=settings.max_image_megapixels)),
             "model": settings.model,
-            "threads": threads,
+            "threads": settings.most_threads if is_single else settings.thread_count,
             "work": str(work),
             "target": str(target),
             "edits": self._retrying(

@@ -18,16 +18,15 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from functools import partial
 
 import sqlalchemy as sa
 
-from service import claims, ledger, slot
+from service import claims, ledger
 from service.claims import Claim
+from service.cluster import Cluster, slot_sandbox
 from service.database import now, open_database, submissions, uploads, workers
 from service.lease import Lease
 from service.logs import set_up_logging
-from service.sandbox import Sandbox
 from service.settings import Settings
 from service.storage import Storage
 from service.task import DISK_S, TaskRunner
@@ -53,18 +52,9 @@ class Worker:
         self._active: set[Claim] = set()  # what the threads of this process work on
         self._suspects: set[Claim] = set()
         self._scans_without_slot = 0
-        sandbox = Sandbox(
-            settings.slot_count,
-            memory_mb=settings.slot_memory_mb,
-            cpu_s=settings.image_cpu_s,
-            prepare=partial(
-                slot.get_ready_to_analyze,
-                settings.model,
-                settings.analyze.predict,
-                settings.thread_count,
-            ),
-        )
-        self.runner = TaskRunner(settings, self.storage, self.engine, sandbox, self.stop)
+        here = settings.engine.name == "processes"
+        self.hands = slot_sandbox(settings, settings.slot_count) if here else Cluster(settings)
+        self.runner = TaskRunner(settings, self.storage, self.engine, self.hands, self.stop)
         self._free(self.lease.slot)  # whoever had this slot before is dead
 
     def run(self) -> None:
@@ -214,6 +204,7 @@ def work(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     worker.run()
+    worker.hands.close()
     sys.stdout.flush()
     os._exit(0)  # threads of images that were cut off must not hold the process
 
