@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from crackseg import __version__
 from crackseg.config import (
@@ -67,6 +67,7 @@ from crackseg.survey import Survey, with_face
 from crackseg.tally import Tally, earlier_facts, earlier_rows, read_report
 from crackseg.workers import in_processes
 
+T = TypeVar("T")
 PROCESS_LOST = "The process that analyzed it was ended: memory ran out, most likely; run again."
 ENGINES: dict[str, Any] = {"processes": in_processes, "ray": "crackseg.cluster:on_ray"}
 _FAILURES = (ImageError, ScaleError, ModelError, DataError, OSError, MemoryError)
@@ -226,7 +227,8 @@ def _all(
     if here and (predictor.options.workers == 1 or len(paths) == 1):
         yield from (_one(path, out, own, job) for path, own in pairs)
         return
-    begun = (_begin(path, out, own, job) for path, own in pairs)
+    # pixels do not travel: another process opens the file anew, and sees that it is the same still
+    begun = (_opened(path, out, own, partial(_begin, out, own, job)) for path, own in pairs)
     with _hands(predictor, out, engine or EngineOptions()) as hands, closing(hands(begun)) as ended:
         for task, outcome in ended:
             if outcome is None:
@@ -257,12 +259,37 @@ def _hands(predictor: Predictor, out: Path, engine: EngineOptions) -> Iterator[C
 
 
 def _one(path: Path, out: Path, options: AnalyzeOptions, job: _Job) -> Outcome:
-    task = _begin(path, out, options, job)
-    return _analyze(job.predictor, lambda share: job.listener.step(path, share), task)
+    """Return the outcome of an image that is begun and analyzed here, opened once for both."""
+
+    def work(image: OpenImage) -> Outcome:
+        task = _begin(out, options, job, image)
+        step = partial(job.listener.step, path)
+        return task if isinstance(task, Outcome) else _analyze(job.predictor, step, task, image)
+
+    return _opened(path, out, options, work)
+
+
+def _opened(
+    path: Path, out: Path, options: AnalyzeOptions, act: Callable[[OpenImage], T]
+) -> T | Outcome:
+    """Return what is made of an image, or the outcome of its failure."""
+    try:
+        with open_image(path, max_megapixels=options.max_megapixels) as image:
+            return act(image)
+    except _FAILURES as error:
+        return _failure(path, _reason(error, path, out))
+
+
+def _take_up(predictor: Predictor, task: _Task | Outcome) -> Outcome:
+    """Return the outcome of an image that another process begun; one that is there stays."""
+    if isinstance(task, Outcome):
+        return task
+    work = partial(_analyze, predictor, lambda share: None, task)
+    return _opened(task.path, task.out, task.options, work)
 
 
 def _start(model: str, options: PredictOptions) -> Callable[[_Task | Outcome], Outcome]:
-    return partial(_analyze, Predictor.open(model, options), lambda share: None)
+    return partial(_take_up, Predictor.open(model, options))
 
 
 def _start_away(
@@ -287,49 +314,41 @@ def _start_away(
     def work(task: _Task | Outcome) -> Outcome:
         if isinstance(task, _Task):
             task = replace(task, identity=identity)
-        return _analyze(predictor, lambda share: None, task)
+        return _take_up(predictor, task)
 
     return work
 
 
-def _begin(path: Path, out: Path, options: AnalyzeOptions, job: _Job) -> _Task | Outcome:
+def _begin(out: Path, options: AnalyzeOptions, job: _Job, image: OpenImage) -> _Task | Outcome:
     """Return what is to be done, or the outcome where there is nothing to do."""
-    try:
-        refuse_lost(out, job.identity)
-        with open_image(path, max_megapixels=options.max_megapixels) as image:
-            content = image.info.sha256
-            folder = choose_folder(out, path, content, names=job.names)
-            job.names.take(folder.name)
-            earlier = None if job.overwrite else read_report(folder)
-            if earlier and _is_current(earlier, image, options, job.predictor.card):
-                return outcome_of(path, folder, earlier, "unchanged")
-            refuse_foreign(folder)  # before the work is done, not after
-    except _FAILURES as error:
-        return _failure(path, _reason(error, path, out))
+    refuse_lost(out, job.identity)
+    path, content = image.info.path, image.info.sha256
+    folder = choose_folder(out, path, content, names=job.names)
+    job.names.take(folder.name)
+    earlier = None if job.overwrite else read_report(folder)
+    if earlier and _is_current(earlier, image, options, job.predictor.card):
+        return outcome_of(path, folder, earlier, "unchanged")
+    refuse_foreign(folder)  # before the work is done, not after
     return _Task(path, out, job.identity, folder, content, options)
 
 
-def _analyze(predictor: Predictor, step: Callable[[float], Any], task: _Task | Outcome) -> Outcome:
-    """Return the outcome of an image that is analyzed here; one that is there stays."""
-    if isinstance(task, Outcome):
-        return task
-    path, out, options = task.path, task.out, task.options
-    unfinished = place_to_go_on(task.folder)
+def _analyze(
+    predictor: Predictor, step: Callable[[float], Any], task: _Task, image: OpenImage
+) -> Outcome:
+    path, options, unfinished = task.path, task.options, place_to_go_on(task.folder)
     try:
-        with open_image(path, max_megapixels=options.max_megapixels) as image:
-            if image.info.sha256 != task.content:  # workers take it up later than it was begun
-                raise ImageError(f"`{path.name}` changed since this run began with it; run again.")
-            report = analyze(image, predictor, options, step, unfinished)
-            refuse_lost(out, task.identity)
-            report = export(
-                report, task.folder, image, options.exports,
-                origin=origin_of(path), content=task.content,
-            )  # fmt: skip
-            shutil.rmtree(unfinished, ignore_errors=True)
-    except _FAILURES as error:
-        if isinstance(error, ImageError | ScaleError | DataError):  # the next run ends there, too
-            shutil.rmtree(unfinished, ignore_errors=True)
-        return _failure(path, _reason(error, path, out))
+        if image.info.sha256 != task.content:  # workers take it up later than it was begun
+            raise ImageError(f"`{path.name}` changed since this run began with it; run again.")
+        report = analyze(image, predictor, options, step, unfinished)
+        refuse_lost(task.out, task.identity)
+        report = export(
+            report, task.folder, image, options.exports,
+            origin=origin_of(path), content=task.content,
+        )  # fmt: skip
+    except (ImageError, ScaleError, DataError):  # the next run ends there, too
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    shutil.rmtree(unfinished, ignore_errors=True)
     return outcome_of(path, task.folder, report_to_dict(report), "analyzed")
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import hashlib
 import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -119,16 +121,17 @@ def test_same_stem_in_two_folders_and_two_forms(
     assert [o.folder.name for o in again if o.folder] == ["wall_png", "right_wall", "wall"]
 
 
-def test_a_file_that_changes_after_its_turn_began_is_named(
+def test_a_file_that_changes_after_its_turn_began_is_analyzed_as_it_was(
     photo: Photo, options: AnalyzeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = photo(tmp_path / "wall.jpg", cracks=1)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     with monkeypatch.context() as patch:
         patch.setattr(batch, "refuse_foreign", lambda folder: photo(path, cracks=2))
         (changed,) = batch.run([path], tmp_path / "out", options)
-    assert changed.status == "failed"
-    assert changed.reason is not None
-    assert "changed since" in changed.reason
+    assert changed.folder is not None
+    report = json.loads((changed.folder / "report.json").read_text(encoding="utf-8"))
+    assert (report["image"]["sha256"], changed.row["cracks"]) == (digest, 1)
     (again,) = batch.run([path], tmp_path / "out", options)
     assert again.row["cracks"] == 2
 
@@ -192,6 +195,35 @@ def test_equal_content_under_two_names_is_two_results(
     (tmp_path / "drive").mkdir()
     moved = second.parent.rename(tmp_path / "drive" / "b") / "x.png"  # known by its content
     assert states(batch.run([first, moved], out, options)) == ["unchanged"] * 2
+
+
+@pytest.mark.parametrize("name", ["wall.jpg", "wall.tif"])
+def test_a_photograph_is_opened_once_and_hashed_once(
+    photo: Photo,
+    options: AnalyzeOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    path, opened, hashed = photo(tmp_path / name), [], []
+    own, digest = hashlib.sha256(path.read_bytes()).hexdigest(), hashlib.file_digest
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:  # it stays, and sees this path alone
+        if event == "open" and str(arguments[0]) == str(path):
+            opened.append(path)
+
+    def counted(file: Any, kind: Any) -> Any:
+        made = digest(file, kind)
+        hashed.extend([path] if made.hexdigest() == own else [])
+        return made
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    sys.addaudithook(note)
+    for status in ("analyzed", "unchanged"):
+        opened.clear()
+        hashed.clear()
+        assert states(batch.run([path], tmp_path / "out", options)) == [status]
+        assert (opened, hashed) == ([path], [path])
 
 
 @pytest.mark.parametrize("name", ["survey.json", "summary.csv", "index.html"])

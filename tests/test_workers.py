@@ -125,6 +125,26 @@ def test_a_photograph_whose_process_dies_fails_alone(
     assert outcomes[0].reason == batch.PROCESS_LOST
 
 
+def test_a_photograph_that_changes_before_its_process_takes_it_up_is_named(
+    walls: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_dark_model(tmp_path / "dark")
+
+    def changing(start: Any, tasks: Any, count: int) -> Iterator[tuple[Any, Any]]:
+        def begun() -> Iterator[Any]:
+            for task in tasks:
+                if not isinstance(task, Outcome) and task.path == walls[0]:
+                    walls[0].write_bytes(walls[1].read_bytes())
+                yield task
+
+        yield from in_processes(start, begun(), count)
+
+    monkeypatch.setitem(batch.ENGINES, "processes", changing)
+    outcomes = analyzed(walls[:2], tmp_path / "out", model, 2)
+    assert [outcome.status for outcome in outcomes] == ["failed", "analyzed"]
+    assert "`wall_0.png` changed since this run began" in (outcomes[0].reason or "")
+
+
 def test_a_stopped_run_tells_what_was_done(walls: list[Path], tmp_path: Path) -> None:
     model = write_dark_model(tmp_path / "dark")
 

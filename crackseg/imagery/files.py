@@ -5,12 +5,17 @@ Formats are recognised by content, never by name: JPEG (also the MPO of drones),
 files, those told from a TIFF by their name. The header is judged before any pixel is decoded: too
 many pixels, or far more pixels than so small a file can honestly hold, is refused. A file that
 ends early is an error, never a grey picture without cracks.
+
+A file is opened once: kind, digest, header and pixels come from one stream, so that the digest is
+of the bytes that were decoded, whatever becomes of the name meanwhile.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import math
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -72,10 +77,13 @@ class OpenImage:
     ``info`` and all windows are those of the upright picture.
     """
 
-    def __init__(self, info: ImageInfo, source: Source, orientation: int) -> None:
+    def __init__(
+        self, info: ImageInfo, source: Source, orientation: int, check: Callable[[], None]
+    ) -> None:
         self.info = info
         self._source = source
         self._turn = ORIENTATIONS[orientation]
+        self._check = check  # raises where what was read is not of the file that was opened
 
     def __enter__(self) -> OpenImage:
         return self
@@ -122,7 +130,7 @@ class OpenImage:
     def _tried(self, act: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
         try:
             answer = act(*arguments, **more)
-            _refuse_failed(self.info.path)
+            self._check()
             return answer
         except ImageError:
             raise
@@ -194,37 +202,54 @@ def open_image(
     path = path if isinstance(path, Path) else Path(path)
     if isinstance(path, RemotePath):
         path = path.pinned()
-    kind = _kind(path)
     limits = Limits(max_megapixels * 1e6, math.inf if is_mask else MAX_RATIO)
+    file = _open(path)
     try:
-        digest = sha256 or _sha256(path)
-        source = _open_source(path, kind, limits)
-        _refuse_failed(path)
-    except ImageError:
-        raise
-    except DECODE_ERRORS as error:
+        kind = _kind(path, file.read(32))
+        file.seek(0)
+        check = _changes(path, file)
+        digest, source = _open_source(path, file, kind, limits, sha256)
+        check()
+        return _assemble(path, digest, source, check)
+    except BaseException as error:
+        file.close()
+        if isinstance(error, ImageError) or not isinstance(error, DECODE_ERRORS):
+            raise
         raise _damaged(path, error) from error
-    return _assemble(path, digest, source)
 
 
-def _refuse_failed(path: Path) -> None:
-    if isinstance(path, RemotePath):
-        path.refuse_failed()
-
-
-def _kind(path: Path) -> str:
+def _open(path: Path) -> io.BufferedReader:
     try:
-        if not path.is_file():
+        if not path.is_file():  # a pipe would wait for a writer
             what = "is a folder" if path.is_dir() else "does not exist or is not a regular file"
             raise ImageError(f"`{path}` {what}; expected an image file.")
-        with path.open("rb") as file:
-            head = file.read(32)
-    except PermissionError as error:
-        raise ImageError(f"`{path}` cannot be read: permission denied.") from error
+        return path.open("rb")
+    except ImageError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"`{path}` cannot be read: {error}.") from error
+        what = "permission denied" if isinstance(error, PermissionError) else str(error)
+        raise ImageError(f"`{path}` cannot be read: {what}.") from error
+
+
+def _changes(path: Path, file: io.BufferedReader) -> Callable[[], None]:
+    """Return what raises where a file is not what it was when it was opened."""
+    if isinstance(path, RemotePath):
+        return path.refuse_failed
+
+    def stamp() -> tuple[int, int] | None:
+        facts = None if file.closed else os.fstat(file.fileno())  # closed: all was read
+        return facts and (facts.st_size, facts.st_mtime_ns)
+
+    first = stamp()
+
+    def check() -> None:
+        if stamp() not in (first, None):
+            raise ImageError(f"`{path.name}` changed while it was read; run again.")
+
+    return check
+
+
+def _kind(path: Path, head: bytes) -> str:
     if not head:
         raise ImageError(f"`{path}` is empty (0 bytes).")
     if head.startswith(b"\xff\xd8\xff"):
@@ -248,19 +273,15 @@ def picture_kind(path: Path) -> str | None:
     One that cannot be read counts as well: its kind is ``other``.
     """
     try:
-        return _kind(path)
-    except ImageError:
-        if not path.is_file():  # a pipe would wait for a writer
-            return None
-    try:
-        with path.open("rb") as file:
+        with _open(path) as file:
             head = file.read(32)
     except OSError:
         return None
-    is_picture = (
-        head.startswith((b"GIF8", b"8BPS")) or head[8:12] == b"WEBP" or head[8:12] == b"avif"
-    )
-    return "other" if is_picture else None
+    try:
+        return _kind(path, head)
+    except ImageError:
+        is_other = head.startswith((b"GIF8", b"8BPS")) or head[8:12] in (b"WEBP", b"avif")
+        return "other" if is_other else None
 
 
 def _foreign(head: bytes) -> str:
@@ -273,19 +294,26 @@ def _foreign(head: bytes) -> str:
     )
 
 
-def _open_source(path: Path, kind: str, limits: Limits) -> Source:
+def _open_source(
+    path: Path, file: io.BufferedReader, kind: str, limits: Limits, sha256: str | None
+) -> tuple[str, Source]:
+    """Return the digest of a file and what decodes it; only a TIFF is read on from the file."""
     if kind == "TIFF":
         from crackseg.imagery.tiff import open_tiff  # tifffile is slow to import
 
-        return open_tiff(path, limits)
+        return sha256 or _digest(path, file), open_tiff(path, file, limits)
+    with file:
+        data = file.read()
+    digest = sha256 or _digest(path, io.BytesIO(data))
     if kind in ("RAW", "HEIF"):
         from crackseg.imagery import raw
 
-        return raw.open_raw(path, limits) if kind == "RAW" else raw.open_heif(path, limits)
-    return open_still(path, kind, limits)
+        open_whole = raw.open_raw if kind == "RAW" else raw.open_heif
+        return digest, open_whole(path, data, limits)
+    return digest, open_still(path, data, kind, limits)
 
 
-def _assemble(path: Path, digest: str, source: Source) -> OpenImage:
+def _assemble(path: Path, digest: str, source: Source, check: Callable[[], None]) -> OpenImage:
     facts = source.facts
     # A georeferenced raster is placed by its transform; GDAL ignores the orientation tag there.
     turn = facts.orientation if source.transform is None else 1
@@ -305,7 +333,7 @@ def _assemble(path: Path, digest: str, source: Source) -> OpenImage:
         metadata={**facts.values, **source.metadata, "orientation": float(turn)},
         notices=(*_not_hashed(path), *source.notices, *facts.notices),
     )
-    return OpenImage(info, source, turn)
+    return OpenImage(info, source, turn, check)
 
 
 def _damaged(path: Path, error: BaseException) -> ImageError:
@@ -321,9 +349,6 @@ def _not_hashed(path: Path) -> Iterator[Notice]:
         yield Notice(code="not_hashed", message=text)
 
 
-def _sha256(path: Path) -> str:
+def _digest(path: Path, file: io.BufferedReader | io.BytesIO) -> str:
     identity = path.identity() if isinstance(path, RemotePath) else None
-    if identity:
-        return identity
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return identity or hashlib.file_digest(file, "sha256").hexdigest()

@@ -46,7 +46,7 @@ class HeaderReader(io.BytesIO):
         self._reads = None
 
 
-def check_directories(path: Path) -> None:
+def check_directories(path: Path, file: io.BufferedReader) -> None:
     """Refuse a TIFF whose directories hold far more tags than any camera or program writes.
 
     What is damaged otherwise is left to the decoder, which says it better.
@@ -54,16 +54,16 @@ def check_directories(path: Path) -> None:
     Raises:
         ImageError: too many tags.
     """
-    with path.open("rb") as file:
-        head = file.read(16)
-        order = "<" if head.startswith(b"II") else ">"
-        big = head[2:3] == b"+" or head[3:4] == b"+"
-        try:
-            (place,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", head, 8 if big else 4)
-            _walk(path, file, f"{order}{'QQ' if big else 'HI'}", place)
-        except (struct.error, OverflowError, OSError) as error:
-            if isinstance(error, ImageError):
-                raise
+    file.seek(0)
+    head = file.read(16)
+    order = "<" if head.startswith(b"II") else ">"
+    big = head[2:3] == b"+" or head[3:4] == b"+"
+    try:
+        (place,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", head, 8 if big else 4)
+        _walk(path, file, f"{order}{'QQ' if big else 'HI'}", place)
+    except (struct.error, OverflowError, OSError) as error:
+        if isinstance(error, ImageError):
+            raise
 
 
 def _walk(path: Path, file: io.BufferedReader, form: str, place: int) -> None:

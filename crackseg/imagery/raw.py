@@ -21,23 +21,23 @@ from crackseg.imagery.stills import Decoded, Whole
 from crackseg.records import Notice
 
 
-def open_raw(path: Path, limits: Limits) -> Source:
-    """Return a source for a camera raw file; its pixels are developed at the first read."""
+def open_raw(path: Path, data: bytes, limits: Limits) -> Source:
+    """Return a source for the bytes of a camera raw file, developed at the first read."""
     rawpy = _extra(path, "rawpy", "a camera raw file")
-    facts = _raw_facts(path)
+    facts = _raw_facts(data)
     try:
-        with rawpy.imread(io.BytesIO(path.read_bytes())) as raw:
+        with rawpy.imread(io.BytesIO(data)) as raw:
             sizes = raw.sizes
     except rawpy.LibRawError as error:
         raise ImageError(f"`{path.name}` cannot be developed: {_text(error)}.") from error
     turned = sizes.flip in (5, 6)
     height, width = (sizes.width, sizes.height) if turned else (sizes.height, sizes.width)
-    stored = 2 * height * width / max(path.stat().st_size, 1)
+    stored = 2 * height * width / len(data)
     check_header(path, height, width, stored=stored, limits=limits)
 
     def develop() -> Decoded:
         try:
-            with rawpy.imread(io.BytesIO(path.read_bytes())) as raw:
+            with rawpy.imread(io.BytesIO(data)) as raw:
                 pixels = raw.postprocess(use_camera_wb=True, no_auto_bright=True, output_bps=8)
         except rawpy.LibRawError as error:
             raise ImageError(f"`{path.name}` cannot be developed: {_text(error)}.") from error
@@ -59,13 +59,12 @@ def open_raw(path: Path, limits: Limits) -> Source:
     )
 
 
-def open_heif(path: Path, limits: Limits) -> Source:
-    """Return a source for HEIC or HEIF, upright as the file says."""
+def open_heif(path: Path, data: bytes, limits: Limits) -> Source:
+    """Return a source for the bytes of HEIC or HEIF, upright as the file says."""
     pi_heif = _extra(path, "pi_heif", "a HEIC/HEIF file")
-    data = path.read_bytes()
     picture = pi_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
     width, height = picture.size
-    stored = 3 * height * width / max(len(data), 1)
+    stored = 3 * height * width / len(data)
     check_header(path, height, width, stored=stored, limits=limits)
     tags, notices = pillow_tags(picture.info.get("exif"))
     profile, trouble = read_profile(picture.info.get("icc_profile"), 3, path.name)
@@ -98,14 +97,14 @@ def _extra(path: Path, module: str, kind: str) -> Any:
         ) from error
 
 
-def _raw_facts(path: Path) -> Facts:
+def _raw_facts(data: bytes) -> Facts:
     """Return what the tags of a raw file say, most of which are built like a TIFF."""
     from tifffile import TiffFile
 
     from crackseg.imagery.tiff import read_tags
 
     try:
-        with TiffFile(path) as file:
+        with TiffFile(io.BytesIO(data)) as file:
             facts, _ = read_tags(file.pages[0])
     except DECODE_ERRORS:
         return Facts()

@@ -39,13 +39,12 @@ _BAND_PX = 256  # rows that are counted or converted at a time
 _CHUNKS = 65_536  # of a PNG that are looked at for text; one of 500 MB has as many of 8 kB
 
 
-def open_still(path: Path, kind: str, limits: Limits) -> Source:
-    """Return a source for JPEG or PNG, which can only be decoded whole.
+def open_still(path: Path, data: bytes, kind: str, limits: Limits) -> Source:
+    """Return a source for the bytes of a JPEG or PNG, which can only be decoded whole.
 
     Raises:
         UnsupportedImage: a JPEG of a kind that cannot be decoded.
     """
-    data = path.read_bytes()
     frame = read_frame(data, path) if kind == "JPEG" else None
     is_deep = frame is not None and frame.is_deep
     picture, warned = _parse(as_eight_bit(data, frame) if frame and is_deep else data, kind, path)

@@ -7,8 +7,10 @@ count, as do no-data values, an alpha band, nan and segments that were never wri
 
 from __future__ import annotations
 
+import io
 import logging
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,6 @@ from crackseg.imagery.headers import check_directories
 from crackseg.imagery.levels import Levels, find_levels, range_notice, to_uint8
 from crackseg.imagery.metadata import Facts, read_facts
 from crackseg.imagery.nodata import believable, smeared, widen
-from crackseg.imagery.remote import RemotePath
 from crackseg.imagery.segments import JPEG, Segments
 from crackseg.imagery.source import DECODE_ERRORS, Limits, Pixels, Source, check_header, multi_page
 from crackseg.records import Array, Notice, Window
@@ -37,30 +38,21 @@ _RAW_TAGS = (50706, 33421)  # DNGVersion, CFARepeatPatternDim
 _LOSSY = (*JPEG, 33003, 33004, 33005, 34712, 34927, 50001, 50002)  # JPEG 2000, WebP, JPEG XL
 
 
-def open_tiff(path: Path, limits: Limits) -> Source:
-    """Return a source for a TIFF file.
+def open_tiff(path: Path, file: io.BufferedReader, limits: Limits) -> Source:
+    """Return a source for a TIFF file, which it reads from and closes.
 
     Raises:
         ImageError: camera raw, a kind of pixel that is not known, too large, or cut.
     """
-    check_directories(path)
-    remote = isinstance(path, RemotePath)
-    file = TiffFile(path.open("rb"), name=path.name) if remote else TiffFile(path)
-    try:
-        return _source(path, file, limits)
-    except BaseException:
-        file.close()
-        raise
-
-
-def _source(path: Path, file: Any, limits: Limits) -> Source:
-    page = file.pages[0]
+    check_directories(path, file)
+    tiff = TiffFile(file, name=path.name, offset=0)
+    page = tiff.pages[0]
     _refuse_unknown(path, page)
-    size = max(path.stat().st_size, 1)
+    size = file.seek(0, os.SEEK_END)
     stored = _claimed_bytes(page) / size
     check_header(path, page.imagelength, page.imagewidth, stored=stored, limits=limits)
     segments = Segments(page, size)
-    mask, several = _other_pages(file, page, size)
+    mask, several = _other_pages(tiff, page, size)
     nodata = _nodata(page)
     notices = [multi_page(path)] if several else []
     profile, noticed = _profile(page, path.name)
@@ -72,7 +64,7 @@ def _source(path: Path, file: Any, limits: Limits) -> Source:
     return Source(
         height_px=page.imagelength,
         width_px=page.imagewidth,
-        format="BigTIFF" if file.is_bigtiff else "TIFF",
+        format="BigTIFF" if tiff.is_bigtiff else "TIFF",
         facts=facts,
         decode=picture.decode,
         load=picture.load,

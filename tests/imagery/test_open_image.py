@@ -618,6 +618,39 @@ def test_a_digest_that_is_known_is_not_computed_again(tmp_path: Path) -> None:
         assert image.info.sha256 == "known"
 
 
+def test_pixels_are_those_of_the_digest_whatever_becomes_of_the_name(tmp_path: Path) -> None:
+    path = tiff(tmp_path / "p", RGB, tile=(16, 16), compression="zlib")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with open_image(path) as image:
+        tiff(tmp_path / "q", 255 - RGB, tile=(16, 16), compression="zlib").replace(path)
+        assert image.info.sha256 == digest
+        assert np.array_equal(image.read(), RGB)
+
+
+def test_a_still_is_read_once_and_not_touched_by_what_is_written_later(tmp_path: Path) -> None:
+    path = pillow(tmp_path / "p", Image.fromarray(RGB), "PNG")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with open_image(path) as image:
+        path.write_bytes(b"something else")
+        assert image.info.sha256 == digest
+        assert np.array_equal(image.read(), RGB)
+
+
+def test_a_raster_that_is_written_to_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    path = tiff(tmp_path / "p", RGB, tile=(16, 16), compression="zlib")
+    with open_image(path) as image:
+        image.read(WINDOW)
+        with path.open("ab") as file:
+            file.write(b"\0")
+        with pytest.raises(ImageError, match="`p` changed while it was read; run again"):
+            image.read(WINDOW)
+    with open_image(path) as image:
+        facts = path.stat()
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns + 1))
+        with pytest.raises(ImageError, match="changed while it was read"):
+            image.read(WINDOW)
+
+
 def test_other_kinds_are_unsupported_and_damaged_ones_are_not(tmp_path: Path) -> None:
     path = tmp_path / "told by content.jpg"
     path.write_bytes(FOREIGN["gif"][0])
