@@ -250,7 +250,8 @@ def _count(marked: Tensor, group: Labelled) -> Tensor:
         *(classes == number + 1 for number in range(len(CLASSES))),
         *(hits == number + 1 for number in range(len(CLASSES))),
     ]
-    return torch.stack([column.sum((1, 2)) for column in columns], 1)
+    # row by row in 32 bits: at once, in 64, a CPU takes three times as long
+    return torch.stack([column.sum(2, dtype=torch.int32).sum(1) for column in columns], 1)
 
 
 def _neighbours(mask: Tensor, places: Tensor, steps: Tensor) -> Tensor:
