@@ -258,15 +258,20 @@ def compare_command(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder, in place of the file's `out`.")
     ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of every training, for a trial of all; in a folder OUT-N-steps."),
+    ] = None,
 ) -> None:
     """Tune, train and score several networks under one protocol; finished cells are kept."""
     from crackseg.names import require
 
     require("torch", extra="train")
     from crackseg.training.compare import compare
-    from crackseg.training.compare_options import only, read_compare
+    from crackseg.training.compare_options import only, read_compare, shortened
 
     options = only(read_compare(file, root, data=data, out=out), row or (), seed or ())
+    options = shortened(options, steps) if steps else options
     failed = sum("failed" in cell for cell in compare(options, typer.echo, workers=workers))
     typer.echo(f"tables and plot are in {options.out}")
     raise typer.Exit(1 if failed else 0)

@@ -123,6 +123,23 @@ def only(options: CompareOptions, rows: Sequence[str], seeds: Sequence[int]) -> 
     return replace(options, network=network, seeds=tuple(seeds) or options.seeds)
 
 
+def shortened(options: CompareOptions, steps: int) -> CompareOptions:
+    """Return the comparison with so many steps in every training and trial, and its own folder.
+
+    It shows within minutes that all works, or that a cell repeats; its scores say nothing.
+    """
+    few = {"steps": steps, "steps_per_epoch": steps}
+    fit = {**options.protocol.get("fit", {}), **few}
+    return replace(
+        options,
+        out=options.out.with_name(f"{options.out.name}-{steps}-steps"),
+        cache=options.cache or options.out / "crops",
+        protocol={**options.protocol, "fit": fit},
+        network=tuple(replace(row, fit={**row.fit, **few}) for row in options.network),
+        tune_steps=min(steps, options.tune_steps),
+    )
+
+
 def run_options(
     row: Contestant, seed: int, options: CompareOptions, chosen: Mapping[str, Any] | None = None
 ) -> TrainOptions:

@@ -16,11 +16,13 @@ pytest.importorskip("matplotlib")
 
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from crackseg.cli import app
 from crackseg.errors import ConfigError, ModelError
 from crackseg.training import compare_cell, contest
 from crackseg.training.compare import compare, tasks_of
-from crackseg.training.compare_options import only, read_compare, run_options
+from crackseg.training.compare_options import only, read_compare, run_options, shortened
 from crackseg.training.manifest import index_folder, write_manifest
 
 TEXT = """
@@ -152,6 +154,24 @@ def test_one_cell_alone_repeats_to_the_last_bit_elsewhere_and_side_by_side(file,
     files = [o.out / "CDDS___tuned-seed2" / "counts.npy" for o in (options, other)]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert any(text.startswith("CDDS / tuned, seed 2: val ") for text in lines)
+
+
+def test_a_short_trial_of_all_has_a_folder_of_its_own(file):
+    options = shortened(read_compare(file), 1)
+    assert options.out.name == "out-1-steps"
+    call = ["compare", str(file), "--steps", "1", "--seed", "2"]
+    shas = []
+    for name in ("one", "two"):
+        result = CliRunner().invoke(app, [*call, "--out", str(file.parent / name)])
+        assert result.exit_code == 0, result.output
+        assert f"{name}-1-steps" in result.output
+        with (file.parent / f"{name}-1-steps" / "compare.csv").open() as stream:
+            shas.append([row["weights_sha256"] for row in csv.DictReader(stream)])
+        cell = json.loads((file.parent / f"{name}-1-steps/narrow-seed2/cell.json").read_text())
+        assert [mark["step"] for mark in cell["curve"]] == [1]
+    assert len(set(shas[0])) == 2  # of two networks
+    assert shas[0] == shas[1]
+    assert not options.out.exists()
 
 
 def test_truths_that_lie_there_from_before_are_made_anew(file):
