@@ -25,11 +25,18 @@ from crackseg.names import nearest
 from crackseg.scales import MM_PER_PX_LIMITS, SIGMA_REL_MAX
 
 T = TypeVar("T")
+MOST_THREADS = 1024
 
 
 def _require(ok: bool, message: str) -> None:
     if not ok:
         raise ConfigError(message)
+
+
+def _within(options: object, name: str, low: float, high: float, hint: str) -> None:
+    value = getattr(options, name)
+    limits = f"must lie between {low:g} and {high:g}"
+    _require(low <= value <= high, f"`{name}` {limits}, got {value}; {hint}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +81,8 @@ class PredictOptions:
             f"`reread_from` must be 0 or larger and less than 1, got {self.reread_from}.",
         )
         _require(
-            self.threads is None or 1 <= self.threads <= 1024,
-            f"`threads` must lie between 1 and 1024, got {self.threads}.",
+            self.threads is None or 1 <= self.threads <= MOST_THREADS,
+            f"`threads` must lie between 1 and {MOST_THREADS}, got {self.threads}.",
         )
 
 
@@ -96,13 +103,10 @@ class MaskOptions:
                 value is None or 0 < value < 1,
                 f"`{name}` must lie between 0 and 1, got {value}; 0.5 is a usual value.",
             )
-        _require(
-            self.min_area_px >= 1, f"`min_area_px` must be 1 or larger, got {self.min_area_px}."
-        )
-        _require(
-            0 <= self.gap_px < math.inf,
-            f"`gap_px` must be a finite number, 0 or larger, got {self.gap_px}.",
-        )
+        # Beyond these a report would be empty, or join what has nothing to do with each other.
+        _within(self, "min_area_px", 1, 100_000, "a speck of 12 px is a usual limit")
+        _within(self, "gap_px", 0, 1000, "0 bridges nothing")
+        _within(self, "ignore_border_px", 0, 1000, "name what is not looked at by `ignore`")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,18 +122,9 @@ class MeasureOptions:
     width_classes: Path | None = None  # file of width classes; None: the shipped one
 
     def __post_init__(self) -> None:
-        _require(
-            0 <= self.min_length_px < math.inf,
-            f"`min_length_px` must be a finite number, 0 or larger, got {self.min_length_px}.",
-        )
-        _require(
-            0 < self.smooth_px < math.inf,
-            f"`smooth_px` must be a finite number larger than 0, got {self.smooth_px}.",
-        )
-        _require(
-            0 <= self.join_px <= 1000,
-            f"`join_px` must lie between 0 and 1000, got {self.join_px}; 0 joins nothing.",
-        )
+        _within(self, "min_length_px", 0, 100_000, "15 is usual")
+        _within(self, "smooth_px", 0.1, 50, "more would cut the corners of a crack, and its length")
+        _within(self, "join_px", 0, 1000, "0 joins nothing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,10 +180,7 @@ class RegionOptions:
     joint_share: float = 0.6  # of a crack's length along a joint makes it one; less crosses it
 
     def __post_init__(self) -> None:
-        _require(
-            0 < self.joint_reach_px < math.inf,
-            f"`joint_reach_px` must be a finite number larger than 0, got {self.joint_reach_px}.",
-        )
+        _within(self, "joint_reach_px", 0.1, 1000, "cracks farther off are none of its own")
         _require(
             0 < self.joint_share <= 1,
             f"`joint_share` must lie between 0 and 1, got {self.joint_share}.",

@@ -44,7 +44,7 @@ def measure_shape(
     def read(window: Window) -> Array:
         return image.read(_moved_window(window, frame.row, frame.col))
 
-    cuts = [cut_by(line, (frame.height, frame.width), None) for line in _at_tips(lines)]
+    cuts = [cut_by(line, (frame.height, frame.width), None, read) for line in _at_tips(lines)]
     (crack,) = measure_lines(
         lines,
         np.zeros(len(lines), int),

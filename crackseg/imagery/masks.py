@@ -236,6 +236,12 @@ def _on_nothing(stored: Stored, codes: _Codes, rule: MaskRule) -> Mask:
     """Return the crack of a picture that is transparent, or without data, in part."""
     hidden = np.asarray(stored.hidden)
     if not len(codes.levels):
+        if stored.values.dtype.kind == "f" or (stored.values != stored.values[:1, :1]).any():
+            what = "is transparent" if stored.see_through else "holds no data"
+            raise DataError(
+                f"`{codes.name}` {what} all over, so that it tells of no crack and of none to be "
+                "there; save the mask without transparency, as 0 and 255."
+            )
         return Mask(pixels=np.zeros(hidden.shape, dtype=bool), crack="", values_text="nothing")
     ground = codes.ground()
     if len(codes.levels) == 1 and (stored.see_through or ground is None):

@@ -109,9 +109,12 @@ def _face_angles(
 def _tilt_error(info: ImageInfo) -> float:
     """Return by which share lengths on a vertical face are longer than in a view thought square."""
     pitch = info.metadata.get("gimbal_pitch_deg", 0.0)
-    if not isinstance(pitch, float) or not _OBLIQUE_DEG < abs(pitch) < _NADIR_DEG:
+    if not isinstance(pitch, float):
         return 0.0
-    return 1 / math.cos(math.radians(pitch)) - 1
+    tilt = min(abs(pitch), 180 - abs(pitch))  # beyond the vertical it looks backwards
+    if not _OBLIQUE_DEG < tilt < _NADIR_DEG:
+        return 0.0
+    return 1 / math.cos(math.radians(tilt)) - 1
 
 
 def warn_of_tilt(info: ImageInfo, notices: list[Notice]) -> None:

@@ -26,6 +26,7 @@ MARK, MEANING = "crackseg", "white is crack"  # a text chunk of the masks that t
 _JPEG_IN_TIFF = (6, 7, 34892, 33007)
 _GDAL_NODATA = 42113
 _OPAQUE = 0.5  # a pixel that lets more than half of the ground through is not drawn
+_PAGES = 64  # of a TIFF that are looked at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,14 +107,22 @@ def _indexed(picture: Any) -> Stored:
         opacity[: len(clear)] = list(clear)
     elif isinstance(clear, int):
         opacity[clear] = 0
-    hidden = opacity[indices] < 255 * _OPAQUE
+    hidden = _transparent(opacity[indices], 255)
     return Stored(values=indices, palette=palette, hidden=_any(hidden), see_through=True)
+
+
+def _transparent(alpha: Array, top: float) -> Array:
+    """Return where nothing is drawn; what is drawn faintly throughout is drawn all the same."""
+    full = top if alpha.max() >= top * _OPAQUE else alpha.max()
+    transparent: Array = (alpha == 0) | (alpha < full * _OPAQUE)
+    return transparent
 
 
 def _read_tiff(path: Path) -> Stored:
     with TiffFile(path) as file:
         page = file.pages[0]
         values = _rows_cols_samples(page)
+        _refuse_later_page(path, file, values)
         kind = page.photometric.name
         if kind == "PALETTE":
             palette = (np.asarray(page.colormap) >> 8).astype(np.uint8).T
@@ -132,6 +141,19 @@ def _read_tiff(path: Path) -> Stored:
     return replace(stored, lossy=lossy)
 
 
+def _refuse_later_page(path: Path, file: TiffFile, first: Array) -> None:
+    """Refuse a file whose first picture is of one value and a later one is not."""
+    if len(file.pages) == 1 or (first != first.flat[0]).any():
+        return
+    for number, page in enumerate(file.pages[1:_PAGES], start=2):
+        later = np.asarray(page.asarray())
+        if not page.is_reduced and not page.is_mask and (later != later.flat[0]).any():
+            raise ImageError(
+                f"`{path.name}` holds several pictures; the first is of one value, and picture "
+                f"{number} is not: save the mask alone."
+            )
+
+
 def _rows_cols_samples(page: Any) -> Array:
     """Return (H, W, samples) of a page, whatever the order of its planes."""
     values = np.asarray(page.asarray())
@@ -142,8 +164,8 @@ def _rows_cols_samples(page: Any) -> Array:
 
 def _no_data(page: Any, values: Array) -> Array | None:
     """Return where GDAL's no-data number stands, or numbers that are not finite."""
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        return np.asarray(~np.isfinite(values))
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        return np.asarray(np.isnan(values))
     try:
         number = float(str(page.tags.valueof(_GDAL_NODATA)).strip("\0 "))
     except ValueError:
@@ -158,7 +180,7 @@ def _with_alpha(samples: Array, has_alpha: bool | None = None) -> Stored:
     if count in (2, 4) if has_alpha is None else has_alpha and count > 1:
         alpha = samples[..., -1]
         top = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "ui" else 1
-        hidden = _any(alpha < top * _OPAQUE)
+        hidden = _any(_transparent(alpha, top))
         return Stored(values=_plain(samples[..., : count - 1]), hidden=hidden, see_through=True)
     return Stored(values=_plain(samples[..., :3] if count > 3 else samples))
 

@@ -86,7 +86,7 @@ def measure(
     all_groups = group
     long = _long_enough(lines, group, options.min_length_px)
     lines, group = [lines[k] for k in long], group[long]
-    cuts = [cut_by(line, mask.shape, valid) for line in lines]
+    cuts = [cut_by(line, mask.shape, valid, image) for line in lines]
     if image is not None:
         lines = refine_ends(lines, mask.shape, image)
     home = _home(lines, group, count)[component]

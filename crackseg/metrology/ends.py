@@ -15,11 +15,13 @@ from crackseg.metrology import arc
 from crackseg.metrology.centreline import Line, end_direction
 from crackseg.metrology.sampling import to_grey
 from crackseg.records import Array, Window
+from crackseg.runs import Mask
 
 _INSIDE_PX, _OUTSIDE_PX = 12.0, 6.0  # stretch looked at before and beyond the mask's end
 _REFERENCE_PX = 5.0  # up to this far before the mask's end the crack is taken to be whole
 _SIDE_PX = 6.0  # of concrete on either side
 _STEP_PX = 0.5
+_KNOWN_SHARE = 0.9  # of a section across a line that the picture must hold for its darkness
 _CLEAR = 4.0  # the crack must stand out from the noise of the strip by this factor
 
 
@@ -73,36 +75,72 @@ def _move(
     if inside < _REFERENCE_PX + 3:
         return 0.0
     along = np.arange(-inside, _OUTSIDE_PX + 1e-6, _STEP_PX)
-    strip = _strip(origin, direction, along, radius, shape, image)
-    stop = None if strip is None else _stop(along, strip, radius)
+    grid = _grid(origin, direction, along, radius)
+    if (grid < 0).any() or (grid > np.array(shape) - 1).any():
+        return 0.0  # the picture ends as well
+    stop = _stop(along, _read(grid, shape, image), radius)
     return 0.0 if stop is None else stop
 
 
-def _strip(
-    origin: Array,
-    direction: Array,
-    along: Array,
+def runs_on(
+    path: Array,
     radius: float,
+    ahead_px: float,
     shape: tuple[int, int],
     image: Callable[[Window], Array],
-) -> Array | None:
-    """Return the (N, K) grey values around an end, or None where the picture ends as well."""
+    valid: Mask | None,
+) -> bool | None:
+    """Return whether the photograph shows a crack go on straight ahead; None where it is unclear.
+
+    Args:
+        path: (N, 2) centre line, its last point the end that is asked about.
+        radius: of the mask there, px.
+        ahead_px: how far beyond that end the crack must be seen all the way.
+        shape: (H, W) of the picture.
+        image: reads a window of the photograph.
+        valid: (H, W) bool, False where the picture holds no data; None: everywhere data.
+    """
+    inside = min(_INSIDE_PX + radius, 0.5 * len(path))
+    if inside < _REFERENCE_PX + radius + 1:
+        return None
+    along = np.arange(-inside, ahead_px + 1e-6, _STEP_PX)
+    grid = _grid(*end_direction(path, radius), along, radius)
+    place = np.rint(grid).astype(int)
+    known = np.asarray(((place >= 0) & (place < np.array(shape))).all(axis=-1))
+    if valid is not None:
+        rows, cols = place[known].T
+        known[known] = valid[rows, cols]
+    strip = _read(grid, shape, image)
+    # What the picture does not hold is taken to be the concrete that it does hold beside the line.
+    middle = np.median(strip[known]) if known.any() else 0.0
+    darkness, noise = _darkness(np.where(known, strip, middle))
+    reference = float(np.median(darkness[along <= -_REFERENCE_PX - radius]))
+    if not reference > _CLEAR * noise:
+        return None
+    side = int(_SIDE_PX)
+    asked = (along >= 0) & (known[:, side:-side].mean(axis=1) >= _KNOWN_SHARE)
+    return bool((darkness[asked] >= 0.5 * reference).all())
+
+
+def _grid(origin: Array, direction: Array, along: Array, radius: float) -> Array:
+    """Return the (N, K, 2) places around an end, along its direction and across it."""
     half = np.ceil(radius) + 3 + _SIDE_PX
     across = np.arange(-half, half + 0.5)
     normal = np.array([-direction[1], direction[0]])
-    grid = origin + along[:, None, None] * direction + across[None, :, None] * normal
-    low = np.floor(grid.min(axis=(0, 1))).astype(int)
-    high = np.ceil(grid.max(axis=(0, 1))).astype(int) + 1
-    if (low < 0).any() or high[0] > shape[0] or high[1] > shape[1]:
-        return None
-    window = Window(
-        row=int(low[0]), col=int(low[1]), height=int(high[0] - low[0]), width=int(high[1] - low[1])
-    )
+    grid: Array = origin + along[:, None, None] * direction + across[None, :, None] * normal
+    return grid
+
+
+def _read(grid: Array, shape: tuple[int, int], image: Callable[[Window], Array]) -> Array:
+    """Return the (N, K) grey values at places, beyond the picture those of its border."""
+    low = np.clip(np.floor(grid.min(axis=(0, 1))).astype(int), 0, np.array(shape) - 1)
+    high = np.clip(np.ceil(grid.max(axis=(0, 1))).astype(int) + 1, low + 1, shape)
+    (row, col), (height, width) = low.tolist(), (high - low).tolist()
+    window = Window(row=row, col=col, height=height, width=width)
     place = np.moveaxis(grid - low, -1, 0)
-    strip: Array = map_coordinates(
-        to_grey(image(window)), place, order=1, prefilter=False, mode="nearest"
-    )
-    return strip
+    grey = to_grey(image(window))
+    values: Array = map_coordinates(grey, place, order=1, prefilter=False, mode="nearest")
+    return values
 
 
 def _stop(along: Array, strip: Array, radius: float) -> float | None:

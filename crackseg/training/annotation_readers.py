@@ -57,9 +57,11 @@ def decode_rle(counts: str | Sequence[int], height: int, width: int) -> Array:
     Source: COCO API, maskApi.c, rleFrString.
 
     Raises:
-        DataError: the runs do not add up to the picture.
+        DataError: they are no runs, or do not add up to the picture.
     """
-    runs = _decompress(counts) if isinstance(counts, str) else list(counts)
+    runs = _decompress(counts) if isinstance(counts, str) else counts
+    if not isinstance(runs, list) or not all(type(run) is int for run in runs):
+        raise DataError("run lengths must be text, or a list of whole numbers.")
     if sum(runs) != height * width or min(runs, default=0) < 0:
         raise DataError(
             f"run lengths must add up to {height} x {width} = {height * width} px, got {sum(runs)}."
@@ -107,6 +109,8 @@ def read_labelme(source: Path, rule: MaskRule) -> Iterator[Annotated]:
 
 def _labelme_shape(shape: dict[str, Any], where: str) -> Shape:
     kind = shape.get("shape_type") or "polygon"
+    if shape["label"] in (None, ""):
+        raise DataError(f"{where}: it has no label.")
     label, points = str(shape["label"]), points_of(shape["points"], where)
     if kind in ("line", "linestrip"):
         own = own_width(shape.get("attributes"), str(shape.get("description") or ""))
@@ -372,7 +376,7 @@ def read_json(file: Path) -> Any:
         raise DataError(f"`{file}` is a folder; give the JSON file in it.")
     try:
         return json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file} is not readable JSON: {error}.") from error
 
 

@@ -182,6 +182,9 @@ class _Photographs:
         for k in range(len(parts)):
             path = self.folder.joinpath(*parts[k:])
             if path.is_file():
+                if 0 < k == len(parts) - 1 and folded(parts[k - 1]) != folded(self.folder.name):
+                    # The folder that is named is not here; of one name there may be several.
+                    self._refuse_several(entry, self.by_name.get(folded(path.name), [path]))
                 return path
         stem = (
             Path(parts[-1]).stem if Path(parts[-1]).suffix.lower() in IMAGE_SUFFIXES else parts[-1]
@@ -193,14 +196,18 @@ class _Photographs:
             if len(paths) == 1 and (near or self._named(paths[0], parts)):
                 return paths[0]
             if paths:
-                may_be = " or ".join(map(str, paths[:2]))
-                raise DataError(
-                    f"{entry.where}: `{entry.picture}` may be {may_be}, which is not sure; give "
-                    "`--images` the folder that its name begins in."
-                )
+                self._refuse_several(entry, paths, several=1)
         raise DataError(
             f"{entry.where}: there is no photograph `{entry.picture}` in {self.folder}."
         )
+
+    def _refuse_several(self, entry: Annotated, paths: list[Path], several: int = 2) -> None:
+        if len(paths) >= several:
+            may_be = " or ".join(map(str, paths[:2]))
+            raise DataError(
+                f"{entry.where}: `{entry.picture}` may be {may_be}, which is not sure; give "
+                "`--images` the folder that its name begins in."
+            )
 
     def _named(self, path: Path, parts: list[str]) -> bool:
         """Return whether a photograph lies in a folder that the entry names."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crackseg.config import read_options, to_plain
+from crackseg.config import MOST_THREADS, read_options, to_plain
 from crackseg.errors import ConfigError
 from crackseg.training.augment import AugmentOptions
 
@@ -122,16 +122,20 @@ class FitOptions:
         for name, names in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             value = getattr(self, name)
             _must(value in names, name, f"one of {', '.join(names)}", value)
-        _must(0 <= self.lr < math.inf, "lr", "a positive number; 0.001 is usual", self.lr)
-        for name in ("branch_weight", "encoder_lr_ratio", "weight_decay", "clip_norm"):
+        _must(0 <= self.lr < math.inf, "lr", "0 or a positive number; 0.001 is usual", self.lr)
+        for name in (
+            "branch_weight", "other_weight", "encoder_lr_ratio", "weight_decay", "clip_norm"
+        ):  # fmt: skip
             value = getattr(self, name)
             _must(0 <= value < math.inf, name, "0 or a positive number", value)
         for name in ("warmup_steps", "patience_epochs"):
             value = getattr(self, name)
             _must(value >= 0, name, "0 or more", value)
-        for name in ("accumulate", "threads", "outline_weight"):
+        for name in ("accumulate", "outline_weight"):
             value = getattr(self, name)
             _must(value >= 1, name, "at least 1", value)
+        # A million threads is a fault of the system's allocator, not an error that could be told.
+        _must(1 <= self.threads <= MOST_THREADS, "threads", f"1 to {MOST_THREADS}", self.threads)
         _must(0 <= self.decay_share <= 1, "decay_share", "a share from 0 to 1", self.decay_share)
 
 

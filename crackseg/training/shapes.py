@@ -11,6 +11,7 @@ inside the picture is refused.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,7 @@ from crackseg.training.areas import LEFT_OUT, OTHER_LINE
 BACKGROUND = "background"  # CVAT's way to draw a hole: a polygon of this label on top
 _THIN_PX = 1.0  # mean width below which pixel centres are missed
 _STEP_PX = 0.2  # of points along a thin line
+_FARTHEST_PX = 1e7  # no picture is as wide; a shape may leave it, but not like this
 _ROUNDED_PX = 0.05  # what is left of a corner of a pixel in shares of a picture, with four digits
 
 
@@ -45,6 +47,14 @@ class Shape:
     whole: bool = False  # all that is crack in the picture: none of it is a crack-free picture
     trouble: str = ""  # why it cannot be drawn
 
+    def __post_init__(self) -> None:
+        for points in (*self.rings, *(() if self.line is None else (self.line,))):
+            if not (np.abs(points) <= _FARTHEST_PX).all():  # nor nan, which is no place either
+                raise DataError(
+                    f"{self.where}: its places must be pixels, numbers up to {_FARTHEST_PX:g}, got "
+                    f"{points[~(np.abs(points) <= _FARTHEST_PX)][0]:g}."
+                )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillOptions:
@@ -56,6 +66,17 @@ class FillOptions:
     left_out: frozenset[str] = frozenset()  # labels of what counts for nothing
     others: frozenset[str] = frozenset()  # labels of other lines: joints, cables
     holes: bool = False  # a ring inside another of its shape is a hole
+
+    def __post_init__(self) -> None:
+        if self.line_px is not None and not 0 < self.line_px < math.inf:
+            raise DataError(f"`line_px` must be a positive number of pixels, got {self.line_px}.")
+        roles = (self.labels, self.cutting, self.left_out, self.others)
+        twice = sorted(name for one, two in itertools.combinations(roles, 2) for name in one & two)
+        if twice:
+            raise DataError(
+                "a label must have one meaning (crack, cut out, unsure or other line); "
+                f"`{twice[0]}` was given two."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,6 +288,10 @@ def _draw_line(shape: Shape, size: tuple[int, int], name: str, line_px: float | 
     width = shape.line_px or line_px
     if width is None:
         raise DataError(f"{name} is a line without a width; give `line_px`, its width in pixels.")
+    if width > min(size):
+        raise DataError(
+            f"{name} is a line {width:g} px wide in a picture of {size[0]} x {size[1]} px."
+        )
     drawn = np.zeros(size, dtype=bool)
     limits = np.array(size)
     points = np.asarray(shape.line)

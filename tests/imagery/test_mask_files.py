@@ -91,8 +91,19 @@ def soft(values: Array) -> Array:
     return cv2.GaussianBlur(values, (0, 0), 1.2)
 
 
-def drawn_on_nothing(colour: tuple[int, int, int], hidden: tuple[int, int, int]) -> Image.Image:
-    table = np.array([(*hidden, 0), (*colour, 255)], np.uint8)
+def tiff_of(*pages: tuple[Array, dict[str, object]]) -> Save:
+    def save(path: Path) -> None:
+        with tifffile.TiffWriter(path) as file:
+            for values, options in pages:
+                file.write(values, photometric="minisblack", **options)
+
+    return save
+
+
+def drawn_on_nothing(
+    colour: tuple[int, int, int], hidden: tuple[int, int, int], alpha: int = 255
+) -> Image.Image:
+    table = np.array([(*hidden, 0), (*colour, alpha)], np.uint8)
     return Image.fromarray(table[line()])
 
 
@@ -122,6 +133,12 @@ READ: dict[str, Save] = {
     "alpha, white on white": png(drawn_on_nothing((255, 255, 255), (255, 255, 255))),
     "alpha, black on black": png(drawn_on_nothing((0, 0, 0), (0, 0, 0))),
     "alpha, all opaque": png(colours((255, 255, 255, 255), (0, 0, 0, 255))),
+    "alpha, drawn faintly": png(drawn_on_nothing((255, 0, 0), (0, 0, 0), 100)),
+    "palette, drawn faintly": palette(line(), [0, 0, 0, 9, 200, 0], transparency=bytes([0, 90])),
+    "float, crack is infinite": tiff(np.where(line(), np.inf, 0).astype(np.float32)),
+    "float, ground unknown": tiff(np.where(line(), np.inf, np.nan).astype(np.float32)),
+    "a page and a smaller one of it": tiff_of((line(), {}), (line()[::2, ::2], {"subfiletype": 1})),
+    "a page and an empty one": tiff_of((line(), {}), (0 * line(), {})),
     "grey and alpha": png(Image.fromarray(np.dstack([line() * 0, line() * 255]), "LA")),
     "JPEG": jpeg(line() * 255),
     "JPEG with rings": jpeg(line() * 255, 30),
@@ -167,6 +184,15 @@ REFUSED: dict[str, tuple[Save, str]] = {
     ),
     "JPEG of classes": (jpeg(classes(1, 2)), "PNG"),
     "JPEG with a faint line": (jpeg(classes(255, 100)), "PNG"),
+    "an empty page before it": (
+        tiff_of((0 * line(), {}), (line(), {})),
+        "first is of one value, and picture 2 is not",
+    ),
+    "colours under nothing": (
+        png(drawn_on_nothing((255, 0, 0), (0, 0, 0), 0)),
+        "transparent all over",
+    ),
+    "no data": (tiff(np.full(SHAPE, np.nan, np.float32)), "no data all over"),
     "CMYK": (lambda path: colours((255,) * 3, (0,) * 3).convert("CMYK").save(path, "TIFF"), "CMYK"),
     "CMYK in JPEG": (jpeg(colours((255,) * 3, (0,) * 3).convert("CMYK")), "CMYK"),
 }

@@ -465,6 +465,10 @@ def test_a_steep_view_of_an_unknown_face_has_no_scale() -> None:
     down, codes = scale_of(info(**{**DRONE, "gimbal_pitch_deg": -90.0}))  # at a crest or a slab
     assert codes == []
     assert down.mm_per_px == pytest.approx(12.0)
+    back, codes = scale_of(info(**{**DRONE, "gimbal_pitch_deg": -145.0}))  # over its own back
+    assert codes == ["oblique_view"]
+    forward, _ = scale_of(info(**{**DRONE, "gimbal_pitch_deg": -35.0}))
+    assert back.sigma_rel == forward.sigma_rel
     only_pitch = {k: v for k, v in DRONE.items() if k not in ("gimbal_yaw_deg", "gimbal_roll_deg")}
     assert scale_of(info(**{**only_pitch, "gimbal_pitch_deg": 45.0}))[1] == ["oblique_view"]
 

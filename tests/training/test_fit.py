@@ -205,6 +205,10 @@ def test_another_checkpoint_to_keep_is_refused():
         FitOptions(keep="newest")
     with pytest.raises(ConfigError, match=r"`steps_per_epoch` must be at most `steps`, 3, got 250"):
         FitOptions(steps=3)
+    with pytest.raises(ConfigError, match="`threads` must be 1 to 1024"):
+        FitOptions(threads=10**6)  # the system would end the process
+    with pytest.raises(ConfigError, match="`other_weight` must be 0 or a positive number"):
+        FitOptions(other_weight=-1.0)
 
 
 def test_curves_of_a_resumed_run_join_their_logs(tmp_path):

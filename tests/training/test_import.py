@@ -164,6 +164,43 @@ REFUSED = {
         "mask 1.*leaves",
     ),
     "point": (lambda t: labelme(t, shape([[5, 5]], "point")), "shape 1.*point"),
+    "box without a place": (
+        lambda t: cvat(t, '<box label="crack" xtl="nan" ytl="1" xbr="9" ybr="9"/>'),
+        "box 1: .*pixels.*nan",
+    ),
+    "turned by nothing": (
+        lambda t: cvat(t, '<box label="crack" xtl="1" ytl="1" xbr="9" ybr="9" rotation="nan"/>'),
+        "box 1: .*nan",
+    ),
+    "endless ellipse": (
+        lambda t: cvat(t, '<ellipse label="crack" cx="9" cy="9" rx="inf" ry="3"/>'),
+        "ellipse 1: .*inf",
+    ),
+    "far point": (
+        lambda t: coco(t, annotation([[5, 5, 1e308, 9, 9, 9]], 7)),
+        r"annotation 7: .*1e\+308",
+    ),
+    "runs of shares": (
+        lambda t: coco(t, annotation({"size": [HEIGHT, WIDTH], "counts": [0.5, 7999.5]}, 7)),
+        "annotation 7.*whole numbers",
+    ),
+    "runs of text": (
+        lambda t: coco(t, annotation({"size": [HEIGHT, WIDTH], "counts": ["0", "8000"]}, 7)),
+        "annotation 7.*whole numbers",
+    ),
+    "no runs": (
+        lambda t: coco(t, annotation({"size": [HEIGHT, WIDTH], "counts": None}, 7)),
+        "annotation 7.*whole numbers",
+    ),
+    "nested without end": (
+        lambda t: (t / "n.json", (t / "n.json").write_text("[" * 100_000))[0],
+        "not readable JSON",
+    ),
+    "no label": (lambda t: labelme(t, shape([[5, 5], [9, 9], [5, 9]], label=None)), "no label"),
+    "wide line": (
+        lambda t: labelme(t, shape([[5, 5], [9, 9]], "line", description="width_px=1e9")),
+        "shape 1 .*1e\\+09 px wide in a picture of 80 x 100 px",
+    ),
     "new kind": (lambda t: labelme(t, shape([[5, 5]], "spline")), "shape 1.*spline"),
     "label studio": (
         lambda t: (t / "l.json", (t / "l.json").write_text("[]"))[0],
@@ -280,6 +317,19 @@ def test_a_tag_that_is_no_crack_is_passed_over(tmp_path, pictures):
         run(tmp_path / "t", tagged, pictures, labels=("crack",))
 
 
+@pytest.mark.parametrize("width", [float("nan"), float("inf"), 0.0, -1.0])
+def test_a_width_that_is_none_is_refused(tmp_path, pictures, width):
+    source = coco(tmp_path, annotation([[5, 5, 9, 9]]))
+    with pytest.raises(DataError, match="`line_px` must be a positive number"):
+        run(tmp_path, source, pictures, line_px=width)
+
+
+def test_a_label_with_two_meanings_is_refused(tmp_path, pictures):
+    source = coco(tmp_path, annotation([HOLE]))
+    with pytest.raises(DataError, match="`crack` was given two"):
+        run(tmp_path, source, pictures, labels=("crack",), cutting=("crack",))
+
+
 def test_a_label_that_may_be_something_else_is_asked_for(tmp_path, pictures):
     source = coco(tmp_path, annotation([HOLE], category=2), categories=("crack", "stain"))
     with pytest.raises(DataError, match="crack, stain"):
@@ -316,6 +366,12 @@ def test_pictures_of_one_name_are_told_apart_by_their_folders(tmp_path):
         run(tmp_path / "f", source, tmp_path / "flat")
     with pytest.raises(DataError, match="not sure"):  # neither is said to lie in z
         run(tmp_path / "f", coco(tmp_path, names=("z/a.png",)), tmp_path / "pics")
+    save_picture(tmp_path / "pics" / "a.png")
+    with pytest.raises(DataError, match="not sure"):  # dropping the folder gives one of three
+        run(tmp_path / "f", coco(tmp_path, names=("z/a.png",)), tmp_path / "pics")
+    (tmp_path / "g").mkdir()
+    run(tmp_path / "g", coco(tmp_path, names=("pics/a.png",)), tmp_path / "pics")
+    (tmp_path / "pics" / "a.png").unlink()
     with pytest.raises(DataError, match="not sure"):  # both may be
         run(tmp_path / "f", coco(tmp_path, names=("a.png",)), tmp_path / "pics")
 
