@@ -51,7 +51,7 @@ INSPECTIONS = {  # file of a job -> the name that the writers of the report give
 class FileName(Convertor[str]):
     """What in an address can be a file's name: it has a dot, which no other word of a route has."""
 
-    regex = r"[a-z]+\.[a-z]+"
+    regex = r"[a-z][a-z0-9_]*\.[a-z0-9]+"
 
     def convert(self, value: str) -> str:
         """Return the name."""

@@ -58,9 +58,15 @@ def build(name: str, **arguments: Any) -> Any:
     """
     function, members = find(name)
     try:
-        inspect.signature(function).bind(*members, **arguments)
+        signature = inspect.signature(function)
+        signature.bind(*members, **arguments)
     except TypeError as error:
-        raise ConfigError(f"network `{name}`: {error}; see `{function.__name__}`.") from error
+        known = ", ".join(
+            f"`{argument}`" for argument in list(signature.parameters)[len(members) :]
+        )
+        raise ConfigError(
+            f"`arguments` of network `{name}`: {error}; it takes {known or 'none'}."
+        ) from error
     return function(*members, **arguments)
 
 

@@ -1,0 +1,168 @@
+"""Judge several models in one run: ``models.py FOLDER_OF_THE_SETS HAIR OUT LABEL=MODEL ...``.
+
+MODEL is the name of a shipped model or a model folder, with ``@READINGS`` (1, 2 or 4) and, where
+the picture is to be read enlarged twice as well, ``x2`` behind it: ``"1.5.0, two scales=old@1x2"``.
+HAIR is the folder that ``crackseg data hair MANIFEST --sets ...`` makes of the lists below. All
+validation pictures are judged at the thresholds of each model's card, by the product's own steps;
+those with hair cracks at others too, so that models can be held against each other at the precision
+of the first. What is counted stays in OUT, so the same command goes on where it was stopped.
+The tables of docs/model.md come from here. Truths take five minutes of a core, a model three.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from crackseg.config import MaskOptions, PredictOptions
+from crackseg.imagery.files import open_image
+from crackseg.inference.models import thresholds
+from crackseg.inference.predictor import Predictor
+from crackseg.records import Sample
+from crackseg.training.evaluate import load_samples
+from crackseg.training.judge import LineCounts, Truth, count_levels, judge, pool, read_truth
+from crackseg.training.manifest import read_pair
+
+Array = NDArray[Any]
+Pair = tuple[int, int]  # lower and upper threshold, %
+Tally = dict[Pair, dict[str, list[LineCounts]]]  # -> set -> pictures
+MANIFEST = Path("data/manifests/cracks.csv")
+HAIR_SETS = ("quay_hair", "wall_hair", "hair_shrunk", "hair_drawn")
+SETS = (*HAIR_SETS, "deepcrack", "uav_seawall", "sdnet_wall", "masonry", "cfd", "crack_free")
+GRID = [(low, high) for low in (20, 30, 40, 50, 60, 70) for high in (90, 95, 98, 99)]
+THIN = 2  # width classes under 2.5 px
+LEAST_PX = 50  # of labelled line, for a share to be told
+
+
+def main(root: Path, hair: Path, out: Path, models: Sequence[str]) -> None:
+    """Count what is missing, then print both tables."""
+    out.mkdir(parents=True, exist_ok=True)
+    real = load_samples(
+        MANIFEST,
+        root=root,
+        split="val",
+        sets=[s for s in SETS if s not in ("hair_shrunk", "hair_drawn")],
+    )
+    samples = [*real, *load_samples(hair, split="val")]
+    truths = read_truths(samples, out / "truths.pickle")
+    tallies = {}
+    for spec in models:
+        label, model = spec.split("=", 1)
+        file = out / f"{label.replace(' ', '_').replace(',', '')}.pickle"
+        if not file.is_file():
+            file.write_bytes(pickle.dumps(count(model, samples, truths)))
+        tallies[label] = pickle.loads(file.read_bytes())
+    for line in (*by_set(tallies), "", *in_all(tallies)):
+        print(line)
+
+
+def read_truths(samples: Sequence[Sample], file: Path) -> list[Truth]:
+    """Return the truth of each picture, from ``file`` where it is there."""
+    if not file.is_file():
+        file.write_bytes(pickle.dumps([read_truth(s, *read_pair(s)) for s in samples]))
+    truths: list[Truth] = pickle.loads(file.read_bytes())
+    if len(truths) != len(samples):
+        raise SystemExit(f"{file} is of other pictures: delete it.")
+    return truths
+
+
+def count(spec: str, samples: Sequence[Sample], truths: Sequence[Truth]) -> tuple[Pair, Tally]:
+    """Return the pair of thresholds of a model's card, and the counts at it and at others."""
+    model, _, reading = spec.partition("@")
+    readings, _, scale = (reading or "1").partition("x")
+    options = PredictOptions(
+        runtime="onnx", precision="float", readings=int(readings), reread_from=0.0
+    )
+    predictor = Predictor.open(model, options)
+    high, low = (round(100 * value) for value in thresholds(MaskOptions(), predictor.card))
+    tally: Tally = {pair: {} for pair in {(low, high), *GRID}}
+    for sample, truth in zip(samples, truths, strict=True):
+        levels = list(tally) if sample.source in HAIR_SETS else [(low, high)]
+        probability = read(predictor, sample.image, enlarged=bool(scale))
+        for pair, counts in count_levels(probability, truth, levels, MaskOptions()).items():
+            tally[pair].setdefault(sample.source, []).append(counts)
+    return (low, high), tally
+
+
+def read(predictor: Predictor, path: Path, *, enlarged: bool) -> Array:
+    """Return the (H, W) uint8 probability; the mean with that of twice the size if ``enlarged``."""
+    with open_image(path) as image:
+        once = np.asarray(predictor.predict(image).probability)
+        if not enlarged:
+            return once
+        pixels = image.read()
+    with tempfile.TemporaryDirectory() as folder:
+        twice = Path(folder) / "twice.png"
+        cv2.imwrite(str(twice), cv2.resize(pixels, None, fx=2, fy=2)[..., ::-1])
+        with open_image(twice) as image:
+            large = np.asarray(predictor.predict(image).probability)
+    back = cv2.resize(large, once.shape[::-1], interpolation=cv2.INTER_AREA)
+    mean: Array = np.rint((once.astype(float) + back) / 2).astype(np.uint8)
+    return mean
+
+
+def by_set(tallies: Mapping[str, tuple[Pair, Tally]]) -> Iterator[str]:
+    """Yield the rows of every set and model at the thresholds of the card."""
+    widths = "< 1.5 px | 1.5 to 2.5 | 2.5 to 4 | 4 to 8 | > 8"
+    yield f"| set | model | precision | recall | F1 | {widths} | invented |"
+    yield "|---" * 11 + "|"
+    for source in SETS[:-1]:
+        for label, (pair, tally) in tallies.items():
+            counts = pool(tally[pair][source])
+            recalls = [
+                recall if labelled >= LEAST_PX else None
+                for recall, labelled in zip(counts.recalls[:-1], counts.labelled_px, strict=False)
+            ]
+            cells = map(share, (counts.precision, counts.recall, counts.f1, *recalls))
+            first = source if label == next(iter(tallies)) else ""
+            invented = f"{counts.false_px_per_megapixel:.0f}"
+            yield f"| {first} | {label} | {' | '.join(cells)} | {invented} |"
+
+
+def in_all(tallies: Mapping[str, tuple[Pair, Tally]]) -> Iterator[str]:
+    """Yield what all sets say together, and thin cracks at the precision of the first model."""
+    yield f"| | {' | '.join(tallies)} |"
+    yield "|---" * (len(tallies) + 1) + "|"
+    rows: dict[str, list[str]] = {}
+    precision = 0.0
+    for pair, tally in tallies.values():
+        recall, now = thin(tally[pair])
+        precision = precision or now
+        free = pool(tally[pair]["crack_free"])
+        most = max((r for r, p in map(thin, tally.values()) if p >= precision), default=None)
+        for name, value in {
+            "score": share(judge(tally[pair])),
+            "recall below 2.5 px, mean of the four sets with hair cracks": share(recall),
+            "their precision": share(now),
+            f"the same recall at a precision of {precision:.3f} or more, best thresholds": share(
+                most
+            ),
+            f"crack-free pictures with a listed crack, of {free.free}": str(free.listed),
+        }.items():
+            rows.setdefault(name, []).append(value)
+    for name, values in rows.items():
+        yield f"| {name} | {' | '.join(values)} |"
+
+
+def thin(of_sets: Mapping[str, Sequence[LineCounts]]) -> tuple[float, float]:
+    """Return recall of cracks under 2.5 px and precision, each hair set counting alike."""
+    pooled = [pool(of_sets[name]) for name in HAIR_SETS]
+    recalls = [sum(c.found_px[:THIN]) / sum(c.labelled_px[:THIN]) for c in pooled]
+    return float(np.mean(recalls)), float(np.mean([c.precision for c in pooled]))
+
+
+def share(value: float | None) -> str:
+    """Return a share with three digits, as tables show it."""
+    return "–" if value is None else f"{value:.3f}".removeprefix("0")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])
