@@ -111,7 +111,7 @@ def import_annotations(
         empty=sum(one.empty for one in filled),
         shapes=sum(one.shapes for one in filled),
         labels=tuple(sorted(labels)),
-        notes=tuple(_notes(entries, filled, out)),
+        notes=(*_passed_over(entries, labels, options), *_notes(entries, filled, out)),
     )
 
 
@@ -260,6 +260,22 @@ def _write_pair(
 def _size_of(photograph: Path) -> tuple[int, int]:
     with open_image(photograph) as image:
         return image.info.height_px, image.info.width_px
+
+
+def _passed_over(
+    entries: Sequence[Annotated], labels: frozenset[str], options: ImportOptions
+) -> Iterator[str]:
+    """Yield which labels were drawn and not named: of two spellings of crack one may be meant."""
+    named = labels | set(options.besides)
+    drawn = Counter(shape.label for entry in entries for shape in entry.shapes)
+    rest = [
+        f"{label} ({count})"
+        for label, count in sorted(drawn.items())
+        if label not in named and label.casefold() != BACKGROUND
+    ]
+    if rest:
+        names = ", ".join(rest)
+        yield f"shapes of labels that `--labels` does not name count as background: {names}."
 
 
 def _notes(entries: Sequence[Annotated], filled: Sequence[Filled], out: Path) -> Iterator[str]:

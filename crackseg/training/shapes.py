@@ -166,6 +166,11 @@ def _draw(
     if shape.in_shares:
         rings = tuple(ring * [size[1], size[0]] for ring in shape.rings)
         shape = replace(shape, rings=rings, in_shares=False)
+    elif _lies_in_one_pixel(shape):
+        raise DataError(
+            f"{name}: all its places lie in the first pixel, as shares of a picture's width and "
+            "height do; give them in pixels."
+        )
     if shape.trouble:
         raise DataError(f"{name} {shape.trouble}.")
     thin = False
@@ -181,6 +186,11 @@ def _draw(
     if check and not drawn.any() and not shape.whole:
         raise DataError(f"{name} gives no pixel inside the picture of {size[0]} x {size[1]} px.")
     return drawn, thin
+
+
+def _lies_in_one_pixel(shape: Shape) -> bool:
+    parts = [*shape.rings, *([] if shape.line is None else [shape.line])]
+    return any(map(len, parts)) and all(((part >= 0) & (part <= 1)).all() for part in parts)
 
 
 def _place(pixels: Array, corner: tuple[int, int], size: tuple[int, int], name: str) -> Array:

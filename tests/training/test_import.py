@@ -455,3 +455,26 @@ def test_pictures_of_one_id_are_refused(tmp_path, pictures):
     source.write_text(source.read_text().replace('"id": 2', '"id": 1'))
     with pytest.raises(DataError, match="`images` holds the id 1 2 times"):
         run(tmp_path, source, pictures)
+
+
+def test_places_in_shares_where_pixels_are_meant_are_refused(tmp_path, pictures):
+    shares = [0.1, 0.3, 0.9, 0.3, 0.9, 0.4, 0.1, 0.4]
+    inner = f'<polyline label="crack" points="{ring(shares)}"/>'
+    for source in (coco(tmp_path, annotation([shares])), cvat(tmp_path, inner)):
+        with pytest.raises(DataError, match="lie in the first pixel, as shares"):
+            run(tmp_path, source, pictures, line_px=3)
+    assert not (tmp_path / "set").exists()
+    corner = coco(tmp_path, annotation([[0, 0, 2, 0, 2, 1, 0, 1]]))  # two pixels are a place
+    assert mask_of(run(tmp_path, corner, pictures)).sum() == 2
+
+
+def test_labels_that_nobody_named_are_told(tmp_path, pictures):
+    polygons = "".join(
+        f'<polygon label="{label}" points="{ring(HOLE)}"/>'
+        for label in ("Background", "crack", "Crack", "rust", "rust")
+    )
+    done = run(tmp_path, cvat(tmp_path, polygons), pictures, labels=("crack",))
+    (note,) = [note for note in done.notes if "does not name" in note]
+    assert note.endswith("count as background: Crack (1), rust (2).")
+    both = run(tmp_path, cvat(tmp_path, polygons), pictures, labels=("crack", "Crack", "rust"))
+    assert not [note for note in both.notes if "does not name" in note]
