@@ -183,5 +183,7 @@ def _shares(samples: Sequence[Sample], options: DataOptions) -> Array:
         )
     counts = {name: names.count(name) for name in set(names)}
     shares = np.array([options.weights.get(name, 1.0) / counts[name] for name in names])
+    if not shares.any():
+        raise DataError("`weights` must leave one set to draw from, got 0 for each.")
     normalized: Array = shares / shares.sum()
     return normalized
