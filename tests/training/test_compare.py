@@ -305,9 +305,13 @@ class Killed(BaseException):
     """What a test ends a training with, as no handler of ours may catch it."""
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 3])
-def test_a_training_stopped_on_the_way_ends_as_one_that_was_not(file, monkeypatch, stop_after):
-    options = only(read_compare(file), ["CDDS / tuned"], [1])
+@pytest.mark.parametrize(
+    ("stop_after", "precision"), [(1, "32-true"), (2, "bf16-mixed"), (3, "32-true")]
+)
+def test_a_training_stopped_on_the_way_ends_as_one_that_was_not(
+    file, monkeypatch, stop_after, precision
+):
+    options = only(in_precision(read_compare(file), precision), ["CDDS / tuned"], [1])
     options = replace(options, network=(replace(options.network[0], tune={}),))
     whole = compare(replace(options, out=options.out / "whole"), quiet)
     monkeypatch.setattr(contest, "STATE_S", -1.0)  # a state after every step
