@@ -31,6 +31,7 @@ from crackseg.imagery.tiles import pad_tile
 from crackseg.inference.models import GRAPHS, Model, read_probe, write_probe
 from crackseg.records import Array, Sample
 from crackseg.training.joins import drop_unused
+from crackseg.training.tails import sum_tail
 
 QUANTIZED = ["Conv", "Concat", "Add", "Resize", "Relu", "Clip", "MaxPool", "DepthToSpace"]
 _LEAST_TOLERANCE = 0.02
@@ -79,8 +80,9 @@ def quantize(model: Model, tiles: Array) -> float:
     target = model.folder / GRAPHS["int8"]
     with tempfile.TemporaryDirectory() as folder:
         plain, rough = Path(folder) / "plain.onnx", Path(folder) / "rough.onnx"
-        graph = _folded(model.folder / GRAPHS["float"], plain)
+        graph = sum_tail(_folded(model.folder / GRAPHS["float"], plain))
         onnx.save(graph, str(plain))
+        ends = sensitive_ends(graph)
         quantize_static(
             str(plain),
             str(rough),
@@ -90,10 +92,11 @@ def quantize(model: Model, tiles: Array) -> float:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=QUANTIZED,
-            nodes_to_exclude=sensitive_ends(graph),
+            nodes_to_exclude=ends,
             calibrate_method=CalibrationMethod.MinMax,
         )
-        onnx.save(_read_whole_levels(onnx.load(str(rough))), str(target))
+        whole = _read_whole_levels(onnx.load(str(rough)))
+        onnx.save(_without_vain_rounding(whole, graph, ends), str(target))
     image, _ = read_probe(model.folder)
     fused = _run(target, image, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
     by_steps = _run(target, image, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
@@ -106,13 +109,16 @@ def quantize(model: Model, tiles: Array) -> float:
 def sensitive_ends(graph: onnx.ModelProto) -> list[str]:
     """Return the names of the nodes that stay in float.
 
-    These are the last convolution and all behind it, and a convolution that reads the picture in
+    These are the last convolution and all behind it (where several maps are added up there, all
+    behind the convolutions that make them), and a convolution that reads the picture in
     strides with what follows up to the next one: OpenVINO 2026.4 rounds that map by far more than
     a step (probe off by 0.7), and 8 bit gains nothing there.
     """
     nodes = list(graph.graph.node)
     last = max((i for i, n in enumerate(nodes) if n.op_type == "Conv"), default=len(nodes))
     ends = [node.name for node in nodes[last:]]
+    if any(n.op_type == "Add" and set(n.input) & set(nodes[last].output) for n in nodes[last:]):
+        ends = ends[1:]
     made_by_conv: set[str] = set()
     for node in nodes:
         if made_by_conv.intersection(node.input):
@@ -163,6 +169,35 @@ def _read_whole_levels(model: onnx.ModelProto) -> onnx.ModelProto:
                 node.input[:] = [levels, "level:scale", "level:zero"]
         break
     drop_unused(graph)
+    return model
+
+
+def _without_vain_rounding(
+    model: onnx.ModelProto, plain: onnx.ModelProto, ends: Sequence[str]
+) -> onnx.ModelProto:
+    """Return the graph that rounds no map to 8 bit which only nodes in float read.
+
+    Args:
+        model: with pairs of QuantizeLinear and DequantizeLinear; it is changed in place.
+        plain: the float graph that it was made of.
+        ends: names of the nodes that were left in float.
+    """
+    in_float = {each.name for each in plain.graph.node if each.op_type not in QUANTIZED} | set(ends)
+    clipping = [each for each in plain.graph.node if each.op_type in ("Relu", "Clip")]
+    clipped = {name for each in clipping for name in each.output}  # by the rounding alone, now
+    readers: dict[str, list[Any]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    for rounding in [each for each in model.graph.node if each.op_type == "QuantizeLinear"]:
+        back = readers.get(rounding.output[0], [])
+        behind = [node for each in back for node in readers.get(each.output[0], [])]
+        is_vain = bool(behind) and all(node.name in in_float for node in behind)
+        if is_vain and rounding.input[0] not in clipped:
+            for node in behind:
+                of = {each.output[0]: rounding.input[0] for each in back}
+                node.input[:] = [of.get(name, name) for name in node.input]
+    drop_unused(model.graph)
     return model
 
 

@@ -35,6 +35,7 @@ from crackseg.training.quantize import (  # noqa: E402
     quantize,
     sensitive_ends,
 )
+from crackseg.training.tails import sum_tail  # noqa: E402
 
 
 def graph_of(mean: float = 127.0) -> Any:
@@ -232,3 +233,94 @@ def test_what_the_command_needs_is_named(tmp_path: Path) -> None:
         )  # type: ignore[misc]
     assert not (model / GRAPHS["int8"]).exists()
     assert probability_of(0.0) > 0.9
+
+
+def fused(classes: int = 2) -> Any:
+    """Return a network whose heads at full size and at half are fused class by class."""
+    rng = np.random.default_rng(5)
+    at = {"kernel_shape": [1, 1], "pads": [0] * 4}
+    shapes = {
+        "w1": (4, 3, 3, 3), "w2": (6, 4, 3, 3), "full_w": (classes, 7, 1, 1),
+        "half_w": (classes, 6, 1, 1), "main_w": (classes, 4, 1, 1), "one_w": (classes, 1, 1, 1),
+        "two_w": (classes, 1, 4, 4), "fuse_w": (classes, 3, 1, 1),
+    }  # fmt: skip
+    constants = {name: rng.normal(0, 0.4, shape) for name, shape in shapes.items()}
+    constants |= {f"{k[:-2]}_b": rng.normal(0, 0.4, classes) for k in shapes if k.endswith("_w")}
+    plain = {name: values.astype(np.float32) for name, values in constants.items()}
+    plain["std"] = np.array(128, np.float32)
+    plain["axis"] = np.array([2], np.int64)
+    plain["flat"] = np.array([0, 3 * classes, 32, -1], np.int64)  # pictures are 32 px high
+
+    def node(kind: str, of: list[str], out: str, **more: Any) -> Any:
+        return helper.make_node(kind, of, [out], name=out, **more)
+
+    up = {"group": classes}
+    nodes = [
+        node("Transpose", ["image"], "planes", perm=[0, 3, 1, 2]),
+        node("Cast", ["planes"], "levels", to=TensorProto.FLOAT),
+        node("Div", ["levels", "std"], "floats"),
+        node("Conv", ["floats", "w1"], "first", kernel_shape=[3, 3], pads=[1] * 4),
+        node("Conv", ["first", "w2"], "small", kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2]),
+        node("Concat", ["floats", "first"], "beside", axis=1),
+        node("Conv", ["beside", "full_w", "full_b"], "full", **at),
+        node("ConvTranspose", ["full", "one_w", "one_b"], "one", kernel_shape=[1, 1], **up),
+        node("Conv", ["small", "half_w", "half_b"], "half", **at),
+        node("ConvTranspose", ["half", "two_w", "two_b"], "two", kernel_shape=[4, 4],
+             strides=[2, 2], pads=[1] * 4, **up),
+        node("Conv", ["first", "main_w", "main_b"], "main", **at),
+        *[node("Unsqueeze", [each, "axis"], f"{each}1") for each in ("one", "two", "main")],
+        node("Concat", ["one1", "two1", "main1"], "stack", axis=2),
+        node("Reshape", ["stack", "flat"], "flattened"),
+        node("Conv", ["flattened", "fuse_w", "fuse_b"], "logits", **at, **up),
+        node("Sigmoid", ["logits"], "probability"),
+    ]  # fmt: skip
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", "h", "w", 3])
+    answer = helper.make_tensor_value_info("probability", TensorProto.FLOAT, None)
+    values = [numpy_helper.from_array(v, k) for k, v in plain.items()]
+    graph = helper.make_graph(nodes, "fused", [image], [answer], values)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def test_a_fusion_computed_as_a_sum_is_the_same_function() -> None:
+    for classes in (1, 2):
+        plain, summed = fused(classes), sum_tail(fused(classes))
+        kinds = [node.op_type for node in summed.graph.node]
+        assert kinds.count("Add") == 2
+        assert kinds.count("ConvTranspose") == 1  # the head at full size takes in the other
+        assert kinds.count("Conv") == 5
+        assert not {"Unsqueeze", "Reshape"} & set(kinds)
+        image = pixels(6, 2, 32, 48)
+        expected = run(plain, image)
+        assert expected.std() > 0.01
+        assert np.abs(run(summed, image) - expected).max() < 1e-6
+
+
+def test_a_fusion_whose_parts_are_read_elsewhere_stays() -> None:
+    for name in ("two", "main_w"):
+        graph = fused()
+        if name == "two":  # the map of a branch is an answer as well
+            graph.graph.node.append(helper.make_node("Relu", ["two"], ["other"], name="other"))
+            graph.graph.output.append(helper.make_tensor_value_info("other", 1, None))
+        else:
+            next(n for n in graph.graph.node if n.name == "main").input[1] = "shared"
+            next(n for n in graph.graph.node if n.name == "half").input[1] = "shared"
+            shared = numpy_helper.from_array(np.ones((2, 6, 1, 1), np.float32), "shared")
+            graph.graph.initializer.append(shared)
+        assert "Reshape" in [node.op_type for node in sum_tail(graph).graph.node]
+    assert sum_tail(graph_of()) == graph_of()
+
+
+def test_no_map_is_rounded_that_float_nodes_alone_read(tmp_path: Path) -> None:
+    folder = tmp_path / "fused"
+    folder.mkdir()
+    onnx.save(fused(), str(folder / "model.onnx"))
+    image = pixels(1, 1, 32, 48)
+    write_probe(folder, image, run(fused(), image))
+    model = Model(card=write_card(folder, replace(CARD, name="fused")), folder=folder)
+    quantize(model, pixels(3, 4, 32, 48))
+    graph = onnx.load(str(folder / GRAPHS["int8"]))
+    rounded = {node.input[0] for node in graph.graph.node if node.op_type == "QuantizeLinear"}
+    assert rounded == {"floats", "beside", "first", "small"}
+    assert sensitive_ends(sum_tail(fused())) == ["logits:add1", "logits:add2", "probability"]
+    image = pixels(4, 2, 32, 32)
+    assert np.abs(run(graph, image) - run(fused(), image)).mean() < 0.02
