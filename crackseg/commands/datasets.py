@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from crackseg.commands.flags import MODELS, Invert, MaskValues, Results, Root, SetNames, SetsPath
+from crackseg.commands.flags import (
+    MODELS,
+    Invert,
+    MaskValues,
+    Results,
+    Root,
+    SetNames,
+    SetsPath,
+    on_disk,
+)
 
 app = typer.Typer()
 data_app = typer.Typer(
@@ -54,7 +63,9 @@ def data_index(
 @data_app.command("hair")
 def hair_command(
     data: SetsPath,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the two sets.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the two sets.", callback=on_disk)
+    ],
     sets: SetNames = "",
     root: Root = None,
     seed: Annotated[int, typer.Option(help="Of the cracks that are drawn.")] = 0,
@@ -154,7 +165,9 @@ def data_from_survey(
         Path,
         typer.Argument(help="Folder of results, or bundle of the service (a ZIP or a folder)."),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Set to write; a new folder.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Set to write; a new folder.", callback=on_disk)
+    ],
     photographs: Annotated[
         Path | None, typer.Option(help="Where the photographs lie, if not where they were.")
     ] = None,
@@ -185,7 +198,9 @@ def data_from_survey(
 @data_app.command("pre-annotate")
 def data_pre_annotate(
     results: Results,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; a new one.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder to write; a new one.", callback=on_disk)
+    ],
     format: Annotated[str, typer.Option(help="cvat, labelstudio or yolo.")],
 ) -> None:
     """Hand a model's marks to a labelling tool, the most doubtful photographs first."""

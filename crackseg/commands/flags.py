@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from crackseg.errors import ConfigError
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
+
+
+def on_disk(out: Path | None) -> Path | None:
+    """Return the folder of an ``--out``.
+
+    Raises:
+        ConfigError: it is an address, which would become a folder of that name.
+    """
+    if out is not None and (scheme := _SCHEME.match(out.as_posix())):
+        raise ConfigError(
+            f"`--out` must be a folder on a disk, got an address of {scheme[1]}; write to a folder "
+            "and copy it there: each photograph has a folder of its own."
+        )
+    return out
+
 
 ANALYSIS = "Analysis"
 MODELS = "Models and training"
@@ -44,7 +64,9 @@ Root = Annotated[Path | None, typer.Option(help="Folder the manifest's paths are
 SetsPath = Annotated[Path, typer.Argument(help="Folder of sets (images/, masks/) or manifest CSV.")]
 Results = Annotated[Path, typer.Argument(help="Folder of results: --out of an analysis.")]
 SetNames = Annotated[str, typer.Option(help="Names of sets, by comma; default: all.")]
-OutPath = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
+OutPath = Annotated[
+    Path, typer.Option("--out", "-o", help="Folder for the results.", callback=on_disk)
+]
 ConfigPath = Annotated[Path | None, typer.Option(help="TOML file with any option of an analysis.")]
 Photographs = Annotated[
     Path | None, typer.Option(help="Where photographs lie that were moved since.")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from crackseg.commands.flags import MODELS, ModelName, Root, SetNames, SetsPath
+from crackseg.commands.flags import MODELS, ModelName, Root, SetNames, SetsPath, on_disk
 
 app = typer.Typer()
 
@@ -55,9 +55,9 @@ def fine_tune_command(
     data: Annotated[
         Path, typer.Argument(help="Set of `data from-survey`, folder of sets, or manifest CSV.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")] = Path(
-        "site_model"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Model folder to write.", callback=on_disk)
+    ] = Path("site_model"),
     name: Annotated[str, typer.Option(help="Name of the model; default: that of its folder.")] = "",
     version: Annotated[str, typer.Option(help="Version of the model.")] = "1",
     parent: Annotated[
@@ -256,7 +256,8 @@ def compare_command(
         Path | None, typer.Option(help="Sets or manifest, in place of the file's `data.manifest`.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder, in place of the file's `out`.")
+        Path | None,
+        typer.Option("--out", "-o", help="Folder, in place of the file's `out`.", callback=on_disk),
     ] = None,
     steps: Annotated[
         int | None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crackseg.commands.flags import ANALYSIS, Locale, Photographs, Quiet, Results
+from crackseg.commands.flags import ANALYSIS, Locale, Photographs, Quiet, Results, on_disk
 
 app = typer.Typer()
 
@@ -16,7 +16,10 @@ app = typer.Typer()
 def report_command(
     results: Results,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Default: report in the folder of results.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Default: report in the folder of results.", callback=on_disk
+        ),
     ] = None,
     formats: Annotated[
         str,
@@ -73,7 +76,10 @@ def correct_command(
 def face_command(
     results: Results,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Default: face in the folder of results.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Default: face in the folder of results.", callback=on_disk
+        ),
     ] = None,
     photographs: Photographs = None,
     references: Annotated[
@@ -122,7 +128,10 @@ def diff_command(
     old: Annotated[Path, typer.Argument(help="Earlier survey: folder of results with a map.")],
     new: Annotated[Path, typer.Argument(help="Later survey: folder of results with a map.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Default: changes beside the later map.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Default: changes beside the later map.", callback=on_disk
+        ),
     ] = None,
     locale: Locale = "en",
     quiet: Quiet = False,
