@@ -104,7 +104,7 @@ async def receive_submission(request: Request, tenant: str) -> Submission:
         options = _options(query.get("options"), query.get("mm_per_px"), service.settings.analyze)
         name = clean_name(query.get("name") or "image")
         received = await receive_body(request)
-    return Submission(await uploads.judge(service, tenant, received, name), name, options)
+    return Submission(await uploads.judge(service, tenant, received, name), options)
 
 
 async def _receive_form(request: Request) -> tuple[Received, str, dict[str, Any]]:

@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from crackseg.records import ImageInfo
 from service.database import (
     FINAL,
     Record,
@@ -39,7 +38,7 @@ from service.database import (
     verdicts,
 )
 from service.errors import Problem, is_disk_full, not_found
-from service.storage import Received, Storage
+from service.storage import Judged, Storage
 
 _LAST_ID = "~"  # sorts after every id
 
@@ -189,13 +188,7 @@ def create_survey(db: Connection, tenant: str, name: str, *, kind: str, survey_i
 
 
 def add_image(
-    db: Connection,
-    survey_id: str,
-    name: str,
-    received: Received,
-    info: ImageInfo,
-    *,
-    image_id: str | None = None,
+    db: Connection, survey_id: str, judged: Judged, *, image_id: str | None = None
 ) -> tuple[Record, bool]:
     """Insert an image; return its row and whether it is new: the same bytes again are no news.
 
@@ -205,17 +198,17 @@ def add_image(
     row = {
         "id": image_id or new_id(),
         "survey_id": survey_id,
-        "name": name,
-        "sha256": received.sha256,
-        "size_bytes": received.size_bytes,
-        "width_px": info.width_px,
-        "height_px": info.height_px,
-        "format": info.format,
+        "name": judged.name,
+        "sha256": judged.received.sha256,
+        "size_bytes": judged.received.size_bytes,
+        "width_px": judged.width_px,
+        "height_px": judged.height_px,
+        "format": judged.format,
         "created_at": now(),
     }
     fresh = insert_new(db, images, row)
-    stored = find_image(db, survey_id, name)
-    if stored.sha256 != received.sha256:
+    stored = find_image(db, survey_id, judged.name)
+    if stored.sha256 != judged.received.sha256:
         detail = "The survey holds another image of this name; delete it, or rename this one."
         raise Problem(409, "name-taken", detail)
     return stored, fresh

@@ -40,6 +40,17 @@ class Received:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """An image whose header was found good."""
+
+    received: Received
+    name: str
+    width_px: int
+    height_px: int
+    format: str
+
+
 class Storage:
     """The folders below ``settings.data``."""
 

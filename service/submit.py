@@ -100,14 +100,15 @@ def submit_analysis(
     Raises:
         Problem: 413, 422, 429.
     """
-    received, name, fresh = submission.judged.received, submission.name, new_id()
+    judged, fresh = submission.judged, new_id()
+    received, name = judged.received, judged.name
     digest = fingerprint(received.sha256, name, submission.options)
     analysis_id = submit_once(db, tenant, "analyses", key, digest, fresh)
     if analysis_id == fresh:
         require_bytes(db, tenant, service.settings, received.size_bytes)
         require_queue(db, tenant, service.settings)
         ledger.create_survey(db, tenant, name, kind="analysis", survey_id=fresh)
-        ledger.add_image(db, fresh, name, received, submission.judged.info, image_id=fresh)
+        ledger.add_image(db, fresh, judged, image_id=fresh)
         ledger.create_job(db, tenant, fresh, submission.options, kind="analysis", job_id=fresh)
         service.storage.keep(received.path, fresh, fresh)  # before the row can be seen
     return analysis_id

@@ -17,7 +17,6 @@ from typing import Any
 import sqlalchemy as sa
 from starlette.concurrency import run_in_threadpool
 
-from crackseg.records import ImageInfo
 from service import ledger, slot
 from service.database import Record, new_id, now, uploads
 from service.errors import Problem, not_found
@@ -25,18 +24,10 @@ from service.quota import require_bytes, require_place
 from service.sandbox import Died
 from service.settings import MB
 from service.state import Service
-from service.storage import Received, too_large
+from service.storage import Judged, Received, too_large
 
 _GATE_S = 5.0  # a good header takes 0.02 s
 _GATE_BYTES_PER_S = 20e6  # and its file has to be read
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """An image whose header was found good."""
-
-    received: Received
-    info: ImageInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +35,6 @@ class Submission:
     """An image with the options it came with."""
 
     judged: Judged
-    name: str
     options: dict[str, Any]
 
 
@@ -91,7 +81,7 @@ async def judge(service: Service, tenant: str, received: Received, name: str) ->
     except BaseException:
         received.path.unlink(missing_ok=True)
         raise
-    return Judged(received, ImageInfo(path=Path(name), sha256=received.sha256, **facts))
+    return Judged(received=received, name=name, **facts)
 
 
 async def _judge(service: Service, tenant: str, received: Received, name: str) -> dict[str, Any]:
@@ -140,11 +130,11 @@ def keep_image(
     Raises:
         Problem: 404, 409, 413.
     """
-    received, name = judged.received, judged.info.path.name
+    received = judged.received
     try:
         with service.engine.begin() as db:
             ledger.find_survey(db, tenant, survey_id)
-            row, fresh = ledger.add_image(db, survey_id, name, received, judged.info)
+            row, fresh = ledger.add_image(db, survey_id, judged)
             if fresh:
                 require_bytes(db, tenant, service.settings, -announced_bytes)
                 service.storage.keep(received.path, survey_id, row.id)

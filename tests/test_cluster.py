@@ -11,10 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from dark_model import write_dark_model
 from PIL import Image
+from same_results import assert_same, draw_walls
 
 import crackseg
 from crackseg import batch, cluster
@@ -228,15 +228,7 @@ def test_a_machine_that_does_not_see_the_disk_or_has_another_model_is_refused(
 
 @pytest.fixture
 def walls(tmp_path: Path) -> list[Path]:
-    paths = []
-    for number in range(6):
-        picture = np.clip(np.random.default_rng(number).normal(170, 3, (96, 160, 3)), 0, 255)
-        picture[30 + 6 * number : 34 + 6 * number, 10:140] = 30
-        paths.append(tmp_path / f"wall_{number}.png")
-        Image.fromarray(picture.astype(np.uint8)).save(paths[-1])
-    paths.insert(2, tmp_path / "broken.jpg")
-    paths[2].write_bytes(b"\xff\xd8\xff and no more")
-    return paths
+    return draw_walls(tmp_path, 6)
 
 
 def analyzed(
@@ -245,15 +237,6 @@ def analyzed(
     predict = PredictOptions(runtime="onnx", precision="float", threads=1)
     options = AnalyzeOptions(model=str(model), predict=predict, exports=("csv", "mask"))
     return batch.run(paths, out, options, engine=engine)
-
-
-def content(folder: Path) -> dict[str, Any]:
-    """Return the files of a result without what differs from run to run."""
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    del report["timing_s"]
-    others = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".json"}
-    others.pop(".crackseg")
-    return {"report": report, **others}
 
 
 def test_a_folder_is_analyzed_as_on_one_machine(
@@ -267,12 +250,7 @@ def test_a_folder_is_analyzed_as_on_one_machine(
 
     monkeypatch.setitem(batch.ENGINES, "ray", work_off)
     two = analyzed(walls, tmp_path / "two", model, RAY)
-    for first, second in zip(one, two, strict=True):
-        assert (first.path, first.status, first.reason) == (
-            second.path, second.status, second.reason,
-        )  # fmt: skip
-        if first.folder and second.folder:
-            assert content(first.folder) == content(second.folder)
+    assert_same(one, two)
     again = analyzed(walls, tmp_path / "two", model, None)  # no matter who analyzed
     assert [outcome.status for outcome in again].count("unchanged") == 6
     assert not list((tmp_path / "two").glob(".crackseg-*"))

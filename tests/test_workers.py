@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from dark_model import write_dark_model
-from PIL import Image
+from same_results import assert_same, draw_walls
 
 from crackseg import batch
 from crackseg.batch import Outcome
@@ -61,15 +60,7 @@ def test_tasks_are_taken_a_few_ahead_and_the_rest_is_let_go() -> None:
 
 @pytest.fixture
 def walls(tmp_path: Path) -> list[Path]:
-    paths = []
-    for number in range(4):
-        picture = np.clip(np.random.default_rng(number).normal(170, 3, (96, 160, 3)), 0, 255)
-        picture[30 + 9 * number : 34 + 9 * number, 10:140] = 30
-        paths.append(tmp_path / f"wall_{number}.png")
-        Image.fromarray(picture.astype(np.uint8)).save(paths[-1])
-    paths.insert(2, tmp_path / "broken.jpg")
-    paths[2].write_bytes(b"\xff\xd8\xff and no more")
-    return paths
+    return draw_walls(tmp_path, 4)
 
 
 def analyzed(paths: list[Path], out: Path, model: Path, workers: int) -> list[Outcome]:
@@ -83,27 +74,11 @@ def analyzed(paths: list[Path], out: Path, model: Path, workers: int) -> list[Ou
     return outcomes
 
 
-def content(folder: Path) -> dict[str, Any]:
-    """Return the files of a result without what differs from run to run."""
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    del report["timing_s"]
-    del report["options"]["predict"]["workers"]
-    others = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".json"}
-    others.pop(".crackseg")
-    return {"report": report, **others}
-
-
 def test_a_folder_is_analyzed_as_by_one_process(walls: list[Path], tmp_path: Path) -> None:
     model = write_dark_model(tmp_path / "dark")
     one = analyzed(walls, tmp_path / "one", model, 1)
     two = analyzed(walls, tmp_path / "two", model, 2)
-    for first, second in zip(one, two, strict=True):
-        assert (first.path, first.status, first.reason) == (
-            second.path, second.status, second.reason,
-        )  # fmt: skip
-        if first.folder and second.folder:
-            assert first.folder.name == second.folder.name
-            assert content(first.folder) == content(second.folder)
+    assert_same(one, two)
     assert [outcome.status for outcome in two].count("failed") == 1
     again = analyzed(walls, tmp_path / "two", model, 1)  # the number of processes is no matter
     assert [outcome.status for outcome in again].count("unchanged") == 4

@@ -23,14 +23,6 @@ from crackseg.training.export_onnx import (  # noqa: E402
 )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def line(shape: tuple[int, int], width: float, slope: float, start: float) -> np.ndarray:
     rows, cols = np.mgrid[: shape[0], : shape[1]]
     mask: np.ndarray = np.abs(rows - start - slope * cols) / np.hypot(1, slope) < width / 2

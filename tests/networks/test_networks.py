@@ -73,14 +73,6 @@ SWITCHES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def multiple_of(network):
     """Return what the sides of a network's graph must divide by; the product takes the same."""
     return getattr(network, "multiple", 32)

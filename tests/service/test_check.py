@@ -14,14 +14,13 @@ from typer.testing import CliRunner
 
 from crackseg.cli import app
 from crackseg.errors import DataError
-from crackseg.records import ImageInfo
 from service import check as checking
 from service import ledger, uploads
 from service.app import create_app
 from service.check import check, remove_unnamed
 from service.database import new_id, open_database, tasks
 from service.settings import Settings
-from service.storage import REPORTS, Received, Storage
+from service.storage import REPORTS, Judged, Received, Storage
 
 DAY_S = 86400.0
 
@@ -142,8 +141,8 @@ def test_a_photograph_whose_row_was_not_committed_is_named(
     def fail(_: object) -> None:
         raise OSError("the power went")
 
-    info = ImageInfo(path=Path("b.png"), sha256="b" * 64, height_px=8, width_px=8, format="PNG")
-    judged = uploads.Judged(Received(part, "b" * 64, 1), info)
+    received = Received(part, "b" * 64, 1)
+    judged = Judged(received=received, name="b.png", width_px=8, height_px=8, format="PNG")
     with pytest.raises(OSError, match="power"):
         uploads.keep_image(service, "dam", survey, judged)  # type: ignore[arg-type]
     service.engine.dispose()  # type: ignore[attr-defined]

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from crackseg.records import ImageInfo
 from service import claims, ledger, submit
 from service.database import (
     State,
@@ -26,7 +25,7 @@ from service.database import (
 )
 from service.errors import Problem
 from service.settings import Settings
-from service.storage import Received
+from service.storage import Judged, Received
 
 
 @pytest.fixture
@@ -41,8 +40,8 @@ def db(tmp_path: Path) -> Iterator[sa.Connection]:
 def add_image(db: sa.Connection, survey: str, name: str, digest: str = "0") -> Any:
     """Put an image's row into a survey; return it and whether it is new."""
     received = Received(Path("none"), digest * 64, 1)
-    info = ImageInfo(path=Path(name), sha256=digest * 64, height_px=8, width_px=8, format="PNG")
-    return ledger.add_image(db, survey, name, received, info)
+    judged = Judged(received=received, name=name, width_px=8, height_px=8, format="PNG")
+    return ledger.add_image(db, survey, judged)
 
 
 def begin(db: sa.Connection, *names: str) -> tuple[str, str]:

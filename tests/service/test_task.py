@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from crackseg.records import ImageInfo
 from service import claims, ledger, task
 from service.database import jobs, new_id, open_database, tasks
 from service.sandbox import Died, Stopped
 from service.settings import Settings
-from service.storage import Received, Storage
+from service.storage import Judged, Received, Storage
 
 Step = Callable[[dict[str, Any]], dict[str, Any]]
 DONE: dict[str, Any] = {"row": {"cracks": 1}}
@@ -71,8 +70,8 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     with engine.begin() as db:
         ledger.create_survey(db, "local", "x", kind="survey", survey_id=survey)
         received = Received(tmp_path / "none", "0" * 64, 1)
-        info = ImageInfo(path=Path("a.png"), sha256="0" * 64, height_px=8, width_px=8, format="PNG")
-        row, _ = ledger.add_image(db, survey, "a.png", received, info)
+        judged = Judged(received=received, name="a.png", width_px=8, height_px=8, format="PNG")
+        row, _ = ledger.add_image(db, survey, judged)
         ledger.create_job(db, "local", survey, {}, kind="survey", job_id=job)
     made = Scene(None, engine, storage, job, row.id)  # type: ignore[arg-type]
     made.runner = task.TaskRunner(settings, storage, engine, made, threading.Event())  # type: ignore[arg-type]
