@@ -43,6 +43,12 @@ def write_json_file(path: Path, values: Any, *, indent: int | None = None) -> No
     path.write_text(text + "\n", encoding="utf-8", errors="replace")
 
 
+def sha256_of(path: Path) -> str:
+    """Return the hexadecimal sha256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def origin_of(path: Path) -> str:
     """Return what a mark holds of a path: a folder that is handed on shows no place of a disk."""
     return hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
@@ -183,7 +189,7 @@ def filling(
             lock(mark)
             yield fresh
         names = sorted(path.name for path in fresh.iterdir() if path.name != MARK)
-        files = {name: (_digest(fresh / name),) for name in names}
+        files = {name: (sha256_of(fresh / name),) for name in names}
         _place(fresh, folder, Mark(files=files, origin=origin, content=content))
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -358,12 +364,7 @@ def _write_mark(folder: Path, mark: Mark) -> None:
 
 def _is_made(file: Path, mark: Mark) -> bool:
     digests = mark.files.get(file.name, ())
-    return bool(digests) and file.is_file() and not file.is_symlink() and _digest(file) in digests
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return bool(digests) and file.is_file() and not file.is_symlink() and sha256_of(file) in digests
 
 
 def lock(stream: IO[str]) -> bool:

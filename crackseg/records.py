@@ -228,7 +228,6 @@ class Branch:
 
     centre_line: Array  # (N, 2) float rows, cols in image coordinates, smoothed
     width_px: Array  # (N,) float; nan where no width could be measured
-    width_u_px: Array  # (N,) float, standard uncertainty (k = 1) of each width
     edges: Array  # (N, 2, 2) float: the two edge points (row, col) of each station
     kind: Literal[
         "tip-tip", "tip-junction", "junction-junction", "loop", "bridge", "joined", "hidden"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import re
 import shutil
@@ -15,6 +14,7 @@ from fastapi import Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from zipstream import ZipStream
 
+from crackseg.folders import sha256_of
 from service import ledger, papers
 from service.database import FINAL, Record, State, new_id
 from service.errors import Problem, not_found
@@ -275,18 +275,13 @@ def bundle(service: Service, job: Record, *, rejected: bool) -> Iterator[bytes]:
                 if isinstance(content, Path):
                     archive.add_path(content, f"{folder}/{name}")
                     if name in DIGESTED:
-                        digests[folder][name] = _sha256(content)
+                        digests[folder][name] = sha256_of(content)
                 else:
                     archive.add(content, f"{folder}/{name}")
             yield from archive.all_files()
         about = {"schema_version": "1", "job": job.id, "images": digests}
         archive.add(json.dumps(about, indent=1) + "\n", BUNDLE_ABOUT)
         yield from archive.finalize()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _image_files(

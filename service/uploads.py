@@ -6,17 +6,16 @@ when the last byte is there. Nothing here knows of requests.
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from starlette.concurrency import run_in_threadpool
 
+from crackseg.folders import sha256_of
 from service import ledger, slot
 from service.database import Record, new_id, now, uploads
 from service.errors import Problem, not_found
@@ -240,7 +239,7 @@ async def complete(service: Service, row: Record) -> None:
     """
     path = service.storage.part(row.id)
     try:
-        digest = await run_in_threadpool(_in_file(path))
+        digest = await run_in_threadpool(sha256_of, path)
         received = Received(path, digest, row.size_bytes)
         _require_digest(received, row.sha256)
         judged = await judge(service, row.tenant, received, row.name)
@@ -249,14 +248,6 @@ async def complete(service: Service, row: Record) -> None:
         )
     finally:
         await run_in_threadpool(forget, service, row.id)
-
-
-def _in_file(path: Path) -> Callable[[], str]:
-    def digest() -> str:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    return digest
 
 
 def forget(service: Service, upload_id: str) -> None:

@@ -80,7 +80,6 @@ def make_crack(number: int, *, row: int, col: int, length: int, scale: Scale | N
     branch = Branch(
         centre_line=centre,
         width_px=np.r_[np.nan, np.full(length - 1, float(width))],
-        width_u_px=np.full(length, 0.2),
         edges=edges,
         kind="tip-tip",
         nodes=(0, 1),

@@ -90,7 +90,7 @@ def compare(
                 rows.append(turn.analyze(photographs))
         tiles = [turn.time_tiles() for turn in turns]
     results = [
-        _sum_up(turn, rows[1:], of_tiles, ceiling, device)
+        _sum_up(turn, rows[1:], of_tiles, ceiling)
         for turn, rows, of_tiles in zip(turns, runs, tiles, strict=True)
     ]
     for result, rows in zip(results, runs, strict=True):
@@ -189,7 +189,6 @@ def _sum_up(
     runs: Sequence[Mapping[str, Any]],
     tiles: list[dict[str, float]],
     ceiling: Mapping[str, float],
-    device: str,
 ) -> dict[str, Any]:
     """Return the figures of one variant, medians over its runs."""
     wall_s = _median(runs, "wall_s")

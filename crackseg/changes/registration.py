@@ -7,7 +7,6 @@ coordinates of both maps are taken, which are as sure as each map's place.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from crackseg.errors import DataError, ImageError
 from crackseg.face.cameras import View
 from crackseg.face.face_json import view_from
 from crackseg.face.matching import Features, find_features, match_along, vote_for_pairs
+from crackseg.folders import sha256_of
 from crackseg.records import Array
 
 _LEAST = 40  # points that agree, for a registration by features
@@ -110,8 +110,7 @@ def _is_at_hand(photograph: Mapping[str, Any]) -> bool:
     path = Path(photograph["path"])
     if not photograph["path"] or not path.is_file():
         return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == str(photograph["sha256"])
+    return sha256_of(path) == str(photograph["sha256"])
 
 
 def _places_alike(

@@ -194,7 +194,6 @@ def _branches(values: Mapping[str, Any]) -> tuple[Branch, ...]:
             Branch(
                 centre_line=points,
                 width_px=width,
-                width_u_px=np.full(len(width), np.nan),
                 edges=np.stack([points - side, points + side], axis=1),
                 kind=kind,
                 nodes=(nodes[0], nodes[1]),
@@ -217,7 +216,6 @@ def _other_line(values: Mapping[str, Any]) -> Crack:
         Branch(
             centre_line=points,
             width_px=np.full(len(points), np.nan),
-            width_u_px=np.full(len(points), np.nan),
             edges=np.repeat(points[:, None], 2, axis=1),
             kind="tip-tip",
             nodes=(2 * k, 2 * k + 1),

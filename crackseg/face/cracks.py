@@ -103,7 +103,7 @@ def _crack(
     sigma_rel: float,
 ) -> FaceCrack:
     widths, width_from = _widths(group, photographs, sigma_rel)
-    spread, agree = _spread(group, sigma_rel)
+    spread, agree = _spread(group)
     ids: dict[int, list[int]] = {}
     for mark in group.marks:
         ids.setdefault(mark.view, []).append(mark.crack["id"])
@@ -212,7 +212,7 @@ def _moved(own: Interval, value: float) -> Interval:
     return Interval(value_mm=value, low_mm=min(low, value), high_mm=max(high, value))
 
 
-def _spread(group: Group, sigma_rel: float) -> tuple[float | None, bool | None]:
+def _spread(group: Group) -> tuple[float | None, bool | None]:
     """Return how far the views' mean widths lie apart at the same places, and if within their ±."""
     course = sample(
         [(n, [p.line_m], [p.widths_mm]) for n, p in enumerate(group.parts)],

@@ -196,7 +196,7 @@ def draw(face: FaceMap, grid: Grid, words: Words) -> dict[str, str]:
         "image": f'width="{grid.width_px}" height="{grid.height_px}"',
         "cracks": _cracks(face, grid, unit, words),
         "axes": _axes(face, grid, unit),
-        "outlines": _outlines(face, grid, unit),
+        "outlines": _outlines(face, grid),
         "legend": _legend(face, grid, unit, words),
     }
 
@@ -251,7 +251,7 @@ def _other_lines(face: FaceMap, grid: Grid, words: Words) -> str:
     )
 
 
-def _outlines(face: FaceMap, grid: Grid, unit: float) -> str:
+def _outlines(face: FaceMap, grid: Grid) -> str:
     course = "".join(_path(_to_px(v.outline_m(4), grid), close=True) for v in face.views)
     return (
         f'<path class="outlines" d="{course}" fill="none" stroke="#37506b" stroke-opacity="0.25" '

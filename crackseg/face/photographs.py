@@ -53,7 +53,6 @@ class Photograph:
     path: Path | None  # of the file, None where it is not at hand
     lens: Lens
     focal_sigma_rel: float
-    focal_known: bool
     camera: str
     pose: Pose | None = None
     distance_m: float | None = None  # by the laser
@@ -175,7 +174,6 @@ def _photograph(
         path=None if info is None else info.path,
         lens=lens,
         focal_sigma_rel=focal[1] if focal else _FOCAL_GUESS_SIGMA,
-        focal_known=focal is not None,
         camera=f"{image['camera'] or 'unknown camera'}",
         pose=None if info is None else read_pose(info),
         distance_m=None if info is None else laser_distance_m(info, notices),

@@ -128,7 +128,7 @@ def put_scale(placed: Placed, references: References, plane: FacePlane) -> tuple
         return _by_points(placed, references, plane, numbers)
     choices = [
         *_of_lengths(references, views, numbers),
-        *_of_poses(placed, plane),
+        *_of_poses(placed),
         *_of_reports(placed, views),
     ]
     if not choices:
@@ -229,7 +229,7 @@ def _place_of(
     return view.to_face(pixel)[0], size
 
 
-def _of_poses(placed: Placed, plane: FacePlane) -> list[_Choice]:
+def _of_poses(placed: Placed) -> list[_Choice]:
     if placed.pose_misses_m is None:
         return []
     tied = placed.block.positions_m[placed.tied]
@@ -284,7 +284,7 @@ def _by_points(
     )
     best = _Choice(factor=float(abs(turn)), sigma_rel=sigma, source="reference_points",
                    detail=count(len(a), "reference point"))  # fmt: skip
-    others = [*_of_poses(placed, plane), *_of_reports(placed, views)]
+    others = [*_of_poses(placed), *_of_reports(placed, views)]
     scale = FaceScale(
         source=best.source,
         sigma_rel=sigma,

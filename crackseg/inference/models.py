@@ -12,7 +12,6 @@ Normalisation and the final sigmoid are inside model.onnx; nothing is unpickled.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ import numpy as np
 from crackseg import __version__
 from crackseg.config import MaskOptions, read_options, to_plain
 from crackseg.errors import ModelError, UnknownName
+from crackseg.folders import sha256_of
 from crackseg.metrology.ranking import FEATURES
 from crackseg.model_card import refuse_newer
 from crackseg.names import nearest
@@ -135,7 +135,7 @@ def read_card(folder: Path) -> ModelCard:
 def write_card(folder: Path, card: ModelCard) -> ModelCard:
     """Write ``card.json`` with this release and every other file's digest; return that card."""
     files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix != ".tmp")
-    digests = {p.name: _sha256(p) for p in files if p.name != CARD}
+    digests = {p.name: sha256_of(p) for p in files if p.name != CARD}
     card = replace(card, sha256=digests, needs=__version__)
     text = json.dumps(to_plain(card), indent=2, ensure_ascii=False, allow_nan=False)
     temporary = folder / f"{CARD}.tmp"
@@ -210,7 +210,7 @@ def find_folder(name_or_folder: str | Path) -> Path:
 
 def _check_file(path: Path, expected: str) -> None:
     try:
-        digest = _sha256(path)
+        digest = sha256_of(path)
     except OSError as error:
         raise ModelError(
             f"model file `{path}` cannot be read: {error.strerror}. Fetch the folder again."
@@ -220,8 +220,3 @@ def _check_file(path: Path, expected: str) -> None:
             f"model file `{path}` was altered: its card expects sha256 {expected}, got {digest}. "
             "Fetch the folder again, or export the model anew."
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

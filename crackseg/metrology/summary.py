@@ -123,7 +123,6 @@ def _branches(
             Branch(
                 centre_line=line.points,
                 width_px=np.where(station.counted, station.width_px, np.nan),
-                width_u_px=np.hypot(station.noise_u_px, station.model_u_px),
                 edges=station.edges,
                 kind=line.kind,
                 nodes=(first, last),

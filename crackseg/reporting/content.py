@@ -188,8 +188,8 @@ def _worst_sentence(crack: SurveyCrack, words: Words) -> str:
         words.length(crack.measure("length")),
         words.measured(crack.measure("width_max")),
     )
-    said = words("lead.worst", length=length, width=width, image=crack.photograph.name)
-    return f"{said} {words('lead.no_wall')}" if crack.photograph.may_show_no_wall else said
+    worst = words("lead.worst", length=length, width=width, image=crack.photograph.name)
+    return f"{worst} {words('lead.no_wall')}" if crack.photograph.may_show_no_wall else worst
 
 
 def _findings(gathered: Gathered, words: Words) -> Iterable[Finding]:

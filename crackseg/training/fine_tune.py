@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from crackseg import __version__
 from crackseg.config import to_plain
 from crackseg.errors import ConfigError
-from crackseg.folders import lock
+from crackseg.folders import lock, sha256_of
 from crackseg.inference.models import CARD, find_folder, read_card, write_card
 from crackseg.names import count
 from crackseg.networks import build
@@ -49,7 +49,7 @@ from crackseg.training.fine_tune_scores import (
 )
 from crackseg.training.identity import RUN, describe, find_weights
 from crackseg.training.judge import LineCounts, judge, pool
-from crackseg.training.manifest import index_folder, sha256_of
+from crackseg.training.manifest import index_folder
 from crackseg.training.options import DataOptions, FitOptions, TrainOptions
 from crackseg.training.own_pictures import Own, cut_own, draw_on_held_out, part_photographs
 from crackseg.training.rendered import LICENCE, NAME, write_rendered

@@ -20,14 +20,14 @@ import numpy as np
 
 from crackseg import __version__
 from crackseg.errors import DataError, ImageError
-from crackseg.folders import require_new
+from crackseg.folders import require_new, sha256_of
 from crackseg.imagery.files import ORIENTATIONS, OpenImage, open_image
 from crackseg.imagery.masks import encode_mask, read_mask
 from crackseg.records import Array
 from crackseg.training.areas import FOLDER as AREAS
 from crackseg.training.areas import encode_areas
 from crackseg.training.judged import Judged, opened, read_judged
-from crackseg.training.manifest import IMAGE_SUFFIXES, ORIGIN, sha256_of
+from crackseg.training.manifest import IMAGE_SUFFIXES, ORIGIN
 from crackseg.training.verdict_masks import Labels, label_photograph
 
 _ON_MASK = 0.2  # of a centre line at least; bridges and hidden stretches lie beside the mask

@@ -23,12 +23,12 @@ import torch
 from crackseg import __version__
 from crackseg.config import to_plain
 from crackseg.errors import ConfigError, ModelError
+from crackseg.folders import sha256_of
 from crackseg.inference.models import default_model, read_card, shipped_models
 from crackseg.inference.weights import SAFETENSORS, weights_file
 from crackseg.processors import processor_name
 from crackseg.records import Sample
 from crackseg.training.areas import areas_file
-from crackseg.training.manifest import sha256_of
 from crackseg.training.options import TrainOptions, differences
 
 RUN = "run.json"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import hashlib
 import json
 import os
 import re
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from crackseg.errors import DataError
-from crackseg.folders import refuse_unless
+from crackseg.folders import refuse_unless, sha256_of
 from crackseg.imagery.files import ORIENTATIONS, open_image
 from crackseg.imagery.masks import read_mask
 from crackseg.records import SPLITS, Array, Sample
@@ -211,12 +210,6 @@ def _upright(sample: Sample, upright: tuple[int, int], orientation: int) -> Arra
             f"{sample.image.name} {upright[0]} x {upright[1]} px (rows x columns)."
         )
     return np.ascontiguousarray(mask)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the hexadecimal sha256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _read_rows(file: Path) -> list[dict[str, str]]:

@@ -350,7 +350,7 @@ def score_map(results: Path, map_name: str, truth: Mapping[str, Any], plan: Any)
 # --- what a comparison says ----------------------------------------------------------------------
 
 
-def score_changes(old: Path, new: Path, wall: Wall, truths: Mapping[str, Any]) -> dict[str, Any]:
+def score_changes(new: Path, wall: Wall, truths: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the comparison finds of what changed."""
     face = read(new / "face" / "face.json")
     places = places_of(face, truths["second"], wall.plans["second"])
@@ -451,8 +451,8 @@ def score(folder: Path, wall: Wall, truths: Mapping[str, Any], marks: str) -> di
                 zip(cracks.names, shares["other_lines"].round(3).tolist(), strict=True)
             ),
         }
-    old, new = (folder / f"{date}_{marks}" for date in wall.plans)
-    return {"maps": maps, "marked": marks_of_date, "changes": score_changes(old, new, wall, truths)}
+    second = [folder / f"{date}_{marks}" for date in wall.plans][1]
+    return {"maps": maps, "marked": marks_of_date, "changes": score_changes(second, wall, truths)}
 
 
 def main() -> None:

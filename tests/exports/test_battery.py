@@ -46,7 +46,6 @@ def with_loop(report: Report) -> Report:
         first.branches[0],
         centre_line=line,
         width_px=np.full(80, 4.0),
-        width_u_px=np.full(80, 0.2),
         edges=np.stack([line - 2, line + 2], axis=1),
         kind="loop",
         nodes=(0, 0),

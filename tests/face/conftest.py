@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rendered_survey import Rendered, load_renderer, render
+import wall_survey
+from rendered_survey import Rendered, render
 
 from crackseg.face.mapping import FaceMap, make_map
 
@@ -12,13 +13,12 @@ from crackseg.face.mapping import FaceMap, make_map
 @pytest.fixture(scope="session")
 def first_date(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
     """Eight photographs of a wall of 8 x 3 m with seven cracks."""
-    renderer = load_renderer()
-    plan = renderer.Plan(
+    plan = wall_survey.Plan(
         width_m=8.0, height_m=3.0, rows=2, cols=4, picture_px=(750, 1000), distance_m=4.2,
         texture_m=0.003,
     )  # fmt: skip
-    lines = renderer.wall_lines(plan, np.random.default_rng(3), 7)
-    return render(renderer, plan, lines, tmp_path_factory.mktemp("survey"), "first")
+    lines = wall_survey.wall_lines(plan, np.random.default_rng(3), 7)
+    return render(plan, lines, tmp_path_factory.mktemp("survey"), "first")
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
+import wall_survey
 
 from crackseg import pipeline
 from crackseg.config import AnalyzeOptions
@@ -18,25 +16,11 @@ from crackseg.folders import choose_folder, origin_of
 from crackseg.imagery.files import open_image
 from crackseg.survey import Face, Survey
 
-RENDERER = Path(__file__).parents[2] / "data" / "wall_survey.py"
-
-
-def load_renderer() -> ModuleType:
-    """Return data/wall_survey.py as a module."""
-    spec = importlib.util.spec_from_file_location("wall_survey", RENDERER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["wall_survey"] = module
-    spec.loader.exec_module(module)
-    return module
-
 
 @dataclass(frozen=True)
 class Rendered:
     """A rendered survey: folders, plan and truth."""
 
-    renderer: ModuleType
     photographs: Path
     results: Path
     plan: Any
@@ -55,7 +39,7 @@ class Rendered:
         height, width = self.plan.picture_px
         for number, (row, col) in ((first, (0.4, 0.3)), (last, (0.6, 0.7))):
             pose = self.truth["photographs"][number]
-            camera = self.renderer.Camera(
+            camera = wall_survey.Camera(
                 axes=np.array(pose["axes"]),
                 position_m=np.array(pose["position_m"]),
                 plan=self.plan,
@@ -79,9 +63,9 @@ def measure(photographs: Path, masks: Path, results: Path) -> None:
             pipeline.export(report, folder, image, (), origin=origin, content=content)
 
 
-def render(renderer: ModuleType, plan: Any, lines: list[Any], folder: Path, name: str) -> Rendered:
+def render(plan: Any, lines: list[Any], folder: Path, name: str) -> Rendered:
     """Return a rendered survey with its reports."""
     photographs, masks, results = (folder / f"{name}{s}" for s in ("", "_masks", "_results"))
-    truth = renderer.render(plan, lines, photographs, masks=masks)
+    truth = wall_survey.render(plan, lines, photographs, masks=masks)
     measure(photographs, masks, results)
-    return Rendered(renderer, photographs, results, plan, lines, truth)
+    return Rendered(photographs, results, plan, lines, truth)

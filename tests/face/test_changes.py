@@ -13,6 +13,7 @@ import jsonschema
 import numpy as np
 import openpyxl
 import pytest
+import wall_survey
 from PIL import Image
 from pypdf import PdfReader
 from rendered_survey import Rendered, render
@@ -37,13 +38,12 @@ def second_date(
     first_date: Rendered, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Rendered, dict[str, Any]]:
     """The wall a year later: other places of the camera, other light, and what changed."""
-    renderer = first_date.renderer
     plan = replace(first_date.plan, seed=2, light=0.86, sun_deg=160.0, day="2027:05:20",
                    distance_m=4.0)  # fmt: skip
     rng = np.random.default_rng(5)
-    lines, facts = renderer.second_date(first_date.lines, plan, rng)
+    lines, facts = wall_survey.second_date(first_date.lines, plan, rng)
     folder = tmp_path_factory.mktemp("later")
-    return render(renderer, plan, lines, folder, "second"), facts
+    return render(plan, lines, folder, "second"), facts
 
 
 @pytest.fixture(scope="module")

@@ -10,20 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oblique_phantoms import oblique_homography, put_marker, seen_through
 
 from crackseg.config import MaskOptions, MeasureOptions, ScaleOptions
 from crackseg.imagery.scale import find_scale
 from crackseg.metrology.cracks import measure
-from crackseg.metrology.phantoms import (
-    Look,
-    Phantom,
-    draw,
-    oblique_homography,
-    put_marker,
-    seen_through,
-    straight,
-    wandering,
-)
+from crackseg.metrology.phantoms import Look, Phantom, draw, straight, wandering
 from crackseg.records import Crack, ImageInfo, Scale, Window
 
 TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from oblique_phantoms import oblique_homography, seen_through
 
-from crackseg.metrology.phantoms import (
-    Look,
-    draw,
-    oblique_homography,
-    seen_through,
-    straight,
-    wandering,
-)
+from crackseg.metrology.phantoms import Look, draw, straight, wandering
 from crackseg.records import Scale
 
 
@@ -50,7 +44,8 @@ def test_a_seed_gives_one_picture() -> None:
 def test_wandering_keeps_its_length_and_tapers(rng: np.random.Generator) -> None:
     stroke = wandering((50, 10), 20, 300, (6, 1), rng)
     assert stroke.length_px == pytest.approx(300, rel=1e-9)
-    assert stroke.width_mean_px == pytest.approx(3.5, rel=1e-3)
+    assert (stroke.width_px[0], stroke.width_px[-1]) == (6, 1)
+    assert stroke.width_px.mean() == pytest.approx(3.5, rel=1e-3)
     assert np.ptp(stroke.points[:, 0]) > 10
 
 

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 from crackseg.errors import DataError, ImageError
+from crackseg.folders import sha256_of
 from crackseg.records import Sample
 from crackseg.training.check import check_data, fingerprints
 from crackseg.training.manifest import (
     index_folder,
     read_manifest,
     read_pair,
-    sha256_of,
     write_manifest,
 )
 
