@@ -56,17 +56,31 @@ def detector(name: str, score: float = 0.05, boxes: int = 100) -> nn.Module:
 
 
 class Detector(nn.Module):
-    """A detector of torchvision that answers with a map; see the module."""
+    """A detector of torchvision that answers with a map; see the module.
+
+    Pictures keep their size; torchvision's own chain would enlarge them, and the network would
+    meet cracks of another width than it learned.
+
+    Args:
+        model: finds boxes, with masks or without.
+        targets: turns an (H, W) mask into what the model learns from.
+        draw: turns what was found, height and width into a (1, H, W) map.
+    """
 
     multiple = 32
     one_by_one = True  # what is computed depends on what is found: a graph takes single pictures
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        targets: Callable[[Tensor], dict[str, Tensor]] = targets_of,
+        draw: Callable[[dict[str, Tensor], int, int], Tensor] = box_map,
+    ) -> None:
         super().__init__()
-        self.model = model
+        self.model, self._targets, self._draw = model, targets, draw
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (N, 1, H, W) logits of the best score of a box over each pixel.
+        """Return (N, 1, H, W) logits of the best that was found over each pixel.
 
         Raises:
             ConfigError: in training mode, where boxes are needed; call ``loss``.
@@ -74,12 +88,12 @@ class Detector(nn.Module):
         if self.training:
             raise ConfigError("a detector learns from boxes: call `loss`, not the network.")
         height, width = x.shape[-2:]
-        maps = torch.stack([box_map(answer, height, width) for answer in self.find(x)])
+        maps = torch.stack([self._draw(answer, height, width) for answer in self.find(x)])
         maps = maps.clamp(1e-6, 1 - 1e-6)
         return torch.log(maps / (1 - maps))  # torch.logit, which has no ONNX twin
 
     def find(self, x: Tensor) -> list[dict[str, Tensor]]:
-        """Return ``boxes`` (n, 4) and ``scores`` (n,) of each of (N, 3, H, W) pictures."""
+        """Return ``boxes`` (n, 4), ``scores`` (n,) and masks of each of (N, 3, H, W) pictures."""
         x = pad_to_multiple(x, self.multiple)
         sizes = [(x.shape[-2], x.shape[-1])] * x.shape[0]
         pictures = ImageList(x, sizes)
@@ -102,7 +116,7 @@ class Detector(nn.Module):
             x: (N, 3, H, W) normalised pictures.
             mask: (N, 1, H, W), above 0 = crack.
         """
-        targets = [targets_of(one[0]) for one in mask]
+        targets = [self._targets(one[0]) for one in mask]
         return sum(self.model(list(x), targets).values())
 
 

@@ -15,10 +15,8 @@ import torch
 from scipy import ndimage
 from torch import nn
 from torchvision.models.detection import maskrcnn_resnet50_fpn
-from torchvision.models.detection.image_list import ImageList
 
-from crackseg.errors import ConfigError
-from crackseg.networks.layers import pad_to_multiple
+from crackseg.networks.detectors import Detector
 
 Tensor = Any
 EIGHT = np.ones((3, 3), dtype=int)  # pixels that touch at a corner are one crack
@@ -44,49 +42,7 @@ def mask_rcnn(score: float = 0.05, instances: int = 100) -> nn.Module:
         _skip_resize=True,
     )
     model.rpn.min_size = LEAST_BOX_PX  # slivers at the border all score alike: a lottery of ties
-    return MaskRcnn(model)
-
-
-class MaskRcnn(nn.Module):
-    """See ``mask_rcnn``."""
-
-    multiple = 32
-    one_by_one = True  # what is computed depends on what is found: a graph takes single pictures
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (N, 1, H, W) logits of the merged instances.
-
-        Pictures keep their size; torchvision's own chain would enlarge them, and the network would
-        meet cracks of another width than it learned.
-
-        Raises:
-            ConfigError: in training mode, where boxes are needed; call ``loss``.
-        """
-        if self.training:
-            raise ConfigError("`mask_rcnn` learns from instances: call `loss`, not the network.")
-        height, width = x.shape[-2:]
-        x = pad_to_multiple(x, self.multiple)
-        pictures = ImageList(x, [(x.shape[-2], x.shape[-1])] * x.shape[0])
-        features = self.model.backbone(x)
-        proposals, _ = self.model.rpn(pictures, features)
-        pieces, _ = self.model.roi_heads(features, proposals, pictures.image_sizes)
-        maps = torch.stack([merge(instances, height, width) for instances in pieces])
-        maps = maps.clamp(1e-6, 1 - 1e-6)
-        return torch.log(maps / (1 - maps))  # torch.logit, which has no ONNX twin
-
-    def loss(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Return the sum of the five losses of the article.
-
-        Args:
-            x: (N, 3, H, W) normalised pictures.
-            mask: (N, 1, H, W), above 0 = crack.
-        """
-        targets = [instances_of(one[0]) for one in mask]
-        return sum(self.model(list(x), targets).values())
+    return Detector(model, targets=instances_of, draw=merge)
 
 
 def instances_of(mask: Tensor) -> dict[str, Tensor]:
