@@ -13,9 +13,11 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
+from crackseg.errors import TrainingError
 from crackseg.training import compare_cell as cells
 from crackseg.training.compare_options import CompareOptions, Contestant
 from crackseg.training.compare_table import write_sheet, write_tables
@@ -44,7 +46,8 @@ def compare(options: CompareOptions, say: Say = print, *, workers: int = 0) -> l
         workers: processes that run side by side; 0 runs everything in this one.
 
     Raises:
-        ConfigError: a finished cell was made with other options.
+        ConfigError: a cell was made, or begun, with other options.
+        TrainingError: a process was ended from outside.
     """
     options.out.mkdir(parents=True, exist_ok=True)
     finished: dict[str, Cell] = {}
@@ -127,8 +130,18 @@ def _share_out(
             waiting.remove(task)
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             task = running.pop(future)
-            done(task, future.result())
+            done(task, _result(future))
             met.add(task.name)
+
+
+def _result(future: Future[Any]) -> Any:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise TrainingError(
+            "a process of the comparison was ended from outside, as happens where memory runs out; "
+            "the same command goes on from there, with fewer `--workers` if that was the reason."
+        ) from error
 
 
 def _cell_task(options: CompareOptions, row: Contestant, seed: int, steps: int) -> Task:

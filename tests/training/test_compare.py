@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from crackseg.cli import app
-from crackseg.errors import ConfigError, ModelError
+from crackseg.errors import ConfigError, ModelError, TrainingError
 from crackseg.training import compare_cell, contest
-from crackseg.training.compare import compare, tasks_of
+from crackseg.training.compare import Task, compare, run_tasks, tasks_of
 from crackseg.training.compare_options import only, read_compare, run_options, shortened
 from crackseg.training.manifest import index_folder, write_manifest
 
@@ -347,6 +348,13 @@ def test_a_training_stopped_under_other_options_is_refused(file, monkeypatch):
     longer = {**options.protocol, "fit": {**options.protocol["fit"], "steps": 6}}
     with pytest.raises(ConfigError, match=r"narrow-seed1.*curve.json was made with other options"):
         compare(replace(options, protocol=longer), quiet)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_ended_from_outside_is_a_sentence():
+    ended = Task(name="cell", function=os._exit, arguments=(9,))  # as the kernel does
+    with pytest.raises(TrainingError, match="the same command goes on"):
+        run_tasks([ended], 1, lambda *_: None)
 
 
 def in_precision(options, precision):
