@@ -104,7 +104,7 @@ class MaskOptions:
                 f"`{name}` must lie between 0 and 1, got {value}; 0.5 is a usual value.",
             )
         # Beyond these a report would be empty, or join what has nothing to do with each other.
-        _within(self, "min_area_px", 1, 100_000, "a speck of 12 px is a usual limit")
+        _within(self, "min_area_px", 1, 1_000_000, "a speck of 12 px is a usual limit")
         _within(self, "gap_px", 0, 1000, "0 bridges nothing")
         _within(self, "ignore_border_px", 0, 1000, "name what is not looked at by `ignore`")
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,15 +49,14 @@ from crackseg.inference.models import is_classifier, is_detector, thresholds
 from crackseg.inference.predictor import Predictor
 from crackseg.metrology.classes import read_documents
 from crackseg.metrology.cracks import measure
+from crackseg.metrology.fittings import note_repeats, part_fittings
 from crackseg.metrology.masks import mark
 from crackseg.metrology.other_lines import find_other_lines
-from crackseg.metrology.ranking import REPETITION, certainty, rank, with_repetition
-from crackseg.metrology.repeats import repetitions
+from crackseg.metrology.ranking import rank
 from crackseg.metrology.totals import judged_px2, sum_up
 from crackseg.metrology.unclear import doubt_blurred_widths, doubt_moved_widths
 from crackseg.records import (
     Array,
-    Certainty,
     Crack,
     ImageInfo,
     ModelCard,
@@ -128,8 +128,8 @@ def analyze(
             valid=prediction.valid,
         )
     with clock.step("measure"):
-        cracks, notices = measure(
-            mask,
+        measured_in = partial(
+            measure,
             image=image.read,
             probability=prediction.probability,
             valid=prediction.valid,
@@ -137,10 +137,12 @@ def analyze(
             mask_options=options.mask,
             options=options.measure,
         )
+        cracks, notices = measured_in(mask)
+        cracks = part_fittings(cracks, mask.shape, image.read, lambda part: measured_in(part)[0])
         blurred = (*prediction.spoilt, *prediction.impaired)
         cracks = _doubted(cracks, prediction.unsteady, blurred, mask.shape, options)
         cracks, joints = _part_joints(cracks, region, options.region)
-        cracks = _look_for_repeats(cracks, card.certainty, mask.shape, image)
+        cracks = note_repeats(cracks, card.certainty, mask.shape, image.read)
         cracks = rank(cracks, card.certainty)
         other_lines = _find_other_lines(prediction, mask, image, scale, options)
     untested = _untested(card, scale, scale_notices)
@@ -346,18 +348,6 @@ def _within(
     inside = region.inside
     outside_px2 = float(np.count_nonzero(~inside))
     return mask & inside, inside if valid is None else valid & inside, outside_px2
-
-
-def _look_for_repeats(
-    cracks: tuple[Crack, ...], card: Certainty | None, shape: tuple[int, ...], image: OpenImage
-) -> tuple[Crack, ...]:
-    """Return the cracks with what stands a second time; only what the main list would hold."""
-    if card is None or not card.weights.get(REPETITION):
-        return cracks
-    listed = [crack for crack in cracks if (certainty(crack, card) or 0.0) >= card.limit]
-    alike = repetitions(listed, (shape[0], shape[1]), image.read)
-    repeats = {crack.id: with_repetition(crack, a) for crack, a in zip(listed, alike, strict=True)}
-    return tuple(repeats.get(crack.id, crack) for crack in cracks)
 
 
 def _find_other_lines(

@@ -28,23 +28,22 @@ class Levels:
 def find_levels(blocks: Iterable[Array]) -> Levels:
     """Return the range of the values in all blocks of a picture.
 
-    16-bit unsigned values are counted exactly, so memory does not grow with the picture; of other
-    types the smallest and the largest finite value are taken.
+    Memory does not grow with the picture: 16-bit unsigned values are counted, of other types the
+    smallest and the largest finite values of each block are kept.
 
     Args:
         blocks: arrays of one dtype and any shape, read one after the other.
     """
     counts = np.zeros(65536, dtype=np.int64)
-    low, high = np.inf, -np.inf
+    tails = _Tails([], [])
     for block in blocks:
         if block.dtype == np.uint16:
             counts += np.bincount(block.ravel(), minlength=65536)
             continue
         finite = block[np.isfinite(block)] if block.dtype.kind == "f" else block
         if finite.size:
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-    if counts.any():
-        low, high = _quantiles(counts)
+            tails.add(finite.ravel())
+    low, high = _quantiles(counts) if counts.any() else tails.ends()
     return Levels(low=low, high=high) if low <= high else Levels(low=0.0, high=1.0)
 
 
@@ -70,6 +69,30 @@ def range_notice(name: str, kind: str, levels: Levels) -> Notice:
         message=f"`{name}` holds {kind} values; its range {levels.low:g} to {levels.high:g} was "
         "scaled to 8 bit.",
     )
+
+
+@dataclass
+class _Tails:
+    """The smallest and the largest values of blocks."""
+
+    lows: list[Array]
+    highs: list[Array]
+    count: int = 0
+
+    def add(self, values: Array) -> None:
+        """Take in the (N,) values of a block."""
+        some = int(len(values) * _TAIL) + 1
+        self.lows.append(np.partition(values, some - 1)[:some])
+        self.highs.append(np.partition(values, len(values) - some)[len(values) - some :])
+        self.count += len(values)
+
+    def ends(self) -> tuple[float, float]:
+        """Return the values at the two tails of all blocks."""
+        if not self.count:
+            return np.inf, -np.inf
+        left_out = int(self.count * _TAIL)
+        lows, highs = (np.sort(np.concatenate(part)) for part in (self.lows, self.highs))
+        return float(lows[left_out]), float(highs[len(highs) - 1 - left_out])
 
 
 def _quantiles(counts: Array) -> tuple[float, float]:

@@ -213,7 +213,7 @@ def _counts(pixels: Array, alpha: Array | None) -> Array | None:
     height, width = alpha.shape
     blank = (pixels == 0).all(axis=2) | (pixels == 255).all(axis=2)
     wide = Window(row=0, col=0, height=height, width=width)
-    missing = believable(alpha == 0, blank, wide, height, width)
+    missing = believable(alpha == 0, blank, pixels, wide, (height, width))
     return ~missing if missing.any() else None
 
 

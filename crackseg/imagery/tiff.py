@@ -117,7 +117,7 @@ class _Picture:
             counts = _both(counts, self.mask.read(wide)[0][..., 0] > 0)
         rgb = self._rgb(colours)
         missing = np.zeros(rgb.shape[:2], bool) if counts is None else ~counts
-        missing = believable(missing, self._doubtful(colours, rgb), wide, height, width)
+        missing = believable(missing, self._doubtful(colours, rgb), rgb, wide, (height, width))
         if self.page.compression in _LOSSY and self.nodata in (0.0, 255.0):
             distance = np.abs(rgb.astype(np.int16) - int(self.nodata)).max(axis=2)
             missing |= smeared(distance, wide, height, width)

@@ -74,6 +74,7 @@ _JUMP_FROM_PX = 4.5  # surroundings up to here: a wide crack may change as it li
 _PLACE_SHAPE = 3  # a place is at most so many times as long as wide; longer is the crack's width
 _SPANS = (15, 31, 61, 121)  # px along the line over which jumps are looked for
 _OFF_PX, _OFF_REL = 0.8, 0.2  # stretch and flanks disagree from here on
+_LESS_PX = 0.5  # from here on flanks that the mask allows tell how wide it may be as well
 _ALIKE = 0.6  # darkness against one shoulder by that against the other: two sides of one line
 _CLOSE = 0.7  # flanks so near to a stretch as wide as its mask are not those of debris in it
 _SHORT, _SHORT_PX = 1.1, 0.3  # a core takes so much more light away than the whole stretch, px
@@ -141,11 +142,16 @@ def _settle(line: Evidence, beyond: float) -> Settled:
     close = line.dark & line.two & wide & alike & (line.flank_px >= _CLOSE * line.width_px)
     gap = np.where((disputed & ~sure) | close, line.width_px - line.flank_px, 0)
     gap = np.where(flank, gap, -gap)
+    # A second crack or a tone within the concrete that it is held against makes a stretch narrower,
+    # by too little for a dispute.
+    less = line.dark & line.two & alike & ~flank & (line.width_px > THIN_PX)
+    less &= line.flank_px > line.width_px + _LESS_PX
+    less &= line.flank_px <= np.nan_to_num(line.mask_px) + _FITS_PX
     return Settled(
         flank=flank,
         blind=line.dark & ~line.two & (off > _AGREES_PX),
         narrower_px=np.maximum(-gap, 0),
-        wider_px=np.maximum(gap, 0),
+        wider_px=np.maximum(gap, np.where(less, line.flank_px - line.width_px, 0)),
     )
 
 

@@ -49,7 +49,7 @@ def read_field_widths(path: Path) -> FieldWidths:
         DataError: the file is missing, has other columns, or a row is broken.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             missing = [c for c in _COLUMNS if c not in (reader.fieldnames or ())]
             if missing:

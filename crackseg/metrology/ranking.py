@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from crackseg.metrology.repeats import REPEATS
 from crackseg.records import Certainty, Crack, Section
 
 ALIKE = 0.5  # correlation up to which another place is no more alike than chance
-REPEATS = 0.6  # from here on the reader is told: one in a hundred real cracks reaches it
 REPETITION = "repetition"
 FINE_PX = 0.5  # width that a crack too fine to be measured counts as: the limit of detection
 
@@ -43,8 +43,10 @@ def certainty(crack: Crack, card: Certainty | None) -> float | None:
 
 def with_repetition(crack: Crack, alike: float | None) -> Crack:
     """Return the crack with how alike another place is, and the flag of one that repeats."""
-    flags = (*crack.flags, "repeats") if alike is not None and alike >= REPEATS else crack.flags
-    return replace(crack, repetition=alike, flags=flags)
+    both = [value for value in (alike, crack.repetition) if value is not None]
+    most = max(both, default=None)
+    flags = (*crack.flags, "repeats") if most is not None and most >= REPEATS else crack.flags
+    return replace(crack, repetition=most, flags=flags)
 
 
 def severity(length: float | None, width_mean: float | None, fine: float = FINE_PX) -> float:

@@ -27,7 +27,11 @@ _LEAST_PX = 5  # side of a window: a smaller one is like everything
 _CANDIDATES = 3  # places looked at in detail
 _EVEN_PX, _NOISE = 8.0, 6.0  # light is evened out over such a distance; grey values that are noise
 # Extent of a mark: no fitting was longer, and long straight cracks run side by side.
-LONGEST_PX = 200.0
+LONGEST_PX = 260.0
+# Of a longer mark only the surroundings of its widest place, to either side of it; a crack that
+# opens there is wider by so much than it mostly is.
+_AROUND_PX, _WIDER, _WIDER_PX = 90.0, 2.0, 3.0
+REPEATS = 0.6  # from here on the reader is told: one in a hundred real cracks reaches it
 _COPY = 0.985  # from here on it is the same picture once more, as in a mosaic of repeated tiles
 _FLAT = 0.25  # times the mark's variance: even places are like nothing
 
@@ -65,10 +69,52 @@ def repetitions(
     return result
 
 
+def repeated_parts(
+    cracks: Sequence[Crack], shape: tuple[int, int], image: Callable[[Window], Array]
+) -> dict[int, tuple[Window, float]]:
+    """Return where what stands a second time makes the largest width of a longer mark.
+
+    Args:
+        cracks: with the branches that were measured.
+        shape: (H, W) of the photograph.
+        image: reads a window of it as (h, w, 3) uint8 RGB.
+
+    Returns:
+        Number in ``cracks`` -> window of the fitting that its mask runs into, how alike another is.
+    """
+    parts = {}
+    for number, crack in enumerate(cracks):
+        mark = _widest_part(crack, shape)
+        if mark is None:
+            continue
+        cell = _cell(mark.window, shape)
+        alike = _repetition(mark, cell, to_grey(image(cell)), shape, image)
+        if alike is not None and REPEATS <= alike < _COPY:
+            parts[number] = mark.window, alike
+    return parts
+
+
+def _widest_part(crack: Crack, shape: tuple[int, int]) -> _Mark | None:
+    """Return the mark around the widest place of a long crack, None where it is not wide there."""
+    usual, widest = crack.width_median.px, crack.width_max.px
+    extent = float(np.hypot(crack.window.height, crack.window.width))
+    if extent <= LONGEST_PX or crack.width_max_at is None or widest is None:
+        return None
+    if widest < _WIDER * (usual or 0.0) + _WIDER_PX:
+        return None
+    lines = [branch.centre_line for branch in crack.branches if branch.kind not in UNMARKED]
+    off = [np.hypot(*(line - crack.width_max_at).T) <= _AROUND_PX for line in lines]
+    near = [line[there] for line, there in zip(lines, off, strict=True) if there.sum() > 1]
+    return _mark_along(tuple(near), crack, shape) if near else None
+
+
 def _mark(crack: Crack, shape: tuple[int, int]) -> _Mark:
-    beside = _BESIDE_PX + 0.5 * crack.paper_width_px
     marked = [branch for branch in crack.branches if branch.kind not in UNMARKED]
-    lines = tuple(branch.centre_line for branch in marked)
+    return _mark_along(tuple(branch.centre_line for branch in marked), crack, shape)
+
+
+def _mark_along(lines: tuple[Array, ...], crack: Crack, shape: tuple[int, int]) -> _Mark:
+    beside = _BESIDE_PX + 0.5 * crack.paper_width_px
     points = np.concatenate(lines)
     low, high = points.min(axis=0) - beside, points.max(axis=0) + beside + 1
     return _Mark(_inside(low, high, shape), lines, beside)

@@ -22,7 +22,7 @@ from crackseg.metrology.consistency import (
     settle,
 )
 from crackseg.metrology.flanks import Flanks, flanks
-from crackseg.metrology.interior import fit_interior
+from crackseg.metrology.interior import Interior, fit_interior
 from crackseg.metrology.narrow import Narrow, narrow_widths
 from crackseg.metrology.partings import parting_px
 from crackseg.metrology.sampling import mask_edges, normals, read_profiles
@@ -93,7 +93,7 @@ class _Read:
     narrow: Stations  # its narrow core
     flank: Stations  # between its own two flanks
     evidence: Evidence
-    interior: tuple[float, float]  # darkness of the interior, nan if unknown; how far it is known
+    interior: Interior
 
 
 def measure_stations(
@@ -184,20 +184,20 @@ def _chosen(read: _Read, reading: Array) -> Stations:
     return replace(choose(kinds, read.whole), reading=reading)
 
 
-def _better_known(read: dict[int, _Read], group: Array) -> dict[int, tuple[float, float] | None]:
+def _better_known(read: dict[int, _Read], group: Array) -> dict[int, Interior | None]:
     """Return the darkness of the interior for lines of whose crack another line tells it better."""
-    better: dict[int, tuple[float, float] | None] = {}
+    better: dict[int, Interior | None] = {}
     for name in np.unique(group):
         members = np.flatnonzero(group == name).tolist()
-        best = max(members, key=lambda k: read[k].interior[1])
-        sure = read[best].interior[1]
-        better |= {k: read[best].interior for k in members if read[k].interior[1] < sure - _BETTER}
+        best = max(members, key=lambda k: read[k].interior.sure)
+        known = read[best].interior
+        better |= {k: known for k in members if read[k].interior.sure < known.sure - _BETTER}
     return better
 
 
 def _read(
     lines: list[Line],
-    interior: dict[int, tuple[float, float] | None],
+    interior: dict[int, Interior | None],
     mask: Mask,
     image: Callable[[Window], Array],
     alone: list[Array],
@@ -255,7 +255,7 @@ def _from_image(
     normal: Array,
     across: Stations,
     profiles: Array,
-    interior: tuple[float, float] | None,
+    interior: Interior | None,
     alone: Array,
 ) -> _Read:
     """Return what the profiles of one line show."""
@@ -267,11 +267,13 @@ def _from_image(
         evidence = _evidence(widths, core, flanks(profiles, guess, core.width_px), across)
         plain = alone & np.isnan(lesser) & (evidence.even >= _UNEVEN[0])
         interior = _known_interior(widths, evidence, guess, profiles, plain)
-    interiors = np.full((2, len(guess)), np.array(interior)[:, None])
+    if interior.two:
+        lesser = np.where(np.isnan(lesser), 0.5 * widths.total_px, lesser)
+    interiors = np.full((2, len(guess)), [[interior.darkness], [interior.sure]])
     filled = np.zeros(len(guess))
-    if interior[1] > 0:
+    if interior.sure > 0:
         # Where the line is much paler than that, it may be filled there: then all is open again.
-        paler = 1 - np.interp(widths.interior / interior[0], _PALER, (0, 1))
+        paler = 1 - np.interp(widths.interior / interior.darkness, _PALER, (0, 1))
         top = paler * (widths.width_px + widths.lighter_px)
         widths = widths_from_profiles(profiles, guess, *interiors)
         filled = np.maximum(top - paler * widths.width_px, 0)
@@ -387,8 +389,8 @@ def _alone(lines: list[Line]) -> list[Array]:
 
 def _known_interior(
     widths: Widths, evidence: Evidence, guess: Array, profiles: Array, alone: Array
-) -> tuple[float, float]:
-    """Return the darkness of a line's interior, nan where it does not tell it, and how surely.
+) -> Interior:
+    """Return how dark a line's interior is, and how surely.
 
     Stations that show a plateau tell it; else the shape of the mean profile where the line is
     widest. What is no line, or is wider than the mask and holds its darkness elsewhere, is a stain
@@ -401,18 +403,17 @@ def _known_interior(
         good = plain  # soft all along its way: pale, wide and out of focus, if the fit says so
     good &= alone  # beside another line profiles are wider and paler than the crack
     if good.sum() < _SHOWING:
-        return np.nan, 0.0
+        return Interior()
     showing = np.flatnonzero((widths.shown >= 0.9) & good)
     deepest = float(np.median(widths.interior[good]))
+    width = np.where(good, widths.width_px, np.nan)
+    wide = np.flatnonzero(width >= np.nanquantile(width, 1 - _WIDE_SHARE))
+    guess_px = float(np.median(widths.width_px[wide]))
+    interior = fit_interior(profiles[wide], widths.centre_px[wide], guess_px)
     if len(showing) >= max(_SHOWING, _SHOWING_SHARE * len(good)):
-        darkness, sure = float(np.median(widths.interior[showing])), 1.0
-    else:
-        width = np.where(good, widths.width_px, np.nan)
-        wide = np.flatnonzero(width >= np.nanquantile(width, 1 - _WIDE_SHARE))
-        guess_px = float(np.median(widths.width_px[wide]))
-        darkness, sure = fit_interior(profiles[wide], widths.centre_px[wide], guess_px)
+        interior = replace(interior, darkness=float(np.median(widths.interior[showing])), sure=1.0)
     # No part of a crack is darker than its interior: a lighter plateau is not the crack's.
-    return (darkness, sure) if darkness >= _DEEPEST * deepest else (np.nan, 0.0)
+    return interior if interior.darkness >= _DEEPEST * deepest else Interior()
 
 
 def _chunks(lines: list[Line], chosen: list[int]) -> Iterator[list[int]]:

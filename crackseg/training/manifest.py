@@ -287,7 +287,7 @@ def find_sets(root: Path) -> dict[str, Path]:
 def own_licence(folder: Path) -> str:
     """Return the licence that a set states, "unstated" where it states none."""
     try:
-        about = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+        about = json.loads((folder / ORIGIN).read_text(encoding="utf-8-sig"))
         return str(about["licence"]) or "unstated"
     except FileNotFoundError:
         return "unstated"

@@ -91,7 +91,7 @@ def write_facts(facts: Facts, out: Path) -> None:
     """Write what is said of the pictures of a set; the rest of ``origin.json`` stays."""
     if facts.licence:
         file = out / ORIGIN
-        about = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        about = json.loads(file.read_text(encoding="utf-8-sig")) if file.is_file() else {}
         text = json.dumps({**about, "licence": facts.licence}, ensure_ascii=False, indent=1)
         _replace(file, text + "\n")
     if facts.sites:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pictures import pillow, tiff
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from crackseg.imagery.files import open_image
 from crackseg.records import Array, Window
@@ -127,3 +128,35 @@ def test_a_collar_that_jpeg_smeared_is_missing_to_its_edge(
     row, col = np.mgrid[: SHAPE[0], : SHAPE[1]]
     beside = crack & (col + row / 3 > 280) & (col + row / 3 < 287)  # dark, but no ringing
     assert valid[beside].mean() > 0.7
+
+
+@pytest.mark.parametrize("kind", ["alpha", "number"])
+def test_a_gap_between_photographs_is_missing_and_a_clipped_crack_is_not(
+    kind: str, tmp_path: Path
+) -> None:
+    """The gap tapers from 50 px, no area any more; the core is 20 px of pure black."""
+    rng = np.random.default_rng(2)
+    row, col = np.mgrid[:300, :500]
+    gap = np.abs(row - 60) < 25 * (1 - col / 500)
+    across = np.abs(row - 200 - 10 * np.sin(col / 40))
+    light = gaussian_filter(1 - np.clip(12 - across, 0, 1), 0.8)
+    grey = (light * rng.normal(150, 5, light.shape)).clip(0, 254).astype(np.uint8)
+    core = across < 10
+    grey[core | gap] = 0
+    pixels = np.repeat(grey[..., None], 3, axis=2)
+    if kind == "alpha":
+        tiff(tmp_path / "m.tif", rgba(pixels, grey == 0), extrasamples=["unassalpha"])
+    else:
+        tiff(tmp_path / "m.tif", pixels, extratags=nodata(0))
+    with open_image(tmp_path / "m.tif") as image:
+        valid = image.load()[1]
+        assert valid is not None
+        for window in (
+            Window(row=20, col=130, height=80, width=90),
+            Window(row=60, col=0, height=9, width=500),
+        ):
+            part = image.load(window)[1]
+            assert part is not None
+            assert np.array_equal(part, valid[window.slices])
+    assert not valid[gap & (col < 370)].any()  # 13 px wide there
+    assert valid[core].all()

@@ -680,3 +680,16 @@ def test_a_jpeg_that_lost_its_end_but_has_an_end_mark_is_flagged(
     assert codes() == ["flat_end"]
     Image.fromarray(np.full_like(pixels, 99)).save(path)
     assert codes() == []
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.uint16])
+def test_a_hot_and_a_dead_pixel_do_not_make_a_deep_picture_flat(
+    dtype: type, tmp_path: Path
+) -> None:
+    grey = np.random.default_rng(0).integers(100, 180, (200, 240)).astype(dtype)
+    plain = tiff(tmp_path / "plain.tif", grey, photometric="minisblack")
+    grey[50, 60], grey[80, 90] = np.iinfo(np.uint16).max, 0
+    spoilt = tiff(tmp_path / "spoilt.tif", grey, photometric="minisblack")
+    with open_image(plain) as one, open_image(spoilt) as two:
+        off = np.abs(one.read().astype(int) - two.read())
+    assert off.mean() < 3

@@ -73,6 +73,13 @@ def test_scores_are_counted_right(tmp_path: Path) -> None:
     assert scores["by_site"]["b"]["n"] == 1
 
 
+def test_a_file_of_windows_is_read(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, f"A,one,0.2,0.1,2.0,{PROFILE}")
+    plain = read_field_widths(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert np.array_equal(read_field_widths(path).width_px, plain.width_px)
+
+
 def test_the_command_prints_text_and_json(tmp_path: Path) -> None:
     path = csv_file(tmp_path, f"a,1,0.2,0.1,2,{PROFILE}")
     run = CliRunner()

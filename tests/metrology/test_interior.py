@@ -29,21 +29,21 @@ def test_a_crack_wide_for_its_blur_shows_its_darkness(width: float, contrast: fl
     for seed in range(5):
         profiles = profiles_of(width, contrast, 0.7, seed)
         interior = fit_interior(profiles, np.zeros(len(profiles)), width)
-        assert interior[0] == pytest.approx(contrast, rel=0.05)
-        assert interior[1] == pytest.approx(1, abs=0.01)
+        assert interior.darkness == pytest.approx(contrast, rel=0.05)
+        assert interior.sure == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.parametrize(("width", "blur_px"), [(0.5, 0.7), (1.0, 1.0), (1.5, 1.5), (2.0, 1.5)])
 def test_a_bell_tells_nothing(width: float, blur_px: float) -> None:
     for seed in range(10):
         profiles = profiles_of(width, 0.6, blur_px, seed)
-        assert fit_interior(profiles, np.zeros(len(profiles)), width)[1] < 0.1
+        assert fit_interior(profiles, np.zeros(len(profiles)), width).sure < 0.1
 
 
 def test_plain_concrete_and_short_profiles_tell_nothing(rng: np.random.Generator) -> None:
     noise = rng.normal(150, 5, (40, 33))
-    assert fit_interior(noise, np.zeros(40), 3.0)[1] == 0
-    assert fit_interior(noise[:, :9], np.zeros(40), 3.0)[1] == 0
+    assert fit_interior(noise, np.zeros(40), 3.0).sure == 0
+    assert fit_interior(noise[:, :9], np.zeros(40), 3.0).sure == 0
 
 
 @pytest.mark.parametrize("contrast", [0.5, 0.7, 0.93])
@@ -98,3 +98,23 @@ def test_a_crack_that_is_filled_on_one_half_is_not_read_as_thin_there(
     picture = np.repeat(np.clip(np.rint(grey), 0, 255).astype(np.uint8)[..., None], 3, axis=2)
     mean = cracks_of(coverage >= 0.5 if width > 1 else coverage > 0.3, picture)[0].width_mean
     assert mean.low_px <= width <= mean.high_px
+
+
+@pytest.mark.parametrize("gap", [1.0, 1.5])
+@pytest.mark.parametrize("width", [1.0, 1.25, 1.5])
+def test_two_black_lines_are_no_pale_one(width: float, gap: float) -> None:
+    off = 0.5 * (width + gap)
+    strokes = [straight((40.3 + side, 100.0), 0, 160, width) for side in (-off, off)]
+    for seed in range(3):
+        picture = draw((80, 200), strokes, Look(blur_px=0.8), np.random.default_rng(seed)).picture
+        read = lambda w, picture=picture: picture[w.slices]  # noqa: E731
+        profiles = read_profiles(read, picture.shape[:2], MIDDLE, normals(MIDDLE), 16)
+        assert fit_interior(profiles, np.zeros(len(profiles)), 2 * width + gap).two
+
+
+@pytest.mark.parametrize("contrast", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize("width", [2.0, 3.0, 4.0, 6.0])
+def test_a_pale_line_is_no_two(width: float, contrast: float) -> None:
+    for seed in range(4):
+        profiles = profiles_of(width, contrast, 0.7, seed)
+        assert not fit_interior(profiles, np.zeros(len(profiles)), width).two

@@ -8,6 +8,7 @@ import pytest
 
 from crackseg.config import MaskOptions, MeasureOptions
 from crackseg.metrology.cracks import measure
+from crackseg.metrology.fittings import part_fittings
 from crackseg.metrology.phantoms import Look, draw, wandering
 from crackseg.metrology.repeats import LONGEST_PX, repetitions
 from crackseg.records import Array, Crack, Window
@@ -80,7 +81,7 @@ def test_what_reaches_no_farther_than_a_fitting_may_be_one_however_long_its_line
     ladder = np.zeros(mask.shape, np.uint8)
     for side in (-14, 14):
         cv2.line(ladder, (col + side, row - 28), (col + side, row + 26), 1, 3)
-    for rung in range(-26, 27, 13):
+    for rung in range(-26, 27, 8):
         cv2.line(ladder, (col - 14, row + rung), (col + 14, row + rung), 1, 3)
     (crack,) = [c for c in measured(picture, mask | (ladder > 0)) if c.window.row < 150]
     assert crack.paper_length_px > LONGEST_PX
@@ -160,3 +161,45 @@ def test_the_photograph_itself_once_more_says_nothing() -> None:
     phantom = draw((240, 320), [wandering((120, 80), 5, 150, 2.5, rng)], Look(noise=0.03), rng)
     picture, mask = np.tile(phantom.picture, (2, 2, 1)), np.tile(phantom.mask, (2, 2))
     assert likeness(picture, measured(picture, mask)) == [None] * 4
+
+
+def tee(row: int, col: int) -> Array:
+    """Return the pixels of a dark bolted bar, (H, W) bool."""
+    pixels = np.zeros((480, 640), bool)
+    pixels[row - 20 : row + 26, col - 5 : col + 6] = True
+    pixels[row - 20 : row - 12, col - 14 : col + 9] = True
+    return pixels
+
+
+def test_a_crack_is_parted_from_the_clamp_that_its_mask_runs_into() -> None:
+    """What the mask adds to a crack is another thing, and its width is not the crack's."""
+    rng = np.random.default_rng(5)
+    row, col = CLAMPS[0]
+    stroke = wandering((row + 24, col), -50, 330, 2.0, rng, bend_deg=20)
+    phantom = draw((480, 640), [stroke], Look(noise=0.02), rng)
+    picture, mask = phantom.picture.copy(), phantom.mask.copy()
+    for place in CLAMPS:
+        picture[tee(*place)] = 30 + rng.integers(0, 9, (int(tee(*place).sum()), 1))
+    alone = measured(picture, mask & ~tee(row, col))
+    mask |= tee(row, col)
+    read = lambda window: picture[window.slices]  # noqa: E731
+    joined = measured(picture, mask)
+    assert len(joined) == len(alone) == 1
+    assert (joined[0].width_max.low_px or 0) > 5
+    parts = part_fittings(joined, (480, 640), read, lambda part: measured(picture, part))
+    longest = parts[0]
+    assert longest.length.px == pytest.approx(alone[0].length.px, abs=100)
+    assert (longest.width_max.px or 0) < 4
+    assert all((part.repetition or 0) >= 0.6 for part in parts[1:] if part.window.row < 110)
+    assert [part.id for part in parts] == list(range(1, len(parts) + 1))
+
+
+def test_a_crack_that_opens_where_nothing_stands_a_second_time_stays_whole() -> None:
+    rng = np.random.default_rng(6)
+    stroke = wandering((240, 60), 5, 400, 2.0, rng, bend_deg=20)
+    phantom = draw((480, 640), [stroke], Look(noise=0.02), rng)
+    picture, mask = phantom.picture.copy(), phantom.mask.copy()
+    put_clamp(picture, 240, 300, rng)
+    mask[210:266, 284:317] = True
+    cracks = measured(picture, mask)
+    assert part_fittings(cracks, (480, 640), lambda w: picture[w.slices], lambda part: ()) is cracks
