@@ -67,7 +67,11 @@ def build(name: str, **arguments: Any) -> Any:
         raise ConfigError(
             f"`arguments` of network `{name}`: {error}; it takes {known or 'none'}."
         ) from error
-    return function(*members, **arguments)
+    try:
+        return function(*members, **arguments)
+    except (TypeError, ArithmeticError) as error:  # of another kind, or endless
+        given = ", ".join(f"{key} = {value!r}" for key, value in arguments.items())
+        raise ConfigError(f"network `{name}` cannot be built with {given}: {error}.") from error
 
 
 def find(name: str) -> tuple[Callable[..., Any], list[str]]:

@@ -39,6 +39,10 @@ Pair = tuple[Array, Array]
 Rng = np.random.Generator
 HAIR_LOW_PX = 0.7  # the thinnest drawn crack
 _HAIR_PX = 3.5  # a wider one is no hair crack
+_SHARES = (  # of crops
+    "native", "shrink", "rotate", "photometric", "blur", "noise", "jpeg", "shadow", "hair",
+    "distract", "patch", "fitting", "line", "lookalike",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +84,10 @@ class AugmentOptions:
                     f"`{name}_low` must be above 0 and not above `{name}_high`, got {low} and "
                     f"{high}."
                 )
+        for name in _SHARES:
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ConfigError(f"`{name}` must be a share of crops from 0 to 1, got {value}.")
         if not self.hair_high_px > HAIR_LOW_PX:
             raise ConfigError(
                 f"`hair_high_px` must be above {HAIR_LOW_PX}, got {self.hair_high_px}."

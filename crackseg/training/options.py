@@ -169,7 +169,7 @@ class TrainOptions:
             value = getattr(self, name)
             _must(value in names, name, f"one of {', '.join(names)}", value)
         _must(self.devices >= 1, "devices", "at least 1", self.devices)
-        _must(self.seed >= 0, "seed", "0 or more", self.seed)
+        _must(0 <= self.seed < 2**32, "seed", f"0 to {2**32 - 1}", self.seed)
         _must(all(map(math.isfinite, self.mean)), "mean", "three numbers", self.mean)
         usable = all(0 < value < math.inf for value in self.std)
         _must(usable, "std", "three positive numbers", self.std)

@@ -207,6 +207,11 @@ def test_another_checkpoint_to_keep_is_refused():
         FitOptions(steps=3)
     with pytest.raises(ConfigError, match="`threads` must be 1 to 1024"):
         FitOptions(threads=10**6)  # the system would end the process
+    with pytest.raises(ConfigError, match=r"`rotate` must be a share of crops from 0 to 1"):
+        AugmentOptions(rotate=-1.0)
+    for width in (float("inf"), "x"):
+        with pytest.raises(ConfigError, match="`cdds` cannot be built with width = "):
+            build("cdds", width=width)
     with pytest.raises(ConfigError, match="`other_weight` must be 0 or a positive number"):
         FitOptions(other_weight=-1.0)
 
