@@ -209,6 +209,12 @@ def measure_mask(
         cracks = _doubted(cracks, look.unsteady, blurred, mask.shape, options)
         cracks, joints = _part_joints(cracks, region, options.region)
         cracks = rank(cracks, None)
+    if mask.any() and not (cracks or joints):
+        text = (
+            f"The mask marks {int(mask.sum())} px, and no piece of it is as long as "
+            f"`min_length_px`, {options.measure.min_length_px:g} px: nothing is reported."
+        )
+        notices = (*notices, Notice(code="mask_too_short", message=text))
     measured = _Measured(
         shape=mask.shape,
         cracks=cracks,

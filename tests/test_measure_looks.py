@@ -67,3 +67,17 @@ def test_what_decoding_tells_stands_in_both(tmp_path: Path, dark_model: Path) ->
     Image.fromarray(deep.clip(0, 65535).astype(np.uint16)).save(path)
     for report in both(path, dark_model):
         assert "scaled_to_8_bit" in {notice.code for notice in report.notices}
+
+
+def test_a_mask_whose_pieces_are_all_too_short_is_told_from_an_empty_one(tmp_path: Path) -> None:
+    specks = np.zeros((60, 80), np.uint8)
+    specks[10, 10:18] = specks[40, 20:30] = 255
+    for name, pixels, codes in (
+        ("specks", specks, ["no_scale", "short_pieces_dropped", "mask_too_short"]),
+        ("empty", 0 * specks, ["no_scale"]),
+    ):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        with open_image(tmp_path / f"{name}.png", is_mask=True) as mask:
+            report = measure_mask(mask, None, AnalyzeOptions())
+        assert report.cracks == ()
+        assert [notice.code for notice in report.notices] == codes
