@@ -7,6 +7,7 @@ machine, and would take the next one for it. Here the names count, not the path.
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def find_last(options: TrainOptions) -> Path | None:
     """Return the checkpoint that a run goes on from, None where it begins.
 
     Raises:
-        ConfigError: the folder came from elsewhere without its best checkpoint.
+        ConfigError: the folder came from elsewhere without its best checkpoint, or one was cut.
     """
     folder = options.out / FOLDER
     last = folder / f"{LAST}.ckpt"
@@ -71,4 +72,10 @@ def find_last(options: TrainOptions) -> Path | None:
             f"`{folder}` holds {last.name} and no {BEST}.ckpt, which the run ends with: copy the "
             'whole folder of the run, or set `fit.keep = "last"` in a new one.'
         )
+    for file in sorted(folder.glob("*.ckpt")):
+        if not zipfile.is_zipfile(file):  # its directory is at its end
+            raise ConfigError(
+                f"`{file}` is cut or damaged ({file.stat().st_size} bytes): copy the folder of the "
+                "run anew, or delete its checkpoints to begin again."
+            )
     return last

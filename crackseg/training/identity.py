@@ -142,7 +142,7 @@ def claim_folder(out: Path, identity: Mapping[str, Any], options: TrainOptions) 
                 "run; choose another."
             )
     elif any((out / "checkpoints").glob("*.ckpt")) or (out / SAFETENSORS).exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
+        before = _read_identity(file)
         _refuse_other(out, before, identity, options)
         earlier = [*before.get("earlier_starts", []), {key: before.get(key) for key in _OF_START}]
         identity = {**identity, "earlier_starts": earlier}
@@ -153,6 +153,18 @@ def claim_folder(out: Path, identity: Mapping[str, Any], options: TrainOptions) 
     part = file.with_name(f"{RUN}.part")
     part.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
     part.replace(file)
+
+
+def _read_identity(file: Path) -> dict[str, Any]:
+    try:
+        before: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        before["options"]["fit"], before["data_sha256"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ConfigError(
+            f"`{file}` does not say which run its folder holds ({error}); copy the folder anew, or "
+            "choose another `out`."
+        ) from error
+    return before
 
 
 def _refuse_other(

@@ -135,6 +135,20 @@ def test_a_folder_of_another_run_is_refused(tiny_set):
         train(read_run(path))
 
 
+def test_a_cut_checkpoint_and_a_damaged_record_are_named(tiny_set):
+    path = _run_file(tiny_set, "one", steps=1, steps_per_epoch=1)
+    out = train(read_run(path))
+    last = out / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:500])
+    options = read_run(path)
+    with pytest.raises(ConfigError, match=r"last\.ckpt` is cut or damaged \(500 bytes\)"):
+        train(replace(options, fit=replace(options.fit, steps=2)))
+    for text in ("{}", "nonsense", "[]", '{"options": {"fit": {}}}'):
+        (out / "run.json").write_text(text)
+        with pytest.raises(ConfigError, match="does not say which run its folder holds"):
+            train(options)
+
+
 def test_a_folder_of_an_earlier_release_is_known_again(tiny_set):
     path = _run_file(tiny_set, "one", steps=1, steps_per_epoch=1)
     stored = train(read_run(path)) / "run.json"
