@@ -97,7 +97,7 @@ def test_a_job_whose_worker_died_before_closing_it_is_closed(engine: sa.Engine) 
 @pytest.fixture
 def idle_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[worker.Worker]:
     """A worker whose threads were not started, without processes."""
-    monkeypatch.setattr(worker, "Sandbox", lambda *args, **options: None)
+    monkeypatch.setattr(worker, "slot_sandbox", lambda settings, size: None)
     monkeypatch.setattr(worker, "_AGAIN_S", 0)
     made = worker.Worker(Settings(data=tmp_path, slots=1, min_free_mb=0))
     yield made
