@@ -36,7 +36,7 @@ from crackseg.training.areas import counted, read_areas
 from crackseg.training.evaluate import load_samples
 from crackseg.training.evaluate_command import progress_bar
 from crackseg.training.fittings import with_fittings
-from crackseg.training.manifest import photograph_of, read_pair
+from crackseg.training.manifest import photograph_of, read_pair, refuse_unknown_sets
 from crackseg.training.reliability import Mark, as_text, parting_text, plot
 
 NEAR_PX = 3.0  # labels are drawn by hand
@@ -319,6 +319,7 @@ def run(
         require("matplotlib", extra="train")
     model = load_model(model_name)
     samples = load_samples(data, root=root, split="val", sets=(*sets, *judges) if sets else ())
+    refuse_unknown_sets(judges, samples, "judge")
     learned = [sample for sample in samples if sample.source not in judges]
     with progress_bar() as bar:
         task = bar.add_task("", total=len(samples) + len(learned))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import tomllib
 import types
 import typing
@@ -313,8 +314,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is missing or is not TOML.
     """
+    text = ""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Notepad writes a mark first
+        text = path.read_text(encoding="utf-8-sig")  # Notepad writes a mark first
+        return tomllib.loads(text)
     except OSError as error:
         raise ConfigError(
             f"configuration file `{path}` cannot be read: {error.strerror}."
@@ -323,15 +326,21 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"configuration file `{path}` is not UTF-8 text ({error.reason}); save it as UTF-8."
         ) from error
+    except RecursionError as error:
+        raise ConfigError(f"configuration file `{path}` is nested too deep.") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
-            f"configuration file `{path}` is not valid TOML: {error}.{_hint(error)}"
+            f"configuration file `{path}` is not valid TOML: {error}.{_hint(error, text)}"
         ) from error
 
 
-def _hint(error: tomllib.TOMLDecodeError) -> str:
+def _hint(error: tomllib.TOMLDecodeError, text: str) -> str:
     if "escape" in str(error) or "hex" in str(error).lower():
         return " Put a path with backslashes in 'single quotes'."
+    if place := re.search(r"line (\d+)", str(error)):
+        line = text.splitlines()[int(place[1]) - 1]
+        if re.search(r"=\s*[-+]?\d+,\d+\s*(#|$)", line):
+            return " A number has a decimal point, as 0.2."
     return ""
 
 

@@ -7,15 +7,14 @@ copies are passed over with a reason; documents and what systems leave behind ar
 
 from __future__ import annotations
 
-import csv
 import glob
-import io
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crackseg.csv_files import read_csv, read_text
 from crackseg.errors import ConfigError, DataError
 from crackseg.folders import read_mark
 from crackseg.imagery.files import RAW_SUFFIXES, picture_kind
@@ -118,15 +117,10 @@ def read_list(path: Path) -> list[str]:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         listed = _parquet_column(path)
+    elif suffix == ".txt":
+        listed = [line for line in read_text(path).splitlines() if line.strip()]
     else:
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, ValueError) as error:
-            raise DataError(f"list `{path}` cannot be read as UTF-8 text: {error}.") from error
-        if suffix == ".txt":
-            listed = [line for line in text.splitlines() if line.strip()]
-        else:
-            listed = _csv_column(text, path)
+        listed = _csv_column(path)
     for number, value in enumerate(listed, 1):
         if not isinstance(value, str) or not value.strip() or "\0" in value:
             raise DataError(f"list `{path}`, row {number}, must name a photograph, got {value!r}.")
@@ -135,11 +129,10 @@ def read_list(path: Path) -> list[str]:
     return [value.strip() for value in listed]
 
 
-def _csv_column(text: str, path: Path) -> list[Any]:
-    tables = [csv.DictReader(io.StringIO(text, newline=""), delimiter=mark) for mark in ",;\t"]
-    rows = max(tables, key=lambda rows: len(rows.fieldnames or ()))
-    column = _column(rows.fieldnames or (), path)
-    return [row[column] for row in rows]
+def _csv_column(path: Path) -> list[Any]:
+    table = read_csv(path, ())
+    column = _column(table.columns, path)
+    return [row.cells[column] for row in table.rows]
 
 
 def _parquet_column(path: Path) -> list[Any]:

@@ -18,22 +18,12 @@ import numpy as np
 from crackseg import __version__
 from crackseg.config import AnalyzeOptions, RegionOptions, to_plain
 from crackseg.detection import untested_text
-from crackseg.errors import ConfigError, ImageError
+from crackseg.errors import ConfigError
 from crackseg.exports import find_exports
 from crackseg.folders import filling
-from crackseg.imagery.blank import (
-    BlankCounter,
-    find_unjudged,
-    unjudged_notices,
-    unjudged_parts,
-)
-from crackseg.imagery.clarity import (
-    ClarityCounter,
-    impaired,
-    impaired_notices,
-    spoilt,
-    unsteady,
-)
+from crackseg.imagery.blank import find_unjudged, unjudged_notices, unjudged_parts
+from crackseg.imagery.clarity import impaired_notices
+from crackseg.imagery.drawn import Look, check_sizes, look_at, mask_notices, within
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.masks import MaskRule, read_mask, refuse_missed
 from crackseg.imagery.regions import (
@@ -50,13 +40,12 @@ from crackseg.inference.predictor import Predictor
 from crackseg.metrology.classes import read_documents
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.fittings import note_repeats, part_fittings
-from crackseg.metrology.masks import mark
+from crackseg.metrology.masks import mark, without_specks
 from crackseg.metrology.other_lines import find_other_lines
 from crackseg.metrology.ranking import rank
 from crackseg.metrology.totals import judged_px2, sum_up
 from crackseg.metrology.unclear import doubt_blurred_widths, doubt_moved_widths
 from crackseg.records import (
-    Array,
     Crack,
     ImageInfo,
     ModelCard,
@@ -65,13 +54,11 @@ from crackseg.records import (
     Report,
     Scale,
     Unjudged,
-    Window,
     can_judge,
 )
 from crackseg.runs import Runs
 
 SCHEMA_VERSION = "2"
-_BAND_ROWS = 1024
 
 
 def analyze(
@@ -108,7 +95,7 @@ def analyze(
     clock = _Clock()
     with clock.step("decode"):
         decoded = image.decode()
-        region = read_region(options.region, image.info)
+        region = read_region(options.region, image.info, options.mask.ignore_border_px)
     with clock.step("scale"):
         scale, scale_notices = find_scale(image.info, options.scale, image.read)
     with clock.step("stitch"):
@@ -165,14 +152,17 @@ def measure_mask(
     image: OpenImage | None,
     options: AnalyzeOptions,
     rule: MaskRule | None = None,
+    *,
+    least_px: int = 1,
 ) -> Report:
     """Measure the cracks of a mask from elsewhere.
 
     Args:
         mask_image: the mask, see ``imagery.masks``.
         image: the photograph of the same size, from which widths are read; None: from the mask.
-        options: `measure`, `mask` (specks and gaps), `region` and `scale` are used.
+        options: `measure`, `mask` (gaps, pinholes, border), `region` and `scale` are used.
         rule: which values of the mask are crack, where it does not tell itself.
+        least_px: smaller specks of the mask are left out, and counted in a notice.
 
     Raises:
         ConfigError: a region file that is named does not exist.
@@ -182,23 +172,25 @@ def measure_mask(
     """
     clock = _Clock()
     source = mask_image if image is None else image
-    _check_sizes(mask_image, source)
+    check_sizes(mask_image, source)
     refuse_missing(options.region)
     with clock.step("decode"):
         decoded = () if image is None else image.decode()
-        region = read_region(options.region, source.info)
+        region = read_region(options.region, source.info, options.mask.ignore_border_px)
         rule, path = rule or MaskRule(), mask_image.info.path
-        read = read_mask(path, rule)
+        read = read_mask(path, rule, max_megapixels=options.max_megapixels)
         refuse_missed({path.name: read}, rule)
-        mask, mask_notices = read.pixels, read.notices(rule)
+        mask, read_notices = read.pixels, read.notices(rule)
     with clock.step("scale"):
         scale, scale_notices = find_scale(source.info, options.scale, source.read)
     with clock.step("measure"):
-        look = _Look(None, {}) if image is None else _looked_at(image, region)
-        mask, valid, outside_px2 = _within(mask, look.valid, region)
+        look = Look(None, {}) if image is None else look_at(image, region)
+        mask, valid, outside_px2 = within(mask, look.valid, region)
+        marked_px = int(mask.sum())
+        whole = without_specks(mask, least_px)
         unjudged = unjudged_parts(mask.shape, valid, outside_px2, look.blank_px2, look.spoilt)
         cracks, notices = measure(
-            mask,
+            whole,
             image=None if image is None else image.read,
             valid=valid,
             scale=scale,
@@ -209,19 +201,15 @@ def measure_mask(
         cracks = _doubted(cracks, look.unsteady, blurred, mask.shape, options)
         cracks, joints = _part_joints(cracks, region, options.region)
         cracks = rank(cracks, None)
-    if mask.any() and not (cracks or joints):
-        text = (
-            f"The mask marks {int(mask.sum())} px, and no piece of it is as long as "
-            f"`min_length_px`, {options.measure.min_length_px:g} px: nothing is reported."
-        )
-        notices = (*notices, Notice(code="mask_too_short", message=text))
+    small_px, empty = marked_px - whole.sum(), not (cracks or joints)
+    notices = (*notices, *mask_notices(read.pixels, whole, small_px, empty, options))
     measured = _Measured(
         shape=mask.shape,
         cracks=cracks,
         joints=joints,
         unjudged=unjudged,
         impaired=look.impaired,
-        notices_before=(*decoded, *mask_notices, *scale_notices),
+        notices_before=(*decoded, *read_notices, *scale_notices),
         notices=tuple(notices),
     )
     report = _report(source.info, options, scale, region, measured, clock.seconds)
@@ -335,27 +323,6 @@ class _Clock:
         self.seconds[source] = max(self.seconds[source] - seconds, 0.0)
 
 
-def _check_sizes(mask_image: OpenImage, image: OpenImage) -> None:
-    size = (mask_image.info.height_px, mask_image.info.width_px)
-    expected = (image.info.height_px, image.info.width_px)
-    if size != expected:
-        raise ImageError(
-            f"`{mask_image.info.path.name}` must be as large as the image, {expected[1]} x "
-            f"{expected[0]} px, got {size[1]} x {size[0]}; resize it without interpolation."
-        )
-
-
-def _within(
-    mask: Array, valid: Array | None, region: Region | None
-) -> tuple[Array, Array | None, float]:
-    """Return mask and valid pixels within a region, and the area in px that it leaves out."""
-    if region is None or region.inside is None:
-        return mask, valid, 0.0
-    inside = region.inside
-    outside_px2 = float(np.count_nonzero(~inside))
-    return mask & inside, inside if valid is None else valid & inside, outside_px2
-
-
 def _find_other_lines(
     prediction: Prediction,
     mask: Runs,
@@ -402,37 +369,6 @@ def _part_joints(
         group = parted[share >= options.joint_share]
         group.append(replace(crack, id=len(group) + 1))
     return tuple(parted[0]), tuple(parted[1])
-
-
-@dataclass(frozen=True)
-class _Look:
-    """What a photograph lets one see, of a picture that no network read."""
-
-    valid: Array | None  # (H, W) bool, True = holds data; None: all of it
-    blank_px2: dict[str, float]  # areas that show nothing, by kind
-    spoilt: tuple[Unjudged, ...] = ()
-    impaired: tuple[Unjudged, ...] = ()
-    unsteady: tuple[Unjudged, ...] = ()
-
-
-def _looked_at(image: OpenImage, region: Region | None) -> _Look:
-    """Look at a photograph in bands. What lies outside of the region counts for nothing."""
-    height, width = image.info.height_px, image.info.width_px
-    valid: Array | None = None
-    blank, clarity = BlankCounter(height, width), ClarityCounter(height, width)
-    for top in range(0, height, _BAND_ROWS):
-        band = Window(row=top, col=0, height=min(_BAND_ROWS, height - top), width=width)
-        pixels, counts = image.load(band)
-        if counts is not None:
-            valid = np.ones((height, width), dtype=bool) if valid is None else valid
-            valid[band.slices] = counts
-        if region is not None and region.inside is not None:
-            inside = region.inside[band.slices]
-            counts = inside if counts is None else counts & inside
-        for counter in (blank, clarity):
-            counter.add(top, pixels, counts)
-    measures = clarity.measures()
-    return _Look(valid, blank.areas_px2(), spoilt(measures), impaired(measures), unsteady(measures))
 
 
 def _untested(card: ModelCard, scale: Scale | None, others: Iterable[Notice]) -> Iterator[Notice]:

@@ -6,7 +6,6 @@ itself, as the service writes it. A row that is not understood is refused by its
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from crackseg.csv_files import read_csv
 from crackseg.errors import DataError
 
 VERDICTS = "verdicts.csv"
@@ -49,7 +49,7 @@ def read_json(path: Path) -> dict[str, Any]:
         DataError: it is damaged.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -73,21 +73,10 @@ def read_verdicts(folder: Path, survey: Path) -> list[Spoken]:
         rows = read_json(folder / "survey.json").get("verdicts") or ()
         return [_one(row, f"survey.json of `{survey}`, verdict {n}") for n, row in enumerate(rows)]
     job = read_json(folder / BUNDLE).get("job")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            missing = {"image_name", "crack", "verdict"} - set(reader.fieldnames or ())
-            if missing:
-                raise DataError(
-                    f"`{VERDICTS}` of `{survey}` must have the columns image_name, crack and "
-                    f"verdict; {', '.join(sorted(missing))} is missing."
-                )
-            return [
-                _one(row, f"`{VERDICTS}` of `{survey}`, row {n}", job)
-                for n, row in enumerate(reader, 2)
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"`{VERDICTS}` of `{survey}` cannot be read: {error}.") from error
+    return [
+        _one(row.cells, f"`{VERDICTS}` of `{survey}`, row {row.line}", job)
+        for row in read_csv(path, ("image_name", "crack", "verdict")).rows
+    ]
 
 
 def by_photograph(

@@ -174,11 +174,15 @@ def test_a_list_may_be_parquet(photo: Photo, tmp_path: Path) -> None:
     [
         ("flight.txt", b"\n \n", "names no photograph"),
         ("flight.txt", b"a\0.jpg\n", "row 1, must name a photograph"),
-        ("flight.txt", "Mauer\u00e4.jpg\n".encode("latin-1"), "as UTF-8 text"),
+        (
+            "flight.txt",
+            "Mauer\u00e4.jpg\n".encode("latin-1"),
+            "it is no UTF-8 text .* save it as UTF-8",
+        ),
         ("flight.csv", b"", "must have a column `image` or `path`, got none"),
         ("flight.csv", b"site,file\nx,a.jpg\n", "got site, file"),
         ("flight.csv", b"image,site\na.jpg,x\n,x\n", "row 2, must name a photograph, got ''"),
-        ("flight.csv", b"site,image\nx\n", "row 1, must name a photograph, got None"),
+        ("flight.csv", b"site,image\nx\n", "line 2: it has 1 cells, and the head has 2 columns"),
     ],
 )
 def test_a_list_that_cannot_be_read_is_refused(

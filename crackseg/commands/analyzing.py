@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from crackseg.commands.flags import (
     MmPerPx,
     OutPath,
     RegionPath,
+    warn,
 )
 
 app = typer.Typer()
@@ -102,6 +104,7 @@ def analyze_command(
     """Find and measure the cracks in photographs; write a report for each."""
     from crackseg import batch, screen
     from crackseg.config import AnalyzeOptions, EngineOptions, merge, read_options, read_toml
+    from crackseg.idle import idle_in_analysis
     from crackseg.inputs import find_inputs
     from crackseg.survey import find_survey, read_survey
 
@@ -122,14 +125,13 @@ def analyze_command(
     }
     values = merge(read_toml(config) if config else {}, flags)
     hands = {"name": engine, "address": address, "actors": workers if engine == "ray" else None}
+    written = dict(values)
     crew = read_options(EngineOptions, merge(values.pop("engine", {}), hands), where="engine")
     options = read_options(AnalyzeOptions, values)
+    warn(idle_in_analysis(written, options, crew))
     photographs = find_inputs(inputs, out)
     facts = read_survey(survey) if survey else find_survey(inputs, photographs.paths)
-    for name in batch.unused_scales(photographs.paths, options):
-        typer.echo(
-            f"warning: `picture_scale` names `{name}`: no photograph is called so.", err=True
-        )
+    warn(_misspelt(batch.unused_scales(photographs.paths, options)))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a container that stops, as Ctrl-C
     try:
         with screen.watch(quiet=quiet or as_json) as listener:
@@ -169,9 +171,10 @@ def measure_command(
     """Measure the cracks of a mask from elsewhere."""
     from contextlib import ExitStack
 
-    from crackseg import pipeline, screen
+    from crackseg import batch, pipeline, screen
     from crackseg.config import AnalyzeOptions, merge, read_options, read_toml
     from crackseg.folders import choose_folder, clear_leftovers, origin_of, refuse_foreign
+    from crackseg.idle import idle_in_measure
     from crackseg.imagery.files import open_image
     from crackseg.imagery.masks import MaskRule
 
@@ -179,15 +182,26 @@ def measure_command(
     scale = {"mm_per_px": mm_per_px, "distance_m": distance_m, "marker_mm": marker_mm}
     chosen = {"scale": scale, "region": {"region": region, "ignore": ignore}, "locale": locale}
     settings = merge(read_toml(config) if config else {}, chosen)
+    engine = settings.pop("engine", {})  # one file may be of both commands
     options = read_options(AnalyzeOptions, settings)
+    warn(idle_in_measure({**settings, "engine": engine}, options))
+    named = [image or mask]
+    warn(_misspelt(batch.unused_scales(named, options)))
+    options = batch.options_for(named[0], options)
+    most = options.max_megapixels
     with ExitStack() as stack:
-        mask_image = stack.enter_context(open_image(mask, is_mask=True))
-        picture = stack.enter_context(open_image(image)) if image else None
+        mask_image = stack.enter_context(open_image(mask, max_megapixels=most, is_mask=True))
+        picture = stack.enter_context(open_image(image, max_megapixels=most)) if image else None
         content = mask_image.info.sha256
         folder = choose_folder(out, mask, content, stem=(image or mask).stem)
         refuse_foreign(folder)
         clear_leftovers(out)
-        report = pipeline.measure_mask(mask_image, picture, options, rule)
+        least_px = settings.get("mask", {}).get("min_area_px", 1)  # what was drawn is no noise
+        report = pipeline.measure_mask(mask_image, picture, options, rule, least_px=least_px)
         origin = origin_of(mask)
         pipeline.export(report, folder, picture, options.exports, origin=origin, content=content)
     screen.show_measured(report, mask, folder, quiet=quiet)
+
+
+def _misspelt(names: Iterable[str]) -> list[str]:
+    return [f"`picture_scale` names `{name}`: no photograph is called so." for name in names]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crackseg.commands.flags import ANALYSIS
+from crackseg.commands.flags import ANALYSIS, refuse_idle
 
 app = typer.Typer()
 
@@ -43,6 +43,7 @@ def selfcheck_command() -> None:
 
 @app.command("bench", rich_help_panel=ANALYSIS)
 def bench_command(
+    context: typer.Context,
     variants: Annotated[
         list[str] | None,
         typer.Argument(
@@ -63,6 +64,8 @@ def bench_command(
     """Measure how fast this machine analyzes; compare models, precisions, runtimes, releases."""
     from crackseg.bench.command import run_bench
 
+    if pictures:
+        refuse_idle(context, "megapixels photographs", "is of rendered photographs")
     run_bench(
         variants or [], pictures=pictures or [], megapixels=megapixels, count=photographs,
         rounds=rounds, json_file=json_file,

@@ -16,6 +16,7 @@ from crackseg.commands.flags import (
     SetNames,
     SetsPath,
     on_disk,
+    refuse_idle,
 )
 
 app = typer.Typer()
@@ -103,6 +104,7 @@ def data_check(
 
 @data_app.command("import")
 def data_import(
+    context: typer.Context,
     source: Annotated[Path, typer.Argument(help="File or folder of annotations.")],
     images: Annotated[Path, typer.Option(help="Folder of the photographs.")],
     out: Annotated[Path, typer.Option(help="Set to write (images/, masks/).")],
@@ -139,6 +141,12 @@ def data_import(
     from crackseg.imagery.masks import MaskRule
     from crackseg.training.annotations import ImportOptions, import_annotations
 
+    if format == "masks":
+        refuse_idle(context, "line_px", "is of lines, and masks have none")
+    else:
+        refuse_idle(context, "values invert", "is of `--format masks`")
+    if format != "coco":
+        refuse_idle(context, "holes", "is of `--format coco`")
     options = ImportOptions(
         labels=tuple(name for name in labels.split(",") if name),
         cutting=tuple(name for name in labels_off.split(",") if name),
@@ -212,6 +220,7 @@ def data_pre_annotate(
 
 @data_app.command("tile")
 def data_tile(
+    context: typer.Context,
     data: Annotated[
         Path,
         typer.Argument(
@@ -249,6 +258,14 @@ def data_tile(
     from crackseg.training.annotations import ImportOptions
     from crackseg.training.tiling import TileOptions, parse_split, tile_data
 
+    if annotations is None:
+        refuse_idle(context, "format labels values line_px", "is of `--annotations`")
+    else:
+        refuse_idle(context, "root", "is of a manifest, and `--annotations` has none")
+        if format == "masks":
+            refuse_idle(context, "line_px", "is of lines, and masks have none")
+        else:
+            refuse_idle(context, "values", "is of `--format masks`")
     options = TileOptions(
         tile_px=tile_px, overlap_px=overlap_px, empty_share=empty_share, split=parse_split(split)
     )

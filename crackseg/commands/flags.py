@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,36 @@ def on_disk(out: Path | None) -> Path | None:
             "and copy it there: each photograph has a folder of its own."
         )
     return out
+
+
+def warn(sentences: Iterable[str]) -> None:
+    """Print warnings on the error stream."""
+    for sentence in sentences:
+        typer.echo(f"warning: {sentence}", err=True)
+
+
+def is_written(context: typer.Context, name: str) -> bool:
+    """Return whether a parameter of a command stands on the command line or in a variable."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
+
+
+def refuse_idle(context: typer.Context, names: str, why: str) -> None:
+    """Refuse options of the command line that change nothing in this call of a command.
+
+    Args:
+        context: of the call.
+        names: of the command's parameters, parted by spaces.
+        why: "is of `--init`".
+
+    Raises:
+        ConfigError: one of them was written.
+    """
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name in names.split() and is_written(context, name):
+            flag = max((*parameter.opts, name), key=lambda text: text.startswith("--"))
+            raise ConfigError(f"`{flag}` has no effect here: it {why}; leave it out.")
 
 
 ANALYSIS = "Analysis"

@@ -9,13 +9,23 @@ from typing import Annotated
 
 import typer
 
-from crackseg.commands.flags import MODELS, ModelName, Root, SetNames, SetsPath, on_disk
+from crackseg.commands.flags import (
+    MODELS,
+    ModelName,
+    Root,
+    SetNames,
+    SetsPath,
+    on_disk,
+    refuse_idle,
+    warn,
+)
 
 app = typer.Typer()
 
 
 @app.command("train", rich_help_panel=MODELS)
 def train_command(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="RUN.toml, see data/runs/ for examples.")],
     root: Root = None,
     init: Annotated[
@@ -32,13 +42,18 @@ def train_command(
     if init is not None:
         from crackseg.training.first_run import init_run
 
+        refuse_idle(context, "root", "is of a training, and `--init` trains nothing")
         for line in init_run(run, init, hold_out=hold_out):
             typer.echo(line)
         return
+    refuse_idle(context, "hold_out", "is of `--init`")
     require("torch", extra="train")
+    from crackseg.config import read_toml
     from crackseg.training.fit import read_run, train
+    from crackseg.training.options import idle_in_training
 
     options = read_run(run, root)
+    warn(idle_in_training(read_toml(run), options))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a machine that is taken back
     try:
         typer.echo(f"finished: {train(options)}")
@@ -117,6 +132,7 @@ def cross_validate_command(
 
 @app.command("export", rich_help_panel=MODELS)
 def export_command(
+    context: typer.Context,
     run: Annotated[
         list[Path],
         typer.Argument(
@@ -160,8 +176,16 @@ def export_command(
     from crackseg.names import require
 
     if int8:
+        refuse_idle(
+            context,
+            "out name version threshold threshold_low scores intended_use limits",
+            "is of a new model folder, and `--int8` adds to one",
+        )
         _add_eight_bit(run, data, root, [each for each in sets.split(",") if each], every)
         return
+    refuse_idle(context, "data root sets every", "is of `--int8`")
+    if threshold == "auto":
+        refuse_idle(context, "threshold_low", "is chosen with the threshold, which is auto")
     if out is None or not name or not version:
         raise ConfigError("`export` needs `--out`, `--name` and `--version`.")
     require("torch", extra="train")
@@ -216,6 +240,7 @@ def _add_eight_bit(
 
 @app.command("evaluate-widths", rich_help_panel=MODELS)
 def evaluate_widths_command(
+    context: typer.Context,
     csv: Annotated[Path, typer.Argument(help="Columns site, name, width_mm, mm_per_px, profile.")],
     json_file: Annotated[
         Path | None, typer.Argument(help="With --json: write there instead of printing.")
@@ -228,6 +253,7 @@ def evaluate_widths_command(
 
     scores = score(read_field_widths(csv))
     if not as_json:
+        refuse_idle(context, "json_file", "is of `--json`")
         typer.echo(score_text(scores))
         return
     text = json.dumps(scores, indent=1)
@@ -280,6 +306,7 @@ def compare_command(
 
 @app.command("evaluate", rich_help_panel=MODELS)
 def evaluate_command(
+    context: typer.Context,
     data: SetsPath,
     model: ModelName = "default",
     split: Annotated[
@@ -335,6 +362,8 @@ def evaluate_command(
     from crackseg.training.evaluate import EvaluateOptions, load_samples
     from crackseg.training.evaluate_command import run_boxes, run_choice, run_detection, run_scores
 
+    boxes = not (pod or choose) and is_detector(load_model(model).card.network)
+    _refuse_idle_of_scores(context, pod=pod, choose=choose, boxes=boxes)
     names = tuple(name for name in sets.split(",") if name)
     options = EvaluateOptions(
         model=model,
@@ -355,10 +384,29 @@ def evaluate_command(
         run_detection([*samples, *drawn], options, report, write)
     elif choose:
         run_choice(samples, options, json_file)
-    elif is_detector(load_model(model).card.network):
+    elif boxes:
         run_boxes(samples, options, inside, json_file)
     else:
         run_scores(samples, options, json_file, plots, per_picture)
+
+
+def _refuse_idle_of_scores(context: typer.Context, *, pod: bool, choose: bool, boxes: bool) -> None:
+    """Refuse what ``evaluate`` has no use for where it does not score masks."""
+    if pod:
+        refuse_idle(context, "choose json_file per_picture plots", "is not of `--pod`")
+    else:
+        refuse_idle(context, "hair report write", "is of `--pod`")
+    if choose:
+        finds = "is found or not needed where `--choose-threshold` looks for the thresholds"
+        refuse_idle(context, "threshold threshold_low per_picture plots", finds)
+    if boxes:
+        refuse_idle(
+            context,
+            "per_picture plots line_tolerance_px",
+            "is of masks, and this model draws boxes",
+        )
+    else:
+        refuse_idle(context, "inside", "is of a detector")
 
 
 @app.command("calibrate", rich_help_panel=MODELS)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crackseg.commands.flags import SERVICE
+from crackseg.commands.flags import SERVICE, is_written
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -24,7 +24,7 @@ DbOption = Annotated[
 SERVICE_DATA = Path("crackseg-data")
 
 
-def _settings(data: Path, db: str, config: Path | None = None, **flags: object) -> Settings:
+def _settings(data: Path, db: str, config: Path | None = None, /, **flags: object) -> Settings:
     """Return the service's settings from a TOML file and what was given by hand."""
     from importlib.util import find_spec
 
@@ -46,6 +46,7 @@ def _settings(data: Path, db: str, config: Path | None = None, **flags: object) 
 
 @app.command(rich_help_panel=SERVICE)
 def serve(
+    context: typer.Context,
     data: DataOption = SERVICE_DATA,
     host: Annotated[str | None, typer.Option(help="Address to bind; default 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(help="0 takes a free one; default 8000.")] = None,
@@ -58,7 +59,17 @@ def serve(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
 ) -> None:
     """Run the web service: upload photographs, watch, browse the cracks."""
-    flags = {"host": host, "port": port, "role": role, "model": model, "root_path": root_path}
+    flags: dict[str, object] = {
+        "host": host,
+        "port": port,
+        "role": role,
+        "model": model,
+        "root_path": root_path,
+    }
+    if is_written(context, "data"):  # what was written by hand is over the file
+        flags["data"] = data.resolve()
+    if db:
+        flags["db"] = db
     settings = _settings(data, db, config, **flags)
     from service.server import serve as run_service
 

@@ -86,19 +86,25 @@ def region_facts(files: tuple[RegionFile, ...]) -> tuple[dict[str, str], ...]:
     return tuple({"role": f.role, "path": str(f.path), "sha256": f.sha256} for f in files)
 
 
-def read_region(options: RegionOptions, info: ImageInfo) -> Region | None:
-    """Return what is to be looked at in a picture, or None where no file was named.
+def read_region(options: RegionOptions, info: ImageInfo, border_px: int = 0) -> Region | None:
+    """Return what is to be looked at in a picture, or None where nothing limits it.
+
+    Args:
+        options: which files say so.
+        info: of the picture.
+        border_px: how much along its edges is not looked at, px.
 
     Raises:
+        ConfigError: the border leaves nothing.
         DataError: a file is damaged, does not fit the picture, or covers nothing of it.
         MissingExtra: map coordinates must be turned into those of the raster, without pyproj.
     """
     files = find_region_files(options, info.path)
-    if not files:
+    if not files and not border_px:
         return None
-    inside = np.ones((info.height_px, info.width_px), np.uint8)
+    inside = _within_border(info, border_px)
     joints: list[Array] = []
-    limited = False
+    limited = border_px > 0
     for file in files:
         if file.path.suffix.lower() in _JSON:
             keep, drop, lines = _read_geojson(file, info)
@@ -113,6 +119,19 @@ def read_region(options: RegionOptions, info: ImageInfo) -> Region | None:
         names = " and ".join(f"`{file.path.name}`" for file in files)
         raise DataError(f"{names} leave nothing of `{info.path.name}` to look at.")
     return Region(files=files, inside=inside.view(bool) if limited else None, joints=tuple(joints))
+
+
+def _within_border(info: ImageInfo, border_px: int) -> Array:
+    """Return (H, W) uint8, 0 in the border of a picture."""
+    shape = (info.height_px, info.width_px)
+    if 2 * border_px >= min(shape):
+        raise ConfigError(
+            f"`ignore_border_px` of {border_px} leaves nothing of `{info.path.name}`, which has "
+            f"{info.width_px} x {info.height_px} px."
+        )
+    inside = np.zeros(shape, np.uint8)
+    inside[border_px : shape[0] - border_px, border_px : shape[1] - border_px] = 1
+    return inside
 
 
 def outline(region: Region | None) -> tuple[Array, ...]:

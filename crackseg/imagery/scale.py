@@ -54,6 +54,7 @@ def find_scale(
         warn_of_tilt(info, notices)
     _warn_of_coarse(scale, notices)
     _miss_what_was_asked(scale, options, notices)
+    _miss_what_has_no_effect(scale, info, options, notices)
     return scale, tuple(notices)
 
 
@@ -86,6 +87,19 @@ def _miss_what_was_asked(scale: Scale | None, options: ScaleOptions, notices: li
     else:
         return
     notices.append(Notice(code="scale_not_found", message=text))
+
+
+def _miss_what_has_no_effect(
+    scale: Scale | None, info: ImageInfo, options: ScaleOptions, notices: list[Notice]
+) -> None:
+    """Add a notice where an option is of another source than the one that gave the scale."""
+    if options.geotiff_unit_m is not None and scale is not None and info.transform is None:
+        text = "`geotiff_unit_m` is of georeferenced rasters, and this picture is none: not used."
+        notices.append(Notice(code="scale_not_found", message=text))
+    sloping = options.face_batter is not None or options.face_azimuth_deg is not None
+    if sloping and scale is not None and scale.source == "given":
+        text = "mm are by `mm_per_px`: the slope of the face is not corrected."
+        notices.append(Notice(code="face_plane_incomplete", message=text))
 
 
 def _candidates(

@@ -7,7 +7,6 @@ calls on profiles sampled from a photograph.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from crackseg.csv_files import Row, read_csv, read_numbers
 from crackseg.errors import DataError
 from crackseg.metrology.width import SHORTEST_PROFILE, widths_from_profiles
 from crackseg.records import Array
@@ -43,23 +43,15 @@ class FieldWidths:
 def read_field_widths(path: Path) -> FieldWidths:
     """Return the rows of a CSV file with columns site, name, width_mm, mm_per_px, profile.
 
-    Other columns are ignored; ``profile`` holds grey values parted by spaces.
+    Other columns are ignored; ``profile`` holds grey values parted by spaces. Numbers have a
+    decimal point, or a comma where semicolons or tabs part the cells.
 
     Raises:
         DataError: the file is missing, has other columns, or a row is broken.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [c for c in _COLUMNS if c not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(
-                    f"`{path}` must have the columns {', '.join(_COLUMNS)}; "
-                    f"{missing[0]} is missing."
-                )
-            rows = [_row(path, reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"`{path}` cannot be read: {error}.") from error
+    table = read_csv(path, _COLUMNS)
+    numbers = read_numbers(table, ("width_mm", "mm_per_px", "profile"))
+    rows = [_row(path, row, *of) for row, of in zip(table.rows, numbers, strict=True)]
     if not rows:
         raise DataError(f"`{path}` holds no measurements.")
     sites, widths, sizes, profiles = zip(*rows, strict=True)
@@ -68,29 +60,21 @@ def read_field_widths(path: Path) -> FieldWidths:
     )
 
 
-def _row(path: Path, line: int, row: dict[str, Any]) -> tuple[str, float, float, Array]:
-    values = {}
-    for column in ("width_mm", "mm_per_px"):
-        try:
-            values[column] = float(row[column])
-        except (TypeError, ValueError) as error:
+def _row(
+    path: Path, row: Row, width_mm: list[float], mm_per_px: list[float], profile: list[float]
+) -> tuple[str, float, float, Array]:
+    for column, values in (("width_mm", width_mm), ("mm_per_px", mm_per_px)):
+        if len(values) != 1 or not 0 < values[0] < 1e4:
             raise DataError(
-                f"`{path}` line {line}: `{column}` must be a number, got {row[column]!r}."
-            ) from error
-        if not 0 < values[column] < 1e4:
-            raise DataError(
-                f"`{path}` line {line}: `{column}` must be larger than 0, got {row[column]}."
+                f"`{path}` line {row.line}: `{column}` must be larger than 0, got "
+                f"{row.cells[column]}."
             )
-    try:
-        profile = np.array([float(v) for v in str(row["profile"]).split()])
-    except ValueError as error:
-        raise DataError(f"`{path}` line {line}: `profile` must be numbers ({error}).") from error
     if len(profile) < SHORTEST_PROFILE or not np.isfinite(profile).all():
         raise DataError(
-            f"`{path}` line {line}: `profile` must hold at least {SHORTEST_PROFILE} grey values, "
-            f"got {len(profile)}."
+            f"`{path}` line {row.line}: `profile` must hold at least {SHORTEST_PROFILE} grey "
+            f"values, got {len(profile)}."
         )
-    return str(row["site"]), values["width_mm"], values["mm_per_px"], profile
+    return row.cells["site"], width_mm[0], mm_per_px[0], np.array(profile)
 
 
 def measured(field: FieldWidths) -> Array:

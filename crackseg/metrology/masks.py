@@ -58,7 +58,7 @@ def mark(
         probability: (H, W) uint8, 255 = 1.0.
         threshold: 0..1, seeds a crack.
         threshold_low: 0..``threshold``, lets it go on.
-        options: speck size and ignored border; its thresholds are not read.
+        options: speck size; what else it holds is not read.
         valid: (H, W) bool, True = counts; None = every pixel counts.
 
     Raises:
@@ -71,8 +71,6 @@ def mark(
         mask = values >= np.uint8(min(255, np.ceil(threshold_low * 255)))
         if valid is not None:
             mask &= valid[rows]
-        if options.ignore_border_px:
-            _clear_border(mask, rows.start, probability.shape[0], options.ignore_border_px)
         part = Runs.of(mask)
         parts.append(part)
         seeded = np.flatnonzero(mask & (values >= np.ceil(threshold * 255)))
@@ -82,9 +80,21 @@ def mark(
         return runs
     count, label = label_runs(runs)
     keep = np.bincount(label, weights=np.concatenate(seeds), minlength=count) > 0
-    area = np.bincount(label, weights=runs.stop - runs.start, minlength=count)
-    keep &= area >= options.min_area_px
+    keep &= _areas(runs, count, label) >= options.min_area_px
     return runs.chosen(keep[label])
+
+
+def without_specks(mask: Mask, least_px: int) -> Runs:
+    """Return an (H, W) mask without regions of less than ``least_px`` pixels."""
+    runs = Runs.of(mask)
+    if not runs.any():
+        return runs
+    count, label = label_runs(runs)
+    return runs.chosen((_areas(runs, count, label) >= least_px)[label])
+
+
+def _areas(runs: Runs, count: int, label: Array) -> Array:
+    return np.bincount(label, weights=runs.stop - runs.start, minlength=count)
 
 
 def without_pinholes(mask: Mask, max_area_px: int) -> Runs:
@@ -117,13 +127,6 @@ def fill_pinholes(mask: Array, max_area_px: int) -> Array:
             cv2.drawContours(patch, [contour], 0, 1, cv2.FILLED, offset=(-col, -row))
             filled[row : row + height, col : col + width] |= patch
     return filled.view(bool)
-
-
-def _clear_border(mask: Array, top: int, height_px: int, border_px: int) -> None:
-    """Clear the border of a picture in a band of its rows that begins at ``top``."""
-    mask[: max(border_px - top, 0)] = False
-    mask[max(height_px - border_px - top, 0) :] = False
-    mask[:, :border_px] = mask[:, -border_px:] = False
 
 
 def _check(probability: Plane, threshold: float, threshold_low: float) -> None:

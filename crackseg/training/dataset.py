@@ -19,12 +19,24 @@ from crackseg.training.areas import read_areas
 from crackseg.training.augment import augment, crack_places, random_crop
 from crackseg.training.judge import Truth, read_truth
 from crackseg.training.labels import CRACK, OUTLINED, label_map
-from crackseg.training.manifest import read_pair
+from crackseg.training.manifest import read_manifest, read_pair, refuse_unknown_sets
 from crackseg.training.options import DataOptions
 from crackseg.training.picture_store import Room, store_pictures
 
 CROPS_BYTES = 4  # of a pixel with its label
 _TRUTH_BYTES = 6  # of a pixel with what it is judged by
+
+
+def read_samples(options: DataOptions) -> tuple[Sample, ...]:
+    """Return all samples of the manifest.
+
+    Raises:
+        DataError: the manifest is broken, or an option names a set that it does not have.
+    """
+    samples = read_manifest(options.manifest, root=options.root)
+    for name in ("sets", "val_sets", "joints", "outlines"):
+        refuse_unknown_sets(getattr(options, name), samples, f"data.{name}")
+    return samples
 
 
 def split_samples(samples: Sequence[Sample], split: str, sets: Sequence[str]) -> list[Sample]:
@@ -174,13 +186,8 @@ def _read_truth(sample: Sample) -> tuple[Array, ...]:
 
 def _shares(samples: Sequence[Sample], options: DataOptions) -> Array:
     """Return each sample's chance to be drawn: its set's weight, evenly over the set's pictures."""
+    refuse_unknown_sets(options.weights, samples, "weights")
     names = [s.source for s in samples]
-    unknown = sorted(set(options.weights) - set(names))
-    if unknown:
-        raise DataError(
-            f"`weights` names sets that are not in the manifest: {', '.join(unknown)}; "
-            f"there are: {', '.join(sorted(set(names)))}."
-        )
     counts = {name: names.count(name) for name in set(names)}
     shares = np.array([options.weights.get(name, 1.0) / counts[name] for name in names])
     if not shares.any():

@@ -52,7 +52,12 @@ from crackseg.training.judge import (
     read_truth,
     without_left_out,
 )
-from crackseg.training.manifest import index_folder, read_manifest, read_pair
+from crackseg.training.manifest import (
+    index_folder,
+    read_manifest,
+    read_pair,
+    refuse_unknown_sets,
+)
 from crackseg.training.pod import Piece, find_pieces
 
 Progress = Callable[[int, int], None]  # pictures done, pictures in all
@@ -121,6 +126,7 @@ def load_samples(
         samples: Sequence[Sample] = read_manifest(data, root=root)
     else:
         samples = index_folder(data, sets=sets, split=split, hashes=False)
+    refuse_unknown_sets(sets, samples, "sets")
     splits = {split, "test_leaky"} if split == "test" else {split}
     part = tuple(s for s in samples if s.split in splits and (not sets or s.source in sets))
     if not part:

@@ -36,13 +36,13 @@ from crackseg.training.dataset import (
     Crops,
     StepNumbers,
     WholePictures,
+    read_samples,
     split_samples,
 )
 from crackseg.training.identity import claim_folder, describe, find_weights
 from crackseg.training.judge import LineCounts, count_levels, judge, pool
 from crackseg.training.labels import CRACK, EITHER, IGNORED, LEFT_OUT, OTHER, OUTLINED, UNKNOWN
 from crackseg.training.loggers import ShowSamples, open_loggers, sample_numbers, window_of
-from crackseg.training.manifest import read_manifest
 from crackseg.training.memory import gpu_of, require_room
 from crackseg.training.options import FitOptions, TrainOptions
 from crackseg.training.picture_store import CACHE, room_for, room_left
@@ -103,7 +103,7 @@ def train(options: TrainOptions) -> Path:
         DataError: the manifest or a pair is broken.
         TrainingError: a loss or a weight is not finite; the last good checkpoint stays.
     """
-    samples = read_manifest(options.data.manifest, root=options.data.root)
+    samples = read_samples(options.data)
     check_machine(options)
     claim_folder(options.out, describe(options, samples), options)
     torch.set_num_threads(options.fit.threads)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from crackseg.csv_files import Row, read_csv
 from crackseg.errors import DataError
 from crackseg.folders import refuse_unless, sha256_of
 from crackseg.imagery.files import ORIENTATIONS, open_image
@@ -59,10 +60,10 @@ def read_manifest(
     folders = _folders(file, root)
     samples: list[Sample] = []
     first: dict[Path, int] = {}
-    for number, row in enumerate(_read_rows(file), start=2):
-        where = f"{file}: row {number}"
+    for row in _read_rows(file):
+        where = f"{file}: row {row.line}"
         try:
-            sample = _read_row(row, folders, where, check_hashes)
+            sample = _read_row(row.cells, folders, where, check_hashes)
             if sample.image in first:
                 raise DataError(
                     f"{where}: column `image`: {sample.image} is already in row "
@@ -71,7 +72,7 @@ def read_manifest(
         except DataError as error:
             refuse(error)
             continue
-        first[sample.image] = number
+        first[sample.image] = row.line
         samples.append(sample)
     return tuple(samples)
 
@@ -79,10 +80,7 @@ def read_manifest(
 def row_numbers(file: Path, *, root: Path | None = None) -> dict[Path, int]:
     """Return the row of every picture of a manifest (the header is row 1)."""
     folders = _folders(file, root)
-    return {
-        _place(folders, row["image"]): number
-        for number, row in enumerate(_read_rows(file), start=2)
-    }
+    return {_place(folders, row.cells["image"]): row.line for row in _read_rows(file)}
 
 
 def write_manifest(samples: Iterable[Sample], file: Path, *, root: Path | None = None) -> None:
@@ -149,6 +147,11 @@ def index_folder(
             f"`sets` names {', '.join(unknown)}, not found in {root}; "
             f"there are: {', '.join(sorted(folders))}."
         )
+    if strange := sorted(set(licences or ()) - set(folders)):
+        raise DataError(
+            f"`licences` names {', '.join(strange)}, not found in {root}; "
+            f"there are: {', '.join(sorted(folders))}."
+        )
     samples: list[Sample] = []
     for name in sorted(sets or folders):
         licence = (licences or {}).get(name) or own_licence(folders[name])
@@ -156,6 +159,25 @@ def index_folder(
         samples += _hold_out(pairs, hold_out)
     samples = _hold_out(samples, hold_out)  # of sets that are one site each
     return tuple(_with_hashes(sample) for sample in samples) if hashes else tuple(samples)
+
+
+def refuse_unknown_sets(names: Iterable[str], samples: Iterable[Sample], where: str) -> None:
+    """Refuse names of sets that no sample has: a slip would leave out a set, or a wish for it.
+
+    Args:
+        names: that somebody wrote.
+        samples: all there are.
+        where: the option they stand in.
+
+    Raises:
+        DataError: names those that are not there.
+    """
+    there = sorted({sample.source for sample in samples})
+    if unknown := sorted(set(names) - set(there)):
+        raise DataError(
+            f"`{where}` names {', '.join(unknown)}, of which there is no picture; there are: "
+            f"{', '.join(there) or 'none'}."
+        )
 
 
 def photograph_of(sample: Sample) -> str:
@@ -212,28 +234,19 @@ def _upright(sample: Sample, upright: tuple[int, int], orientation: int) -> Arra
     return np.ascontiguousarray(mask)
 
 
-def _read_rows(file: Path) -> list[dict[str, str]]:
+def _read_rows(file: Path) -> tuple[Row, ...]:
     """Return the rows of a manifest as they stand; only the columns are checked."""
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            if sorted(reader.fieldnames or ()) != sorted(COLUMNS):
-                raise DataError(
-                    f"{file}: row 1: columns must be {', '.join(COLUMNS)}, "
-                    f"got {', '.join(reader.fieldnames or ()) or 'nothing'}."
-                )
-            return list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"manifest `{file}` cannot be read: {error}.") from error
+    table = read_csv(file, COLUMNS)
+    if strange := set(table.columns) - set(COLUMNS):
+        raise DataError(
+            f"{file}: row 1: columns must be {', '.join(COLUMNS)}, got {', '.join(sorted(strange))}"
+            " besides."
+        )
+    return table.rows
 
 
-def _read_row(
-    row: Mapping[str, str | None], folders: Sequence[Path], where: str, check: bool
-) -> Sample:
+def _read_row(row: Mapping[str, str], folders: Sequence[Path], where: str, check: bool) -> Sample:
     """Return the checked sample of one CSV row."""
-    for column in COLUMNS:
-        if row[column] is None:
-            raise DataError(f"{where}: column `{column}` is missing; the row is too short.")
     for column in ("image", "mask"):
         path = _place(folders, row[column])
         if not path.is_file():
@@ -300,6 +313,9 @@ def _index_set(folder: Path, name: str, split: str, licence: str, refuse: Refuse
     images, masks = by_stem(folder / "images"), by_stem(folder / "masks")
     splits = _read_lists(folder) or dict.fromkeys(images, split)
     sites = read_sites(folder / SITES)
+    full = next((n for n in sites if n not in images and Path(n).stem in images), None)
+    if full is not None:
+        raise DataError(f"{folder / SITES}: `{full}` must be a stem, `{Path(full).stem}`.")
     samples = []
     for stem in sorted(splits):
         missing = [n for n, files in (("images", images), ("masks", masks)) if stem not in files]
@@ -352,11 +368,18 @@ def read_sites(file: Path) -> dict[str, str]:
     """Return stem -> site; empty when there is no such file."""
     if not file.is_file():
         return {}
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        if reader.fieldnames != ["stem", "site"]:
-            raise DataError(f"{file}: row 1: columns must be stem, site, got {reader.fieldnames}.")
-        return {row["stem"]: row["site"] for row in reader}
+    table = read_csv(file, ("stem", "site"))
+    if len(table.columns) > 2:
+        raise DataError(f"{file}: row 1: columns must be stem, site, got {table.columns}.")
+    sites: dict[str, str] = {}
+    for row in table.rows:
+        stem, site = row.cells["stem"], row.cells["site"]
+        if sites.setdefault(stem, site) != site:
+            raise DataError(
+                f"{file}: row {row.line}: `{stem}` is of site `{sites[stem]}` in a row above, and "
+                f"of `{site}` here; keep one of them."
+            )
+    return sites
 
 
 def _hold_out(samples: list[Sample], share: float) -> list[Sample]:

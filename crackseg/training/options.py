@@ -15,6 +15,7 @@ from typing import Any
 
 from crackseg.config import MOST_THREADS, read_options, to_plain
 from crackseg.errors import ConfigError
+from crackseg.idle import idle_settings
 from crackseg.training.augment import AugmentOptions
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
@@ -173,6 +174,21 @@ class TrainOptions:
         _must(all(map(math.isfinite, self.mean)), "mean", "three numbers", self.mean)
         usable = all(0 < value < math.inf for value in self.std)
         _must(usable, "std", "three positive numbers", self.std)
+
+
+def idle_in_training(values: Mapping[str, Any], options: TrainOptions) -> list[str]:
+    """Return a sentence for each setting of a RUN.toml that was written and changes nothing."""
+    fit, data = options.fit, options.data
+    return idle_settings(
+        values,
+        (
+            ("fit.decay_share", fit.schedule != "wsd", "it is of the schedule wsd"),
+            ("fit.warmup_steps", fit.schedule == "paper", "the schedule paper has no warm-up"),
+            ("fit.weight_decay", fit.optimizer == "adam", "adam has no decay here; adamw has"),
+            ("fit.outline_weight", not data.outlines, "`data.outlines` names no set"),
+            ("data.outlines", fit.outline_weight == 1, "`fit.outline_weight` is 1"),
+        ),
+    )
 
 
 # On these the result of a run does not depend, or they are compared by their content.

@@ -98,7 +98,7 @@ def test_the_command_prints_text_and_json(tmp_path: Path) -> None:
         (f"a,1,wide,0.1,2,{PROFILE}", "line 2: `width_mm` must be a number"),
         (f"a,1,0.2,0,2,{PROFILE}", "line 2: `mm_per_px` must be larger"),
         ("a,1,0.2,0.1,2,1 2 3", "line 2: `profile` must hold at least 9"),
-        ("a,1,0.2,0.1,2,1 2 x", "line 2: `profile` must be numbers"),
+        ("a,1,0.2,0.1,2,1 2 x", "line 2: `profile` must be a number, got 'x'"),
     ],
 )
 def test_broken_rows_are_named(tmp_path: Path, row: str, message: str) -> None:
@@ -109,7 +109,7 @@ def test_broken_rows_are_named(tmp_path: Path, row: str, message: str) -> None:
 def test_broken_files_are_named(tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
     other.write_text("site,name\na,b\n", encoding="utf-8")
-    with pytest.raises(DataError, match="width_mm is missing"):
+    with pytest.raises(DataError, match="width_mm, mm_per_px, profile is missing"):
         read_field_widths(other)
     with pytest.raises(DataError, match="cannot be read"):
         read_field_widths(tmp_path / "none.csv")

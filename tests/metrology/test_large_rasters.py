@@ -52,7 +52,7 @@ def test_hysteresis_goes_on_over_seams(wall: Phantom, small_bands: Callable[[], 
     probability = np.clip(wall.coverage * 220 + noise, 0, 255).astype(np.uint8)
     valid = np.ones(SHAPE, bool)
     valid[100:140, :300] = False
-    options = MaskOptions(ignore_border_px=7)
+    options = MaskOptions()
     limits = {"threshold": 0.99, "threshold_low": 0.35, "options": options}
     whole = probability_to_mask(probability, valid=valid, **limits)  # type: ignore[arg-type]
     assert 1000 < whole.sum() < whole.size / 3

@@ -51,7 +51,7 @@ def test_threshold_is_the_smallest_that_counts() -> None:
     assert not miss.any()
 
 
-def test_invalid_pixels_and_the_border_do_not_count() -> None:
+def test_invalid_pixels_do_not_count() -> None:
     probability = np.full((20, 20), 255, np.uint8)
     valid = np.ones((20, 20), bool)
     valid[:, 10:] = False
@@ -59,11 +59,11 @@ def test_invalid_pixels_and_the_border_do_not_count() -> None:
         probability,
         threshold=0.5,
         threshold_low=0.5,
-        options=MaskOptions(ignore_border_px=2),
+        options=MaskOptions(),
         valid=valid,
     )
-    assert mask.sum() == 16 * 8
-    assert mask[2:18, 2:10].all()
+    assert mask.sum() == 20 * 10
+    assert mask[:, :10].all()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from crackseg.inference.models import SHIPPED, read_card  # noqa: E402
 from crackseg.inference.weights import read_weights  # noqa: E402
 from crackseg.networks import build  # noqa: E402
 from crackseg.training import export_onnx, start  # noqa: E402
+from crackseg.training.dataset import split_samples  # noqa: E402
 from crackseg.training.export_onnx import ExportOptions, export_run, write_graph  # noqa: E402
 from crackseg.training.fit import Segmenter, read_run, train  # noqa: E402
 from crackseg.training.identity import claim_folder, describe, find_weights  # noqa: E402
@@ -98,9 +99,19 @@ def test_weights_that_are_not_finite_are_never_kept(write: Write) -> None:
 def test_a_start_that_failed_blocks_nothing(write: Write) -> None:
     with pytest.raises(Exception, match="dicee"):
         train(read_run(write(fit='loss = "dicee"')))
-    with pytest.raises(DataError, match=r"no sample of split 'val'.*--hold-out"):
+    with pytest.raises(DataError, match=r"`data\.val_sets` names nowhere"):
         train(read_run(write(data='val_sets = ["nowhere"]')))
     assert (train(read_run(write(fit='loss = "dice"'))) / "weights.safetensors").exists()
+
+
+def test_no_sample_of_a_split_says_how_to_get_some(write: Write) -> None:
+    options = read_run(write())
+    samples = read_manifest(options.data.manifest, root=options.data.root)
+    with pytest.raises(DataError, match=r"no sample of split 'test'.* which have train, val"):
+        split_samples(samples, "test", ())
+    train_only = [sample for sample in samples if sample.split == "train"]
+    with pytest.raises(DataError, match=r"no sample of split 'val'.*--hold-out"):
+        split_samples(train_only, "val", ())
 
 
 def identity_of(options: TrainOptions) -> dict[str, Any]:
