@@ -25,7 +25,6 @@ from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
 from crackseg.config import MaskOptions, read_options, read_toml
-from crackseg.errors import ConfigError
 from crackseg.imagery.tiles import Band, plan_axis
 from crackseg.losses import deep_loss, outline_weight, seen_somehow
 from crackseg.records import Array, Sample
@@ -46,6 +45,17 @@ from crackseg.training.loggers import ShowSamples, open_loggers, sample_numbers,
 from crackseg.training.memory import gpu_of, require_room
 from crackseg.training.options import FitOptions, TrainOptions
 from crackseg.training.picture_store import CACHE, room_for, room_left
+from crackseg.training.sharing import (
+    Dealt,
+    crops_of_each,
+    dropout_seed,
+    end_others,
+    gather,
+    is_out_of_memory,
+    processes,
+    rank,
+    split_batch,
+)
 from crackseg.training.start import (
     check_machine,
     require_finite,
@@ -105,15 +115,17 @@ def train(options: TrainOptions) -> Path:
     """
     samples = read_samples(options.data)
     check_machine(options)
-    claim_folder(options.out, describe(options, samples), options)
+    crops_of_each(options)
+    if rank() == 0:
+        claim_folder(options.out, describe(options, samples), options)
     torch.set_num_threads(options.fit.threads)
     while True:
         try:
             return _fit(options, samples)
         except RuntimeError as error:  # an OutOfMemoryError is one
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
-            options = _split_batch(options, error)
+            options = split_batch(options, error)
 
 
 def _fit(options: TrainOptions, samples: tuple[Sample, ...]) -> Path:
@@ -137,12 +149,15 @@ def _fit(options: TrainOptions, samples: tuple[Sample, ...]) -> Path:
             trainer.fit(
                 module,
                 loader,
-                DataLoader(pictures, batch_size=1, collate_fn=_single),
+                _read_whole(pictures, trainer),
                 ckpt_path=None if last is None else str(last),
                 weights_only=True,
             )
         except SystemExit as stop:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from stop
+        except BaseException:
+            end_others(trainer)
+            raise
     if trainer.is_global_zero:
         _write_weights(module, out)
         shutil.rmtree(out / CACHE, ignore_errors=True)
@@ -154,6 +169,7 @@ def _trainer(options: TrainOptions) -> lightning.Trainer:
     return lightning.Trainer(
         accelerator=options.accelerator,
         devices=options.devices,
+        num_nodes=options.nodes,
         precision=options.precision,
         max_epochs=-1,
         max_steps=fit.steps,
@@ -166,8 +182,9 @@ def _trainer(options: TrainOptions) -> lightning.Trainer:
         callbacks=_callbacks(options),
         logger=open_loggers(options),
         # a library's encoder may hold layers that its decoder does not use
-        strategy="ddp_find_unused_parameters_true" if options.devices > 1 else "auto",
-        use_distributed_sampler=False,  # the sampler shares the crops out itself
+        strategy="ddp_find_unused_parameters_true" if processes(options) > 1 else "auto",
+        sync_batchnorm=processes(options) > 1 and gpu_of(options) is not None,
+        use_distributed_sampler=False,  # the samplers share crops and pictures out themselves
     )
 
 
@@ -176,19 +193,24 @@ def _loader(crops: Crops, options: TrainOptions, trainer: lightning.Trainer) -> 
     fit, data = options.fit, options.data
     numbers = StepNumbers(
         fit.steps_per_epoch,
-        data.batch * fit.accumulate * options.devices,
+        data.batch * fit.accumulate,
         lambda: trainer.global_step,
         trainer.global_rank,
-        options.devices,
+        processes(options),
     )
     return DataLoader(
         crops,
-        data.batch,
+        crops_of_each(options),
         sampler=numbers,
         num_workers=data.workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=data.workers > 0,
     )
+
+
+def _read_whole(pictures: WholePictures, trainer: lightning.Trainer) -> DataLoader[Any]:
+    mine = Dealt(len(pictures), trainer.global_rank, trainer.world_size)
+    return DataLoader(pictures, batch_size=1, sampler=mine, collate_fn=_single)
 
 
 class Segmenter(lightning.LightningModule):
@@ -207,9 +229,10 @@ class Segmenter(lightning.LightningModule):
         self.average.requires_grad_(False)
         self.register_buffer("mean", torch.tensor(options.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(options.std).view(1, 3, 1, 1))
-        self.counted: dict[str, list[Counted]] = defaultdict(list)
+        self.counted: dict[int, tuple[str, Counted]] = {}  # number of the picture -> set, counts
         self.showing: tuple[int, ...] = ()  # numbers of the pictures of val that loggers show
-        self.samples: dict[str, tuple[Array, Array, Array]] = {}  # picture, label, probability
+        # number -> name, and picture, label, probability
+        self.samples: dict[int, tuple[str, tuple[Array, Array, Array]]] = {}
 
     def normalize(self, image: Any) -> Any:
         """Return (N, 3, H, W) uint8 as the network's float input."""
@@ -218,7 +241,7 @@ class Segmenter(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed dropout by the step, so that a resumed run draws what an undisturbed one draws."""
-        torch.manual_seed(self.options.seed * 1_000_003 + self.global_step)
+        torch.manual_seed(dropout_seed(self.options, self.global_step))
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         """Return the loss of one batch of crops."""
@@ -280,12 +303,12 @@ class Segmenter(lightning.LightningModule):
         image, number, source = batch
         pictures = self.trainer.val_dataloaders.dataset
         grey, truth = self.predict_grey(image), pictures.truth(number)
-        self.counted[source].append(count_levels(grey, truth, LEVELS, MaskOptions()))
+        self.counted[number] = source, count_levels(grey, truth, LEVELS, MaskOptions())
         if number in self.showing:
             window = window_of(truth.line)
             name = f"{source}/{pictures.samples[number].image.stem}"
             picture, line = np.array(truth.picture[window]), np.array(truth.line[window])
-            self.samples[name] = picture, line, grey[window].copy()
+            self.samples[number] = name, (picture, line, grey[window].copy())
 
     def predict_grey(self, image: Any) -> Array:
         """Return the (H, W) uint8 probability of one (1, 3, H, W) uint8 picture.
@@ -324,7 +347,10 @@ class Segmenter(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log centre-line F1 of each set at the best common threshold, alarms, and the score."""
-        scores = score(self.counted)
+        of_sets: dict[str, list[Counted]] = defaultdict(list)
+        for source, counts in gather(self.counted).values():
+            of_sets[source].append(counts)
+        scores, self.samples = score(of_sets), gather(self.samples)
         self.counted.clear()
         self.log_dict(scores, sync_dist=True)
         text = "  ".join(f"{key.removeprefix('val/')} {value:.3f}" for key, value in scores.items())
@@ -420,30 +446,3 @@ def _write_weights(module: Segmenter, out: Path) -> None:
     prefix = "average.module." if module.options.fit.ema else "network."
     weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     save_file({k: v.contiguous() for k, v in weights.items()}, out / "weights.safetensors")
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether a device, or the machine itself, has no room; on a CPU only the text tells."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _split_batch(options: TrainOptions, error: Exception) -> TrainOptions:
-    """Return options with smaller batches and more accumulation: the same steps, less memory.
-
-    Raises:
-        ConfigError: the batch is one already.
-    """
-    batch = options.data.batch
-    if batch == 1:
-        raise ConfigError(
-            f"`crop_px` {options.data.crop_px} does not fit into memory even with a batch of 1; "
-            "use smaller crops or a narrower network."
-        ) from error
-    part = next(n for n in range(batch // 2, 0, -1) if batch % n == 0)
-    print(f"out of memory with a batch of {batch}: continuing with {part}", file=sys.stderr)
-    torch.cuda.empty_cache()
-    return replace(
-        options,
-        data=replace(options.data, batch=part),
-        fit=replace(options.fit, accumulate=options.fit.accumulate * batch // part),
-    )

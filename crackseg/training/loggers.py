@@ -115,7 +115,7 @@ class ShowSamples(Callback):
         if not trainer.is_global_zero:
             return
         level = float(trainer.callback_metrics.get("val/threshold", torch.tensor(0.5)))
-        for name, (picture, label, grey) in pl_module.samples.items():
+        for name, (picture, label, grey) in pl_module.samples.values():
             image = draw_sample(picture, label, grey >= round(level * 255))
             for logger in trainer.loggers:
                 _send(logger, f"val/{name}", image, trainer.global_step)

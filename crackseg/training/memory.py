@@ -16,6 +16,7 @@ import torch
 
 from crackseg.errors import ConfigError
 from crackseg.training.options import TrainOptions
+from crackseg.training.sharing import processes
 
 _GROUP = Path("/sys/fs/cgroup")
 _INFO = Path("/proc/meminfo")
@@ -67,13 +68,14 @@ def require_room(network: Any, options: TrainOptions, device: Any = None) -> Non
     if options.precision != "32-true":
         per_crop = per_crop * 2 // 3  # about half of the layers keep half of the bytes
     weights = _COPIES * sum(p.numel() * p.element_size() for p in network.parameters())
-    batch = options.data.batch
+    sharers = 1 if device is None else processes(options)  # CPU processes share one memory
+    batch = -(-options.data.batch // sharers)
     needed = weights + batch * per_crop
     where = "this GPU" if device is not None else "this machine"
     if needed > total:
-        fits = max((total - weights) * 4 // 5 // per_crop, 0)
+        fits = sharers * max((total - weights) * 4 // 5 // per_crop, 0)
         raise ConfigError(
-            f"`data.batch` of {batch} crops of {options.data.crop_px} px needs about "
+            f"`data.batch` of {options.data.batch} crops of {options.data.crop_px} px needs about "
             f"{_gb(needed)} with `{options.network}`, and {where} has {_gb(total)}: {_advice(fits)}"
         )
     free = free_bytes() if device is None else int(torch.cuda.mem_get_info(device)[0])

@@ -43,7 +43,8 @@ class DataOptions:
     # Eight crops of this side take two cores a second and hold a crack with its surroundings. The
     # shipped model's last stage had 320 px (E28).
     crop_px: int = 256
-    batch: int = 8  # about a step a second on two cores; not varied alone
+    # crops of a batch, over all devices: about a step a second on two cores; not varied alone
+    batch: int = 8
     # share of crops laid so that they hold crack, in pictures that have some, as most of a wall is
     # free of it. 0.4 was no better (E8).
     aim: float = 0.7
@@ -158,7 +159,8 @@ class TrainOptions:
     mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
     std: tuple[float, float, float] = (128.0, 128.0, 128.0)  # as `mean`
     accelerator: str = "auto"  # cpu | gpu | cuda | mps | auto: a GPU where there is one
-    devices: int = 1  # above 1: distributed data parallel; the same crops, dealt out
+    devices: int = 1  # of a machine; above 1: distributed data parallel, `data.batch` dealt out
+    nodes: int = 1  # machines that share the run; each starts it, by torchrun or Slurm
     precision: str = "32-true"  # "bf16-mixed" takes a third less time (E10); "16-mixed" on old GPUs
     # beside CSV and TensorBoard: mlflow, wandb; none: nothing is installed for them unasked
     loggers: tuple[str, ...] = ()
@@ -169,7 +171,9 @@ class TrainOptions:
         for name, names in (("accelerator", ACCELERATORS), ("precision", PRECISIONS)):
             value = getattr(self, name)
             _must(value in names, name, f"one of {', '.join(names)}", value)
-        _must(self.devices >= 1, "devices", "at least 1", self.devices)
+        for name in ("devices", "nodes"):
+            value = getattr(self, name)
+            _must(value >= 1, name, "at least 1", value)
         _must(0 <= self.seed < 2**32, "seed", f"0 to {2**32 - 1}", self.seed)
         _must(all(map(math.isfinite, self.mean)), "mean", "three numbers", self.mean)
         usable = all(0 < value < math.inf for value in self.std)
@@ -197,6 +201,8 @@ _BESIDE_THE_RESULT = frozenset(
         "name",
         "out",
         "accelerator",
+        "devices",
+        "nodes",
         "initial_weights",
         "data.manifest",
         "data.root",

@@ -37,14 +37,15 @@ class Room:
 
     folder: Path  # of the files, made when it is needed
     memory_bytes: int | None = None  # that all pictures may take; None: half of what is free
+    sharers: int = 1  # processes of this machine that hold the pictures, each for itself
 
     @property
     def allowed_bytes(self) -> float:
         """How much may stay in memory."""
         if self.memory_bytes is not None:
-            return self.memory_bytes
+            return self.memory_bytes / self.sharers
         free = free_bytes()
-        return float("inf") if free is None else _SHARE * free
+        return float("inf") if free is None else _SHARE * free / self.sharers
 
 
 def room_for(options: TrainOptions) -> Room:
@@ -53,6 +54,7 @@ def room_for(options: TrainOptions) -> Room:
     return Room(
         folder=options.data.cache or options.out / CACHE,
         memory_bytes=round(gigabytes * 1e9) if gigabytes else None,
+        sharers=options.devices,
     )
 
 
@@ -61,8 +63,9 @@ def room_left(room: Room, samples: Sequence[Sample], bytes_per_pixel: int) -> Ro
     if room.memory_bytes is None:
         return room
     needed = sum(map(_pixels, samples)) * bytes_per_pixel
-    fits = needed <= room.memory_bytes
-    return replace(room, memory_bytes=room.memory_bytes - needed if fits else room.memory_bytes)
+    fits = needed <= room.allowed_bytes
+    used = needed * room.sharers if fits else 0
+    return replace(room, memory_bytes=room.memory_bytes - used)
 
 
 def store_pictures(
