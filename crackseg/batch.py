@@ -11,7 +11,6 @@ import errno
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -37,13 +36,13 @@ from crackseg.errors import (
     ModelError,
     OutputError,
     ScaleError,
+    StoreError,
 )
 from crackseg.exports import find_exports
 from crackseg.exports.survey import FILES, failure_row, report_row
 from crackseg.exports.tables import model_to_dict, report_to_dict
+from crackseg.folder_names import FolderNames, choose_folder
 from crackseg.folders import (
-    FolderNames,
-    choose_folder,
     clear_leftovers,
     identity_of,
     occupied,
@@ -63,14 +62,15 @@ from crackseg.inputs import Passed
 from crackseg.names import look_up
 from crackseg.pipeline import analyze, export
 from crackseg.records import ModelCard
+from crackseg.stores import read_ahead, refuse_silent, side_by_side
 from crackseg.survey import Survey, with_face
-from crackseg.tally import Tally, earlier_facts, earlier_rows, read_report
+from crackseg.tally import Tally, earlier_facts, earlier_rows, read_report, records_of
 from crackseg.workers import in_processes
 
 T = TypeVar("T")
 PROCESS_LOST = "The process that analyzed it was ended: memory ran out, most likely; run again."
 ENGINES: dict[str, Any] = {"processes": in_processes, "ray": "crackseg.cluster:on_ray"}
-_FAILURES = (ImageError, ScaleError, ModelError, DataError, OSError, MemoryError)
+_FAILURES = (ImageError, ScaleError, ModelError, DataError, StoreError, OSError, MemoryError)
 NOT_REACHED = "The run was stopped before this photograph; the same command goes on."
 
 
@@ -118,7 +118,7 @@ def run(
 
     Args:
         paths: image files, from ``find_inputs``.
-        out: made if need be; what others put there stays.
+        out: a folder or a prefix of a store, made if need be; what others put there stays.
         options: everything that may be chosen; ``predict.workers`` images at a time.
         overwrite: analyze again what is already there.
         listener: is told of progress.
@@ -133,6 +133,7 @@ def run(
         ModelError: the model folder is broken.
         OutputError: files of others have the names of the survey's.
         OSError: ``out`` cannot be written.
+        StoreError: the store of ``out`` refuses, or does not answer any more.
         Interrupted: the run was stopped; the survey tells of what was done.
     """
     listener = listener or Listener()
@@ -154,9 +155,11 @@ def run(
         for outcome in _all(paths, out, chosen, job, engine):
             outcomes.append(outcome)
             listener.end(outcome)
+            if outcome.status == "failed":
+                refuse_silent(out)
     except (KeyboardInterrupt, CracksegError) as stop:  # of a cluster, too
         done = len(outcomes)
-        outcomes = _still_there(outcomes)
+        outcomes = _still_there(outcomes, out)
         is_told = isinstance(stop, KeyboardInterrupt) or done > 0
         if is_told and identity_of(out) == identity:
             rows = [outcome.row for outcome in outcomes]
@@ -166,7 +169,7 @@ def run(
         if isinstance(stop, CracksegError):
             raise
         raise Interrupted(outcomes) from None
-    outcomes = _still_there(outcomes)
+    outcomes = _still_there(outcomes, out)
     if identity_of(out) == identity:  # else there is no place for it, and every image says so
         survey.write([outcome.row for outcome in outcomes])
     return outcomes
@@ -222,7 +225,11 @@ def _all(
     engine: EngineOptions | None,
 ) -> Iterator[Outcome]:
     """Yield the outcome of every image, in order."""
-    pairs = zip(paths, chosen, strict=True)
+    pairs = read_ahead(
+        zip(paths, chosen, strict=True),
+        lambda pair: records_of(out, pair[0].stem) if job.names.is_present(pair[0].stem) else (),
+        out,
+    )
     predictor, here = job.predictor, engine is None or engine.name == "processes"
     if here and (predictor.options.workers == 1 or len(paths) == 1):
         yield from (_one(path, out, own, job) for path, own in pairs)
@@ -300,8 +307,8 @@ def _start_away(
         os.chdir(working)
     if not place.is_dir():
         raise ConfigError(
-            f"`--out {place.parent}` must lie on a disk that every machine of the cluster has "
-            f"under the same path, `{socket.gethostname()}` has not; choose a shared one."
+            f"`--out {place.parent}` must be the same place for every machine of the cluster, but "
+            f"`{socket.gethostname()}` does not see it; choose a shared disk or an object store."
         )
     predictor = Predictor.open(model, options)
     if predictor.card != card:
@@ -357,14 +364,15 @@ def _failure(path: Path, reason: str) -> Outcome:
     return Outcome(path=path, status="failed", folder=None, row=row, reason=reason)
 
 
-def _still_there(outcomes: Sequence[Outcome]) -> list[Outcome]:
+def _still_there(outcomes: Sequence[Outcome], out: Path) -> list[Outcome]:
     """Return the outcomes; one whose results have gone since is a failure."""
-    return [
-        outcome
-        if outcome.folder is None or read_mark(outcome.folder)
-        else _failure(outcome.path, f"Its results in `{outcome.folder}` are gone; run again.")
-        for outcome in outcomes
-    ]
+
+    def check(outcome: Outcome) -> Outcome:
+        if outcome.folder is None or read_mark(outcome.folder):
+            return outcome
+        return _failure(outcome.path, f"Its results in `{outcome.folder}` are gone; run again.")
+
+    return [*side_by_side(check, outcomes, out)]
 
 
 def outcome_of(
@@ -405,9 +413,8 @@ def _make_folder(out: Path) -> None:
     refuse_file(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-        clear_leftovers(out)
+        with occupied(out):
+            clear_leftovers(out)
     except OSError as error:
         raise ConfigError(
             f"`--out {out}` cannot be written: {error.strerror}; choose another folder."

@@ -4,6 +4,7 @@
     ├─ ImageError(OSError)      unreadable, too large, wrong kind
     │  └─ UnsupportedImage      of a kind that is not read; the file may be sound
     ├─ OutputError(OSError)     what stands in the way was not made by this program
+    ├─ StoreError(RuntimeError) an object store refuses, or does not answer
     ├─ ScaleError(ValueError)   missing, absurd or contradictory scale
     │  └─ AbsurdScale           no crack can be measured with it
     ├─ ModelError(ValueError)   model folder incomplete, probe fails
@@ -31,6 +32,10 @@ class UnsupportedImage(ImageError):
 
 class OutputError(CracksegError, OSError):
     """A file or folder that was not made by this program stands where results would go."""
+
+
+class StoreError(CracksegError, RuntimeError):
+    """An object store refuses what it is asked, or does not answer: no word on what it holds."""
 
 
 class ScaleError(CracksegError, ValueError):

@@ -12,8 +12,7 @@ import json
 import os
 import secrets
 import shutil
-import sys
-import unicodedata
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,10 +20,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from crackseg.errors import ConfigError, OutputError
+from crackseg.stores import StorePath
 
 MARK = ".crackseg"
 _TEMPORARY = ".crackseg-"  # and eight random digits: no name that a user would give
-_LONGEST_NAME = 255  # bytes, on every usual file system
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +87,8 @@ def refuse_foreign(folder: Path, names: Iterable[str] | None = None) -> None:
     mark = read_mark(folder)
     if mark is None:
         mark, names = Mark(), [MARK, *(names or ())]
-    for name in mark.files if names is None else names:
-        if os.path.lexists(folder / name) and not _is_made(folder / name, mark):
+    for name in _present(folder, mark.files if names is None else names):
+        if not _is_made(folder / name, mark):
             what = "was changed" if name in mark.files else "was not written by crackseg"
             since = " since crackseg wrote it" if name in mark.files else ""
             raise OutputError(
@@ -98,12 +97,21 @@ def refuse_foreign(folder: Path, names: Iterable[str] | None = None) -> None:
             )
 
 
+def _present(folder: Path, names: Iterable[str]) -> list[str]:
+    if isinstance(folder, StorePath):  # one question in place of many
+        there = {path.name for path in folder.iterdir()}
+        return [name for name in names if name in there]
+    return [name for name in names if os.path.lexists(folder / name)]
+
+
 def refuse_file(folder: Path) -> None:
     """Raise where a folder that is to be filled, or one that it lies in, is a file.
 
     Raises:
         OutputError: names it.
     """
+    if isinstance(folder, StorePath):  # where an object may have the name of a folder
+        return
     for part in (folder, *folder.parents):
         if os.path.lexists(part) and not part.is_dir():
             what = "a link that leads to no folder" if part.is_symlink() else "a file, not a folder"
@@ -168,11 +176,13 @@ def filling(
     """Give an empty folder whose files go into ``folder`` when the block ends well.
 
     A new folder appears whole or not at all. In one that is there, files of an earlier run are
-    replaced or removed, all others stay.
+    replaced or removed, all others stay. In a store, which cannot move a folder, the mark says
+    until the last of the files is there that they are not complete.
 
     Args:
         folder: made if missing.
-        work: where the empty folder lies, on the same disk; default: beside ``folder``.
+        work: where the empty folder lies, on the same disk; default: beside ``folder``. Of a store:
+            among the temporary files.
         origin: for the mark, from ``origin_of``.
         content: for the mark, sha256 of the source.
 
@@ -180,7 +190,7 @@ def filling(
         OutputError: a file in the way was not made by this program, or was changed since.
         OSError: the folder cannot be written; nothing is left behind.
     """
-    work = folder.parent if work is None else work
+    work = _on_disk(folder.parent if work is None else work)
     work.mkdir(parents=True, exist_ok=True)
     fresh = work / f"{_TEMPORARY}{secrets.token_hex(4)}"
     fresh.mkdir()
@@ -195,13 +205,23 @@ def filling(
         shutil.rmtree(fresh, ignore_errors=True)
 
 
+def _on_disk(folder: Path) -> Path:
+    return Path(tempfile.gettempdir()) if isinstance(folder, StorePath) else folder
+
+
 @contextmanager
 def occupied(folder: Path) -> Iterator[Path]:
     """Give an empty working folder in ``folder`` that is gone after the block.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError, StoreError: the folder cannot be written.
     """
+    if isinstance(folder, StorePath):  # no lock tells a dead one: all have one name
+        only = folder / f"{_TEMPORARY}{'0' * 8}"
+        (only / MARK).write_text("")
+        yield only
+        (only / MARK).unlink(missing_ok=True)
+        return
     place = folder / f"{_TEMPORARY}{secrets.token_hex(4)}"
     place.mkdir()
     try:
@@ -213,14 +233,18 @@ def occupied(folder: Path) -> Iterator[Path]:
 
 
 def place_to_go_on(folder: Path) -> Path:
-    """Return where to keep, beside the folder of a result, what a killed run shall go on from."""
-    name = hashlib.sha256(os.fsencode(folder.name)).hexdigest()[:8]
-    return folder.parent / f"{_TEMPORARY}part-{name}"
+    """Return where to keep what a killed run shall go on from.
+
+    That is beside the folder of a result, and for one in a store among the temporary files.
+    """
+    unique = str(folder) if isinstance(folder, StorePath) else folder.name
+    name = hashlib.sha256(os.fsencode(unique)).hexdigest()[:8]
+    return _on_disk(folder.parent) / f"{_TEMPORARY}part-{name}"
 
 
 def clear_leftovers(folder: Path) -> None:
     """Remove the working folders that a killed run left in ``folder``; those in use stay."""
-    for path in folder.glob(f"{_TEMPORARY}*"):
+    for path in _on_disk(folder).glob(f"{_TEMPORARY}*"):
         if path.is_symlink() or not (path / MARK).is_file():
             continue
         with suppress(OSError), (path / MARK).open("r+") as mark:
@@ -228,110 +252,9 @@ def clear_leftovers(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-class FolderNames:
-    """Which names are taken in a folder for results: it is read once, however many are chosen.
-
-    Args:
-        out: holds the folders; may be missing.
-        names: of files that go there.
-    """
-
-    def __init__(self, out: Path, names: Iterable[str] = ()) -> None:
-        self._used = {_plain(name) for name in names}
-        self._present = {_plain(entry.name) for entry in out.iterdir()} if out.is_dir() else set()
-
-    def take(self, name: str) -> None:
-        """Let nobody else have a name in this run."""
-        self._used.add(_plain(name))
-
-    def is_used(self, name: str) -> bool:
-        """Return whether another file of this run has the name."""
-        return _plain(name) in self._used
-
-    def is_present(self, name: str) -> bool:
-        """Return whether something in the folder had the name before this run."""
-        return _plain(name) in self._present
-
-
-def choose_folder(
-    out: Path,
-    path: Path,
-    content: str,
-    *,
-    stem: str | None = None,
-    names: FolderNames | None = None,
-) -> Path:
-    """Return the folder for the results of a file: that of an earlier run, else a free one.
-
-    The first name that is free is taken of the stem, parent and stem, stem and suffix, stem and a
-    number. Names that differ by case alone are one name, as on most disks of Windows and macOS.
-
-    Args:
-        out: holds the folders.
-        path: what the results are of.
-        content: sha256 of its bytes; a file that was moved is known by it.
-        stem: of the folder's name, default that of ``path``.
-        names: what is taken in ``out``; None: what is there.
-    """
-    names = names or FolderNames(out)
-    free = None
-    for name, is_last in _names(path, stem):
-        if len(os.fsencode(name)) > _LONGEST_NAME or names.is_used(name):
-            continue
-        if not names.is_present(name):
-            free = free or out / name
-            if is_last:
-                break
-        elif _is_of(out / name, path, content):
-            return out / name
-    if free is None:
-        raise OutputError(f"`{out}` has no free folder name for `{path}`; choose another folder.")
-    return free
-
-
-def _is_of(folder: Path, path: Path, content: str) -> bool:
-    """Return whether a folder holds the results of a file, also of one that was moved since."""
-    mark = read_mark(folder)
-    if mark is None or not mark.origin:
-        return False
-    if mark.origin == origin_of(path):
-        return True
-    if mark.content != content:
-        return False
-    try:
-        named = json.loads((folder / "report.json").read_text(encoding="utf-8"))["image"]["path"]
-        return not Path(named).exists()
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _names(path: Path, stem: str | None) -> Iterator[tuple[str, bool]]:
-    """Yield folder names in order, and whether all the fixed ones have been yielded."""
-    stem = _storable(plain_path(path.stem if stem is None else stem)).strip(". ") or "image"
-    parent = _storable(plain_path(path.resolve().parent.name))
-    suffix = path.suffix.lstrip(".").lower()
-    first = [name for name in (stem, parent and f"{parent}_{stem}", f"{stem}_{suffix}") if name]
-    for number, name in enumerate(first, 1):
-        yield name, number == len(first)
-    for number in range(2, 10_000):
-        yield f"{stem}_{number}", True
-
-
-def _storable(name: str) -> str:
-    """Return a name on one line that the system's encoding of names, ASCII in some, can hold."""
-    encoding = sys.getfilesystemencoding()
-    return "".join(
-        c if c.encode(encoding, "ignore") and unicodedata.category(c) != "Cc" else "_" for c in name
-    )
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
-
-
 def _place(fresh: Path, folder: Path, mark: Mark) -> None:
     """Move the files of ``fresh`` into ``folder``, which may be there."""
-    if not os.path.lexists(folder):
+    if not isinstance(folder, StorePath) and not os.path.lexists(folder):
         _write_mark(fresh, mark)
         fresh.rename(folder)
         return
@@ -343,17 +266,29 @@ def _place(fresh: Path, folder: Path, mark: Mark) -> None:
     }
     part = Mark(files=either, origin=mark.origin, content=mark.content, complete=False)
     _write_mark(folder, part)
-    for name in mark.files:
-        (fresh / name).replace(folder / name)
+    _move([fresh / name for name in mark.files], folder)
     for name in set(earlier.files) - set(mark.files):
         if _is_made(folder / name, earlier):
             (folder / name).unlink()
     _write_mark(folder, mark)
 
 
+def _move(files: list[Path], folder: Path) -> None:
+    """Put files in the place of those of the same name; a record after all that it tells of."""
+    if not isinstance(folder, StorePath):
+        for file in files:
+            file.replace(folder / file.name)
+        return
+    folder.put_files(file for file in files if file.suffix != ".json")
+    folder.put_files(file for file in files if file.suffix == ".json")
+
+
 def _write_mark(folder: Path, mark: Mark) -> None:
     values = {"origin": mark.origin, "content": mark.content, "complete": mark.complete}
     text = json.dumps({"made_by": "crackseg", **values, "files": mark.files}, indent=1)
+    if isinstance(folder, StorePath):
+        (folder / MARK).write_text(text + "\n")
+        return
     part = folder / f"{MARK}.{secrets.token_hex(4)}"
     try:
         part.write_text(text + "\n", encoding="utf-8")

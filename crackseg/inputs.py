@@ -16,10 +16,11 @@ from typing import Any
 
 from crackseg.csv_files import read_csv, read_text
 from crackseg.errors import ConfigError, DataError
-from crackseg.folders import read_mark
+from crackseg.folders import MARK, read_mark
 from crackseg.imagery.files import RAW_SUFFIXES, picture_kind
 from crackseg.imagery.remote import is_address, remote_path
 from crackseg.names import require
+from crackseg.stores import StorePath, as_folder, side_by_side
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff"}
 _HEIF = {".heic", ".heif", ".hif", ".avif"}
@@ -27,6 +28,7 @@ _FOREIGN = {".bmp", ".gif", ".webp", ".jp2", ".j2k", ".jxl", ".psd"}  # pictures
 _VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".m4v", ".mts", ".m2ts", ".wmv", ".3gp", ".insv"}
 _ARCHIVES = {".zip", ".7z", ".rar", ".tar", ".tgz", ".gz"}
 _COPIES = {".thm", ".bak", ".tmp", ".part", ".lrv"}  # of a photograph or a video beside them
+_BY_SUFFIX = SUFFIXES | RAW_SUFFIXES | _HEIF | _FOREIGN | _VIDEOS | _ARCHIVES
 _LISTS = {".txt", ".csv", ".parquet"}  # of photographs, where one is named directly
 _COLUMNS = ("image", "path")  # that hold the paths in a table
 _JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
@@ -52,7 +54,8 @@ class Inputs:
 def find_inputs(inputs: Iterable[str | Path], out: Path | None = None) -> Inputs:
     """Return the image files that files, folders and patterns name, each once.
 
-    Folders are searched with everything below them, linked folders too; hidden files, ``out`` and
+    Folders are searched with everything below them, linked folders too, and prefixes of buckets
+    that end with ``/``; hidden files, ``out`` and
     the results of earlier runs are left out. A file named directly is kept whatever it is called,
     but for a list: text with a path a line, or a table (CSV, Parquet) with a column ``image`` or
     ``path``; relative paths are relative to the list.
@@ -86,6 +89,9 @@ def _expand(name: str, out: Path | None) -> Inputs:
             "an input is an empty text; expected a photograph, a folder or a pattern."
         )
     if is_address(name):
+        folder = as_folder(name) if name.endswith("/") else None
+        if isinstance(folder, StorePath):
+            return _search_store(folder, out)
         return Inputs((remote_path(name),))
     path = Path(name)
     if os.path.isdir(path):  # noqa: PTH112  # a name that no disk takes is no error here
@@ -164,6 +170,30 @@ def _search(folder: Path, out: Path | None, *, may_be_empty: bool = False) -> In
         raise ConfigError(
             f"folder `{folder}` holds no image{beside}; expected {', '.join(sorted(SUFFIXES))} "
             "files."
+        )
+    return inputs
+
+
+def _search_store(folder: StorePath, out: Path | None) -> Inputs:
+    """Return the photographs below a prefix; what is no photograph by its suffix is no input."""
+    own = None if out is None or folder.is_relative_to(out) else out  # as in ``_files_below``
+    names = [
+        Path(name) for name in folder.below() if own is None or own not in (folder / name).parents
+    ]
+    marked = [name.parent for name in names if name.name == MARK]
+    marks = side_by_side(lambda place: read_mark(folder / place), marked, folder)
+    made = {place: mark.files for place, mark in zip(marked, marks, strict=True) if mark}
+    photographs = [
+        remote_path(f"{folder}/{name}")
+        for name in names
+        if name.suffix.lower() in _BY_SUFFIX
+        and name.name not in made.get(name.parent, ())
+        and not any(part[0] == "." or part.lower() in _JUNK_FOLDERS for part in name.parts)
+    ]
+    inputs = _sort_out(photographs)
+    if not inputs.paths:
+        raise ConfigError(
+            f"`{folder}/` holds no image; expected {', '.join(sorted(SUFFIXES))} files."
         )
     return inputs
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from crackseg.config import AnalyzeOptions, read_options, read_toml, to_plain
 from crackseg.errors import ConfigError
+from crackseg.stores import as_folder
 
 NAME = "survey.toml"
 TEMPLATE = Path(__file__).with_name("survey_template.toml")
@@ -222,8 +223,9 @@ def find_survey(inputs: Iterable[str | Path], photographs: Iterable[Path]) -> Su
     Raises:
         ConfigError: a file does not fit, or two of them say different things.
     """
-    folders = [Path(name) for name in inputs] + [path.parent for path in photographs]
-    files = [folder / NAME for folder in dict.fromkeys(folders)]
+    places = dict.fromkeys([*inputs, *(path.parent for path in photographs)])
+    folders = dict.fromkeys(folder for place in places if (folder := as_folder(place)))
+    files = [folder / NAME for folder in folders]
     surveys = {file: read_survey(file) for file in files if file.is_file()}
     if not surveys:
         return None

@@ -12,10 +12,11 @@ from typing import Any
 from crackseg import __version__
 from crackseg.config import AnalyzeOptions, to_plain
 from crackseg.exports.survey import FILES, failure_row, report_row, write_survey
-from crackseg.folders import filling, read_mark, refuse_foreign
+from crackseg.folders import MARK, filling, read_mark, refuse_foreign
 from crackseg.inputs import Passed
 from crackseg.pipeline import SCHEMA_VERSION
 from crackseg.records import ModelCard
+from crackseg.stores import side_by_side
 from crackseg.survey import Survey, survey_from, survey_to_dict
 
 
@@ -54,10 +55,8 @@ def earlier_rows(out: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str,
     """Return the rows of results and failures of earlier runs that this run says nothing of."""
     folders = {row["folder"] for row in rows}
     earlier: list[dict[str, Any]] = []
-    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
-        report = None if folder.name in folders else read_report(folder)
-        if report:
-            earlier.append(report_row(report, folder.name, "earlier"))
+    others = sorted(path for path in out.iterdir() if path.is_dir() and path.name not in folders)
+    earlier.extend(row for row in side_by_side(_earlier_row, others, out) if row)
     named = {Path(row["image"]).absolute() for row in [*rows, *earlier]}
     for row in _read_survey(out).get("images", ()):
         path = Path(row["image"]).absolute()
@@ -65,6 +64,11 @@ def earlier_rows(out: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str,
         if row["status"] == "failed" and path not in named and not gone:
             earlier.append(failure_row(Path(row["image"]), row["reason"]))
     return earlier
+
+
+def _earlier_row(folder: Path) -> dict[str, Any] | None:
+    report = read_report(folder)
+    return report_row(report, folder.name, "earlier") if report else None
 
 
 def _earlier_passed(out: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -93,6 +97,11 @@ def _read_survey(out: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return survey if isinstance(survey, dict) else {}
+
+
+def records_of(out: Path, name: str) -> tuple[Path, Path]:
+    """Return the files that tell what an earlier run made of a photograph."""
+    return out / name / MARK, out / name / "report.json"
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:

@@ -218,7 +218,7 @@ def test_a_machine_that_does_not_see_the_disk_or_has_another_model_is_refused(
     model = write_dark_model(tmp_path / "dark")
     card = load_model(model).card
     where = (tmp_path, tmp_path / "out" / ".crackseg-12345678")
-    with pytest.raises(ConfigError, match="must lie on a disk that every machine"):
+    with pytest.raises(ConfigError, match="must be the same place for every machine"):
         batch._start_away(str(model), PredictOptions(), card, *where)
     where[1].mkdir(parents=True)
     with pytest.raises(ModelError, match="must be the same on every machine"):

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from crackseg import folders
+from crackseg import folder_names, folders
 from crackseg.errors import ConfigError, OutputError
+from crackseg.folder_names import FolderNames, choose_folder
 from crackseg.folders import (
     MARK,
-    FolderNames,
-    choose_folder,
     clear_leftovers,
     filling,
     is_json_object,
@@ -260,7 +259,7 @@ def test_figures_that_are_none(content: bytes, tmp_path: Path) -> None:
 def test_a_name_that_an_old_locale_cannot_hold_still_gives_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folders.sys, "getfilesystemencoding", lambda: "ascii")
+    monkeypatch.setattr(folder_names.sys, "getfilesystemencoding", lambda: "ascii")
     path = tmp_path / "Mauer_ß_壁.jpg"
     assert choose_folder(tmp_path, path, "1").name == "Mauer____"
     (tmp_path / "Mauer____").mkdir()

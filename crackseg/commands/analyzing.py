@@ -21,6 +21,7 @@ from crackseg.commands.flags import (
     MmPerPx,
     OutPath,
     RegionPath,
+    StoreOutPath,
     warn,
 )
 
@@ -35,7 +36,7 @@ def analyze_command(
             help="Photographs, folders, patterns, lists (.txt, .csv, .parquet).", show_default=False
         ),
     ],
-    out: OutPath,
+    out: StoreOutPath,
     mm_per_px: MmPerPx = None,
     distance_m: DistanceM = None,
     marker_mm: MarkerMm = None,
@@ -173,7 +174,8 @@ def measure_command(
 
     from crackseg import batch, pipeline, screen
     from crackseg.config import AnalyzeOptions, merge, read_options, read_toml
-    from crackseg.folders import choose_folder, clear_leftovers, origin_of, refuse_foreign
+    from crackseg.folder_names import choose_folder
+    from crackseg.folders import clear_leftovers, origin_of, refuse_foreign
     from crackseg.idle import idle_in_measure
     from crackseg.imagery.files import open_image
     from crackseg.imagery.masks import MaskRule

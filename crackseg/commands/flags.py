@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from crackseg.errors import ConfigError
+from crackseg.stores import is_store, store_path
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
 
@@ -58,6 +59,15 @@ def refuse_idle(context: typer.Context, names: str, why: str) -> None:
             raise ConfigError(f"`{flag}` has no effect here: it {why}; leave it out.")
 
 
+def on_disk_or_in_store(out: Path | None) -> Path | None:
+    """Return the folder of an ``--out``, or the prefix of an object store that stands for one.
+
+    Raises:
+        ConfigError: it is an address where nothing can be put.
+    """
+    return store_path(out) if out is not None and is_store(out) else out
+
+
 ANALYSIS = "Analysis"
 MODELS = "Models and training"
 MmPerPx = Annotated[float | None, typer.Option(help="Size of a pixel on the structure, mm.")]
@@ -97,6 +107,15 @@ Results = Annotated[Path, typer.Argument(help="Folder of results: --out of an an
 SetNames = Annotated[str, typer.Option(help="Names of sets, by comma; default: all.")]
 OutPath = Annotated[
     Path, typer.Option("--out", "-o", help="Folder for the results.", callback=on_disk)
+]
+StoreOutPath = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Folder for the results, or s3://bucket/prefix, gs://bucket/prefix.",
+        callback=on_disk_or_in_store,
+    ),
 ]
 ConfigPath = Annotated[Path | None, typer.Option(help="TOML file with any option of an analysis.")]
 Photographs = Annotated[

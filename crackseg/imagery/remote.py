@@ -1,9 +1,9 @@
 """An address becomes a path that is opened like any other; its bytes come in ranges, none to disk.
 
-``https://``, ``http://`` and ``s3://``; the extra ``remote`` does the asking. What is read is
-pinned to what the server said of it first: that a file changes meanwhile is an error, as is all
-else that a server may do. Tries are bounded. Credentials come from the environment (``AWS_...``) or
-with a signed address, whose signature stands in no message, report or file name.
+``https://``, ``http://``, ``s3://`` and ``gs://``; the extra ``remote`` does the asking. What is
+read is pinned to what the server said of it first: that a file changes meanwhile is an error, as is
+all else that a server may do. Tries are bounded. Credentials come from the environment or with a
+signed address, whose signature stands in no message, report or file name.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
-from crackseg.errors import ConfigError, ImageError
+from crackseg.errors import ConfigError, ImageError, StoreError
 from crackseg.names import require
+from crackseg.store_clients import BUCKETS, client_settings, open_bucket, reason_of
 
 T = TypeVar("T")
 BLOCK_BYTES = 2**20  # asked for at once: an answer takes some 50 ms however little it holds
@@ -28,7 +28,7 @@ BLOCKS_KEPT = 64
 WHOLE_BYTES = 64 * 2**20  # smaller files may be read whole: photographs are
 CONNECT_S, ANSWER_S = 10.0, 60.0
 RETRIES = 3
-_ADDRESS = re.compile(r"(https?|s3)://(?=[^/\s])", re.IGNORECASE)
+_ADDRESS = re.compile(r"(https?|s3|gs)://(?=[^/\s])", re.IGNORECASE)
 
 if TYPE_CHECKING:
     _Base = Path
@@ -48,7 +48,7 @@ class RemotePath(_Base):
     _pinned: _Object | None = None
 
     def __str__(self) -> str:
-        return re.sub(r"^(https?|s3):/(?=[^/])", r"\1://", super().__str__())
+        return re.sub(r"^(https?|s3|gs):/(?=[^/])", r"\1://", super().__str__())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return remote_path, (str(self) + (f"?{self._query}" if self._query else ""),)
@@ -127,7 +127,7 @@ def remote_path(address: str) -> RemotePath:
     """
     scheme, _, rest = address.partition("://")
     query = ""
-    if scheme.lower() != "s3":
+    if scheme.lower() not in BUCKETS:
         rest, _, query = rest.partition("#")[0].partition("?")
     host, _, name = rest.partition("/")
     if "@" in host:
@@ -271,28 +271,18 @@ class _Stream(io.RawIOBase):
 def _open_store(path: RemotePath) -> tuple[Any, str]:
     """Return the store that holds a file, and the file's name in it."""
     from obstore.exceptions import BaseError
-    from obstore.store import HTTPStore, S3Store
+    from obstore.store import HTTPStore
 
     scheme, _, rest = str(path).partition("://")
     host, _, name = rest.partition("/")
-    short = timedelta(milliseconds=200)
-    how: dict[str, Any] = {
-        "client_options": {
-            "connect_timeout": f"{CONNECT_S:g}s",
-            "timeout": f"{ANSWER_S:g}s",
-            "allow_http": True,
-        },
-        "retry_config": {
-            "max_retries": RETRIES,
-            "retry_timeout": timedelta(seconds=(RETRIES + 1) * ANSWER_S),
-            "backoff": {"init_backoff": short, "max_backoff": 25 * short, "base": 2},
-        },
-    }
+    how = client_settings(RETRIES, CONNECT_S, ANSWER_S)
     try:
-        if scheme == "s3":
-            return S3Store(host, **how), name
+        if scheme in BUCKETS:
+            return open_bucket(scheme, host, how), name
         query = f"?{path._query}" if path._query else ""
         return HTTPStore.from_url(f"{scheme}://{host}/{query}", **how), unquote(name)
+    except StoreError as error:
+        raise ImageError(str(error)) from error
     except (BaseError, ValueError) as error:
         raise _explained(path, error) from error
 
@@ -319,8 +309,4 @@ def _explained(path: RemotePath, error: BaseException) -> ImageError:
     for kind, reason in reasons:
         if isinstance(error, kind):
             return ImageError(f"`{path}` {reason}.")
-    status = re.search(r"status code: (\d{3})", str(error))
-    why = f"its server answers {status[1]}" if status else "its server does not answer"
-    if "kind: Timeout" in str(error):
-        why = f"its server does not answer within {ANSWER_S:g} s"
-    return ImageError(f"`{path}` cannot be read: {why}, tried {RETRIES + 1} times.")
+    return ImageError(f"`{path}` cannot be read: {reason_of(error, RETRIES, ANSWER_S)}.")

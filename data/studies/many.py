@@ -27,7 +27,8 @@ from scipy.spatial.transform import Rotation
 
 from crackseg import pipeline
 from crackseg.config import AnalyzeOptions
-from crackseg.folders import choose_folder, filling, origin_of
+from crackseg.folder_names import choose_folder
+from crackseg.folders import filling, origin_of
 from crackseg.imagery.files import open_image
 from crackseg.metrology import arc
 

@@ -37,7 +37,8 @@ from crackseg.face.mapping import make_map
 from crackseg.face.matching import Features, find_features
 from crackseg.face.scaling import read_references
 from crackseg.face.writing import write_map
-from crackseg.folders import choose_folder, origin_of
+from crackseg.folder_names import choose_folder
+from crackseg.folders import origin_of
 from crackseg.imagery.files import open_image
 from crackseg.metrology import arc
 from crackseg.survey import read_survey

@@ -12,7 +12,8 @@ import wall_survey
 from crackseg import pipeline
 from crackseg.config import AnalyzeOptions
 from crackseg.face.scaling import Length, References, Spot
-from crackseg.folders import choose_folder, origin_of
+from crackseg.folder_names import choose_folder
+from crackseg.folders import origin_of
 from crackseg.imagery.files import open_image
 from crackseg.survey import Face, Survey
 
