@@ -1,102 +1,115 @@
-"""The command line: each command reads its options, calls one function of the package, prints.
+"""Where the program begins and ends: Ctrl-C, errors as one sentence, exit codes.
 
-The commands stand in ``commands``, by what they are about. Packages are imported inside them, so
-that ``crackseg --help`` answers at once. Exit codes: 0 all done, 1 some images failed (the others
-are complete) or the disk did, 2 wrong usage or a file that cannot be used, 130 stopped by the user.
+0 all done, 1 some images failed (the others are complete) or the disk did, 2 wrong usage or a file
+that cannot be used, 130 stopped by the user. The commands stand in ``commands``, which is imported
+late: so Ctrl-C has its sentence from the first moment.
 """
 
 from __future__ import annotations
 
+import _thread
 import codecs
 import os
+import signal
 import sys
-from pathlib import Path
-from typing import Annotated, get_args, get_type_hints
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
-import typer
-
-from crackseg.commands import analyzing, checking, datasets, learning, serving, surveying
 from crackseg.errors import CracksegError
 
-app = typer.Typer(
-    name="crackseg",
-    help="Find cracks in photographs of concrete and measure their length, width and area.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-for room in (analyzing, surveying, checking, learning, datasets, serving):
-    app.add_typer(room.app)
-
-
-def _show_version(value: bool) -> None:
-    if value:
-        from crackseg import __version__
-
-        typer.echo(__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def common(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Version.")
-    ] = False,
-) -> None:
-    """Find cracks in photographs of concrete and measure their length, width and area."""
-
-
-def path(text: str | Path) -> Path:
-    """Return a path that was given; an empty text would name the current folder.
-
-    Some releases of typer hand the default over too, which is a path already.
-    """
-    if not str(text).strip():
-        raise typer.BadParameter(
-            "an empty text names no file or folder; `.` is the current folder."
-        )
-    return Path(text)
-
-
-def _check_paths(commands: typer.Typer) -> None:
-    """Let every command read its paths by ``path``."""
-    # A parser in an annotation that is text would be lost: the annotations are kept evaluated.
-    for group in commands.registered_groups:
-        if group.typer_instance is not None:
-            _check_paths(group.typer_instance)
-    for command in commands.registered_commands:
-        hints = get_type_hints(command.callback, include_extras=True)
-        for kind, *about in (get_args(hint) for hint in hints.values() if get_args(hint)):
-            if Path in (kind, *get_args(kind)):
-                for info in about:
-                    info.parser = path
-        command.callback.__annotations__ = hints
-
-
-_check_paths(app)
+_RETRY_S = 0.05
+_STOPPED = "crackseg: stopped; the same command begins anew, or goes on where something is done."
 
 
 def main() -> None:
     """Run the command line; an error of this package is one sentence and exit code 2."""
     _print_anywhere()
+    with _stoppable():
+        try:
+            _run()
+        except (KeyboardInterrupt, SystemExit) as stop:
+            if not _is_unsaid_stop(stop):
+                raise
+            _say(_STOPPED)
+            sys.exit(130)
+
+
+def _run() -> None:
     try:
+        from crackseg.commands import app
+
         app()
     except CracksegError as error:
-        typer.echo(f"crackseg: {error}", err=True)
+        _say(f"crackseg: {error}")
         sys.exit(2)
     except BrokenPipeError:  # whoever read has gone: `crackseg ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         where = f"`{error.filename}`: " if error.filename else ""
-        typer.echo(f"crackseg: {where}{error.strerror or error}.", err=True)
+        _say(f"crackseg: {where}{error.strerror or error}.")
         sys.exit(1)
     except MemoryError:
-        typer.echo("crackseg: there is not enough memory.", err=True)
+        _say("crackseg: there is not enough memory.")
         sys.exit(1)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _is_unsaid_stop(stop: BaseException) -> bool:
+    """Return whether a stop comes of a Ctrl-C of which no command has told."""
+    cause: BaseException | None = stop
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return cause is not None and (not isinstance(stop, SystemExit) or stop.code in (1, 130))
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let Ctrl-C wait until an import is through.
+
+    Within one it may be swallowed, or end the process with a trace of the library's own: many
+    packages load compiled code that knows nothing of it. A second Ctrl-C waits for nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    again = threading.Event()
+    waiting: list[threading.Timer] = []
+
+    def retry() -> None:
+        again.set()
+        _thread.interrupt_main()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        pressed = not again.is_set()
+        again.clear()
+        if not _is_import(frame):
+            raise KeyboardInterrupt
+        if pressed and waiting:
+            os.write(2, f"{_STOPPED}\n".encode())
+            os._exit(130)
+        waiting[:] = [threading.Timer(_RETRY_S, retry)]
+        waiting[0].daemon = True
+        waiting[0].start()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        for timer in waiting:  # what ended by itself meanwhile is not stopped any more
+            timer.cancel()
+
+
+def _is_import(frame: FrameType | None) -> bool:
+    while frame is not None and "importlib._bootstrap" not in frame.f_code.co_filename:
+        frame = frame.f_back
+    return frame is not None
 
 
 _PLAIN = {"±": "+-", "–": "-", "…": "...", "²": "2", "×": "x", "°": " deg"}

@@ -74,7 +74,7 @@ def test_every_module_imports_in_an_empty_environment(tmp_path: Path) -> None:
 
 
 def test_help_imports_next_to_nothing(tmp_path: Path) -> None:
-    loaded = loaded_after(["crackseg.cli"], tmp_path)
+    loaded = loaded_after(["crackseg.commands"], tmp_path)
     assert not HEAVY & loaded
     alone = loaded_after(["typer"], tmp_path)
     assert len(loaded - alone) < 40  # typer is the cost of the help; the package adds little

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from crackseg.cli import app
+from crackseg.commands import app
 
 
 @pytest.fixture

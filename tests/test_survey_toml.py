@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from crackseg import batch
-from crackseg.cli import app
+from crackseg.commands import app
 from crackseg.config import AnalyzeOptions, PredictOptions, ScaleOptions
 from crackseg.errors import ConfigError
 from crackseg.survey import (

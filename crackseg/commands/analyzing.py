@@ -133,7 +133,9 @@ def analyze_command(
     photographs = find_inputs(inputs, out)
     facts = read_survey(survey) if survey else find_survey(inputs, photographs.paths)
     warn(_misspelt(batch.unused_scales(photographs.paths, options)))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a container that stops, as Ctrl-C
+    signal.signal(
+        signal.SIGTERM, signal.getsignal(signal.SIGINT)
+    )  # a container that stops, as Ctrl-C
     try:
         with screen.watch(quiet=quiet or as_json) as listener:
             outcomes = batch.run(

@@ -54,7 +54,8 @@ def train_command(
 
     options = read_run(run, root)
     warn(idle_in_training(read_toml(run), options))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a machine that is taken back
+    # a machine that is taken back
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     try:
         typer.echo(f"finished: {train(options)}")
     except KeyboardInterrupt:
@@ -102,7 +103,9 @@ def fine_tune_command(
         data=data, out=out, name=name or out.resolve().name, version=version, parent=parent,
         check=check, root=root, work=work, hold_out=hold_out, steps=steps, threads=threads,
     )  # fmt: skip
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a container that stops, as Ctrl-C
+    signal.signal(
+        signal.SIGTERM, signal.getsignal(signal.SIGINT)
+    )  # a container that stops, as Ctrl-C
     try:
         card = fine_tune(options, typer.echo)
     except KeyboardInterrupt:

@@ -16,8 +16,8 @@ import numpy as np
 from crackseg.errors import ImageError, UnsupportedImage
 from crackseg.imagery.colour import read_profile, to_srgb
 from crackseg.imagery.metadata import Facts, pillow_tags, read_facts
-from crackseg.imagery.source import DECODE_ERRORS, Limits, Source, check_header
-from crackseg.imagery.stills import Decoded, Whole
+from crackseg.imagery.source import DECODE_ERRORS, Limits, Source, check_header, multi_page
+from crackseg.imagery.stills import Decoded, Whole, where_it_counts
 from crackseg.records import Notice
 
 
@@ -69,10 +69,15 @@ def open_heif(path: Path, data: bytes, limits: Limits) -> Source:
     tags, notices = pillow_tags(picture.info.get("exif"))
     profile, trouble = read_profile(picture.info.get("icc_profile"), 3, path.name)
     tags.pop("Orientation", None)  # the decoder has turned the picture
+    if len(picture) > 1:
+        notices.append(multi_page(path, "main one"))
 
     def decode() -> Decoded:
-        rgb = np.asarray(picture.to_pillow().convert("RGB"))
-        return rgb if profile is None else to_srgb(rgb, profile), None, []
+        shown = picture.to_pillow()
+        alpha = np.asarray(shown.getchannel("A")) if "A" in shown.getbands() else None
+        rgb = np.asarray(shown.convert("RGB"))
+        pixels = rgb if profile is None else to_srgb(rgb, profile)
+        return pixels, where_it_counts(pixels, alpha), []
 
     whole = Whole(decode)
     return Source(

@@ -74,9 +74,9 @@ def check_header(
         )
 
 
-def multi_page(path: Path) -> Notice:
+def multi_page(path: Path, which: str = "first") -> Notice:
     """Return the notice of a file with several pictures."""
     return Notice(
         code="multi_page",
-        message=f"`{path.name}` holds several pictures; only the first was analyzed.",
+        message=f"`{path.name}` holds several pictures; only the {which} was analyzed.",
     )

@@ -156,13 +156,13 @@ def _png_decoder(data: bytes, picture: ImageFile.ImageFile, name: str) -> Callab
             values, foreign = _by_gamma(values[..., :colours], picture, name)
             pixels, more = _to_rgb(values, profile, "16-bit", name)
             notices += foreign
-            return pixels, _counts(pixels, alpha), notices + more
+            return pixels, where_it_counts(pixels, alpha), notices + more
         grey = picture.mode in ("L", "LA", "1")
         profile, notices = read_profile(icc, 1 if grey else 3, name)
         has_alpha = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
         whole = np.asarray(picture.convert("RGBA" if has_alpha else "RGB"))
         pixels = np.ascontiguousarray(whole[..., :3])
-        valid = _counts(pixels, whole[..., 3] if has_alpha else None)
+        valid = where_it_counts(pixels, whole[..., 3] if has_alpha else None)
         if profile is not None:
             pixels = to_srgb(pixels[..., :1] if grey else pixels, profile)
         else:
@@ -206,7 +206,7 @@ def _to_rgb(
     return pixels, [range_notice(name, kind, levels)]
 
 
-def _counts(pixels: Array, alpha: Array | None) -> Array | None:
+def where_it_counts(pixels: Array, alpha: Array | None) -> Array | None:
     """Return where a pixel is not fully transparent, or None where that is everywhere."""
     if alpha is None or alpha.all():
         return None

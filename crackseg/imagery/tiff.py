@@ -192,7 +192,10 @@ def _refuse_unknown(path: Path, page: Any) -> None:
     """Raise for camera raw files and for pixels that have no sure reading as RGB."""
     name = path.name
     if any(tag in page.tags for tag in _RAW_TAGS) or page.photometric in (32803, 34892):
-        raise UnsupportedImage(f"`{name}` is a DNG or another camera raw file; develop it first.")
+        raise UnsupportedImage(
+            f"`{name}` is a DNG or another camera raw file by its content; give it the suffix of "
+            "one, as .dng, or develop it first."
+        )
     if page.is_reduced:
         raise UnsupportedImage(
             f"`{name}` begins with a preview only (camera raw?); develop it first."

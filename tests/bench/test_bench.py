@@ -16,7 +16,7 @@ from crackseg.bench import peak
 from crackseg.bench.command import run_bench
 from crackseg.bench.comparing import count_operations, render
 from crackseg.bench.variants import read_variant
-from crackseg.cli import app
+from crackseg.commands import app
 from crackseg.errors import ConfigError, ModelError, OutputError
 from crackseg.inference.models import load_model, read_card
 

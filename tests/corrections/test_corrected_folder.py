@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 from walls import AT, BY, Wall, edit, rough
 
-from crackseg.cli import app
+from crackseg.commands import app
 from crackseg.corrections.results import correct_folder
 from crackseg.errors import DataError, OutputError
 from crackseg.exports.tables import SCHEMA

@@ -25,7 +25,7 @@ from crackseg.changes.comparison import Change, Difference, compare
 from crackseg.changes.records import Comparison
 from crackseg.changes.registration import Registration, photographs_of, register
 from crackseg.changes.writing import SCHEMA, write_changes
-from crackseg.cli import app
+from crackseg.commands import app
 from crackseg.errors import ConfigError, DataError
 from crackseg.face.face_json import face_to_dict, read_face
 from crackseg.face.mapping import FaceMap, make_map

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 import crackseg.face
 from crackseg import __version__
-from crackseg.cli import app
+from crackseg.commands import app
 from crackseg.errors import OutputError
 from crackseg.face.face_json import SCHEMA, read_face, view_from
 from crackseg.face.mapping import FaceMap

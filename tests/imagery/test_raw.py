@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tifffile import imwrite
+from tifffile import TiffFile, TiffWriter, imwrite
 
 from crackseg.errors import ImageError
 from crackseg.imagery.files import open_image
+from crackseg.records import Window
 
 # 96 x 64 px before turning: grey, a dark line, a red square at the top left, focal length 5 mm.
 HEIC_TURNED = (
@@ -29,6 +30,39 @@ HEIC_TURNED = (
     "HY85T1tyD0ZLxoaWoXyohj3ndj4SEtDb0SfXZzVxbwAAAAZFeGlmAABNTQAqAAAACAAEAQ8AAgAAAAYAAAA+ARAAAgAA"
     "AAcAAABEARIAAwAAAAEABgAAh2kABAAAAAEAAABMAAAAAE1ha2VyAFRlbGUgMQAAAAKSCgAMAAAAAQAAAGqkBQADAAAA"
     "AQAaAAAAAAAAQBQAAAAAAAA="
+)
+
+# 64 x 48 px: grey with a dark line, 16 columns at the left transparent and black.
+HEIC_ALPHA = (
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAmttZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAA"
+    "AAAAAAADRpbG9jAAAAAERAAAIAAQAAAAACjwABAAAAAAAAAP4AAgAAAAADjQABAAAAAAAAAOgAAAA4aWluZgAAAAAAAgAA"
+    "ABVpbmZlAgAAAAABAABodmMxAAAAABVpbmZlAgAAAAACAABodmMxAAAAAA5waXRtAAAAAAABAAABqmlwcnAAAAGCaXBjbw"
+    "AAAHZodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQAqQgEBA3AA"
+    "AAMAkAAAAwAAAwAeoCCBBZbq5Ka5uAhoMCAAAAMDIAAAAwAhYgABAAZEAcFzwIkAAAATY29scm5jbHgAAQANAAaAAAAAFG"
+    "lzcGUAAAAAAAAAQAAAAEAAAAAoY2xhcAAAAEAAAAABAAAAMAAAAAEAAAAAAAAAAv////AAAAACAAAAEHBpeGkAAAAAAwgI"
+    "CAAAAHBodmNDAQQIAAAAn/gAAAAAHvAA/Pz4+AAADwNgAAEAF0ABDAH//wQIAAADAJ/4AAADAAAeugJAYQABACVCAQEECA"
+    "AAAwCf+AAAAwAAHsCCBBZbq5Ka5sCAAAAMgAAAAwCEYgABAAZEAcFzwIkAAAAOcGl4aQAAAAABCAAAACdhdXhDAAAAAHVy"
+    "bjptcGVnOmhldmM6MjAxNTphdXhpZDoxAAAAACBpcG1hAAAAAAAAAAIAAQWBAgMFhAACBYYDB4iEAAAAGmlyZWYAAAAAAA"
+    "AADmF1eGwAAgABAAEAAAHubWRhdAAAAPooAa8J4CGAb+n/+BbJLRb8eBnAeVizaizZ4tFy/karvOX/NUbxwN61NerrZ+kZ"
+    "YWLh/UFiDp/VzMX7r/xdLpc8zMmfjPzLzL95kInoVawHUivo3gkMGABWWP89Oq0WEYxIC5+Dn+ir61HUrlmCKJ06sh9l/l"
+    "yDKgAhlQYCItTw94Bi+gQbQXGAIvJ+99D+5fL+Ui/i+ByikeKhxDIoQonWUHsgm1VwoEveofdi3vJVN+vLHNJUW29/GrdR"
+    "3QRAnJe8AzDkV+C1Rj8P+MEfWciVQBrkm7Sz1Cbz/bU+2aiBjMaZSm5q02tVxgs51ckKOu9XEk1kn9Tq1L0wAAAA5CgBrh"
+    "PAO4zF//+KEUUX/mnDtAfTFWbcIIoRdkVW7B+gzGpSpKnHb20P0/Oezavl4FoFd33flTzIS4y7fmqN+HFoiKgNV83OTtn1"
+    "XDtCgEcXW8Fm0/uCHt58kjNHCEbGArAAdfDS4NViGHD7IEcStDoiw+9O4Rj17+qC2UIiO1iddNfZaSj5qicTSCIlJAbA15"
+    "RnMP+2wcXbdNI8/FZ2oEBzBQFg21+vyq3Ec8DdKhrGIB5pQdWKspWgwfJgQYrdmsT/sI0SrCNe04u8H/8/pX4fl83/o1gr"
+    "MgYOEQI+OeaGHT+cSA=="
+)
+# 32 x 32 px, then the main picture: as the one above, all of it opaque.
+HEIC_TWO = (
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAdRtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAA"
+    "AAAAAAADRpbG9jAAAAAERAAAIAAQAAAAAB+AABAAAAAAAAAC8AAgAAAAACJwABAAAAAAAAAEEAAAA4aWluZgAAAAAAAgAA"
+    "ABVpbmZlAgAAAAABAABodmMxAAAAABVpbmZlAgAAAAACAABodmMxAAAAAA5waXRtAAAAAAACAAABLWlwcnAAAAEFaXBjbw"
+    "AAAHZodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQAqQgEBA3AA"
+    "AAMAkAAAAwAAAwAeoCCBBZbq5Ka5uAhoMCAAAAMDIAAAAwAhYgABAAZEAcFzwIkAAAATY29scm5jbHgAAQANAAaAAAAAFG"
+    "lzcGUAAAAAAAAAQAAAAEAAAAAoY2xhcAAAACAAAAABAAAAIAAAAAH////gAAAAAv///+AAAAACAAAAEHBpeGkAAAAAAwgI"
+    "CAAAAChjbGFwAAAAQAAAAAEAAAAwAAAAAQAAAAAAAAAC////8AAAAAIAAAAgaXBtYQAAAAAAAAACAAEFgQIDBYQAAgWBAg"
+    "MFhgAAAHhtZGF0AAAAKygBrwng4kmxNt432udGEx6wP33GG/gWKCwPhJSsTdX9qcaXvlMXkLv7q7AAAAA9KAGvCeDiSbE2"
+    "3jfa51D/iTd4/y5ZSs+YvAl/H/f16w0n7lLJevO+yTdLU3IBliR0av6DXpba0E5giFCS4Q=="
 )
 
 
@@ -65,6 +99,55 @@ def test_a_telephone_picture_is_read_upright(tmp_path: Path) -> None:
     assert pixels.shape == (96, 64, 3)
     assert pixels[3, -4, 0] > 200 > 60 > pixels[3, -4, 1]  # the square went to the right
     assert pixels[45, -26].max() < 60
+
+
+def test_what_is_transparent_holds_no_data(tmp_path: Path) -> None:
+    pytest.importorskip("pi_heif", reason="extra raw is not installed")
+    path = tmp_path / "cut_out.heic"
+    path.write_bytes(base64.b64decode(HEIC_ALPHA))
+    with open_image(path) as image:
+        pixels, counts = image.load(Window(row=0, col=0, height=48, width=64))
+    assert counts is not None
+    assert not counts[:, :15].any()
+    assert counts[:, 17:].all()
+    assert pixels[21, 40].max() < 60 < 120 < pixels[40, 40].min()
+
+
+def test_of_several_pictures_the_main_one_is_read_and_named(tmp_path: Path) -> None:
+    pytest.importorskip("pi_heif", reason="extra raw is not installed")
+    path = tmp_path / "burst.heic"
+    path.write_bytes(base64.b64decode(HEIC_TWO))
+    with open_image(path) as image:
+        assert (image.info.height_px, image.info.width_px) == (48, 64)
+        told = [notice.message for notice in image.info.notices]
+        pixels = image.read()
+    assert told == ["`burst.heic` holds several pictures; only the main one was analyzed."]
+    assert pixels[21, 40].max() < 60 < 120 < pixels[40, 40].min()
+
+
+@pytest.mark.parametrize("size", [(64, 96), (63, 95)])
+@pytest.mark.parametrize("preview", [False, True])
+def test_raw_data_counts_and_not_the_preview(
+    size: tuple[int, int], preview: bool, tmp_path: Path
+) -> None:
+    pytest.importorskip("rawpy", reason="extra raw is not installed")
+    path = write_dng(tmp_path / "a.dng", size=size)
+    if preview:
+        with TiffFile(path) as whole:
+            head = whole.pages[0].tags.values()
+            tags = [(t.code, t.dtype, t.count, t.value, True) for t in head if t.code > 30000]
+            values = whole.asarray()
+        with TiffWriter(path) as file:
+            small = np.full((size[0] // 2, size[1] // 2, 3), 200, np.uint8)
+            identity = [tag for tag in tags if tag[0] > 50000]
+            file.write(small, photometric="rgb", subfiletype=1, subifds=1, extratags=identity)
+            cells = [tag for tag in tags if tag[0] < 50000 or tag[0] == 50717]
+            file.write(values, photometric=32803, subfiletype=0, extratags=cells, metadata=None)
+    with open_image(path) as image:
+        assert (image.info.height_px, image.info.width_px) == size
+        pixels = image.read()
+    dark = np.nonzero(pixels[:, 40].max(axis=1) < 60)[0]
+    assert (dark.min(), dark.max()) == (30, 33)
 
 
 def test_a_cut_telephone_picture_is_an_error(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from crackseg.cli import app
+from crackseg.commands import app
 from crackseg.errors import DataError
 from crackseg.metrology.field_widths import FieldWidths, read_field_widths, score
 

@@ -222,7 +222,7 @@ def test_boxes_are_scored_by_what_they_hold(tmp_path: Path, capsys: pytest.Captu
     from PIL import Image
     from typer.testing import CliRunner
 
-    from crackseg.cli import app
+    from crackseg.commands import app
 
     for name, crack in (("a", True), ("b", False)):
         mask = np.zeros((96, 96), bool)
@@ -251,7 +251,7 @@ def test_a_detector_is_not_taken_for_a_measure(tmp_path: Path, samples: Path) ->
     from dark_model import write_dark_model
     from typer.testing import CliRunner
 
-    from crackseg.cli import app
+    from crackseg.commands import app
 
     detector = write_dark_model(tmp_path / "detector")
     card = json.loads((detector / "card.json").read_text())
@@ -270,7 +270,7 @@ def test_a_detector_is_trained_exported_and_scored_like_any_other(tmp_path: Path
     from PIL import Image
     from typer.testing import CliRunner
 
-    from crackseg.cli import app
+    from crackseg.commands import app
     from crackseg.training.manifest import index_folder, write_manifest
 
     rng = np.random.default_rng(0)

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from crackseg import batch
-from crackseg.cli import app
+from crackseg.commands import app
 from crackseg.config import AnalyzeOptions, read_options
 from crackseg.errors import DataError, OutputError, UnknownName
 from crackseg.metrology.phantoms import Look, draw, wandering

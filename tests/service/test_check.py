@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from test_ledger import begin
 from typer.testing import CliRunner
 
-from crackseg.cli import app
+from crackseg.commands import app
 from crackseg.errors import DataError
 from service import check as checking
 from service import ledger, uploads

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from crackseg.cli import app
+from crackseg.commands import app
 from crackseg.errors import ConfigError
 from service.database import DatabaseError, metadata, open_database
 from service.keys import verify

@@ -15,7 +15,7 @@ import pytest
 from service_process import Service
 from typer.main import get_command
 
-from crackseg.cli import app
+from crackseg.commands import app
 
 ROOT = Path(__file__).parent.parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")

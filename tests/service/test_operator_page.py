@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from crackseg.cli import app
+from crackseg.commands import app
 from service.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent

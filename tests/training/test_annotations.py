@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from crackseg.cli import app
+from crackseg.commands import app
 from crackseg.errors import ConfigError, DataError, UnknownName
 from crackseg.imagery.masks import MaskRule
 from crackseg.training.annotation_readers import decode_rle

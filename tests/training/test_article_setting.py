@@ -16,7 +16,7 @@ from command_line import exit_code
 from PIL import Image
 from typer.testing import CliRunner
 
-from crackseg.cli import app
+from crackseg.commands import app
 from crackseg.errors import ConfigError, DataError
 from crackseg.training.manifest import index_folder, read_pair
 from crackseg.training.tiling import TileOptions, cut_tiles, parse_split, share_out, tile_data

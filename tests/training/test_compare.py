@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from crackseg.cli import app
+from crackseg.commands import app
 from crackseg.errors import ConfigError, ModelError, TrainingError
 from crackseg.training import compare_cell, contest
 from crackseg.training.compare import Task, compare, run_tasks, tasks_of

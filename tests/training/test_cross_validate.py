@@ -19,7 +19,7 @@ pytest.importorskip("matplotlib")
 
 from typer.testing import CliRunner
 
-from crackseg.cli import app
+from crackseg.commands import app
 from crackseg.training.cross_validate import cross_validate, deal_folds
 from crackseg.training.evaluate import (
     EvaluateOptions,

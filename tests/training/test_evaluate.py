@@ -11,7 +11,7 @@ from dark_model import probability_of, write_dark_model
 from PIL import Image
 from typer.testing import CliRunner
 
-from crackseg.cli import app
+from crackseg.commands import app
 from crackseg.config import MaskOptions
 from crackseg.errors import ConfigError, DataError
 from crackseg.training.evaluate import (

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 torch = pytest.importorskip("torch")
 from safetensors.torch import save_file  # noqa: E402
 
-from crackseg.cli import app  # noqa: E402
+from crackseg.commands import app  # noqa: E402
 from crackseg.errors import DataError, ModelError  # noqa: E402
 from crackseg.inference.models import load_model  # noqa: E402
 from crackseg.inference.runtimes import check_probe  # noqa: E402

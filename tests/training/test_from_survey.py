@@ -18,7 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from crackseg import batch
-from crackseg.cli import app
+from crackseg.commands import app
 from crackseg.config import AnalyzeOptions, read_options
 from crackseg.corrections.results import correct_folder
 from crackseg.errors import DataError

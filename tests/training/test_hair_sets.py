@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from crackseg.cli import app
+from crackseg.commands import app
 from crackseg.errors import ConfigError
 from crackseg.training.evaluate import load_samples
 from crackseg.training.hair_sets import draw, shrink

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from crackseg.cli import app
+from crackseg.commands import app
 from crackseg.errors import DataError
 from crackseg.imagery.masks import encode_mask, read_mask
 from crackseg.training.annotations import ImportOptions, import_annotations

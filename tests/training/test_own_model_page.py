@@ -28,7 +28,7 @@ from PIL import Image
 from skimage.draw import polygon2mask
 from typer.testing import CliRunner
 
-from crackseg.cli import app
+from crackseg.commands import app
 from crackseg.config import read_options
 from crackseg.errors import ConfigError, DataError
 from crackseg.training.annotations import ImportOptions, import_annotations

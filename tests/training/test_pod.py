@@ -12,7 +12,7 @@ from dark_model import write_dark_model
 from PIL import Image
 from typer.testing import CliRunner
 
-from crackseg.cli import app
+from crackseg.commands import app
 from crackseg.detection import UNTESTED, Detection, WidthShare, detection_text, untested_text
 from crackseg.errors import ModelError
 from crackseg.inference.models import read_card

@@ -17,7 +17,7 @@ onnx = pytest.importorskip("onnx")
 import onnxruntime as ort  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from crackseg.cli import app  # noqa: E402
+from crackseg.commands import app  # noqa: E402
 from crackseg.errors import DataError, ModelError  # noqa: E402
 from crackseg.inference.models import (  # noqa: E402
     GRAPHS,
