@@ -49,7 +49,8 @@ class PredictOptions:
     device: str = "cpu"
     tile_px: int | None = None  # None: the model card's
     overlap_px: int = 64  # half of it is more than the reach of most of the network's response
-    batch: int = 1  # on a CPU a larger batch is no faster
+    # tiles at once; None: 1 on a CPU, where more are no faster, on a GPU as many as trying shows
+    batch: int | None = None
     threads: int | None = None  # None: all cores
     workers: int = (
         1  # processes that analyze photographs side by side, each with its share of cores
@@ -72,7 +73,9 @@ class PredictOptions:
         _require(
             1 <= self.workers <= 256, f"`workers` must lie between 1 and 256, got {self.workers}."
         )
-        _require(self.batch >= 1, f"`batch` must be 1 or larger, got {self.batch}.")
+        _require(
+            self.batch is None or self.batch >= 1, f"`batch` must be 1 or larger, got {self.batch}."
+        )
         _require(
             self.readings in (1, 2, 4),
             f"`readings` must be 1, 2 or 4, got {self.readings}; each takes the same time again.",

@@ -55,7 +55,7 @@ def analyze_command(
         str | None,
         typer.Option(help="float or int8; default: int8 where model and processor suit it."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, tensorrt, ...")] = None,
     workers: Annotated[
         int | None,
         typer.Option(help="Photographs side by side, each with its share of cores and memory."),

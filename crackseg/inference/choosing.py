@@ -11,8 +11,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,10 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from crackseg.cache import cache_folder
 from crackseg.config import PredictOptions
 from crackseg.errors import ConfigError, ModelError
 from crackseg.inference.models import GRAPHS, Model, has_eight_bit
 from crackseg.inference.runtimes import (
+    HALF_TOLERANCE,
     PROBE_TOLERANCE,
     Forward,
     forward_on_probe,
@@ -65,10 +65,11 @@ def choose(model: Model, options: PredictOptions) -> Chosen:
         precision = "float"
         opened = dict(_sound(model, options, names, precision, notices))
     if not opened:
+        other = "`--precision float`" if options.device == "cpu" else "`--device cpu`"
         raise ModelError(
             f"model `{model.card.name}` does not give its probe's answer in `{precision}` on "
-            f"{', '.join(f'`{name}`' for name in names)}; take `--precision float`, or run "
-            "`crackseg selfcheck`."
+            f"{', '.join(f'`{name}`' for name in names)} (`{options.device}`); take {other}, or "
+            "run `crackseg selfcheck`."
         )
     name = next(iter(opened)) if len(opened) == 1 else _faster(model, options, precision, opened)
     resolved = replace(options, runtime=name, precision=precision)
@@ -105,7 +106,7 @@ def _sound(
     model: Model, options: PredictOptions, names: list[str], precision: str, notices: list[Notice]
 ) -> Iterator[tuple[str, Forward]]:
     """Yield the runtimes that give the probe's answer, open; what does not is noticed."""
-    only_float = precision == "float" and len(names) == 1
+    plain = precision == "float" and len(names) == 1 and options.device == "cpu"
     for name in names:
         try:
             forward = open_forward(
@@ -115,12 +116,12 @@ def _sound(
                 threads=options.threads,
                 precision=precision,
             )
-            away = 0.0 if only_float else forward_on_probe(model, forward, name, precision)
+            away = 0.0 if plain else forward_on_probe(model, forward, name, precision)
         except (ModelError, ImportError):  # ImportError: a package that is there and broken
             if len(names) == 1:
                 raise
             away = float("inf")
-        allowed = tolerance(model, precision)
+        allowed = tolerance(model, precision, options.device)
         if away <= allowed:
             yield name, forward
         else:
@@ -131,10 +132,10 @@ def _sound(
             notices.append(Notice(code="runtime_refused", message=text))
 
 
-def tolerance(model: Model, precision: str) -> float:
+def tolerance(model: Model, precision: str, device: str = "cpu") -> float:
     """Return the largest difference from the probe that is rounding."""
     if precision == "float" or model.card.eight_bit is None:
-        return PROBE_TOLERANCE
+        return PROBE_TOLERANCE if device == "cpu" else HALF_TOLERANCE
     return model.card.eight_bit.probe_tolerance
 
 
@@ -177,18 +178,6 @@ def _key(model: Model, options: PredictOptions, precision: str, names: list[str]
     # of a machine shall not hang on how much of it may be used.
     facts: list[Any] = [graph, processor_name(), options.tile_px, names, versions]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
-
-
-def cache_folder() -> Path:
-    """Return the folder of the user for what can be made again."""
-    try:
-        home = Path.home()
-    except RuntimeError:  # a user without a home
-        home = Path(tempfile.gettempdir())
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home) / "crackseg" / "Cache"
-    usual = "Library/Caches" if sys.platform == "darwin" else ".cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / usual) / "crackseg"
 
 
 def _read(file: Path) -> dict[str, str]:

@@ -1,18 +1,29 @@
-"""ONNX Runtime: the default, for CPUs and, with its GPU package, for CUDA."""
+"""ONNX Runtime: the default, for CPUs and, with its GPU package, for CUDA and TensorRT.
+
+TensorRT builds an engine for each shape of batch, which takes minutes; it is kept in the cache
+folder of the user. What it cannot run CUDA does.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from crackseg.cache import cache_folder
 from crackseg.errors import ConfigError, ModelError
 from crackseg.inference.models import GRAPHS, Model
 from crackseg.inference.runtimes import Forward
 from crackseg.processors import cpu_count
 from crackseg.records import Array
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
 _OPEN_ERRORS = (
     ort_errors.Fail,
     ort_errors.InvalidArgument,
@@ -22,6 +33,10 @@ _OPEN_ERRORS = (
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
 )
+_HINTS = {
+    "cuda": " Install onnxruntime-gpu and a CUDA driver.",
+    "tensorrt": " Install onnxruntime-gpu, a CUDA driver and TensorRT.",
+}
 _NO_MEMORY = ("failed to allocate memory", "bad_alloc", "bad allocation", "out of memory")
 
 
@@ -34,18 +49,18 @@ def open_runtime(
         ConfigError: the device is not there.
         ModelError: model.onnx cannot be read or does not keep the contract.
     """
-    provider = _provider(device)
+    providers = _providers(device)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or cpu_count()
     options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads sleep
     options.log_severity_level = 3  # errors only; what matters is raised
     path = model.folder / GRAPHS[precision]
     try:
-        session = ort.InferenceSession(path, options, providers=[provider])
+        session = ort.InferenceSession(path, options, providers=providers)
     except _OPEN_ERRORS as error:
         raise ModelError(f"`{path}` cannot be opened: {str(error)[:300]}") from error
-    name = provider if isinstance(provider, str) else provider[0]
-    if name not in session.get_providers():  # ONNX Runtime itself would go on with the CPU
+    # ONNX Runtime itself would go on with the next one
+    if providers[0][0] not in session.get_providers():
         raise ConfigError(f"`device` {device} could not be started; its driver does not answer.")
     _check_contract(model, session)
 
@@ -62,16 +77,23 @@ def open_runtime(
     return forward
 
 
-def _provider(device: str) -> str | tuple[str, dict[str, str]]:
+def _providers(device: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return what a session may run on, with its settings: what was asked for comes first."""
     kind, _, index = device.partition(":")
-    providers = {k: p for k, p in _PROVIDERS.items() if p in ort.get_available_providers()}
-    if kind not in providers or not (index == "" or index.isdigit()):
-        hint = " Install onnxruntime-gpu and a CUDA driver." if kind == "cuda" else ""
+    there = {k: p for k, p in _PROVIDERS.items() if p in ort.get_available_providers()}
+    if kind not in there or not (index == "" or index.isdigit()):
+        hint = _HINTS.get(kind, "")
         raise ConfigError(
             f"`device` {device} is not there for the runtime `onnx`; expected one of "
-            f"{', '.join(providers)}.{hint}"
+            f"{', '.join(there)}.{hint}"
         )
-    return (providers[kind], {"device_id": index}) if index and kind == "cuda" else providers[kind]
+    place = {"device_id": index} if index and kind != "cpu" else {}
+    if kind != "tensorrt":
+        return [(there[kind], place)]
+    cache = cache_folder() / "tensorrt"
+    cache.mkdir(parents=True, exist_ok=True)
+    kept = {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(cache)}
+    return [(there[kind], place | kept), (_PROVIDERS["cuda"], place)]
 
 
 def _check_contract(model: Model, session: ort.InferenceSession) -> None:

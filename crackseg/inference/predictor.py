@@ -6,8 +6,6 @@ over. The last two are flagged in the result.
 
 from __future__ import annotations
 
-import math
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,6 +23,7 @@ from crackseg.imagery.files import OpenImage
 from crackseg.imagery.greenery import ColourCounter
 from crackseg.imagery.tiles import Axis, Band, fill_invalid, pad_tile, plan_axis
 from crackseg.inference.band_files import BandFiles
+from crackseg.inference.batches import Batcher, batch_that_pays
 from crackseg.inference.choosing import Chosen, choose
 from crackseg.inference.models import Model, load_model
 from crackseg.inference.runtimes import Forward
@@ -34,6 +33,7 @@ from crackseg.runs import Runs
 Progress = Callable[[float], None]
 
 _LOADED_PX = 4096  # columns of a wide picture that are read at once
+_UNTRIED_TILES = 8  # at once on TensorRT, which would build for minutes to try each number
 _LEAST_TILE_PX = 128  # smaller tiles see too little to tell a crack from a joint
 
 
@@ -55,6 +55,7 @@ class Predictor:
         self.options = options or PredictOptions()
         self.name = name or model.card.name
         self._opened: tuple[str, Chosen] | None = None  # a device, and what runs there
+        self._batch: int | None = None  # that was found to pay there
 
     @classmethod
     def open(cls, name_or_folder: str | Path, options: PredictOptions | None = None) -> Predictor:
@@ -113,7 +114,8 @@ class Predictor:
     ) -> Prediction:
         chosen = self._open_on(attempt.device)
         forward = _read_often(chosen.forward, attempt.readings, attempt.reread_from)
-        batcher = _Batcher(forward, attempt.batch)
+        batch = attempt.batch or self._batch_on(attempt.device, _tile_px(self.card, attempt))
+        batcher = Batcher(forward, batch, ahead=attempt.device != "cpu")
         size = (image.info.height_px, image.info.width_px)
         blank, clarity, colour = BlankCounter(*size), ClarityCounter(*size), ColourCounter()
         made_of = _made_of(image, self.card, chosen.options, attempt, inside)
@@ -151,41 +153,19 @@ class Predictor:
     def _open_on(self, device: str) -> Chosen:
         """Return what runs on a device; what another one holds is released first."""
         if self._opened is None or self._opened[0] != device:
-            self._opened = None
+            self._opened = self._batch = None
             self._opened = device, choose(self.model, replace(self.options, device=device))
         return self._opened[1]
 
-
-class _Batcher:
-    """Run a forward function batch by batch, halving the batch when memory runs out; keep time."""
-
-    def __init__(self, forward: Forward, batch: int) -> None:
-        self._forward = forward
-        self.batch = batch
-        self.seconds = 0.0
-
-    def __call__(self, tiles: list[Array]) -> Iterator[Array]:
-        """Yield the (h, w) float32 probability of each (h, w, 3) uint8 tile, in order."""
-        done = 0
-        while done < len(tiles):
-            stacked = np.stack(tiles[done : done + self.batch])
-            start = time.perf_counter()
-            try:
-                answer = self._forward(stacked)
-            except MemoryError:
-                if self.batch == 1:
-                    raise
-                self.batch //= 2
-                continue
-            finally:
-                self.seconds += time.perf_counter() - start
-            if not math.isfinite(float(answer.sum())):
-                raise ModelError(
-                    "the network gave values that are not finite; its weights are damaged, or the "
-                    "device's half precision does not suit it."
-                )
-            yield from answer
-            done += len(stacked)
+    def _batch_on(self, device: str, tile_px: int) -> int:
+        """Return how many tiles at once pay on a device, which is tried once."""
+        if device == "cpu":
+            return 1
+        if self._batch is None and device.startswith("tensorrt"):
+            self._batch = _UNTRIED_TILES
+        if self._batch is None:
+            self._batch = batch_that_pays(self._open_on(device).forward, tile_px)
+        return self._batch
 
 
 def _read_often(forward: Forward, readings: int, reread_from: float) -> Forward:
@@ -212,7 +192,7 @@ def _all_tiles(
     image: OpenImage,
     card: ModelCard,
     options: PredictOptions,
-    batcher: _Batcher,
+    batcher: Batcher,
     sinks: tuple[tuple[BlankCounter, ClarityCounter, ColourCounter], Progress | None],
     inside: Array | None,
     store: BandFiles,

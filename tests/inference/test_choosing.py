@@ -14,12 +14,20 @@ from dark_model import CARD, ONNX, probability_of, write_dark_model
 from PIL import Image
 
 from crackseg import batch
+from crackseg.cache import cache_folder
 from crackseg.config import AnalyzeOptions, PredictOptions
 from crackseg.eight_bit import EightBit
 from crackseg.errors import ConfigError, ModelError
 from crackseg.inference import choosing
-from crackseg.inference.choosing import cache_folder, choose
-from crackseg.inference.models import GRAPHS, Model, load_model, write_card, write_probe
+from crackseg.inference.choosing import choose
+from crackseg.inference.models import (
+    GRAPHS,
+    Model,
+    load_model,
+    read_probe,
+    write_card,
+    write_probe,
+)
 from crackseg.processors import has_byte_products
 from crackseg.records import Array
 
@@ -32,7 +40,7 @@ GOOD = EightBit(
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder of the test's own, and a processor that multiplies bytes."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(choosing.sys, "platform", "linux")
+    monkeypatch.setattr("crackseg.cache.sys.platform", "linux")
     monkeypatch.setattr(choosing, "has_byte_products", lambda: True)
     return tmp_path
 
@@ -221,3 +229,20 @@ def test_processors_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(processors.platform, "system", lambda: "Darwin")
     monkeypatch.setattr(processors.platform, "machine", lambda: "arm64")
     assert has_byte_products() is True
+
+
+def test_a_gpu_that_gives_another_answer_is_refused(
+    make_model: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an accelerator the probe decides also where there is nothing else to choose from."""
+    model = make_model()
+    _, expected = read_probe(model.folder, "float")
+    for away, fits in ((0.004, True), (0.04, False)):
+        answer = expected + np.float32(away)
+        monkeypatch.setattr(choosing, "open_forward", lambda *_, a=answer, **__: lambda _: a)
+        options = PredictOptions(device="cuda", runtime="onnx")
+        if fits:
+            assert choose(model, options).options.precision == "float"
+        else:
+            with pytest.raises(ModelError, match=r"`onnx` \(`cuda`\); take `--device cpu`"):
+                choose(model, options)

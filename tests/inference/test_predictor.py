@@ -14,6 +14,7 @@ from crackseg.config import PredictOptions
 from crackseg.errors import ConfigError, ModelError, UnknownName
 from crackseg.imagery.files import open_image
 from crackseg.inference import choosing as room
+from crackseg.inference import predictor as predictor_room
 from crackseg.inference.models import Model
 from crackseg.inference.predictor import Predictor
 from crackseg.inference.runtimes import Forward
@@ -278,6 +279,27 @@ def test_a_device_without_room_hands_over_to_the_cpu_and_is_flagged(
     assert prediction.device == "cpu"
     assert codes(prediction) == ["device_fallback"]
     assert np.array_equal(prediction.probability, base)
+
+
+def test_a_device_is_tried_once_for_the_batch_that_pays(
+    make_model: MakeModel, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = make_picture(200, 900)
+    model = make_model()
+    base = run(path, model).probability
+    spy(monkeypatch)
+    tried: list[int] = []
+
+    def three(_: Forward, tile_px: int) -> int:
+        tried.append(tile_px)
+        return 3
+
+    monkeypatch.setattr(predictor_room, "batch_that_pays", three)
+    predictor = Predictor(model, PredictOptions(device="cuda", overlap_px=0))
+    for _ in range(2):
+        with open_image(path) as image:
+            assert np.array_equal(predictor.predict(image).probability > 127, base > 127)
+    assert tried == [model.card.tile_px]
 
 
 def test_a_device_is_released_before_the_next_one_is_opened(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,14 @@ import pytest
 
 from crackseg.errors import ConfigError, ModelError
 from crackseg.inference import runtimes
-from crackseg.inference.models import Model, load_model, write_card
-from crackseg.inference.runtimes import PROBE_TOLERANCE, RUNTIMES, check_probe, open_forward
+from crackseg.inference.models import Model, load_model, read_probe, write_card
+from crackseg.inference.runtimes import (
+    HALF_TOLERANCE,
+    PROBE_TOLERANCE,
+    RUNTIMES,
+    check_probe,
+    open_forward,
+)
 from crackseg.names import look_up
 from crackseg.records import Array
 
@@ -138,7 +145,28 @@ def test_cuda_gives_the_probe_within_its_precision(model: Model, runtime: str) -
     torch = pytest.importorskip("torch")
     if runtime != "torch" or not torch.cuda.is_available():
         pytest.skip("no CUDA device for this runtime")
-    assert check_probe(model, runtime, "cuda") < 0.02
+    assert check_probe(model, runtime, "cuda") < HALF_TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["default", "open"])
+def test_half_precision_keeps_the_probe_of_what_is_shipped(name: str) -> None:
+    """As a GPU takes the products, here on the CPU."""
+    torch = pytest.importorskip("torch")
+    from crackseg.inference import torch_runtime
+
+    shipped = load_model(name)
+    image, expected = read_probe(shipped.folder, "float")
+    network = torch_runtime._network(shipped).eval().to(memory_format=torch.channels_last)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (shipped.card.mean, shipped.card.std))
+    batch = torch.tensor(image).permute(0, 3, 1, 2)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.float16):
+        logits = network(
+            ((batch.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+        )
+    logits = logits[0] if isinstance(logits, tuple | list) else logits
+    answer = torch.sigmoid(logits.float()).permute(0, 2, 3, 1).numpy()
+    away = np.abs(answer.reshape(expected.shape) - expected).max()
+    assert 0 < away < HALF_TOLERANCE
 
 
 def test_every_runtime_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,3 +175,27 @@ def test_every_runtime_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("openvino", "torch"):
         with pytest.raises(ImportError, match=rf"crackseg\[{name}\]"):
             look_up(missing, name, what="runtime", extra=runtimes._EXTRAS[name])
+
+
+def test_tensorrt_keeps_its_engines_and_leaves_the_rest_to_cuda(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which providers a session gets; no GPU is asked."""
+    from crackseg.inference import onnx_runtime
+
+    names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnx_runtime.ort, "get_available_providers", lambda: names)
+    monkeypatch.setattr(onnx_runtime, "cache_folder", lambda: tmp_path)
+    (first, settings), second = onnx_runtime._providers("tensorrt:1")
+    assert (first, second) == (names[0], (names[1], {"device_id": "1"}))
+    assert settings["device_id"] == "1"
+    assert settings["trt_engine_cache_path"] == str(tmp_path / "tensorrt")
+    assert (tmp_path / "tensorrt").is_dir()
+    assert onnx_runtime._providers("cuda") == [(names[1], {})]
+    assert onnx_runtime._providers("cpu") == [(names[2], {})]
+
+
+def test_tensorrt_that_is_not_there_is_named(model: Model) -> None:
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(ConfigError, match=r"tensorrt is not there.*Install onnxruntime-gpu"):
+        open_forward(model, device="tensorrt")
