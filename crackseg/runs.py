@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BAND_PX = 16_000_000  # pixels of a picture that are handled at once
+_SPARSE = 8  # a window with one True pixel in so many, or fewer, is filled pixel by pixel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,9 +148,16 @@ class Runs:
         end = self.stop[part] - rows * self.shape[1]
         inside = (begin < right) & (end > left)
         rows = rows[inside] - top
+        begin = np.maximum(begin[inside] - left, 0)
+        end = np.minimum(end[inside] - left, width)
+        if int((end - begin).sum()) * _SPARSE < height * width:
+            part_of = Runs((height, width), rows * width + begin, rows * width + end)
+            window = np.zeros(height * width, bool)
+            window[part_of.pixels()] = True
+            return window.reshape(height, width)
         steps = np.zeros((height, width + 1), np.int8)
-        steps[rows, np.maximum(begin[inside] - left, 0)] = 1
-        steps[rows, np.minimum(end[inside] - left, width)] = -1
+        steps[rows, begin] = 1
+        steps[rows, end] = -1
         np.cumsum(steps, axis=1, dtype=np.int8, out=steps)
         return np.ascontiguousarray(steps[:, :width]).view(bool)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from crackseg.exports.tables import crack_to_dict, documents_of, flat_crack
+from crackseg.exports.tables import crack_facts, documents_of, flat_crack
 from crackseg.imagery.files import OpenImage
 from crackseg.records import Crack, Report
 
@@ -45,7 +45,7 @@ def to_coco(report: Report) -> dict[str, Any]:
                     "size": [height, width],
                     "counts": run_lengths(crack, height, width),
                 },
-                "attributes": flat_crack(crack_to_dict(crack), documents),
+                "attributes": flat_crack(crack_facts(crack), documents),
             }
         )
     name = report.image.path.name

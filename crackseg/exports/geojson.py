@@ -17,7 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from crackseg.exports.tables import crack_to_dict, documents_of, flat_crack, other_line_to_dict
+from crackseg.exports.tables import (
+    crack_facts,
+    documents_of,
+    flat_crack,
+    other_line_to_dict,
+    round_all,
+)
 from crackseg.folders import write_json_file
 from crackseg.imagery.files import OpenImage
 from crackseg.records import Array, Crack, ImageInfo, Report
@@ -52,7 +58,7 @@ def other_lines_to_geojson(report: Report) -> dict[str, Any]:
 def to_geojson(report: Report) -> dict[str, Any]:
     """Return the cracks as a GeoJSON feature collection, one MultiLineString per crack."""
     documents = documents_of(report.cracks)
-    rows = [(crack, flat_crack(crack_to_dict(crack), documents)) for crack in report.cracks]
+    rows = [(crack, flat_crack(crack_facts(crack), documents)) for crack in report.cracks]
     return _collection(rows, report.image)
 
 
@@ -95,7 +101,7 @@ def _coordinates(info: ImageInfo) -> tuple[Callable[[Array], list[list[float]]],
 
 
 def _pixels(points: Array) -> list[list[float]]:
-    return [[round(float(col) + 0.5, 2), -round(float(row) + 0.5, 2)] for row, col in points]
+    return round_all((points[:, ::-1] + 0.5) * (1.0, -1.0), 2)
 
 
 def _to_wgs84(

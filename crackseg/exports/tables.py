@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from crackseg.config import to_plain
 from crackseg.detection import UNTESTED
 from crackseg.exports import wording
@@ -36,6 +38,8 @@ _BY_HAND = (
     "correction", "corrected_by", "corrected_at", "verdict", "verdict_by", "verdict_at", "note",
 )  # fmt: skip
 _PARTS = ("", "u_", "low_", "high_")
+_HALF_WAY = 1e-6  # from the middle between two multiples: arithmetic errs by far less
+_MOST_SCALED = 1e9  # up to here, at least
 
 
 def report_to_dict(report: Report) -> dict[str, Any]:
@@ -97,12 +101,56 @@ def _detection(report: Report) -> dict[str, Any] | None:
     return {"width_90_px": _round(px, 3), "width_90_mm": _round(mm, 4), "text": text}
 
 
-def _rounded(polygon: Array) -> list[list[float | None]]:
-    return [[_round(float(row), 1), _round(float(col), 1)] for row, col in polygon]
+def round_all(values: Array, digits: int) -> list[Any]:
+    """Return an array of numbers as nested lists, each rounded as ``round`` does; nan is None.
+
+    Rounding one by one would take most of the time of writing a report. A multiple that lies next
+    to the middle between two whole numbers is left to ``round``, which knows the exact decimals.
+    """
+    values = np.asarray(values, np.float64)
+    factor = 10.0**digits
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = values * factor
+        rounded = np.rint(scaled) / factor
+        unclear = ~(np.abs(np.abs(scaled - np.trunc(scaled)) - 0.5) > _HALF_WAY)
+    unclear |= np.abs(scaled) > _MOST_SCALED
+    numbers: list[Any] = rounded.ravel().tolist()
+    for at in np.flatnonzero(unclear):
+        numbers[at] = _round(float(values.flat[at]), digits)
+    return _nested(numbers, values.shape)
+
+
+def _nested(numbers: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    if len(shape) < 2:
+        return numbers
+    width = shape[1]
+    return [numbers[at : at + width] for at in range(0, shape[0] * width, width)]
+
+
+def _rounded(polygon: Array) -> list[Any]:
+    return round_all(polygon, 1)
 
 
 def crack_to_dict(crack: Crack) -> dict[str, Any]:
     """Return a crack as ``report.json`` holds it."""
+    return {
+        **_measures(crack),
+        "centre_line": [round_all(branch.centre_line, 2) for branch in crack.branches],
+        "width_profile_px": [round_all(branch.width_px, 2) for branch in crack.branches],
+        **_by_hand(crack),
+    }
+
+
+def crack_facts(crack: Crack) -> dict[str, Any]:
+    """Return what ``report.json`` holds of a crack besides its course."""
+    return {**_measures(crack), **_by_hand(crack)}
+
+
+def _by_hand(crack: Crack) -> dict[str, Any]:
+    return {**_correction(crack), **_verdict(crack)}
+
+
+def _measures(crack: Crack) -> dict[str, Any]:
     row, col = crack.width_max_at or (None, None)
     return {
         "id": crack.id,
@@ -142,15 +190,6 @@ def crack_to_dict(crack: Crack) -> dict[str, Any]:
         "repetition": _round(crack.repetition, 3),
         "width_classes": to_plain(crack.width_classes),
         "flags": list(crack.flags),
-        "centre_line": [
-            [[_round(float(r), 2), _round(float(c), 2)] for r, c in branch.centre_line]
-            for branch in crack.branches
-        ],
-        "width_profile_px": [
-            [_round(float(w), 2) for w in branch.width_px] for branch in crack.branches
-        ],
-        **_correction(crack),
-        **_verdict(crack),
     }
 
 
@@ -178,18 +217,17 @@ def _verdict(crack: Crack) -> dict[str, Any]:
 
 def other_line_to_dict(line: Crack) -> dict[str, Any]:
     """Return a line that is taken for no crack as ``report.json`` holds it."""
-    whole = crack_to_dict(line)
     names = ("length", "width_mean", "width_max")
     return {
         "id": line.id,
-        "bbox": whole["bbox"],
+        "bbox": to_plain(line.window),
         **{
             key: value
             for name in names
             for key, value in _measure(name, getattr(line, name)).items()
         },
-        "probability_mean": whole["probability_mean"],
-        "centre_line": whole["centre_line"],
+        "probability_mean": _round(line.probability_mean, 4),
+        "centre_line": [round_all(branch.centre_line, 2) for branch in line.branches],
     }
 
 
@@ -229,7 +267,7 @@ def _rows(report: Report, name: str) -> tuple[list[str], list[list[Any]]]:
     """Return the columns of a table of cracks and its rows, in which the photograph has a name."""
     documents = documents_of(report.cracks)
     header = ["image", *CRACK_COLUMNS, *map(class_column, documents)]
-    flat = (flat_crack(crack_to_dict(crack), documents) for crack in report.cracks)
+    flat = (flat_crack(crack_facts(crack), documents) for crack in report.cracks)
     return header, [[{"image": name, **row}[column] for column in header] for row in flat]
 
 
@@ -252,7 +290,7 @@ def flat_crack(crack: Mapping[str, Any], documents: Iterable[str] = ()) -> dict[
     """Return the columns of ``cracks.csv`` from a crack of ``report.json``.
 
     Args:
-        crack: as ``crack_to_dict`` gives it.
+        crack: as ``crack_facts`` gives it, or ``crack_to_dict``.
         documents: those that get a column for their class, from ``documents_of``.
     """
     labels = {

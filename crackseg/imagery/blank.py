@@ -133,20 +133,29 @@ def _steps(start: int, end: int) -> Iterator[tuple[int, int]]:
 
 def _judge(pixels: Array, valid: Array | None) -> Array:
     """Return the code of each block of one row of blocks."""
-    across = -(-pixels.shape[1] // BLOCK_PX)
-    grow = across * BLOCK_PX - pixels.shape[1]
-    whole = np.pad(pixels, ((0, 0), (0, grow), (0, 0)), mode="edge")
-    blocks = whole.reshape(len(pixels), across, BLOCK_PX, 3)
-    low, high = blocks.min(axis=(0, 2)), blocks.max(axis=(0, 2))
-    mean = blocks.mean(axis=(0, 2)).max(axis=1)
+    low, high = (
+        _by_block(part, part_of)
+        for part, part_of in ((pixels.min(axis=0), np.minimum), (pixels.max(axis=0), np.maximum))
+    )
     codes = np.where((high - low).max(axis=1) <= _FLAT_RANGE, 3, 0)
     codes[low.min(axis=1) >= _WHITE_MIN] = 2
-    codes[(mean <= _BLACK_MEAN) & (high.max(axis=1) <= _BLACK_MAX)] = 1
+    dark = high.max(axis=1) <= _BLACK_MAX
+    if dark.any():
+        levels = _by_block(pixels.sum(axis=0, dtype=np.int64), np.add).max(axis=1)
+        codes[dark & (levels <= _BLACK_MEAN * len(pixels) * BLOCK_PX)] = 1
     if valid is not None:
-        counts = np.pad(valid, ((0, 0), (0, grow)), mode="edge")
-        codes[counts.reshape(len(pixels), across, BLOCK_PX).mean(axis=(0, 2)) < 0.5] = 0
+        counts = _by_block(valid.sum(axis=0, dtype=np.int64)[:, None], np.add)[:, 0]
+        codes[counts < 0.5 * len(valid) * BLOCK_PX] = 0
     judged: Array = codes.astype(np.uint8)
     return judged
+
+
+def _by_block(columns: Array, made: np.ufunc) -> Array:
+    """Return what is made of the (W, C) values of each block; the last value is repeated."""
+    grow = -len(columns) % BLOCK_PX
+    whole = np.pad(columns, ((0, grow), (0, 0)), mode="edge") if grow else columns
+    blocks: Array = made.reduce(whole.reshape(-1, BLOCK_PX, columns.shape[1]), axis=1)
+    return blocks
 
 
 def _opened(blocks: Array) -> Array:

@@ -313,10 +313,11 @@ def _measure(pixels: Array, valid: Array) -> _Strip:
     return _Strip(np.stack(values), _by_block(valid.mean(axis=0), edges))
 
 
-def _growth(grey: Array, edges: Array, every: int) -> Iterator[Array]:
-    """Yield by step the (m,) mean square difference of each lag, fourth powers, the mean one."""
+def _growth(grey: Array, edges: Array, every: int) -> Array:
+    """Return by step the (K, m) mean square difference of each lag, fourth powers, the mean one."""
     height, width = grey.shape
     rows, cols = height - _LAGS[-1], width - _LAGS[-1]  # that every lag has: else their growth
+    means = []
     for down, right in _STEPS:  # is what single rows differ by
         first = _LAGS[-1] if right < 0 else 0
         here = grey[:rows:every, first : first + cols]
@@ -326,12 +327,13 @@ def _growth(grey: Array, edges: Array, every: int) -> Iterator[Array]:
             there = grey[down * lag : down * lag + rows : every, left : left + cols]
             off = cv2.absdiff(there, here)
             square = cv2.multiply(off, off, dtype=cv2.CV_32F)
-            yield _by_block(_column_means(square), edges)
+            means.append(_column_means(square))
             if lag in _STEEP_LAGS:
-                fourth.append(_by_block(_column_means(cv2.multiply(square, square)), edges))
+                fourth.append(_column_means(cv2.multiply(square, square)))
             if lag == _FAR:
-                change = _by_block(_column_means(off), edges)
-        yield from (*fourth, change)
+                change = _column_means(off)
+        means += [*fourth, change]
+    return _by_block(np.stack(means), edges)
 
 
 def _noise(grey: Array, edges: Array) -> Array:
@@ -348,15 +350,16 @@ def _noise(grey: Array, edges: Array) -> Array:
 
 
 def _grid(grey: Array, edges: Array) -> Iterator[Array]:
-    """Yield the (m,) mean step from column to column at each place of 8, then from row to row."""
+    """Yield the (8, m) mean step from column to column at each place of 8, then from row to row."""
     steps = _column_means(cv2.absdiff(grey[::_THIN, 1:], grey[::_THIN, :-1]))
-    for place in range(_GRID_PX):
-        at = np.arange(len(steps)) % _GRID_PX == place
-        yield _by_block(np.where(at, steps, 0), edges) * _GRID_PX
+    place = np.arange(len(steps)) % _GRID_PX
+    yield from (
+        _by_block(np.where(place == np.arange(_GRID_PX)[:, None], steps, 0), edges) * _GRID_PX
+    )
     thin = np.ascontiguousarray(grey[:, ::_THIN])
     steps = cv2.absdiff(thin[1:], thin[:-1])
-    for place in range(_GRID_PX):
-        yield _by_block(_column_means(steps[place::_GRID_PX]), edges // _THIN)
+    means = [_column_means(steps[place::_GRID_PX]) for place in range(_GRID_PX)]
+    yield from _by_block(np.stack(means), edges // _THIN)
 
 
 def _edges(width: int, block: int) -> Array:
@@ -370,10 +373,11 @@ def _column_means(plane: Array) -> Array:
 
 
 def _by_block(columns: Array, edges: Array) -> Array:
-    """Return the (m,) mean of (W,) columns over blocks that begin at the edges."""
-    edges = np.minimum(edges, len(columns) - 1)
-    sums = np.add.reduceat(columns, edges, dtype=np.float64)
-    means: Array = sums / np.maximum(np.diff(np.append(edges, len(columns))), 1)
+    """Return the (..., m) mean of (..., W) columns over blocks that begin at the edges."""
+    width = columns.shape[-1]
+    edges = np.minimum(edges, width - 1)
+    sums = np.add.reduceat(columns, edges, axis=-1, dtype=np.float64)
+    means: Array = sums / np.maximum(np.diff(np.append(edges, width)), 1)
     return means
 
 

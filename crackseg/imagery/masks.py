@@ -39,11 +39,7 @@ _FEW_LEVELS = 8  # a soft edge has many; so few may be classes
 _FLAT_PX = 5  # an even square of this side is no edge
 _JPEG_STEP = 4  # grey levels by which JPEG changes an even area
 _JPEG_COLOUR, _PNG_COLOUR = 60, 12  # how far a mixed colour may lie off the line between its two
-# Run lengths compress a mask as well as a search for matches does, several times faster.
-_FAST_PNG = (
-    cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE
-)  # fmt: skip
-_HEADER_BYTES = 33  # signature and header chunk of a PNG
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BLACK, _WHITE = 0x000000, 0xFFFFFF
 _VOID = 0xE0E0C0  # colour of index 255 in Pascal VOC's palette: not judged
 
@@ -106,10 +102,24 @@ def read_mask(path: Path, rule: MaskRule | None = None, *, max_megapixels: float
 
 def encode_mask(mask: Array) -> bytes:
     """Return an (H, W) bool mask as PNG, crack 255, marked so that it is read back as it is."""
-    data: bytes = cv2.imencode(".png", mask.astype(np.uint8) * 255, _FAST_PNG)[1].tobytes()
-    text = b"tEXt" + MARK.encode() + b"\0" + MEANING.encode()
-    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
-    return data[:_HEADER_BYTES] + chunk + data[_HEADER_BYTES:]
+    height, width = mask.shape
+    rows = np.zeros((height, width + 1), np.uint8)  # before each row stands its filter: none
+    np.negative(np.ascontiguousarray(mask, dtype=bool).view(np.uint8), out=rows[:, 1:])
+    # Run lengths compress a mask as well as a search for matches does, several times faster.
+    packer = zlib.compressobj(1, strategy=zlib.Z_RLE)
+    head = struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0)
+    chunks = (
+        (b"IHDR", head),
+        (b"tEXt", MARK.encode() + b"\0" + MEANING.encode()),
+        (b"IDAT", packer.compress(rows.data) + packer.flush()),
+        (b"IEND", b""),
+    )
+    return _SIGNATURE + b"".join(_chunk(name, content) for name, content in chunks)
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    check = struct.pack(">I", zlib.crc32(content, zlib.crc32(name)))
+    return struct.pack(">I", len(content)) + name + content + check
 
 
 def find_crack(stored: Stored, rule: MaskRule | None, name: str) -> Mask:

@@ -138,10 +138,7 @@ class Band:
 
 def to_uint8(probability: Array) -> Array:
     """Return probability in [0, 1] as uint8, 255 = 1."""
-    scaled = probability * np.float32(255)
-    np.rint(scaled, out=scaled)
-    np.clip(scaled, 0, 255, out=scaled)
-    quantised: Array = scaled.astype(np.uint8)
+    quantised: Array = cv2.convertScaleAbs(probability, alpha=255)  # rounds, and clips above 1
     return quantised
 
 

@@ -6,6 +6,7 @@ walks in steps of one pixel. All three spoil a length; none is left in a centre 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -160,9 +161,20 @@ def end_direction(path: Array, radius: float) -> tuple[Array, Array]:
     """Return a smoothed last point of a path and the unit vector in which it leaves."""
     stretch = path[-int(min(len(path), max(10.0, 3 * radius))) :]
     middle = stretch.mean(axis=0)
-    _, _, axes = np.linalg.svd(stretch - middle, full_matrices=False)
-    direction = axes[0] if np.dot(axes[0], stretch[-1] - stretch[0]) >= 0 else -axes[0]
+    direction = _main_axis(stretch - middle)
+    if np.dot(direction, stretch[-1] - stretch[0]) < 0:
+        direction = -direction
     return middle + np.dot(path[-1] - middle, direction) * direction, direction
+
+
+def _main_axis(points: Array) -> Array:
+    """Return the unit vector along which (N, 2) points about their mean spread most."""
+    rows, cols = points.T
+    more, both = float(rows @ rows - cols @ cols), 2 * float(rows @ cols)
+    spread = math.hypot(more, both)
+    axis = (spread + more, both) if more >= 0 else (both, spread - more)
+    size = math.hypot(*axis)
+    return np.array(axis) / size if size else np.array([1.0, 0.0])
 
 
 def cross_sums(mask: Mask, origin: Array, direction: Array, along: Array, half: float) -> Array:

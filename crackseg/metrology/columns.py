@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -18,14 +19,31 @@ else:
     Table = TypeVar("Table")
 
 
-def take(table: Table, rows: Array) -> Table:
+def take(table: Table, rows: Array | slice) -> Table:
     """Return some rows of a table.
 
     Args:
         table: a dataclass of (N, ...) arrays, or of such tables.
-        rows: (K,) numbers, or (N,) bool.
+        rows: (K,) numbers, (N,) bool, or a slice: then the columns are views.
     """
     return _each([table], lambda columns: columns[0][rows])
+
+
+def put(table: Table, rows: Array, part: Table) -> Table:
+    """Return a table with some of its rows replaced.
+
+    Args:
+        table: a dataclass of (N, ...) arrays.
+        rows: (K,) numbers.
+        part: of K rows.
+    """
+
+    def column(columns: Sequence[Array]) -> Array:
+        changed = columns[0].copy()
+        changed[rows] = columns[1]
+        return changed
+
+    return _each([table, part], column)
 
 
 def concatenate(tables: Sequence[Table]) -> Table:
@@ -43,17 +61,24 @@ def choose(cases: Sequence[tuple[Array, Table]], otherwise: Table) -> Table:
     holds = [case for case, _ in cases]
 
     def column(columns: Sequence[Array]) -> Array:
-        shape = (-1,) + (1,) * (columns[-1].ndim - 1)
-        return np.select([case.reshape(shape) for case in holds], list(columns[:-1]), columns[-1])
+        result = columns[-1]
+        for case, values in zip(holds[::-1], columns[-2::-1], strict=True):
+            result = np.where(case.reshape((-1,) + (1,) * (result.ndim - 1)), values, result)
+        return result
 
     return _each([*(table for _, table in cases), otherwise], column)
 
 
 def _each(tables: Sequence[Table], made: Callable[[Sequence[Any]], Any]) -> Table:
     """Return a table each of whose columns is made of the same column of all tables."""
-    values = {}
-    for field in fields(tables[0]):
-        columns = [getattr(table, field.name) for table in tables]
-        nested = is_dataclass(columns[0])
-        values[field.name] = _each(columns, made) if nested else made(columns)
-    return type(tables[0])(**values)
+    first, values = tables[0], {}
+    for name in _names(type(first)):
+        columns = [getattr(table, name) for table in tables]
+        nested = not isinstance(columns[0], np.ndarray) and is_dataclass(columns[0])
+        values[name] = _each(columns, made) if nested else made(columns)
+    return type(first)(**values)
+
+
+@cache
+def _names(table: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(table))

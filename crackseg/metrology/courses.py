@@ -202,15 +202,25 @@ def _clearest(strip: _Strip, widths: list[int]) -> tuple[Array, tuple[float, flo
 def _pieces(strip: _Strip, width: int) -> tuple[Array, tuple[float, float], float]:
     """Return the valleys of one width over the typical one, the depth of the pieces, the noise."""
     valley = _valleys(strip.grey, width)
-    level = valley[strip.open, 2 * width + 4 : -(2 * width + 4)]
-    typical = float(np.median(level))
-    noise = 1.4826 * float(np.median(np.abs(level - typical))) + _QUIET
+    level = valley[:, 2 * width + 4 : -(2 * width + 4)]
+    level = level if strip.open.all() else level[strip.open]
+    typical = _middle(level)
+    noise = 1.4826 * _middle(np.abs(level - typical)) + _QUIET
     valley -= typical
     one, two = (
-        float(np.median(np.max([valley[row, col + k] for k in (-1, 0, 1)], axis=0)))
+        _middle(np.maximum.reduce([valley[row, col + k] for k in (-1, 0, 1)]))
         for row, col in strip.tails
     )
     return valley, (max(one, _QUIET), max(two, _QUIET)), noise
+
+
+def _middle(values: Array) -> float:
+    """Return the median as ``np.median`` does, which takes three times as long."""
+    half = values.size // 2
+    parted = np.partition(values, half, axis=None)
+    if values.size % 2:
+        return float(parted[half])
+    return float((parted[:half].max() + parted[half]) / 2)
 
 
 def _valleys(grey: Array, width: int) -> Array:
@@ -268,22 +278,24 @@ def _best_ways(evidence: Array, starts: Array, sway: int) -> Array:
     span = np.arange(-sway, sway + 1)
     columns = np.clip(starts[:, None] + span, 0, evidence.shape[1] - 1)
     ends = np.where(np.abs(span) <= _LOOSE_PX, 0.0, _NEVER)
-    total = np.full((len(starts), len(span) + 2), -np.inf)
-    total[:, 1:-1] = evidence[0, columns] + ends
-    back = np.zeros((len(evidence), *columns.shape), dtype=np.int8)
+    gathered = evidence[:, columns]
+    total = np.full((len(evidence), len(starts), len(span) + 2), -np.inf)
+    total[0, :, 1:-1] = gathered[0] + ends
+    bent, best = np.empty(total.shape[1:]), np.empty(columns.shape)
     for t in range(1, len(evidence)):
-        straight, best = total[:, 1:-1], total[:, 1:-1].copy()
-        for side, other in ((-1, total[:, :-2]), (1, total[:, 2:])):
-            better = other - _BEND > best
-            back[t][better] = side
-            best = np.where(better, other - _BEND, best)
-        straight[:] = best + evidence[t, columns]
-    place = (total[:, 1:-1] + ends).argmax(axis=1)
-    ways = np.empty((len(starts), len(evidence)), dtype=np.int64)
-    rows = np.arange(len(starts))
-    for t in range(len(evidence) - 1, -1, -1):
-        ways[:, t] = columns[rows, place]
-        place = place + back[t, rows, place]
+        np.subtract(total[t - 1], _BEND, out=bent)
+        np.maximum(total[t - 1, :, 1:-1], bent[:, :-2], out=best)
+        np.maximum(best, bent[:, 2:], out=best)
+        np.add(best, gathered[t], out=total[t, :, 1:-1])
+    straight, left, right = total[:, :, 1:-1], total[:, :, :-2] - _BEND, total[:, :, 2:] - _BEND
+    back = np.where(right > np.maximum(straight, left), 1, np.where(left > straight, -1, 0))
+    steps = back.reshape(len(evidence), -1)
+    first = np.arange(len(starts)) * len(span)  # of each way, in a row of the steps
+    places = np.empty((len(evidence), len(starts)), dtype=np.int64)
+    places[-1] = first + (straight[-1] + ends).argmax(axis=1)
+    for t in range(len(evidence) - 1, 0, -1):
+        np.add(places[t], steps[t - 1].take(places[t]), out=places[t - 1])
+    ways: Array = np.take_along_axis(columns, (places - first).T, axis=1)
     return ways
 
 

@@ -27,8 +27,9 @@ from crackseg.metrology.hidden import join_hidden
 from crackseg.metrology.joins import join
 from crackseg.metrology.masks import without_pinholes
 from crackseg.metrology.pixels import label_runs, link_pixels, parcels
+from crackseg.metrology.readings import Stations
 from crackseg.metrology.skeleton import skeletonize
-from crackseg.metrology.stations import Stations, measure_stations, no_stations
+from crackseg.metrology.stations import measure_stations, no_stations
 from crackseg.metrology.summary import Place, summarize
 from crackseg.metrology.thinning import pose_table
 from crackseg.records import Array, Crack, Notice, Scale, Window

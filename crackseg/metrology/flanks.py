@@ -34,6 +34,17 @@ class Flanks:
     clear: Array  # (N,) bool, both flanks are there
 
 
+@dataclass(frozen=True, slots=True)
+class Banks:
+    """The two rises of (N,) profiles, whatever the darkness between them is taken to say."""
+
+    looks_px: Array  # (N,) from edge to edge, nan where a flank is missing
+    share: Array  # (N,) 0..1, how far that is more than blur makes of a thin line
+    centre_px: Array  # (N,) middle of the line from the profile's middle
+    even: Array  # (N,) as in ``Flanks``
+    clear: Array  # (N,) bool, both flanks are there
+
+
 def flanks(profiles: Array, guess_px: Array, thin_px: Array) -> Flanks:
     """Return the line between its own two flanks in each profile.
 
@@ -45,6 +56,22 @@ def flanks(profiles: Array, guess_px: Array, thin_px: Array) -> Flanks:
         guess_px: (N,) width of the mask there.
         thin_px: (N,) width by the darkness of the narrow core.
     """
+    return between(banks(profiles, guess_px), thin_px)
+
+
+def between(own: Banks, thin_px: Array) -> Flanks:
+    """Return the line between two rises; see ``flanks``."""
+    thin, looks, share = np.minimum(thin_px, own.looks_px), own.looks_px, own.share
+    return Flanks(
+        width_px=(1 - share) * thin + share * looks,
+        centre_px=own.centre_px,
+        even=own.even,
+        clear=own.clear,
+    )
+
+
+def banks(profiles: Array, guess_px: Array) -> Banks:
+    """Return the two rises of each profile; see ``flanks``."""
     smooth = profiles.copy()
     smooth[:, 1:-1] = (profiles[:, :-2] + profiles[:, 2:] + 4 * profiles[:, 1:-1]) / 6
     start = _deepest_valley(smooth, np.maximum(0.5 * guess_px, _WINDOW_PX))
@@ -58,8 +85,9 @@ def flanks(profiles: Array, guess_px: Array, thin_px: Array) -> Flanks:
     share *= np.interp(looks / np.maximum(blur, 0.1), _BLURRED, (0, 1))
     darker, brighter = np.minimum(low, high), np.maximum(low, high)
     darkness = [1 - floor / np.maximum(level, 1) for level in (darker, brighter)]
-    return Flanks(
-        width_px=(1 - share) * np.minimum(thin_px, looks) + share * looks,
+    return Banks(
+        looks_px=looks,
+        share=share,
         centre_px=start - (profiles.shape[1] - 1) / 2 + 0.5 * (right - left),
         even=darkness[0] / np.maximum(darkness[1], 1e-6),
         clear=(darker - floor >= _RISE_GREY) & np.isfinite(looks),

@@ -12,12 +12,13 @@ the profile better.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import least_squares
 from scipy.special import erf
 
+from crackseg.metrology.squares import Data, least_squares
 from crackseg.records import Array
 
 _BACKGROUND_PX = 10  # of concrete on either side that take part in the fit
@@ -56,86 +57,167 @@ def fit_interior(profiles: Array, centre_px: Array, guess_px: float) -> Interior
         centre_px: (N,) middle of the crack from the middle of each profile.
         guess_px: width to start from.
     """
+    return fit_interiors([mean_profile(profiles, centre_px, guess_px)])[0]
+
+
+@dataclass(frozen=True, slots=True)
+class MeanProfile:
+    """The mean of the profiles across one line."""
+
+    x: Array  # (P,) px from the middle of the line
+    grey: Array  # (P,) over that of the concrete
+    guess_px: float  # width to start from
+
+
+def mean_profile(profiles: Array, centre_px: Array, guess_px: float) -> MeanProfile:
+    """Return the mean of profiles that are moved onto each other; see ``fit_interior``."""
     half = (profiles.shape[1] - 1) / 2
     place = np.arange(profiles.shape[1]) - half
     x = place[np.abs(place) <= min(half - np.abs(centre_px).max(), guess_px / 2 + _BACKGROUND_PX)]
-    if len(x) < 2 * len(_LOW):
-        return Interior()
-    moved = [np.interp(x + c, place, row) for c, row in zip(centre_px, profiles, strict=True)]
-    grey = np.mean(moved, axis=0)
+    if not len(x):
+        return MeanProfile(x, x, guess_px)
+    at = x + centre_px[:, None] + half
+    below = np.clip(np.floor(at).astype(np.intp), 0, profiles.shape[1] - 2)
+    rows = np.arange(len(profiles))[:, None]
+    left, right = profiles[rows, below], profiles[rows, below + 1]
+    grey = ((right - left) * (at - below) + left).mean(axis=0)
     level = max(float(np.median(np.r_[grey[:5], grey[-5:]])), 1.0)
-    start = np.clip([guess_px, 1.0, 0.8, 0.0, 1.0, 0.0], _LOW + 1e-3, _HIGH - 1e-3)
-    solution = least_squares(
-        lambda p: _profile(x, p) - grey / level,
-        start,
-        bounds=(_LOW, _HIGH),
-        x_scale=(1.0, 0.5, 0.2, 0.5, 0.3, 0.01),
-        max_nfev=40,
-    )
-    width, blur, darkness = solution.x[:3]
-    noise2 = 2 * solution.cost / (len(x) - len(_LOW))
-    u = np.sqrt(np.linalg.pinv(solution.jac.T @ solution.jac)[2, 2] * noise2)
-    sure = min(
-        np.interp(width / blur, _RATIO, (0, 1)),
-        np.interp(width, _THINNEST_PX, (0, 1)),
-        np.interp(u / darkness, (_SURE, _UNSURE), (1, 0)),
-    )
-    if sure <= 0:
-        return Interior()
-    two = False
-    if darkness < _PALE and width < _TWO_WIDEST_PX and solution.cost > _TWO_BETTER_BY:
-        cost = _of_two(x, grey / level, solution.x)
-        two = cost < min(_TWO_BETTER * solution.cost, solution.cost - _TWO_BETTER_BY)
-    return Interior(float(darkness), float(sure), bool(two))
+    return MeanProfile(x, grey / level, guess_px)
 
 
-def _of_two(x: Array, grey: Array, one: Array) -> float:
-    """Return the least half sum of squares that two black slits side by side leave.
+def fit_interiors(means: Sequence[MeanProfile]) -> list[Interior]:
+    """Return for each of some lines how dark its interior is, and whether it is rather two."""
+    result = [Interior()] * len(means)
+    long = [k for k, mean in enumerate(means) if len(mean.x) >= 2 * len(_LOW)]
+    if not long:
+        return result
+    data = _stacked([means[k] for k in long])
+    start = np.tile([0.0, 1.0, 0.8, 0.0, 1.0, 0.0], (len(long), 1))
+    start[:, 0] = [means[k].guess_px for k in long]
+    one = least_squares(_profile, data, start, (_LOW, _HIGH))
+    width, blur, darkness = one.p[:, :3].T
+    noise2 = 2 * one.cost / (data.weight.sum(axis=1) - len(_LOW))
+    curvature = np.swapaxes(one.slope, 1, 2) @ one.slope
+    u = np.sqrt(np.linalg.pinv(curvature)[:, 2, 2] * noise2)
+    sure = np.minimum(
+        np.interp(width / blur, _RATIO, (0, 1)), np.interp(width, _THINNEST_PX, (0, 1))
+    )
+    sure = np.minimum(sure, np.interp(u / darkness, (_SURE, _UNSURE), (1, 0)))
+    sure = np.where(one.settled, sure, 0.0)  # what creeps along a valley is not told by the shape
+    pale = (darkness < _PALE) & (width < _TWO_WIDEST_PX) & (one.cost > _TWO_BETTER_BY)
+    asked = np.flatnonzero((sure > 0) & pale)
+    two = np.zeros(len(long), dtype=bool)
+    two[asked] = _are_two(data.chosen(asked), one.p[asked], one.cost[asked])
+    for row in np.flatnonzero(sure > 0):
+        result[long[row]] = Interior(float(darkness[row]), float(sure[row]), bool(two[row]))
+    return result
+
+
+def _stacked(means: Sequence[MeanProfile]) -> Data:
+    """Return mean profiles as rows of one table; what is missing at an end has no weight."""
+    shape = len(means), max(len(mean.x) for mean in means)
+    x, y, weight = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    for row, mean in enumerate(means):
+        part = row, slice(len(mean.x))
+        x[part], y[part], weight[part] = mean.x, mean.grey, 1.0
+    return Data(x, y, weight)
+
+
+def _are_two(data: Data, one: Array, cost: Array) -> Array:
+    """Return where two black slits side by side leave clearly less than one pale slit, (L,) bool.
 
     Args:
-        x: (P,) px.
-        grey: (P,) over the concrete.
-        one: what one pale slit was fitted with, see ``_profile``.
+        data: the mean profiles.
+        one: (L, 6) what one slit was fitted with, see ``_profile``.
+        cost: (L,) half the sum of squares that it leaves.
     """
-    width, blur, darkness, middle = one[:4]
-    costs = []
+    if not len(one):
+        return np.zeros(0, dtype=bool)
+    width, blur, darkness, middle = one[:, :4].T
+    least = np.full(len(one), np.inf)
     for gap in _TWO_GAPS_PX:  # a fit may end in a ditch beside the best one
-        half = 0.5 * width * darkness / _BLACK
-        start = np.clip([half, gap, 0.8 * blur, middle, 1, 0], _TWO_LOW + 1e-3, _TWO_HIGH - 1e-3)
-        solution = least_squares(
-            lambda p: _two_profile(x, p) - grey,
-            start,
-            bounds=(_TWO_LOW, _TWO_HIGH),
-            x_scale=(0.5, 0.5, 0.5, 0.5, 0.3, 0.01),
-            max_nfev=40,
+        start = np.column_stack(
+            [
+                0.5 * width * darkness / _BLACK,
+                np.full(len(one), gap),
+                0.8 * blur,
+                middle,
+                np.ones(len(one)),
+                np.zeros(len(one)),
+            ]
         )
-        costs.append(float(solution.cost))
-    return min(costs)
+        fitted = least_squares(_two_profile, data, start, (_TWO_LOW, _TWO_HIGH))
+        least = np.minimum(least, fitted.cost)
+    two: Array = least < np.minimum(_TWO_BETTER * cost, cost - _TWO_BETTER_BY)
+    return two
 
 
-def _two_profile(x: Array, p: Array) -> Array:
+def _two_profile(x: Array, p: Array) -> tuple[Array, Array]:
     """Return the grey of two blurred slits as dark as usual over that of the concrete.
 
     Args:
-        x: (P,) px.
-        p: width of each, gap, blur, middle, level and slope of the concrete.
+        x: (L, P) px.
+        p: (L, 6) width of each, gap, blur, middle, level and slope of the concrete.
+
+    Returns:
+        (L, P) grey, and its (L, P, 6) derivatives.
     """
-    width, gap, blur, middle, level, slope = p
-    off = 0.5 * (width + gap)
-    sides = [_profile(x, np.array([width, blur, _BLACK, middle + s, 1, 0])) for s in (-off, off)]
-    grey: Array = (level + slope * x) * (sides[0] + sides[1] - 1)
-    return grey
+    width, gap, blur, middle, level, slope = (column[:, None] for column in p.T)
+    off, concrete = 0.5 * (width + gap), level + slope * x
+    total, by = np.zeros_like(x), np.zeros((*x.shape, 6))
+    for side in (-1.0, 1.0):
+        slit, by_width, by_blur, by_middle = _slit(x - middle - side * off, width, blur)
+        total += slit
+        by[..., 0] += by_width + 0.5 * side * by_middle
+        by[..., 1] += 0.5 * side * by_middle
+        by[..., 2] += by_blur
+        by[..., 3] += by_middle
+    by *= -0.5 * _BLACK * concrete[..., None]
+    share = 1 - 0.5 * _BLACK * total
+    by[..., 4], by[..., 5] = share, x * share
+    return concrete * share, by
 
 
-def _profile(x: Array, p: Array) -> Array:
+def _profile(x: Array, p: Array) -> tuple[Array, Array]:
     """Return the grey of a blurred slit over that of the concrete.
 
     Args:
-        x: (P,) px.
-        p: width, blur (standard deviation), darkness, middle, level and slope of the concrete.
+        x: (L, P) px.
+        p: (L, 6) width, blur (standard deviation), darkness, middle, level and slope of the
+            concrete.
+
+    Returns:
+        (L, P) grey, and its (L, P, 6) derivatives.
     """
-    width, blur, darkness, middle, level, slope = p
+    width, blur, darkness, middle, level, slope = (column[:, None] for column in p.T)
+    slit, by_width, by_blur, by_middle = _slit(x - middle, width, blur)
+    concrete, share = level + slope * x, 1 - 0.5 * darkness * slit
+    factor = -0.5 * concrete
+    by = (
+        factor * darkness * by_width,
+        factor * darkness * by_blur,
+        factor * slit,
+        factor * darkness * by_middle,
+        share,
+        x * share,
+    )
+    return concrete * share, np.stack(by, axis=-1)
+
+
+def _slit(x: Array, width: Array, blur: Array) -> tuple[Array, Array, Array, Array]:
+    """Return twice the darkness of a blurred black slit, and its derivatives.
+
+    Args:
+        x: (L, P) px from its middle.
+        width: (L, 1) px.
+        blur: (L, 1) px.
+
+    Returns:
+        (L, P) darkness, and what it changes by with width, blur and the place of the middle.
+    """
     reach = np.sqrt(2) * blur
-    slit = erf((x - middle + width / 2) / reach) - erf((x - middle - width / 2) / reach)
-    grey: Array = (level + slope * x) * (1 - 0.5 * darkness * slit)
-    return grey
+    left, right = (x + width / 2) / reach, (x - width / 2) / reach
+    by_left, by_right = (2 / np.sqrt(np.pi) * np.exp(-(side**2)) for side in (left, right))
+    by_blur = (by_right * right - by_left * left) / blur
+    by_width, by_middle = (by_left + by_right) / (2 * reach), (by_right - by_left) / reach
+    return erf(left) - erf(right), by_width, by_blur, by_middle

@@ -8,7 +8,7 @@ coarsely, a short crack is like many a thing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -19,6 +19,7 @@ from crackseg.metrology.sampling import to_grey
 from crackseg.records import Array, Crack, Window
 
 _CELL_PX = 2048  # a mark is looked for in its cell and half a cell around it
+_HELD_PX = 25_000_000  # of a photograph up to so large the cells, which overlap, are read at once
 _SEARCHED_PX2 = 1_000_000  # size to which the searched part is made smaller
 _COARSE_PX, _FINE_PX = 48, 96  # sides of a square as large as the mark's window, at either look
 _BESIDE_PX = 10.0  # beside a mark's edges, what is compared
@@ -43,6 +44,22 @@ class _Mark:
     beside_px: float  # of the centre line
 
 
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A part of the photograph that is searched, as large as several marks of it ask for."""
+
+    window: Window
+    grey: Array  # (H, W) float32
+    made: dict[float, Array]  # what it was evened to, by factor
+
+    def evened(self, factor: float) -> Array:
+        """Return its grey values as ``_evened`` makes them; most marks ask for one size."""
+        if factor not in self.made:
+            self.made.clear()
+            self.made[factor] = _evened(self.grey, factor)
+        return self.made[factor]
+
+
 def repetitions(
     cracks: Sequence[Crack], shape: tuple[int, int], image: Callable[[Window], Array]
 ) -> list[float | None]:
@@ -57,15 +74,13 @@ def repetitions(
         image: reads a window of it as (h, w, 3) uint8 RGB.
     """
     result: list[float | None] = [None] * len(cracks)
-    marks = [_mark(crack, shape) for crack in cracks]
-    cells = [_cell(mark.window, shape) for mark in marks]
-    for cell in dict.fromkeys(cells):
-        grey = to_grey(image(cell))
-        for number, mark in enumerate(marks):
-            extent = float(np.hypot(cracks[number].window.height, cracks[number].window.width))
-            if cells[number] == cell and extent <= LONGEST_PX:
-                alike = _repetition(mark, cell, grey, shape, image)
-                result[number] = None if alike is not None and alike >= _COPY else alike
+    marks = {
+        number: _mark(crack, shape)
+        for number, crack in enumerate(cracks)
+        if float(np.hypot(crack.window.height, crack.window.width)) <= LONGEST_PX
+    }
+    for number, alike in _all_repetitions(marks, shape, image).items():
+        result[number] = None if alike is not None and alike >= _COPY else alike
     return result
 
 
@@ -82,16 +97,45 @@ def repeated_parts(
     Returns:
         Number in ``cracks`` -> window of the fitting that its mask runs into, how alike another is.
     """
-    parts = {}
-    for number, crack in enumerate(cracks):
-        mark = _widest_part(crack, shape)
-        if mark is None:
-            continue
-        cell = _cell(mark.window, shape)
-        alike = _repetition(mark, cell, to_grey(image(cell)), shape, image)
-        if alike is not None and REPEATS <= alike < _COPY:
-            parts[number] = mark.window, alike
-    return parts
+    widest = (_widest_part(crack, shape) for crack in cracks)
+    marks = {number: mark for number, mark in enumerate(widest) if mark is not None}
+    alike = _all_repetitions(marks, shape, image)
+    return {
+        number: (mark.window, value)
+        for number, mark in marks.items()
+        if (value := alike[number]) is not None and REPEATS <= value < _COPY
+    }
+
+
+def _all_repetitions(
+    marks: Mapping[int, _Mark], shape: tuple[int, int], image: Callable[[Window], Array]
+) -> dict[int, float | None]:
+    """Return the likeness of the most alike place of each mark; each cell is made grey once."""
+    cells = {number: _cell(mark.window, shape) for number, mark in marks.items()}
+    result = {}
+    grey_of = _grey_reader(list(dict.fromkeys(cells.values())), image)
+    for window in dict.fromkeys(cells.values()):
+        cell = _Cell(window, grey_of(window), {})
+        for number, mark in marks.items():
+            if cells[number] == window:
+                result[number] = _repetition(mark, cell, shape, image)
+    return result
+
+
+def _grey_reader(
+    cells: Sequence[Window], image: Callable[[Window], Array]
+) -> Callable[[Window], Array]:
+    """Return what gives the grey values of cells, which overlap: those of all, if they are few."""
+    top, left = (min((getattr(c, k) for c in cells), default=0) for k in ("row", "col"))
+    bottom = max((cell.row + cell.height for cell in cells), default=0)
+    right = max((cell.col + cell.width for cell in cells), default=0)
+    if not cells or (bottom - top) * (right - left) > _HELD_PX:
+        return lambda cell: to_grey(image(cell))
+    whole = to_grey(image(Window(row=top, col=left, height=bottom - top, width=right - left)))
+    return lambda cell: whole[
+        cell.row - top : cell.row - top + cell.height,
+        cell.col - left : cell.col - left + cell.width,
+    ]
 
 
 def _widest_part(crack: Crack, shape: tuple[int, int]) -> _Mark | None:
@@ -138,17 +182,13 @@ def _inside(low: Array, high: Array, shape: tuple[int, int]) -> Window:
 
 
 def _repetition(
-    mark: _Mark,
-    cell: Window,
-    grey: Array,
-    shape: tuple[int, int],
-    image: Callable[[Window], Array],
+    mark: _Mark, cell: _Cell, shape: tuple[int, int], image: Callable[[Window], Array]
 ) -> float | None:
-    """Return the likeness of the most alike place in a cell, whose (H, W) grey values are given."""
+    """Return the likeness of the most alike place in a cell."""
     side = float(np.sqrt(mark.window.height * mark.window.width))
-    factor = min(1.0, _COARSE_PX / side, float(np.sqrt(_SEARCHED_PX2 / grey.size)))
+    factor = min(1.0, _COARSE_PX / side, float(np.sqrt(_SEARCHED_PX2 / cell.grey.size)))
     finer = min(1.0, _FINE_PX / side)
-    alike = _coarsely(mark, cell, grey, factor) if _holds(cell, mark.window) else None
+    alike = _coarsely(mark, cell, factor) if _holds(cell.window, mark.window) else None
     if alike is None or alike.max() <= -1.0:
         return None
     if finer < _FINER * factor:
@@ -157,16 +197,19 @@ def _repetition(
     weight = _weight(mark, own.shape, finer)
     return max(
         _finely(own, weight, _evened(to_grey(image(window)), finer))
-        for window in _places(alike, mark.window, cell, factor, shape)
+        for window in _places(alike, mark.window, cell.window, factor, shape)
     )
 
 
-def _coarsely(mark: _Mark, cell: Window, grey: Array, factor: float) -> Array | None:
+def _coarsely(mark: _Mark, cell: _Cell, factor: float) -> Array | None:
     """Return how alike each place of a cell is, -1 where it would overlap the mark's own."""
-    whole = _evened(grey, factor)
+    whole = cell.evened(factor)
     row, col = (
         round((a - b) * factor)
-        for a, b in ((mark.window.row, cell.row), (mark.window.col, cell.col))
+        for a, b in (
+            (mark.window.row, cell.window.row),
+            (mark.window.col, cell.window.col),
+        )
     )
     height, width = (round(v * factor) for v in (mark.window.height, mark.window.width))
     own = whole[row : row + height, col : col + width]
@@ -203,7 +246,7 @@ def _places(
 
 def _evened(grey: Array, factor: float) -> Array:
     """Return (h, w) float32 grey values made smaller, over their unevenness, without slow light."""
-    grey = grey.astype(np.float32)
+    grey = np.asarray(grey, np.float32)
     if factor < 1:
         size = tuple(max(round(v * factor), 1) for v in grey.shape[::-1])
         grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)

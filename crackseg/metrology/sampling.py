@@ -10,7 +10,10 @@ from scipy.ndimage import map_coordinates
 from crackseg.records import Array, Window
 from crackseg.runs import Mask
 
-_BLOCK_PX = 1024  # side of the blocks in which a photograph is read
+# Side of the blocks in which a photograph is read: smaller ones hold little but the line and what
+# lies beside it, of more the calls cost more than the pixels.
+_BLOCK_PX = 256
+_GREY_ROWS = 32  # turned to grey at once
 _GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601 luma
 
 
@@ -134,5 +137,8 @@ def to_grey(picture: Array) -> Array:
     """Return a (h, w, 3) RGB or (h, w) picture as (h, w) float32 grey, 0..255."""
     if picture.ndim == 2:
         return picture.astype(np.float32)
-    grey: Array = picture[..., :3].astype(np.float32) @ _GREY
+    grey = np.empty(picture.shape[:2], np.float32)
+    for top in range(0, len(grey), _GREY_ROWS):  # floats of a whole picture leave every cache
+        rows = slice(top, top + _GREY_ROWS)
+        np.matmul(picture[rows, :, :3].astype(np.float32), _GREY, out=grey[rows])
     return grey

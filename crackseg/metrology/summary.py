@@ -14,8 +14,8 @@ from crackseg.metrology.columns import concatenate, take
 from crackseg.metrology.consistency import Reading
 from crackseg.metrology.cuts import Cut
 from crackseg.metrology.partings import parting_px
+from crackseg.metrology.readings import AVERAGE, Stations
 from crackseg.metrology.sampling import normals
-from crackseg.metrology.stations import AVERAGE, Stations
 from crackseg.records import Array, Branch, Crack, Measure, Opening, Scale, Window
 from crackseg.runs import Runs
 
@@ -278,14 +278,14 @@ def _openings(
         at = np.flatnonzero((station.reading == Reading.OPENING) & np.isfinite(station.width_px))
         if len(at):
             runs = np.split(at, np.flatnonzero(np.diff(at) > _SAME_PLACE_PX) + 1)
-            openings += [_opening(line, station, run, scale) for run in runs]
+            tops = np.array([run[int(np.argmax(station.width_px[run]))] for run in runs])
+            sized = _some(line.points, station, tops, scale)
+            openings += [_opening(line, run, sized, k, scale) for k, run in enumerate(runs)]
     return tuple(sorted(openings, key=lambda opening: -(opening.width.px or 0.0)))
 
 
-def _opening(line: Line, station: Stations, run: Array, scale: Scale | None) -> Opening:
-    """Return one place from the numbers of its stations."""
-    top = run[[int(np.argmax(station.width_px[run]))]]
-    sized = _some(line.points, station, top, scale)
+def _opening(line: Line, run: Array, tops: _Sized, number: int, scale: Scale | None) -> Opening:
+    """Return one place from the numbers of its stations, and the widest one of each place."""
     part = line.points[max(run[0] - 1, 0) : run[-1] + 1]  # a station stands for 1 px
     long_px, ends_px = arc.length(part), 2 * _TIP_U_PX * np.sqrt(2)
     if scale is None:
@@ -295,8 +295,8 @@ def _opening(line: Line, station: Stations, run: Array, scale: Scale | None) -> 
         ends_mm = ends_px * long_mm / max(long_px, 1e-9)
         u_mm = float(np.hypot(ends_mm, 2 * scale.sigma_rel * long_mm))
         length = Measure(px=long_px, u_px=ends_px, mm=long_mm, u_mm=u_mm)
-    row, col = (float(v) for v in line.points[top[0]])
-    width = _measure(float(sized.read.width_px[0]), np.array([0]), sized, scale)
+    row, col = (float(v) for v in tops.points[number])
+    width = _measure(float(tops.read.width_px[number]), np.array([number]), tops, scale)
     return Opening(row=row, col=col, width=width, length=length)
 
 
@@ -338,13 +338,14 @@ def _measure(px: float, chosen: Array, sized: _Sized, scale: Scale | None) -> Me
     assumed of interior and edges is common to all and does not. How much lighter the interior may
     be widens the interval upwards alone.
     """
-    if np.mean(sized.read.from_image[chosen]) < 0.5 and px < MASK_SIZING_PX:
+    read = sized.read
+    if _mean(read.from_image[chosen]) < 0.5 and px < MASK_SIZING_PX:
         return Measure(px=None, status="not_resolvable")
     free = max(1.0, len(chosen) / AVERAGE)
-    noise = float(np.sqrt(np.mean(sized.read.noise_u_px[chosen] ** 2) / free))
-    even = 2 * float(np.hypot(noise, np.mean(sized.read.model_u_px[chosen])))
-    up = float(np.hypot(even, np.mean(sized.read.lighter_px[chosen])))
-    down = float(np.hypot(even, np.mean(sized.read.narrower_px[chosen])))
+    noise = float(np.sqrt(_mean(read.noise_u_px[chosen] ** 2) / free))
+    even = 2 * float(np.hypot(noise, _mean(read.model_u_px[chosen])))
+    up = float(np.hypot(even, _mean(read.lighter_px[chosen])))
+    down = float(np.hypot(even, _mean(read.narrower_px[chosen])))
     resolved = px > even  # else all that is known is what it may be as wide as
     interval: dict[str, Any] = {
         "low_px": max(px - down, 0.0) if resolved else 0.0,
@@ -362,6 +363,11 @@ def _measure(px: float, chosen: Array, sized: _Sized, scale: Scale | None) -> Me
     if not resolved:
         return Measure(px=None, status="below_detection", **interval)
     return Measure(px=px, mm=mm, **interval)
+
+
+def _mean(values: Array) -> float:
+    """Return the mean; of a single value, as of a place that is open, without the way there."""
+    return float(values[0] if len(values) == 1 else np.mean(values))
 
 
 def _running_median(values: Array) -> Array:

@@ -64,9 +64,7 @@ class Widths:
     middle: Array  # (N,) median darkness of the middle half of the dark stretch
     shown: Array  # (N,) 0..1, how far `interior` is the darkness of the crack's interior
     blind: Array  # (N,) bool, the dark stretch runs on into black: one edge is not to be seen
-    lesser_px: (
-        Array  # (N,) darkness of the lesser of two lines in it, in px of black; nan: one line
-    )
+    apart_px: Array  # (N,) from edge to edge at half of the interior's darkness
 
     @property
     def u_px(self) -> Array:
@@ -87,6 +85,30 @@ class Widths:
         return high
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What (N, P) profiles show, whatever the crack's interior is taken to be."""
+
+    darkness: Array  # (N, P) float32
+    core: Array  # (N, P) bool, the middle of a wide mask
+    darkest: Array  # (N,) int, sample of the profile where it is darkest
+    low: Array  # (N,) int, first sample of the dark stretch
+    high: Array  # (N,) int, its last one
+    noise: Array  # (N,) standard deviation of the darkness of concrete
+    plateau: Array  # (N,) 0..1, deepest darkness seen
+    shown: Array  # (N,) 0..1, how far that is the darkness of the crack's interior
+    flank: Array  # (N,) standard deviation of the blur of the steeper flank, px
+    total: Array  # (N,) darkness of the dark stretch and its tails, in px of black
+    samples: Array  # (N,) int, of these
+    dark: Array  # (N,) bool, False where nothing is clearly darker than its surroundings
+    blind: Array  # (N,) bool, the dark stretch runs on into black
+
+    @property
+    def tail(self) -> Array:
+        """Samples beyond the dark stretch that still count, (N,)."""
+        return np.where(self.flank > _SOFT_FLANK_PX, 2, 1)
+
+
 def widths_from_profiles(
     profiles: Array,
     guess_px: Array | None = None,
@@ -102,6 +124,11 @@ def widths_from_profiles(
             that is not known either; None: known nowhere.
         sure: (N,) 0..1, how far that is known; None: wholly where it is given.
     """
+    return widths_of(look(profiles, guess_px), interior, sure)
+
+
+def look(profiles: Array, guess_px: Array | None = None) -> Seen:
+    """Return what profiles show; see ``widths_from_profiles``."""
     profiles = np.asarray(profiles, dtype=np.float32)
     search, reach = np.full(len(profiles), _SEARCH_PX), np.full(len(profiles), np.inf)
     if guess_px is not None:
@@ -112,39 +139,70 @@ def widths_from_profiles(
     beyond, core = offset > reach[:, None], offset < _core(guess_px)
     darkness, low, high, noise = _darkness(profiles, darkest, beyond, core)
     plateau, shown, flank = _interior(darkness, low, high, darkest)
-    known, assumed, lightest = assumed_interior(plateau, interior, sure)
-    depth = np.maximum(plateau, (1 - shown) * assumed + shown * plateau)
-    tail = np.where(flank > _SOFT_FLANK_PX, 2, 1)  # samples beyond the stretch that still count
+    tail = np.where(flank > _SOFT_FLANK_PX, 2, 1)
     near = _between(darkness, low - tail, high + tail)
     total = np.clip(np.where(near, darkness, 0), -1, 1).sum(axis=1)
-    integral = total / depth
-    left, right = _crossings(np.where(core, 1, darkness), darkest, 0.5 * depth)
-    left, right = np.maximum(left, low - tail), np.minimum(right, high + tail)
-    share = _ramp(integral, _HALF_LEVEL_PX)
-    width = np.maximum((1 - share) * integral + share * (right - left), 0)
-    samples = near.sum(axis=1)
-    integral_u = noise * np.sqrt(samples + samples**2 / (2 * _BACKGROUND_PX)) / depth
-    half_u = noise * np.sqrt(2) * np.maximum(flank, 0.5)  # level noise over the flank's slope
-    interior_u = (1 - shown) * width * (1 - 0.5 * known) * INTERIOR_U / INTERIOR
     dark = _at(darkness, darkest) > np.maximum(_FAINT, _EDGE_NOISE * noise)
     dark &= (total > 0) & (profiles.max(axis=1) >= _BLACK)
+    return Seen(
+        darkness=darkness,
+        core=np.broadcast_to(core, darkness.shape),
+        darkest=darkest,
+        low=low,
+        high=high,
+        noise=noise,
+        plateau=plateau,
+        shown=shown,
+        flank=flank,
+        total=total,
+        samples=near.sum(axis=1),
+        dark=dark,
+        blind=_blind(profiles, low, high),
+    )
+
+
+def widths_of(seen: Seen, interior: Array | None = None, sure: Array | None = None) -> Widths:
+    """Return the widths of what profiles show; see ``widths_from_profiles``."""
+    plateau, shown, total, noise = seen.plateau, seen.shown, seen.total, seen.noise
+    known, assumed, lightest = assumed_interior(plateau, interior, sure)
+    depth = np.maximum(plateau, (1 - shown) * assumed + shown * plateau)
+    integral = total / depth
+    left, right = _crossings(np.where(seen.core, 1, seen.darkness), seen.darkest, 0.5 * depth)
+    left, right = np.maximum(left, seen.low - seen.tail), np.minimum(right, seen.high + seen.tail)
+    share = _ramp(integral, _HALF_LEVEL_PX)
+    width = np.maximum((1 - share) * integral + share * (right - left), 0)
+    spread = np.sqrt(seen.samples + seen.samples**2 / (2 * _BACKGROUND_PX))
+    integral_u = noise * spread / depth
+    half_u = noise * np.sqrt(2) * np.maximum(seen.flank, 0.5)  # level noise over the flank's slope
+    interior_u = (1 - shown) * width * (1 - 0.5 * known) * INTERIOR_U / INTERIOR
     model_u = MODEL_U_REL * np.minimum(width, _MODEL_WIDEST_PX)
-    stretch = _between(darkness, low, high)
     return Widths(
         width_px=width,
         noise_u_px=(1 - share) * integral_u + share * half_u,
         model_u_px=np.sqrt(MODEL_U_PX**2 + model_u**2 + interior_u**2),
         lighter_px=(1 - shown) * width * np.maximum(depth / lightest - 1, 0),
-        dark=dark,
-        centre_px=0.5 * (left + right) - (profiles.shape[1] - 1) / 2,
+        dark=seen.dark,
+        centre_px=0.5 * (left + right) - (seen.darkness.shape[1] - 1) / 2,
         total_px=total,
-        darkest=darkest,
+        darkest=seen.darkest,
         interior=plateau,
-        middle=_middle(darkness, left, right),
+        middle=_middle(seen.darkness, left, right),
         shown=shown,
-        blind=_blind(profiles, low, high),
-        lesser_px=lesser_of_two(np.where(near, darkness, 0), stretch, noise, right - left),
+        blind=seen.blind,
+        apart_px=right - left,
     )
+
+
+def lesser_line(seen: Seen, apart_px: Array) -> Array:
+    """Return the (N,) darkness of the lesser of two lines in a stretch, px of black; nan: one line.
+
+    Args:
+        seen: what the profiles show.
+        apart_px: (N,) from edge to edge.
+    """
+    near = _between(seen.darkness, seen.low - seen.tail, seen.high + seen.tail)
+    stretch = _between(seen.darkness, seen.low, seen.high)
+    return lesser_of_two(np.where(near, seen.darkness, 0), stretch, seen.noise, apart_px)
 
 
 def assumed_interior(

@@ -12,7 +12,7 @@ from crackseg import pipeline
 from crackseg.config import AnalyzeOptions
 from crackseg.exports import survey
 from crackseg.exports.tables import report_to_dict
-from crackseg.imagery.blank import BlankCounter, unjudged_notices
+from crackseg.imagery.blank import BLOCK_PX, BlankCounter, unjudged_notices
 from crackseg.imagery.files import open_image
 from crackseg.inference.predictor import Predictor
 from crackseg.records import Array, Report, Unjudged, can_judge
@@ -156,3 +156,32 @@ def test_a_picture_smaller_than_a_crack_is_not_called_sound(
 
 def test_a_small_picture_that_can_show_a_crack_is_judged(dark_model: Path, tmp_path: Path) -> None:
     assert analyzed(frame("concrete", (16, 40)), tmp_path, dark_model).judged
+
+
+@pytest.mark.parametrize("width", [16, 100, 517])
+def test_blocks_are_judged_as_one_by_one(width: int) -> None:
+    """Against a loop over blocks: sizes that no block fits, black, white, flat and no data."""
+    rng = np.random.default_rng(width)
+    across = -(-width // BLOCK_PX)
+    for height in (1, 7, BLOCK_PX):
+        level = rng.choice([0, 8, 9, 20, 120, 248, 252], size=(1, across, 3))
+        grain = rng.integers(0, 4, (height, width, 3)) * rng.choice([0, 1, 3])
+        pixels = level.repeat(BLOCK_PX, axis=1)[:, :width] + grain
+        picture = np.clip(pixels, 0, 255).astype(np.uint8)
+        valid = rng.random((height, width)) < 0.5
+        counter = BlankCounter(height, width)
+        counter.add(0, picture, valid)
+        codes = [one_code(picture, valid, k) for k in range(across)]
+        assert counter._codes[0].tolist() == codes
+
+
+def one_code(picture: Array, valid: Array, number: int) -> int:
+    columns = np.minimum(np.arange(BLOCK_PX) + number * BLOCK_PX, picture.shape[1] - 1)
+    block = picture[:, columns].reshape(-1, 3).astype(float)
+    if valid[:, columns].mean() < 0.5:
+        return 0
+    if block.mean(axis=0).max() <= 9 and block.max() <= 32:
+        return 1
+    if block.min() >= 250:
+        return 2
+    return 3 if np.ptp(block, axis=0).max() <= 2 else 0

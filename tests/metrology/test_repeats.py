@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from crackseg.config import MaskOptions, MeasureOptions
+from crackseg.metrology import repeats
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.fittings import part_fittings
 from crackseg.metrology.phantoms import Look, draw, wandering
@@ -106,8 +107,10 @@ def test_what_shows_nothing_is_like_nothing() -> None:
     assert all(value is not None and value < 0.6 for value in scores)
 
 
-def test_a_mark_is_looked_for_nearby_in_a_photograph_of_any_size() -> None:
-    """The picture is read in parts, and the row of clamps crosses a border of these."""
+def test_a_mark_is_looked_for_nearby_in_a_photograph_of_any_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A large picture is read in parts, and the row of clamps crosses a border of these."""
     part, mask_part = wall(2, clamps=4)
     picture = np.random.default_rng(0).normal(150, 4, (2300, 4700, 1)).astype(np.uint8)
     picture = np.repeat(picture, 3, axis=2)
@@ -121,7 +124,11 @@ def test_a_mark_is_looked_for_nearby_in_a_photograph_of_any_size() -> None:
         read.append(window)
         return picture[window.slices]
 
+    at_once = repetitions(cracks, mask.shape, image)
+    read.clear()
+    monkeypatch.setattr(repeats, "_HELD_PX", 1_000_000)  # as of a picture larger than that is
     scores = repetitions(cracks, mask.shape, image)
+    assert scores == at_once
     assert scores[2] is not None
     assert scores[2] > 0.75
     assert scores[0] is not None

@@ -1,0 +1,107 @@
+"""Fit a curve of a few bounded parameters to many short rows of data at once.
+
+Levenberg's and Marquardt's damped steps, taken for all rows together: with one row at a time most
+of the time would go into calls. A parameter at a bound that pushes outward is held there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from crackseg.records import Array
+
+# (L, P) places and (L, K) parameters become (L, P) values and their (L, P, K) derivatives.
+Curve = Callable[[Array, Array], tuple[Array, Array]]
+
+_STEPS = 80  # tried at most: most rows are settled after five to forty
+_SETTLED = 1e-10  # of the cost: a step that gains less ends a row
+_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-3, 1e-9, 1e9
+_LESS, _MORE = 0.2, 5.0  # damping after a step that gained, and after one that did not
+_INSIDE = 1e-3  # from a bound to where a fit may begin
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Rows that a curve is fitted to."""
+
+    x: Array  # (L, P)
+    y: Array  # (L, P)
+    weight: Array  # (L, P) 1, or 0 where there is no value
+
+    def chosen(self, rows: Array) -> Data:
+        """Return some of the rows."""
+        return Data(self.x[rows], self.y[rows], self.weight[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What was fitted to L rows."""
+
+    p: Array  # (L, K) parameters
+    cost: Array  # (L,) half the sum of squares that they leave
+    slope: Array  # (L, P, K) derivatives there, 0 where there is no value
+    settled: Array  # (L,) bool, no step gains any more
+
+
+def least_squares(curve: Curve, data: Data, start: Array, bounds: tuple[Array, Array]) -> Fit:
+    """Return the parameters that leave the least sum of squares, near where they start.
+
+    Args:
+        curve: the curve and its derivatives.
+        data: L >= 1 rows.
+        start: (L, K) parameters; moved inside of the bounds.
+        bounds: (K,) lowest and highest values.
+    """
+    low, high = bounds
+    p = np.clip(start, low + _INSIDE, high - _INSIDE)
+    rest, slope, cost = _left(curve, data, p)
+    damping = np.full(len(p), _DAMPING)
+    open_rows = np.arange(len(p))
+    for _ in range(_STEPS):
+        some = data.chosen(open_rows)
+        step = _step(p[open_rows], rest[open_rows], slope[open_rows], damping[open_rows], bounds)
+        tried = np.clip(p[open_rows] + step, low, high)
+        rest_after, slope_after, cost_after = _left(curve, some, tried)
+        gain = cost[open_rows] - cost_after
+        better = gain > 0
+        damping[open_rows] *= np.where(better, _LESS, _MORE)
+        np.maximum(damping, _LEAST_DAMPING, out=damping)
+        settled = (better & (gain <= _SETTLED * cost[open_rows])) | (
+            damping[open_rows] > _MOST_DAMPING
+        )
+        won = open_rows[better]
+        p[won], cost[won] = tried[better], cost_after[better]
+        rest[won], slope[won] = rest_after[better], slope_after[better]
+        open_rows = open_rows[~settled]
+        if not len(open_rows):
+            break
+    ended = np.ones(len(p), dtype=bool)
+    ended[open_rows] = False
+    return Fit(p=p, cost=cost, slope=slope, settled=ended)
+
+
+def _left(curve: Curve, data: Data, p: Array) -> tuple[Array, Array, Array]:
+    """Return what a curve leaves of each value, its derivatives, and half the sum of squares."""
+    values, slope = curve(data.x, p)
+    rest = (values - data.y) * data.weight
+    return rest, slope * data.weight[..., None], 0.5 * (rest**2).sum(axis=1)
+
+
+def _step(
+    p: Array, rest: Array, slope: Array, damping: Array, bounds: tuple[Array, Array]
+) -> Array:
+    """Return the (L, K) damped step of each row; none where a bound is in the way."""
+    low, high = bounds
+    turned = np.swapaxes(slope, 1, 2)
+    fall = (turned @ rest[..., None])[..., 0]
+    held = ((p <= low) & (fall > 0)) | ((p >= high) & (fall < 0))
+    curvature = turned @ slope
+    curvature[held[:, :, None] | held[:, None, :]] = 0.0
+    diagonal = np.einsum("lkk->lk", curvature)
+    diagonal += damping[:, None] * np.maximum(diagonal, 1e-12)
+    diagonal[held] = 1.0
+    step: Array = -np.linalg.solve(curvature, np.where(held, 0.0, fall)[..., None])[..., 0]
+    return step
