@@ -116,8 +116,16 @@ def _shape(size: tuple[int, int], one: Mapping[str, Any], where: str) -> Shape:
     height, width = size
     scale = np.array([width, height]) / 100
     label = _label(value, kind, where)
+    if float(one.get("image_rotation") or 0) % 360:
+        raise DataError(
+            f"{where}: the picture was turned by {one['image_rotation']} degrees in the tool, and "
+            "by which sides its places count is not sure; annotate it unturned."
+        )
     if kind.startswith("polygon"):
-        return polygon_of(label, where, (points_of(value["points"], where) * scale,))
+        points = points_of(value["points"], where) * scale
+        if value.get("closed") is False:
+            return Shape(label=label, where=where, line=points)
+        return polygon_of(label, where, (points,))
     if kind.startswith("brush"):
         codes = value["rle"]
         return Shape(label=label, where=where, pixels=lambda: decode_brush(codes, height, width))
@@ -141,7 +149,13 @@ def _shape(size: tuple[int, int], one: Mapping[str, Any], where: str) -> Shape:
 def _label(value: Mapping[str, Any], kind: str, where: str) -> str:
     for name in (kind, *value):
         if _LABELS.fullmatch(name) and value.get(name):
-            return str(value[name][0])
+            first, *others = map(str, value[name])
+            if others:
+                raise DataError(
+                    f"{where}: it has the labels {', '.join((first, *others))}, and which one "
+                    "counts is not told; give it one."
+                )
+            return first
     raise DataError(f"{where}: it has no label.")
 
 

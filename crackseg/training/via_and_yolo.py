@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -24,10 +25,12 @@ from crackseg.training.annotation_readers import (
     points_of,
     polygon_of,
     read_json,
+    turned_ring,
 )
 from crackseg.training.shapes import Shape
 
 _CLASS_FILES = ("classes.txt", "obj.names", "_darknet.labels")
+_FOLDERS_ABOVE = 3  # SET/data.yaml, and labels in SET/train/labels or SET/labels/train
 _NO_LABELS = {*_CLASS_FILES, "train.txt", "val.txt", "test.txt", "images.txt", "order.txt"}
 
 
@@ -40,6 +43,8 @@ def read_via(source: Path, rule: MaskRule) -> Iterator[Annotated]:
     """
     data = read_json(source)
     entries = data.get("_via_img_metadata", data) if isinstance(data, dict) else None
+    if isinstance(data, dict) and {"project", "metadata", "view"} <= data.keys():
+        raise DataError(f"{source} is a project of VIA 3; export it as COCO, which is read.")
     if not entries or not all(isinstance(e, dict) and "filename" in e for e in entries.values()):
         raise DataError(
             f"{source}: a project of VIA must hold `_via_img_metadata` with a `filename` for each "
@@ -65,7 +70,7 @@ def _via_shape(region: Mapping[str, Any], where: str) -> Shape:
     form, kind = region["shape_attributes"], region["shape_attributes"]["name"]
     facts = dict(region["region_attributes"])
     width = own_width({WIDTH: facts.pop(WIDTH, None)})
-    labels = [str(value) for value in facts.values() if isinstance(value, str) and value]
+    labels = [name for value in facts.values() for name in _names_in(value)]
     if len(labels) != 1:
         raise DataError(f"{where}: it must have one attribute that names it, got {len(labels)}.")
     label = labels[0]
@@ -81,9 +86,17 @@ def _via_shape(region: Mapping[str, Any], where: str) -> Shape:
     if kind in ("circle", "ellipse"):
         radius = float(form.get("rx", form.get("r", "nan")))
         ring = ellipse_ring(form["cx"], form["cy"], radius, float(form.get("ry", radius)))
+        ring = turned_ring(ring, math.degrees(float(form.get("theta") or 0)))  # of 2.0.5 and later
         return Shape(label=label, where=where, rings=(ring,))
     trouble = f"is a `{kind}`, which cannot be filled; draw it as a polygon"
     return Shape(label=label, where=where, trouble=trouble)
+
+
+def _names_in(value: Any) -> list[str]:
+    """Return what an attribute says: its text, or the boxes that are ticked."""
+    if isinstance(value, Mapping):
+        return [str(name) for name, ticked in value.items() if ticked in (True, "true")]
+    return [value] if isinstance(value, str) and value else []
 
 
 def read_yolo(source: Path, rule: MaskRule) -> Iterator[Annotated]:
@@ -134,29 +147,36 @@ def _yolo_shape(names: Mapping[int, str], line: str, where: str) -> Shape:
 
 def _class_names(source: Path) -> dict[int, str]:
     """Return number -> name of the classes, of the first file that tells."""
-    for folder in (source, source.parent):
+    above = source.resolve().parents[:_FOLDERS_ABOVE]
+    for folder in (source, *above):
         for file in (folder / name for name in _CLASS_FILES):
             if file.is_file():
                 lines = file.read_text(encoding="utf-8-sig").splitlines()
                 return {k: line.strip() for k, line in enumerate(lines) if line.strip()}
-        for file in sorted(folder.glob("*.yaml")):
-            names = _names_of(file.read_text(encoding="utf-8-sig"))
+        own = folder in (source, *above[:1])  # farther up lie files of anything
+        for file in sorted(folder.glob("*.y*ml" if own else "data.y*ml")):
+            names = _names_of(file)
             if names:
                 return names
     return {}
 
 
-def _names_of(text: str) -> dict[int, str]:
-    """Return the classes of a data.yaml: a list on one line or several, or numbers with names."""
+def _names_of(file: Path) -> dict[int, str]:
+    """Return the classes of a data.yaml: a list or a table, on one line or several."""
+    text = re.sub(r"[ \t]+#.*$", "", file.read_text(encoding="utf-8-sig"), flags=re.M)
     match = re.search(
-        r"^names:[ \t]*(?:\[(.*?)\]|\n((?:[ \t]*[-\d].*(?:\n|$))+))", text, re.M | re.S
+        r"^names:[ \t]*(?:\[(.*?)\]|\{(.*?)\}|\n((?:[ \t]*[-\d].*(?:\n|$))+))", text, re.M | re.S
     )
     if match is None:
+        if re.search(r"^names:", text, re.M):
+            raise DataError(f"`{file}`: `names` must be a list, or numbers with names.")
         return {}
+    if re.search(r"^kpt_shape:", text, re.M):
+        raise DataError(f"`{file}` has `kpt_shape`: its labels are boxes with points, no outlines.")
     if match[1] is not None:
-        return dict(enumerate(name.strip(" '\"") for name in match[1].split(",")))
+        return dict(enumerate(name.strip(" \n'\"") for name in match[1].split(",")))
     names: dict[int, str] = {}
-    for k, line in enumerate(match[2].splitlines()):
+    for k, line in enumerate(match[2].split(",") if match[2] else match[3].splitlines()):
         number, _, name = line.strip().partition(":")
         if line.strip().startswith("-"):
             names[k] = line.strip().lstrip("- ").strip("'\"")

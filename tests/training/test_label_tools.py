@@ -80,6 +80,52 @@ def _brush(box):
     return _region("brush", {"format": "rle", "rle": _pack(rgba.ravel().tolist())})
 
 
+_AT = {"x": 20, "y": 20, "width": 10, "height": 10}
+
+
+def _turned(region):
+    return region | {"image_rotation": 90}
+
+
+def _two_labels():
+    region = _region("polygon", _points(1, 1, 9, 9))
+    region["value"]["polygonlabels"] = ["stain", "crack"]
+    return region
+
+
+def _is_in_ellipse(cx, cy, rx, ry, degrees):
+    """Return which pixels of the picture have their centre in an ellipse, turned clockwise."""
+    rows, cols = np.indices(SHAPE) + 0.5
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    along = (cols - cx) * cos + (rows - cy) * sin
+    across = (rows - cy) * cos - (cols - cx) * sin
+    return (along / rx) ** 2 + (across / ry) ** 2 <= 1
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 90, -75])
+@pytest.mark.parametrize("tool", ["labelstudio", "via"])
+def test_turned_ellipses(tool, degrees, pictures, tmp_path):
+    if tool == "via":
+        form = {"name": "ellipse", "cx": 40, "cy": 30, "rx": 20, "ry": 6}
+        source = _via(tmp_path, form | {"theta": np.radians(degrees)})
+    else:
+        radii = {"radiusX": 100 * 20 / SHAPE[1], "radiusY": 100 * 6 / SHAPE[0]}
+        value = {"x": 50, "y": 50, **radii, "rotation": degrees}
+        source = _tasks(tmp_path, _task([_region("ellipse", value)]))
+    mask = read_pair(_import(source, pictures, tool).samples[0])[1]
+    wanted = _is_in_ellipse(40, 30, 20, 6, degrees)
+    assert np.count_nonzero(mask != wanted) <= 4  # of 376: corners of the ring and its curve
+    assert np.count_nonzero(wanted) > 350
+
+
+def test_an_open_line_of_label_studio_gets_the_width_that_is_given(pictures, tmp_path):
+    line = {"points": [[20, 50], [80, 50]], "closed": False}
+    source = _tasks(tmp_path, _task([_region("polygon", line)]))
+    mask = read_pair(_import(source, pictures, "labelstudio", line_px=4.0).samples[0])[1]
+    assert mask[29, 20:60].all()
+    assert np.count_nonzero(mask[:, 40]) == 4
+
+
 @pytest.mark.parametrize("make", [lambda box: _region("polygon", _points(16, 10, 40, 20)), _brush])
 def test_label_studio_shapes(make, box, pictures, tmp_path):
     (sample,) = _import(_tasks(tmp_path, _task([make(box)])), pictures, "labelstudio").samples
@@ -107,6 +153,10 @@ def test_labels_that_are_no_crack_become_areas(box, pictures, tmp_path):
     [
         ({"data": {"text": "a"}, "annotations": [{"result": []}]}, "names no picture"),
         (_task([]) | {"annotations": [{"result": []}, {"result": []}]}, "has 2 annotations"),
+        (_task([_turned(_region("polygon", _points(1, 1, 9, 9)))]), "was turned by 90 degrees"),
+        (_task([_two_labels()]), "has the labels stain, crack, and which one counts"),
+        (_task([_region("polygon", _points(1, 1, 9, 9) | {"closed": False})]), "line"),
+        (_task([_region("rectangle", _AT | {"rotation": 30})]), "is turned; draw it as a polygon"),
         (_task([_region("keypoint", {"x": 1, "y": 2})]), "`keypointlabels`, which cannot be"),
         (_task([_region("brush", {"rle": [0, 0, 0, 4, 57, 0, 0, 0, 0]})]), "must hold 60 x 80 px"),
     ],
@@ -151,9 +201,46 @@ def test_what_via_does_not_tell_is_refused(shape, attributes, sentence, pictures
         _import(_via(tmp_path, shape, attributes), pictures, "via")
 
 
+def test_ticked_boxes_of_via_are_names(box, pictures, tmp_path):
+    corners = {"all_points_x": [16, 40, 40, 16], "all_points_y": [10, 10, 20, 20]}
+    ticked = {"kind": {"crack": True, "joint": False}}
+    source = _via(tmp_path, {"name": "polygon", **corners}, ticked)
+    done = _import(source, pictures, "via")
+    assert done.labels == ("crack",)
+    assert np.array_equal(read_pair(done.samples[0])[1], box)
+    both = {"kind": {"crack": True, "joint": True}}
+    with pytest.raises(DataError, match="one attribute that names it, got 2"):
+        _import(_via(tmp_path, {"name": "polygon", **corners}, both), pictures, "via")
+
+
+def test_a_project_of_via_3_is_named(pictures, tmp_path):
+    project = {"project": {}, "config": {}, "file": {}, "metadata": {}, "view": {}}
+    (tmp_path / "via.json").write_text(json.dumps(project), encoding="utf-8")
+    with pytest.raises(DataError, match="is a project of VIA 3; export it as COCO"):
+        _import(tmp_path / "via.json", pictures, "via")
+
+
+def test_yolo_names_lie_above_the_folders_of_its_parts(pictures, tmp_path):
+    labels = tmp_path / "task" / "train" / "labels"
+    labels.mkdir(parents=True)
+    (labels / "a.txt").write_text("0 0.2 0.2 0.5 0.2 0.5 0.4\n", encoding="utf-8")
+    data = tmp_path / "task" / "data.yaml"
+    data.write_text("names: {0: joint, 1: crack}  # of Roboflow\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"which labels are crack: .* uses crack, joint"):
+        _import(labels, pictures, "yolo")
+    data.write_text("names: classes.txt\n", encoding="utf-8")
+    with pytest.raises(DataError, match="`names` must be a list, or numbers with names"):
+        _import(labels, pictures, "yolo")
+    data.write_text("names: [joint]\nkpt_shape: [2, 3]\n", encoding="utf-8")
+    with pytest.raises(DataError, match="boxes with points, no outlines"):
+        _import(labels, pictures, "yolo")
+
+
 @pytest.mark.parametrize(
     ("file", "text"),
     [
+        ("data.yml", "names: {0: joint,\n  1: 'crack'}\n"),
+        ("data.yaml", "names:\n  - joint # of lifts\n  - crack\n"),
         ("classes.txt", "joint\ncrack\n"),
         ("data.yaml", "path: .\nnames: ['joint', \"crack\"]\nnc: 2\n"),
         ("data.yaml", "train: x\nnames:\n  0: joint\n  1: crack\nnc: 2\n"),
