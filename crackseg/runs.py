@@ -31,12 +31,16 @@ class Runs:
         """Return the runs of an (H, W) bool mask, or the mask itself where it is such already."""
         if isinstance(mask, Runs):
             return mask
-        at = np.flatnonzero(mask)
-        height, width = mask.shape
-        if not len(at):
-            return Runs((height, width), at, at)
-        ends = np.flatnonzero((np.diff(at) > 1) | (at[1:] % width == 0))
-        return Runs((height, width), at[np.r_[0, ends + 1]], at[np.r_[ends, len(at) - 1]] + 1)
+        return Runs.at(np.flatnonzero(mask), mask.shape)
+
+    @staticmethod
+    def at(places: NDArray[Any], shape: tuple[int, int]) -> Runs:
+        """Return the runs of the True pixels of an (H, W) mask, given by their rising places."""
+        if not len(places):
+            return Runs(shape, places, places)
+        ends = np.flatnonzero((np.diff(places) > 1) | (places[1:] % shape[1] == 0))
+        last = np.r_[ends, len(places) - 1]
+        return Runs(shape, places[np.r_[0, ends + 1]], places[last] + 1)
 
     @staticmethod
     def full(height: int, width: int) -> Runs:

@@ -310,7 +310,8 @@ def _measure(pixels: Array, valid: Array) -> _Strip:
         _noise(grey, edges),
         *_grid(grey, edges),
     )
-    return _Strip(np.stack(values), _by_block(valid.mean(axis=0), edges))
+    counts = np.ones(len(edges)) if valid.all() else _by_block(valid.mean(axis=0), edges)
+    return _Strip(np.stack(values), counts)
 
 
 def _growth(grey: Array, edges: Array, every: int) -> Array:

@@ -116,13 +116,16 @@ class Band:
         self._rows, self._cols, self._emit = rows, cols, emit
         self._height, self._width = height_px, width_px
         self._sum = np.zeros((rows.size_px, width_px), dtype=np.float32)
+        self._part = np.empty((rows.size_px, cols.size_px), dtype=np.float32)  # of one tile
 
     def add(self, i: int, j: int, probability: Array) -> None:
         """Add the (h, w) float32 probability of the tile in row ``i`` and column ``j``."""
         left = self._cols.starts[j]
         width = min(self._cols.size_px, self._width - left)
-        weight = self._rows.weights[i][:, None] * self._cols.weights[j][None, :width]
-        self._sum[:, left : left + width] += probability[:, :width] * weight
+        part = self._part[:, :width]
+        np.multiply(self._rows.weights[i][:, None], self._cols.weights[j][None, :width], out=part)
+        part *= probability[:, :width]
+        self._sum[:, left : left + width] += part
 
     def finish(self, i: int) -> None:
         """Hand on the rows that no later row of tiles touches."""

@@ -15,9 +15,11 @@ import numpy as np
 from crackseg.config import MaskOptions
 from crackseg.disk import Plane
 from crackseg.errors import ConfigError
-from crackseg.metrology.pixels import label_runs
+from crackseg.metrology.pixels import label_links, label_runs
 from crackseg.records import Array
-from crackseg.runs import Mask, Runs, bands
+from crackseg.runs import Mask, Runs, bands, touching
+
+_BOXES_PX = 30_000_000  # of regions with holes; more of them are looked at band by band
 
 
 def probability_to_mask(
@@ -73,7 +75,8 @@ def mark(
             mask &= valid[rows]
         part = Runs.of(mask)
         parts.append(part)
-        seeded = np.flatnonzero(mask & (values >= np.ceil(threshold * 255)))
+        places = part.pixels()
+        seeded = places[values.reshape(-1)[places] >= np.uint8(min(255, np.ceil(threshold * 255)))]
         seeds.append(np.diff(np.searchsorted(seeded, np.r_[part.start, mask.size])) > 0)
     runs = Runs.stack(parts, probability.shape[1])
     if not runs.any():
@@ -100,13 +103,41 @@ def _areas(runs: Runs, count: int, label: Array) -> Array:
 def without_pinholes(mask: Mask, max_area_px: int) -> Runs:
     """Return an (H, W) mask with enclosed holes of up to ``max_area_px`` pixels filled."""
     runs = Runs.of(mask)
+    boxes, rest = _with_holes(runs)
     height, width = runs.shape
+    if sum(box.size for _, _, box in boxes) <= min(runs.size // 2, _BOXES_PX):
+        parts = [
+            Runs.of(fill_pinholes(np.asarray(box), max_area_px)).moved(row, col, runs.shape)
+            for row, col, box in boxes
+        ]
+        return Runs.union([rest, *parts], runs.shape)
     margin, parts = max_area_px + 2, []  # so far does a hole reach, with the pixels around it
     for rows in bands(height, width):
         top, bottom = max(rows.start - margin, 0), min(rows.stop + margin, height)
         filled = fill_pinholes(runs[top:bottom], max_area_px)
         parts.append(Runs.of(filled[rows.start - top : rows.stop - top]))
     return Runs.stack(parts, width)
+
+
+def _with_holes(runs: Runs) -> tuple[list[tuple[int, int, Runs]], Runs]:
+    """Return row, column and mask of each region with a hole in it, and the mask of the others.
+
+    Where the runs of a region touch in a ring, they go round a hole.
+    """
+    if not runs.any():
+        return [], runs
+    one, other = touching(runs)
+    count, label = label_links(one, other, len(runs.start))
+    links = np.bincount(label[one], minlength=count)
+    ring = links > np.bincount(label, minlength=count) - 1
+    order = np.argsort(label, kind="stable")
+    first = np.append(0, np.cumsum(np.bincount(label, minlength=count)))
+    boxes = []
+    for name in np.flatnonzero(ring):
+        region = runs.chosen(order[first[name] : first[name + 1]])
+        top, left, high, wide = region.extent()
+        boxes.append((top, left, region.moved(-top, -left, (high, wide))))
+    return boxes, runs.chosen(~ring[label])
 
 
 def fill_pinholes(mask: Array, max_area_px: int) -> Array:

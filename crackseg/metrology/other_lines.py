@@ -65,8 +65,12 @@ def find_other_lines(
 def _apart(mask: Runs, cracks: Mask) -> Runs:
     """Return what of a mask lies apart from the cracks."""
     square, parts = np.ones((2 * APART_PX + 1,) * 2, np.uint8), []
-    for rows in bands(*mask.shape):
+    height, width = mask.shape
+    for rows in bands(height, width):
         top = max(rows.start - APART_PX, 0)
         near = cv2.dilate(cracks[top : rows.stop + APART_PX].view(np.uint8), square) > 0
-        parts.append(Runs.of(mask[rows] & ~near[rows.start - top :][: rows.stop - rows.start]))
-    return Runs.stack(parts, mask.shape[1])
+        first, last = np.searchsorted(mask.start, (rows.start * width, rows.stop * width))
+        places = mask.chosen(np.arange(first, last)).pixels() - rows.start * width
+        own = near[rows.start - top :][: rows.stop - rows.start].reshape(-1)
+        parts.append(Runs.at(places[~own[places]], (rows.stop - rows.start, width)))
+    return Runs.stack(parts, width)

@@ -9,7 +9,7 @@ from skimage.filters import apply_hysteresis_threshold
 
 from crackseg.config import MaskOptions
 from crackseg.errors import ConfigError
-from crackseg.metrology.masks import fill_pinholes, probability_to_mask
+from crackseg.metrology.masks import fill_pinholes, probability_to_mask, without_pinholes
 
 
 def blobs(rng: np.random.Generator) -> np.ndarray:
@@ -84,6 +84,18 @@ def test_a_float_map_is_refused() -> None:
         probability_to_mask(
             np.zeros((4, 4)), threshold=0.5, threshold_low=0.5, options=MaskOptions()
         )
+
+
+def test_pinholes_are_filled_region_by_region_as_in_the_whole(rng: np.random.Generator) -> None:
+    """Rings in rings, corners that touch, holes that reach the border and dense noise."""
+    for share in (0.2, 0.5, 0.8, 0.95):
+        mask = np.zeros((120, 130), bool)
+        mask[10:60, 20:70] = rng.random((50, 50)) < share
+        mask[70:110, 40:100] = blobs(rng)[:40, :60] > 120
+        mask[80:90, :8] = np.pad(np.zeros((6, 6), bool), ((2, 2), (0, 2)), constant_values=True)
+        for most in (1, 12, 60):
+            whole = fill_pinholes(mask, most)
+            assert np.array_equal(np.asarray(without_pinholes(mask, most)), whole)
 
 
 def test_pinholes_are_filled_and_islands_are_not(rng: np.random.Generator) -> None:
