@@ -18,6 +18,10 @@ _SIGMA_35MM = 0.025  # written as a whole number, and makers differ in diagonal 
 _SIGMA_FOCAL_PLANE = 0.02  # sensor pitch rounded
 _DISAGREE = 0.12  # log; three sigmas of a 35-mm equivalent, and 4 % of what makers refer it to
 
+# Makers whose 35-mm equivalent has the digital zoom in it already; with others it has to be added.
+# Source: an iPhone SE writes 28 mm, and 55 mm with a DigitalZoomRatio of 1.951 (hugin, bug 2064625)
+_ZOOM_IN_35MM = ("Apple",)
+
 Focal = tuple[float, float, str]  # px of this picture, relative sigma, where it comes from
 
 
@@ -31,6 +35,9 @@ def focal_px(info: ImageInfo, notices: list[Notice]) -> Focal | None:
     frame = find_frame(info, values, notices)
     if frame is None:
         return None
+    zoom = _zoom(values, notices)
+    if "focal_length_35mm" in values and (info.camera or "").startswith(_ZOOM_IN_35MM):
+        values["focal_length_35mm"] /= zoom
     choices = _choices(values, frame)
     sane = [c for c in choices if 0.2 * frame.diagonal_px <= c[0] <= 100 * frame.diagonal_px]
     for focal, _, what in choices:
@@ -47,7 +54,6 @@ def focal_px(info: ImageInfo, notices: list[Notice]) -> Focal | None:
         text = f"{what} gives {focal:.0f} px, {other[2]} {other[0]:.0f} px: not used."
         notices.append(Notice(code="focal_lengths_disagree", message=text))
         return None
-    zoom = _zoom(values, notices)
     sigma = math.hypot(sigma, gap / 2, frame.sigma_rel)
     return focal * zoom, sigma, what if zoom == 1 else f"{what}, digital zoom {zoom:g}"
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from xml.etree.ElementTree import ParseError
+from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
@@ -78,10 +78,19 @@ _XMP_NUMBERS = {
 }
 _XMP_SPACES = (
     "drone-dji",
+    "drone-skydio",
+    "drone-parrot",
+    "ns.autel.com",  # names as DJI's
     "ns.adobe.com/exif/1.0",  # PixelXDimension, PixelYDimension
     "camera-raw-settings",  # HasCrop
     "photos/1.0/panorama",  # ProjectionType
-    "pix4d.com/camera",  # PrincipalPoint
+    "pix4d.com/camera",  # PrincipalPoint, Pitch
+)
+# pitch, yaw, roll of the camera as makers other than DJI write them, and the pitch of the horizon
+_POSES = (
+    ("CameraPitchDegree", "CameraYawDegree", "CameraRollDegree", 0.0),  # Parrot
+    ("CameraOrientationNED/Pitch", "CameraOrientationNED/Yaw", "CameraOrientationNED/Roll", 0.0),
+    ("Pitch", "Yaw", "Roll", 90.0),  # by Pix4D 0 looks straight down: Autel of old, senseFly
 )
 
 
@@ -131,6 +140,8 @@ def read_facts(tags: Mapping[str, Any], xmp: Any) -> Facts:
     values: dict[str, float | str] = {}
     values |= _numbers(tags, _EXIF_NUMBERS, notices)
     values |= _numbers(flight, {**_DJI_NUMBERS, **_XMP_NUMBERS}, notices, is_text=True)
+    if "gimbal_pitch_deg" not in values:
+        values |= _pose(flight)
     values |= _dewarp(flight.get("DewarpData"), notices)
     values |= _principal_point(flight.get("PrincipalPoint"))
     texts = {"lrf_status": flight.get(_LRF_STATUS), "has_crop": flight.get("HasCrop")}
@@ -163,18 +174,32 @@ def _read_xmp(xmp: bytes | str | None) -> tuple[dict[str, str], list[Notice]]:
     if len(raw) > MAX_BYTES:
         return {}, [_notice("xmp_too_large", f"XMP of {len(raw)} bytes was ignored.")]
     packet = re.search(rb"<x:xmpmeta.*</x:xmpmeta>", raw, re.DOTALL)
+    properties: dict[str, str] = {}
     try:
         root = fromstring(packet.group() if packet else raw.strip(b"\0 \r\n\t"))
+        _collect(root, "", properties)
     except (ParseError, DefusedXmlException, ValueError, LookupError, RecursionError) as error:
         return {}, [_notice("damaged_xmp", f"XMP is damaged: {_short(error)}")]
-    properties: dict[str, str] = {}
-    for element in root.iter():
-        pairs = [*element.attrib.items(), (element.tag, element.text or "")]
-        for name, value in pairs:
-            space, _, local = str(name).rpartition("}")
-            if any(prefix in space for prefix in _XMP_SPACES):
-                properties.setdefault(local, str(value).strip())
     return properties, []
+
+
+def _collect(element: Element, above: str, properties: dict[str, str]) -> None:
+    """Add the properties of an element and of those in it; of a structure as ``NAME/FIELD``."""
+    own = _known(element.tag)
+    inside = own or above
+    pairs = [(above, own, element.text or "")]
+    pairs += [(inside, _known(name), value) for name, value in element.attrib.items()]
+    for structure, name, value in pairs:
+        if name:
+            properties.setdefault(f"{structure}/{name}" if structure else name, value.strip())
+    for each in element:
+        _collect(each, inside, properties)
+
+
+def _known(name: str) -> str:
+    """Return a name without its space, empty where that is none of ours."""
+    space, _, local = str(name).rpartition("}")
+    return local if any(prefix in space for prefix in _XMP_SPACES) else ""
 
 
 def _numbers(
@@ -298,6 +323,18 @@ def _degrees(value: Any, hemisphere: str) -> float | None:
         return None
     degrees = numbers[0] + numbers[1] / 60 + numbers[2] / 3600
     return -degrees if hemisphere.upper().startswith(("S", "W")) else degrees
+
+
+def _pose(flight: Mapping[str, str]) -> dict[str, float]:
+    """Return the angles of the camera as DJI counts them: 0 is the horizon, -90 straight down."""
+    for pitch_name, yaw_name, roll_name, horizon_deg in _POSES:
+        pitch, yaw, roll = (_number(flight.get(name)) for name in (pitch_name, yaw_name, roll_name))
+        if pitch is None or not abs(pitch - horizon_deg) <= 180:
+            continue
+        angles = {"gimbal_pitch_deg": pitch - horizon_deg}
+        named = {"gimbal_yaw_deg": yaw, "gimbal_roll_deg": roll}
+        return angles | {k: v for k, v in named.items() if v is not None and abs(v) <= 360}
+    return {}
 
 
 def _dewarp(text: str | None, notices: list[Notice]) -> dict[str, float]:

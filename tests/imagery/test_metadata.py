@@ -103,6 +103,71 @@ def test_facts_may_be_elements_and_the_right_spelling_counts_too() -> None:
     assert facts_of(xmp=right).gps == facts_of(xmp=dji(**FLIGHT)).gps
 
 
+def drone(name: str, address: str, attributes: str = "", elements: str = "") -> bytes:
+    """Return the XMP packet of another maker."""
+    return xmp(f'xmlns:{name}="{address}" {attributes}', elements)
+
+
+SKYDIO = "https://www.skydio.com/drone-skydio/1.0/"
+PARSED = 'rdf:parseType="Resource" xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"'
+ANGLES = "<s:Pitch>{0}</s:Pitch><s:Yaw>{1}</s:Yaw><s:Roll>{2}</s:Roll>"
+POSES = {
+    "autel": drone(
+        "drone", "http://ns.autel.com/drone/1.0/",
+        'drone:GimbalPitchDegree="-12.5" drone:GimbalYawDegree="301" drone:GimbalRollDegree="0.5" '
+        'drone:AboveGroundAltitude="40"',
+    ),
+    "autel of old, by Pix4D": drone(
+        "Camera", "http://pix4d.com/camera/1.0",
+        'Camera:Pitch="77.5" Camera:Yaw="301" Camera:Roll="0.5"',
+    ),
+    "parrot": drone(
+        "p", "http://www.parrot.com/drone-parrot/1.0/",
+        'p:CameraPitchDegree="-12.5" p:CameraYawDegree="301" p:CameraRollDegree="0.5" '
+        'p:DroneYawDegree="11" p:DronePitchDegree="3"',
+    ),
+    "parrot with Pix4D": drone(
+        "p", "http://www.parrot.com/drone-parrot/1.0/",
+        'xmlns:Camera="http://pix4d.com/camera/1.0" p:CameraPitchDegree="-12.5" '
+        'p:CameraYawDegree="301" p:CameraRollDegree="0.5" Camera:Pitch="1" Camera:Yaw="2"',
+    ),
+    "skydio, elements": drone(
+        "s", SKYDIO, "",
+        f"<s:VehicleOrientationNED {PARSED}>{ANGLES.format(4, 5, 6)}</s:VehicleOrientationNED>"
+        f"<s:CameraOrientationFLU {PARSED}>{ANGLES.format(7, 8, 9)}</s:CameraOrientationFLU>"
+        f"<s:CameraOrientationNED {PARSED}>{ANGLES.format(-12.5, 301, 0.5)}"
+        "</s:CameraOrientationNED>",
+    ),
+    "skydio, attributes": drone(
+        "s", SKYDIO, "",
+        '<s:CameraOrientationFLU s:Pitch="7" s:Yaw="8" s:Roll="9"/>'
+        '<s:CameraOrientationNED s:Pitch="-12.5" s:Yaw="301" s:Roll="0.5"/>',
+    ),
+    "dji before others": dji(
+        GimbalPitchDegree="-12.5", GimbalYawDegree="301", GimbalRollDegree=".5"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("maker", POSES)
+def test_the_angles_of_the_camera_are_read_of_any_maker(maker: str) -> None:
+    facts = facts_of(xmp=POSES[maker])
+    angles = {name: value for name, value in facts.values.items() if name.startswith("gimbal")}
+    assert angles == {"gimbal_pitch_deg": -12.5, "gimbal_yaw_deg": 301.0, "gimbal_roll_deg": 0.5}
+    assert codes(facts) == []
+
+
+@pytest.mark.parametrize("pitch", ["nan", "1000", "down", ""])
+def test_angles_that_are_none_are_left_out(pitch: str) -> None:
+    packet = drone("p", "http://www.parrot.com/drone-parrot/1.0/", f'p:CameraPitchDegree="{pitch}"')
+    assert "gimbal_pitch_deg" not in facts_of(xmp=packet).values
+
+
+def test_a_packet_nested_without_end_is_damaged() -> None:
+    deep = "<a>" * 5000 + "</a>" * 5000
+    assert codes(facts_of(xmp=xmp("", deep))) in (["damaged_xmp"], [])
+
+
 def test_camera_time_place_and_focal_length() -> None:
     data = exif_bytes(
         {0x010F: "Hasselblad\0\0", 0x0110: "L2D-20c\0\0\0", 0x0112: 6},

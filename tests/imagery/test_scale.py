@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +333,18 @@ def test_the_focal_length_in_pixels(facts: dict[str, Any], expected: float | Non
     assert [n.code for n in notices] == (
         ["absurd_metadata"] if facts.get("digital_zoom") == 0 else []
     )
+
+
+@pytest.mark.parametrize(
+    ("camera", "factor"), [("Apple iPhone SE", 1.0), ("DJI FC2204", 1.951), (None, 1.951)]
+)
+def test_a_digital_zoom_that_is_in_the_equivalent_is_not_counted_twice(
+    camera: str | None, factor: float
+) -> None:
+    phone = info(focal_length_35mm=55.0, digital_zoom=1.951)
+    focal = focal_px(replace(phone, camera=camera), [])
+    assert focal is not None
+    assert focal[0] == pytest.approx(1500 / DIAGONAL_35MM * 55 * factor)
 
 
 def test_the_35_mm_equivalent_goes_by_the_diagonal() -> None:
