@@ -7,22 +7,17 @@ also of earlier runs, and of every photograph that was not analyzed.
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 from crackseg import __version__
 from crackseg.config import (
     AnalyzeOptions,
     EngineOptions,
-    PredictOptions,
     ScaleOptions,
     read_options,
     says_the_same,
@@ -31,22 +26,17 @@ from crackseg.config import (
 from crackseg.errors import (
     ConfigError,
     CracksegError,
-    DataError,
-    ImageError,
+    MissingExtra,
     ModelError,
-    OutputError,
-    ScaleError,
-    StoreError,
 )
 from crackseg.exports import find_exports
-from crackseg.exports.survey import FILES, failure_row, report_row
-from crackseg.exports.tables import model_to_dict, report_to_dict
+from crackseg.exports.survey import FILES, failure_row
+from crackseg.exports.tables import model_to_dict
 from crackseg.folder_names import FolderNames, choose_folder
 from crackseg.folders import (
     clear_leftovers,
     identity_of,
     occupied,
-    origin_of,
     place_to_go_on,
     plain_path,
     read_mark,
@@ -54,36 +44,33 @@ from crackseg.folders import (
     refuse_foreign,
     refuse_lost,
 )
-from crackseg.imagery.files import OpenImage, open_image
+from crackseg.imagery.files import OpenImage
 from crackseg.imagery.regions import find_region_files, refuse_missing, region_facts
 from crackseg.inference.models import thresholds
 from crackseg.inference.predictor import Predictor
+from crackseg.inference.shared import Bands, Raster, is_large
 from crackseg.inputs import Passed
 from crackseg.names import look_up
-from crackseg.pipeline import analyze, export
 from crackseg.records import ModelCard
 from crackseg.stores import read_ahead, refuse_silent, side_by_side
 from crackseg.survey import Survey, with_face
 from crackseg.tally import Tally, earlier_facts, earlier_rows, read_report, records_of
+from crackseg.tasks import (
+    Outcome,
+    Task,
+    analyze_task,
+    failure,
+    opened,
+    outcome_of,
+    start,
+    start_away,
+)
 from crackseg.workers import in_processes
 
-T = TypeVar("T")
 PROCESS_LOST = "The process that analyzed it was ended: memory ran out, most likely; run again."
 ENGINES: dict[str, Any] = {"processes": in_processes, "ray": "crackseg.cluster:on_ray"}
-_FAILURES = (ImageError, ScaleError, ModelError, DataError, StoreError, OSError, MemoryError)
+_ACTORS = 8  # taken for the bands of a raster where the cluster decides how many there are
 NOT_REACHED = "The run was stopped before this photograph; the same command goes on."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of one image."""
-
-    path: Path
-    status: Literal["analyzed", "unchanged", "failed"]
-    folder: Path | None  # None when it failed
-    row: Mapping[str, Any]  # its row in the survey
-    reason: str | None = None
-    notices: tuple[Mapping[str, str], ...] = ()  # code and message, as in its report
 
 
 class Interrupted(KeyboardInterrupt):
@@ -205,18 +192,6 @@ class _Job:
     identity: tuple[int, int] | None  # of the folder for the results
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """One image that is to be analyzed, here or by another process."""
-
-    path: Path
-    out: Path
-    identity: tuple[int, int] | None
-    folder: Path
-    content: str  # sha256 of the image
-    options: AnalyzeOptions
-
-
 def _all(
     paths: Sequence[Path],
     out: Path,
@@ -235,12 +210,35 @@ def _all(
         yield from (_one(path, out, own, job) for path, own in pairs)
         return
     # pixels do not travel: another process opens the file anew, and sees that it is the same still
-    begun = (_opened(path, out, own, partial(_begin, out, own, job)) for path, own in pairs)
-    with _hands(predictor, out, engine or EngineOptions()) as hands, closing(hands(begun)) as ended:
+    engine, shared = engine or EngineOptions(), dict[Path, Raster]()
+    actors = 0 if here else engine.actors or _ACTORS
+    begin = partial(_begin_shared, shared, actors, job, out)
+    begun = _with_bands(
+        (opened(path, out, own, partial(begin, own)) for path, own in pairs), shared
+    )
+    with _hands(predictor, out, engine) as hands, closing(hands(begun)) as ended:
         for task, outcome in ended:
-            if outcome is None:
-                outcome = _failure(task.path, PROCESS_LOST)
+            if isinstance(task, Bands):
+                shared[task.path].take(task, outcome)
+                job.listener.step(task.path, task.share)
+                continue
+            if isinstance(task, Task) and task.is_shared:
+                del shared[task.path]  # an analysis goes on from what it kept
+                work = partial(analyze_task, predictor, partial(job.listener.step, task.path), task)
+                outcome = opened(task.path, out, task.options, work)
+            elif outcome is None:
+                outcome = failure(task.path, PROCESS_LOST)
             yield outcome
+
+
+def _with_bands(
+    begun: Iterator[Task | Outcome], shared: Mapping[Path, Raster]
+) -> Iterator[Bands | Task | Outcome]:
+    """Yield what is begun, each raster that is shared after its bands."""
+    for task in begun:
+        if isinstance(task, Task) and task.is_shared:
+            yield from shared[task.path].bands()
+        yield task
 
 
 @contextmanager
@@ -249,8 +247,8 @@ def _hands(predictor: Predictor, out: Path, engine: EngineOptions) -> Iterator[C
     work_off = look_up(ENGINES, engine.name, what="engine", extra="cluster")
     options = predictor.options
     if engine.name == "processes":
-        start = partial(_start, predictor.name, options)
-        yield lambda tasks: work_off(start, tasks, options.workers)
+        begin = partial(start, predictor.name, options)
+        yield lambda tasks: work_off(begin, tasks, options.workers)
         return
     if options.workers > 1:
         raise ConfigError(
@@ -260,7 +258,7 @@ def _hands(predictor: Predictor, out: Path, engine: EngineOptions) -> Iterator[C
     if engine.gpus_per_actor is None:
         engine = replace(engine, gpus_per_actor=float(options.device != "cpu"))
     with occupied(out) as place:
-        away = partial(_start_away, predictor.name, options, predictor.card, Path.cwd(), place)
+        away = partial(start_away, predictor.name, options, predictor.card, Path.cwd(), place)
         yield lambda tasks: work_off(away, tasks, engine)
     clear_leftovers(out)  # of those that died
 
@@ -271,62 +269,12 @@ def _one(path: Path, out: Path, options: AnalyzeOptions, job: _Job) -> Outcome:
     def work(image: OpenImage) -> Outcome:
         task = _begin(out, options, job, image)
         step = partial(job.listener.step, path)
-        return task if isinstance(task, Outcome) else _analyze(job.predictor, step, task, image)
+        return task if isinstance(task, Outcome) else analyze_task(job.predictor, step, task, image)
 
-    return _opened(path, out, options, work)
-
-
-def _opened(
-    path: Path, out: Path, options: AnalyzeOptions, act: Callable[[OpenImage], T]
-) -> T | Outcome:
-    """Return what is made of an image, or the outcome of its failure."""
-    try:
-        with open_image(path, max_megapixels=options.max_megapixels) as image:
-            return act(image)
-    except _FAILURES as error:
-        return _failure(path, _reason(error, path, out))
+    return opened(path, out, options, work)
 
 
-def _take_up(predictor: Predictor, task: _Task | Outcome) -> Outcome:
-    """Return the outcome of an image that another process begun; one that is there stays."""
-    if isinstance(task, Outcome):
-        return task
-    work = partial(_analyze, predictor, lambda share: None, task)
-    return _opened(task.path, task.out, task.options, work)
-
-
-def _start(model: str, options: PredictOptions) -> Callable[[_Task | Outcome], Outcome]:
-    return partial(_take_up, Predictor.open(model, options))
-
-
-def _start_away(
-    model: str, options: PredictOptions, card: ModelCard, working: Path, place: Path
-) -> Callable[[_Task | Outcome], Outcome]:
-    """Return what analyzes on another machine, which must see the same disk and the same model."""
-    with suppress(OSError):  # where no path is relative, it need not be there
-        os.chdir(working)
-    if not place.is_dir():
-        raise ConfigError(
-            f"`--out {place.parent}` must be the same place for every machine of the cluster, but "
-            f"`{socket.gethostname()}` does not see it; choose a shared disk or an object store."
-        )
-    predictor = Predictor.open(model, options)
-    if predictor.card != card:
-        raise ModelError(
-            f"model `{model}` must be the same on every machine, but is another one on "
-            f"`{socket.gethostname()}`; put the model folder on a shared disk."
-        )
-    identity = identity_of(place.parent)  # each machine has its own number of a shared disk
-
-    def work(task: _Task | Outcome) -> Outcome:
-        if isinstance(task, _Task):
-            task = replace(task, identity=identity)
-        return _take_up(predictor, task)
-
-    return work
-
-
-def _begin(out: Path, options: AnalyzeOptions, job: _Job, image: OpenImage) -> _Task | Outcome:
+def _begin(out: Path, options: AnalyzeOptions, job: _Job, image: OpenImage) -> Task | Outcome:
     """Return what is to be done, or the outcome where there is nothing to do."""
     refuse_lost(out, job.identity)
     path, content = image.info.path, image.info.sha256
@@ -336,32 +284,28 @@ def _begin(out: Path, options: AnalyzeOptions, job: _Job, image: OpenImage) -> _
     if earlier and _is_current(earlier, image, options, job.predictor.card):
         return outcome_of(path, folder, earlier, "unchanged")
     refuse_foreign(folder)  # before the work is done, not after
-    return _Task(path, out, job.identity, folder, content, options)
+    return Task(path, out, job.identity, folder, content, options)
 
 
-def _analyze(
-    predictor: Predictor, step: Callable[[float], Any], task: _Task, image: OpenImage
-) -> Outcome:
-    path, options, unfinished = task.path, task.options, place_to_go_on(task.folder)
-    try:
-        if image.info.sha256 != task.content:  # workers take it up later than it was begun
-            raise ImageError(f"`{path.name}` changed since this run began with it; run again.")
-        report = analyze(image, predictor, options, step, unfinished)
-        refuse_lost(task.out, task.identity)
-        report = export(
-            report, task.folder, image, options.exports,
-            origin=origin_of(path), content=task.content,
-        )  # fmt: skip
-    except (ImageError, ScaleError, DataError):  # the next run ends there, too
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    shutil.rmtree(unfinished, ignore_errors=True)
-    return outcome_of(path, task.folder, report_to_dict(report), "analyzed")
-
-
-def _failure(path: Path, reason: str) -> Outcome:
-    row = failure_row(path, reason)
-    return Outcome(path=path, status="failed", folder=None, row=row, reason=reason)
+def _begin_shared(
+    shared: dict[Path, Raster],
+    actors: int,
+    job: _Job,
+    out: Path,
+    options: AnalyzeOptions,
+    image: OpenImage,
+) -> Task | Outcome:
+    """Return as ``_begin`` does; of a large raster, let a number of actors read the bands."""
+    task = _begin(out, options, job, image)
+    if not actors or isinstance(task, Outcome) or not is_large(image.info):
+        return task
+    with suppress(ConfigError, ModelError, MissingExtra):  # no such device here: one actor reads it
+        place = place_to_go_on(task.folder)
+        raster = Raster(image, job.predictor, options, place, actors)
+        if raster.is_kept:
+            shared[task.path] = raster
+            return replace(task, is_shared=True)
+    return task
 
 
 def _still_there(outcomes: Sequence[Outcome], out: Path) -> list[Outcome]:
@@ -370,25 +314,9 @@ def _still_there(outcomes: Sequence[Outcome], out: Path) -> list[Outcome]:
     def check(outcome: Outcome) -> Outcome:
         if outcome.folder is None or read_mark(outcome.folder):
             return outcome
-        return _failure(outcome.path, f"Its results in `{outcome.folder}` are gone; run again.")
+        return failure(outcome.path, f"Its results in `{outcome.folder}` are gone; run again.")
 
     return [*side_by_side(check, outcomes, out)]
-
-
-def outcome_of(
-    path: Path,
-    folder: Path,
-    report: Mapping[str, Any],
-    status: Literal["analyzed", "unchanged"],
-) -> Outcome:
-    """Return the outcome of a photograph that has a report."""
-    return Outcome(
-        path=path,
-        status=status,
-        folder=folder,
-        row={**report_row(report, folder.name, status), "image": plain_path(path)},
-        notices=tuple(report["warnings"]),
-    )
 
 
 def _region_of(report: Mapping[str, Any]) -> list[Any]:
@@ -419,16 +347,3 @@ def _make_folder(out: Path) -> None:
         raise ConfigError(
             f"`--out {out}` cannot be written: {error.strerror}; choose another folder."
         ) from error
-
-
-def _reason(error: BaseException, path: Path, out: Path) -> str:
-    """Return why an image failed, as a sentence."""
-    if isinstance(error, MemoryError):
-        return "The picture needs more memory than there is."
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk is full: `{out}` has no room for the results; free some and run again."
-    if isinstance(error, OSError) and not isinstance(error, ImageError | OutputError):
-        if error.filename is not None and Path(error.filename) == path:
-            return f"`{path}` cannot be read: {error.strerror}."
-        return f"`{error.filename or out}` cannot be written: {error.strerror}."
-    return str(error)

@@ -223,7 +223,7 @@ class EngineOptions:
 
     name: str = "processes"  # of this machine, `predict.workers`; or ray
     address: str | None = None  # of a cluster that runs; None: a Ray of this run's own, here
-    actors: int | None = None  # photographs at a time; None: as many as the cluster has room for
+    actors: int | None = None  # photographs or bands at a time; None: as there is room for
     cpus_per_actor: int = 1  # threads of one photograph: more at a time beat more threads for each
     gpus_per_actor: float | None = None  # None: 1 where `predict.device` is a GPU, else 0
     attempts: int = 3  # starts of a photograph whose actor dies over it

@@ -25,7 +25,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from crackseg.batch import Listener, Outcome, outcome_of
+from crackseg.batch import Listener
 from crackseg.exports.survey import (
     impaired_text,
     length_text,
@@ -40,6 +40,7 @@ from crackseg.inputs import Passed
 from crackseg.metrology.ranking import place
 from crackseg.names import count
 from crackseg.records import Report
+from crackseg.tasks import Outcome, outcome_of
 
 if TYPE_CHECKING:
     from crackseg.changes.records import Comparison

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from crackseg.batch import Outcome
+from crackseg.tasks import Outcome
 
 
 def draw_walls(folder: Path, count: int) -> list[Path]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from crackseg import batch
+from crackseg import batch, tasks
 from crackseg.config import AnalyzeOptions, read_options
 from crackseg.errors import ConfigError, OutputError, UnknownName
 from crackseg.exports import EXPORTS
@@ -37,7 +37,7 @@ def options(dark_model: Path) -> AnalyzeOptions:
     return read_options(AnalyzeOptions, {"model": str(dark_model)})
 
 
-def states(outcomes: list[batch.Outcome]) -> list[str]:
+def states(outcomes: list[tasks.Outcome]) -> list[str]:
     return [outcome.status for outcome in outcomes]
 
 
@@ -333,7 +333,7 @@ def test_a_stopped_run_goes_on_where_it_was(
     paths = [photo(tmp_path / f"{n}.png", cracks=n) for n in (1, 2, 3)]
     out = tmp_path / "out"
 
-    def stop(outcome: batch.Outcome) -> None:
+    def stop(outcome: tasks.Outcome) -> None:
         if outcome.path == paths[1]:
             raise KeyboardInterrupt
 
@@ -421,7 +421,7 @@ def test_a_disk_that_is_really_full(
     photo: Photo, options: AnalyzeOptions, small_disk: Path, tmp_path: Path
 ) -> None:
     paths = [photo(tmp_path / f"{n}.png", cracks=1, size=(900, 700)) for n in range(9)]
-    outcomes: list[batch.Outcome] = []
+    outcomes: list[tasks.Outcome] = []
     with contextlib.suppress(OSError):  # the survey itself may find no room
         batch.run(paths, small_disk, options, listener=batch.Listener(end=outcomes.append))
     assert len(outcomes) == len(paths)

@@ -290,18 +290,18 @@ def test_a_stop_says_what_is_done_and_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from crackseg import batch
+    from crackseg import tasks
 
     for name in "abc":
         photo(tmp_path / "in" / f"{name}.jpg")
-    plain, before = batch.analyze, signal.getsignal(signal.SIGTERM)
+    plain, before = tasks.analyze, signal.getsignal(signal.SIGTERM)
 
     def stop(image: Any, *rest: Any) -> Any:
         if image.info.path.stem == "b":
             os.kill(os.getpid(), by)
         return plain(image, *rest)
 
-    monkeypatch.setattr(batch, "analyze", stop)
+    monkeypatch.setattr(tasks, "analyze", stop)
     out = tmp_path / "out"
     assert crackseg("analyze", tmp_path / "in", "--out", out, "--model", dark_model) == 130
     signal.signal(signal.SIGTERM, before)

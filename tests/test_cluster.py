@@ -17,11 +17,11 @@ from PIL import Image
 from same_results import assert_same, draw_walls
 
 import crackseg
-from crackseg import batch, cluster
-from crackseg.batch import Outcome
+from crackseg import batch, cluster, tasks
 from crackseg.config import AnalyzeOptions, EngineOptions, PredictOptions
 from crackseg.errors import ConfigError, MissingExtra, ModelError
 from crackseg.inference.models import load_model
+from crackseg.tasks import Outcome
 
 RAY = EngineOptions(name="ray", actors=2, gpus_per_actor=0.0)
 
@@ -219,11 +219,11 @@ def test_a_machine_that_does_not_see_the_disk_or_has_another_model_is_refused(
     card = load_model(model).card
     where = (tmp_path, tmp_path / "out" / ".crackseg-12345678")
     with pytest.raises(ConfigError, match="must be the same place for every machine"):
-        batch._start_away(str(model), PredictOptions(), card, *where)
+        tasks.start_away(str(model), PredictOptions(), card, *where)
     where[1].mkdir(parents=True)
     with pytest.raises(ModelError, match="must be the same on every machine"):
-        batch._start_away(str(model), PredictOptions(), replace(card, version="2"), *where)
-    assert batch._start_away(str(model), PredictOptions(), card, *where)
+        tasks.start_away(str(model), PredictOptions(), replace(card, version="2"), *where)
+    assert tasks.start_away(str(model), PredictOptions(), card, *where)
 
 
 @pytest.fixture

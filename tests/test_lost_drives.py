@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from crackseg import batch
+from crackseg import batch, tasks
 from crackseg.config import AnalyzeOptions, read_options
 
 Photo = Callable[..., Path]
@@ -24,14 +24,14 @@ def options(dark_model: Path) -> AnalyzeOptions:
 def after(path: Path, action: Callable[[], Any]) -> batch.Listener:
     """Return a listener that does something once a photograph is done."""
 
-    def end(outcome: batch.Outcome) -> None:
+    def end(outcome: tasks.Outcome) -> None:
         if outcome.path == path:
             action()
 
     return batch.Listener(end=end)
 
 
-def states(outcomes: list[batch.Outcome]) -> list[str]:
+def states(outcomes: list[tasks.Outcome]) -> list[str]:
     return [outcome.status for outcome in outcomes]
 
 
@@ -102,6 +102,6 @@ def test_an_error_of_reading_is_not_one_of_writing(
     def broken(*_: Any, **__: Any) -> None:
         raise OSError(5, "Input/output error", str(path))
 
-    monkeypatch.setattr(batch, "analyze", broken)
+    monkeypatch.setattr(tasks, "analyze", broken)
     (outcome,) = batch.run([path], tmp_path / "out", options)
     assert "cannot be read: Input/output error" in str(outcome.reason)

@@ -19,8 +19,7 @@ from object_store import Store, serving
 from same_results import draw_walls
 from test_cluster import RAY, Rays
 
-from crackseg import batch, cluster, store_clients
-from crackseg.batch import Outcome
+from crackseg import batch, cluster, store_clients, tasks
 from crackseg.config import AnalyzeOptions, EngineOptions, PredictOptions
 from crackseg.errors import ConfigError, MissingExtra, OutputError, StoreError
 from crackseg.folders import MARK, place_to_go_on
@@ -28,6 +27,7 @@ from crackseg.inputs import find_inputs
 from crackseg.stores import StorePath, is_store, store_path
 from crackseg.survey import find_survey
 from crackseg.tally import read_report
+from crackseg.tasks import Outcome
 
 pytest.importorskip("obstore", reason="extra remote is not installed")
 OUT = "s3://dam/2026/results"
@@ -310,7 +310,7 @@ def test_a_machine_that_does_not_see_the_store_is_refused(model: Path) -> None:
     pytest.importorskip("fsspec")
     place = store_path("memory://elsewhere/.crackseg-00000000")
     with pytest.raises(ConfigError, match="must be the same place for every machine"):
-        batch._start_away(str(model), PredictOptions(), load_model(model).card, Path.cwd(), place)
+        tasks.start_away(str(model), PredictOptions(), load_model(model).card, Path.cwd(), place)
 
 
 def refused(store: Store, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:

@@ -14,9 +14,9 @@ from dark_model import write_dark_model
 from same_results import assert_same, draw_walls
 
 from crackseg import batch
-from crackseg.batch import Outcome
 from crackseg.config import AnalyzeOptions, PredictOptions
 from crackseg.errors import ConfigError
+from crackseg.tasks import Outcome
 from crackseg.workers import in_processes
 
 

@@ -54,6 +54,11 @@ class BandFiles:
         if self._folder is not None:
             self._go_on(self._folder)
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether what is finished outlives this run."""
+        return self._folder is not None
+
     def add_plane(self) -> None:
         """Make one more plane of zeros."""
         if not self._is_large:
@@ -65,14 +70,17 @@ class BandFiles:
             file = tempfile.TemporaryFile(prefix="crackseg-")  # noqa: SIM115
             self.planes.append(OnDisk(file, self.size, np.uint8))
 
-    def finish(self, row: int, bands: Sequence[Array], forward_s: float) -> None:
+    def take(self, row: int, bands: Sequence[Array], forward_s: float) -> None:
         """Take the finished (n, W) rows of every plane from a row on.
 
         Args:
             row: of the picture.
-            bands: uint8 values of each plane.
+            bands: uint8 values of each plane; a plane that is not among them is 0 there.
             forward_s: seconds in the network so far, of this run.
         """
+        while len(self.planes) < len(bands):
+            self.add_plane()
+        bands = [*bands, *[np.zeros_like(bands[0])] * (len(self.planes) - len(bands))]
         for plane, values in zip(self.planes, bands, strict=True):
             if isinstance(plane, OnDisk):
                 plane.write(row, values)

@@ -7,8 +7,9 @@ over. The last two are flagged in the result.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,23 @@ from crackseg.imagery.blank import BlankCounter
 from crackseg.imagery.clarity import ClarityCounter, impaired, spoilt, unsteady
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.greenery import ColourCounter
-from crackseg.imagery.tiles import Axis, Band, fill_invalid, pad_tile, plan_axis
+from crackseg.imagery.tiles import Axis
 from crackseg.inference.band_files import BandFiles
 from crackseg.inference.batches import Batcher, batch_that_pays
 from crackseg.inference.choosing import Chosen, choose
 from crackseg.inference.models import Model, load_model
 from crackseg.inference.runtimes import Forward
-from crackseg.records import Array, ModelCard, Notice, Prediction, Window
+from crackseg.inference.tile_rows import (
+    Progress,
+    TileRows,
+    Validity,
+    first_again,
+    plan_tiles,
+    tile_px_of,
+)
+from crackseg.records import Array, ModelCard, Notice, Prediction
 from crackseg.runs import Runs
 
-Progress = Callable[[float], None]
-
-_LOADED_PX = 4096  # columns of a wide picture that are read at once
 _UNTRIED_TILES = 8  # at once on TensorRT, which would build for minutes to try each number
 _LEAST_TILE_PX = 128  # smaller tiles see too little to tell a crack from a joint
 
@@ -113,9 +119,7 @@ class Predictor:
         folder: Path | None,
     ) -> Prediction:
         chosen = self._open_on(attempt.device)
-        forward = _read_often(chosen.forward, attempt.readings, attempt.reread_from)
-        batch = attempt.batch or self._batch_on(attempt.device, _tile_px(self.card, attempt))
-        batcher = Batcher(forward, batch, ahead=attempt.device != "cpu")
+        batcher = self._batcher(attempt)
         size = (image.info.height_px, image.info.width_px)
         blank, clarity, colour = BlankCounter(*size), ClarityCounter(*size), ColourCounter()
         made_of = _made_of(image, self.card, chosen.options, attempt, inside)
@@ -128,7 +132,7 @@ class Predictor:
             probability=store.planes[0],
             other=store.planes[1] if len(store.planes) > 1 else None,
             valid=valid,
-            tile_px=_tile_px(self.card, attempt),
+            tile_px=tile_px_of(self.card, attempt),
             overlap_px=attempt.overlap_px,
             forward_s=store.forward_s + batcher.seconds,
             outside_px2=0.0 if inside is None else float(np.count_nonzero(~inside)),
@@ -146,6 +150,48 @@ class Predictor:
             ),
         )
 
+    def begin_bands(
+        self, image: OpenImage, inside: Array | None, folder: Path
+    ) -> tuple[BandFiles, Axis, PredictOptions]:
+        """Return what ``predict`` would go on from, its rows of tiles, and how they are read.
+
+        The options name the runtime and the precision that suit this machine, for all others.
+
+        Raises:
+            Errors of ``predict`` before it reads anything.
+        """
+        attempt = next(_attempts(self.card, self.options))
+        chosen = self._open_on(attempt.device).options
+        size = (image.info.height_px, image.info.width_px)
+        rows, _ = plan_tiles(size, self.card, attempt)
+        store = BandFiles(size, folder, _made_of(image, self.card, chosen, attempt, inside))
+        return store, rows, replace(attempt, runtime=chosen.runtime, precision=chosen.precision)
+
+    def read_bands(
+        self, image: OpenImage, inside: Array | None, part: range
+    ) -> Iterator[tuple[list[Array], float]]:
+        """Yield what some rows of tiles finish of each plane, and the seconds in the network.
+
+        The rows before them that reach into them are read, too. That is all that ``predict`` needs
+        to go on after them.
+
+        Args:
+            image: an open image.
+            inside: (H, W) bool, where to look; None: everywhere.
+            part: numbers of the rows of tiles, one after the other.
+
+        Raises:
+            MemoryError: a batch of one does not fit.
+            Errors of ``predict``.
+        """
+        options = self.options
+        batcher = self._batcher(options)
+        tiles = TileRows(image, self.card, options, batcher, inside)
+        for i in range(first_again(tiles.rows, part.start), part.stop):
+            finished = tiles.finish(i, tiles.load(i), lambda share: None)
+            if i in part:
+                yield finished, batcher.seconds
+
     def open_here(self) -> Forward:
         """Return the forward function on the device of the options; see ``runtimes``."""
         return self._open_on(self.options.device).forward
@@ -156,6 +202,14 @@ class Predictor:
             self._opened = self._batch = None
             self._opened = device, choose(self.model, replace(self.options, device=device))
         return self._opened[1]
+
+    def _batcher(self, attempt: PredictOptions) -> Batcher:
+        """Return what reads tiles as often as is asked for, so many at once as pay."""
+        forward = _read_often(
+            self._open_on(attempt.device).forward, attempt.readings, attempt.reread_from
+        )
+        batch = attempt.batch or self._batch_on(attempt.device, tile_px_of(self.card, attempt))
+        return Batcher(forward, batch, ahead=attempt.device != "cpu")
 
     def _batch_on(self, device: str, tile_px: int) -> int:
         """Return how many tiles at once pay on a device, which is tried once."""
@@ -205,107 +259,27 @@ def _all_tiles(
         (H, W) validity; None: every pixel counts.
     """
     counters, progress = sinks
-    height, width = image.info.height_px, image.info.width_px
-    plan = {"tile_px": _tile_px(card, options), "overlap_px": options.overlap_px}
-    rows = plan_axis(height, **plan, multiple=card.input_multiple)
-    cols = plan_axis(width, **plan, multiple=card.input_multiple)
-    maps: list[_Map] = []
-
-    def add_maps(count: int) -> None:
-        while len(maps) < count:
-            maps.append(_Map(rows, cols, height, width))
-        while len(store.planes) < count:
-            store.add_plane()
-
-    add_maps(max(len(store.planes), 1))
-    valid = _Validity(width)
-    first = _first_again(rows, store.finished)
-    for i, row in enumerate(rows.starts):
-        window = Window(row=row, col=0, height=min(rows.size_px, height - row), width=width)
-        pixels, has_data = _load(image, window)
-        counts = has_data if inside is None else _both(has_data, inside[window.slices])
+    tiles = TileRows(image, card, options, batcher, inside)
+    count = len(tiles.rows.starts)
+    tiles.add_maps(len(store.planes))
+    valid = Validity(image.info.width_px)
+    first = first_again(tiles.rows, store.finished)
+    for i, row in enumerate(tiles.rows.starts):
+        loaded = pixels, _, counts = tiles.load(i)
         for counter in counters:
             counter.add(row, pixels, counts)
-        valid.add(row, window.height, counts)
+        valid.add(row, len(pixels), counts)
         if i < first:
             continue
-        tiles = dict(_cut(pixels, (has_data, counts), rows, cols))
-        for k, (j, answer) in enumerate(zip(tiles, batcher([*tiles.values()]), strict=True)):
-            add_maps(answer.shape[2] if answer.ndim == 3 else 1)
-            for part, plane in zip(np.atleast_3d(answer).transpose(2, 0, 1), maps, strict=False):
-                plane.band.add(i, j, part)
-            if progress:
-                progress((i + (k + 1) / len(tiles)) / len(rows.starts))
-        finished = [plane.finish(i, counts) for plane in maps]
+        finished = tiles.finish(i, loaded, partial(_tell, progress, i, count))
         if i >= store.finished:
-            store.finish(row, finished, batcher.seconds)
+            store.take(row, finished, batcher.seconds)
     return valid.runs()
 
 
-def _first_again(rows: Axis, finished: int) -> int:
-    """Return the first row of tiles that reaches into the first one that is not finished."""
-    if finished == len(rows.starts):
-        return finished
-    reaching = (start + rows.size_px > rows.starts[finished] for start in rows.starts)
-    return [*reaching].index(True)
-
-
-class _Map:
-    """The band of floats that fills one (H, W) uint8 probability."""
-
-    def __init__(self, rows: Axis, cols: Axis, height_px: int, width_px: int) -> None:
-        self._finished = np.zeros((0, width_px), np.uint8)
-        self.band = Band(rows, cols, height_px=height_px, width_px=width_px, emit=self._take)
-
-    def _take(self, row: int, finished: Array) -> None:
-        self._finished = finished
-
-    def finish(self, i: int, counts: Array | None) -> Array:
-        """Return the rows that no later row of tiles touches, 0 where a pixel does not count."""
-        self.band.finish(i)
-        if counts is not None:
-            self._finished *= counts[: len(self._finished)]
-        return self._finished
-
-
-class _Validity:
-    """Which pixels count, of a picture that goes by in bands that overlap."""
-
-    def __init__(self, width_px: int) -> None:
-        self._width, self._parts, self._rows, self._any = width_px, list[Runs](), 0, False
-
-    def add(self, row: int, height: int, counts: Array | None) -> None:
-        """Take the rows of a band that no band before it had; None: every pixel counts."""
-        fresh = self._rows - row
-        if counts is None:
-            self._parts.append(Runs.full(height - fresh, self._width))
-        else:
-            self._parts.append(Runs.of(counts[fresh:]))
-            self._any = True
-        self._rows = row + height
-
-    def runs(self) -> Runs | None:
-        """Return which pixels count; None: all of them."""
-        return Runs.stack(self._parts, self._width) if self._any else None
-
-
-def _load(image: OpenImage, window: Window) -> tuple[Array, Array | None]:
-    """Return the pixels of a wide band as ``OpenImage.load`` does, read some columns at a time.
-
-    What a reader needs beside the pixels is several times as large as they are.
-    """
-    if window.width <= 2 * _LOADED_PX:
-        return image.load(window)
-    pixels = np.empty((window.height, window.width, 3), np.uint8)
-    valid: Array | None = None
-    for left in range(0, window.width, _LOADED_PX):
-        width = min(_LOADED_PX, window.width - left)
-        part = np.s_[:, left : left + width]
-        pixels[part], counts = image.load(replace(window, col=left, width=width))
-        if counts is not None:
-            valid = np.ones(pixels.shape[:2], bool) if valid is None else valid
-            valid[part] = counts
-    return pixels, valid
+def _tell(progress: Progress | None, i: int, count: int, share: float) -> None:
+    if progress:
+        progress((i + share) / count)
 
 
 def _made_of(
@@ -321,42 +295,16 @@ def _made_of(
         "content": image.info.sha256,
         "model": dict(card.sha256),
         "run": [attempt.device, chosen.runtime, chosen.precision],
-        "tiles": [_tile_px(card, attempt), attempt.overlap_px],
+        "tiles": [tile_px_of(card, attempt), attempt.overlap_px],
         "readings": [attempt.readings, attempt.reread_from],
         "inside": None if inside is None else zlib.crc32(np.ascontiguousarray(inside).data),
     }
 
 
-def _both(has_data: Array | None, inside: Array) -> Array:
-    return inside if has_data is None else np.asarray(has_data & inside)
-
-
-def _cut(
-    pixels: Array, valid: tuple[Array | None, Array | None], rows: Axis, cols: Axis
-) -> Iterator[tuple[int, Array]]:
-    """Yield number and pixels of the tiles of a band that hold a pixel that counts.
-
-    What has no data is filled; what is only not looked at stays, for the network to see around.
-    """
-    has_data, counts = valid
-    for j, start in enumerate(cols.starts):
-        part = slice(start, start + cols.size_px)
-        tile = pixels[:, part]
-        if counts is not None and not counts[:, part].any():
-            continue
-        if has_data is not None:
-            tile = fill_invalid(tile, has_data[:, part])
-        yield j, pad_tile(tile, rows.size_px, cols.size_px)
-
-
-def _tile_px(card: ModelCard, options: PredictOptions) -> int:
-    return options.tile_px or card.tile_px
-
-
 def _attempts(card: ModelCard, options: PredictOptions) -> Iterator[PredictOptions]:
     """Yield what to try, each only when memory ran out before: smaller tiles, then the CPU."""
     for device in dict.fromkeys((options.device, "cpu")):
-        tile = _tile_px(card, options)
+        tile = tile_px_of(card, options)
         yield replace(options, device=device)
         while (tile := tile // 2 // card.input_multiple * card.input_multiple) >= _LEAST_TILE_PX:
             overlap = min(options.overlap_px, tile // 2)
@@ -369,7 +317,7 @@ def _fallback(
     if attempt.device != options.device:
         text = f"`{options.device}` ran out of memory: the analysis ran on the CPU."
         return (Notice(code="device_fallback", message=text),)
-    if _tile_px(card, attempt) != _tile_px(card, options):
+    if tile_px_of(card, attempt) != tile_px_of(card, options):
         text = f"memory ran out: tiles of {attempt.tile_px} px were used."
         return (Notice(code="smaller_tiles", message=text),)
     return ()

@@ -1,5 +1,8 @@
 """Ask whether a cluster loses anything: ``cluster.py FOLDER [--photographs N] [--rounds N]``.
 
+With ``--raster FILE`` the same is asked of one large raster, whose bands the actors read: one
+process, two actors, an actor killed over a band, the program killed when half is kept.
+
 Small rendered photographs are analyzed by one process, by ``--workers 2`` and by two actors of a
 Ray on this machine, the last two in turns. Then an actor is killed in the middle of a run, and the
 whole program in the middle of another, which the same command ends. The answer: seconds of each,
@@ -146,17 +149,78 @@ def kill_driver(photographs: Path, out: Path, count: int) -> dict[str, Any]:
     return {"done_before": len(before), "exit": code, "children_gone_s": gone_s, "twice": twice}
 
 
+def kept_rows(out: Path) -> int:
+    """Return how many rows of a raster a run has kept to go on from."""
+    for note in out.glob(".crackseg-part-*/progress.json"):
+        bands = json.loads(note.read_text(encoding="utf-8"))["bands"]
+        return int(bands[-1]["row"] + bands[-1]["rows"])
+    return 0
+
+
+def stop_at(raster: Path, out: Path, rows: int, *, actor: bool) -> dict[str, Any]:
+    """Kill an actor or the whole program when so many rows are kept, and come to the end."""
+    shutil.rmtree(out, ignore_errors=True)
+    process = begin(raster, out, *RAY)
+    while kept_rows(out) < rows and process.poll() is None:
+        time.sleep(0.5)
+    children = below(process.pid)
+    actors = [pid for pid, name in children.items() if name.startswith("ray::_Actor")]
+    os.kill(actors[0] if actor else process.pid, signal.SIGKILL)
+    code = process.wait()
+    answer: dict[str, Any] = {"actors": len(actors), "exit": code, "kept_rows": kept_rows(out)}
+    if not actor:
+        while any(Path(f"/proc/{pid}").exists() for pid in children):
+            time.sleep(0.2)
+        again = begin(raster, out, *RAY)
+        least = answer["kept_rows"]
+        while again.poll() is None:
+            now = kept_rows(out)
+            least = min(least, now) if now else least
+            time.sleep(0.5)
+        answer |= {"exit": again.returncode, "rows_kept_least": least}
+    return answer
+
+
+def ask_raster(raster: Path, folder: Path) -> dict[str, Any]:
+    """Run over one raster in all ways, and compare."""
+    outs = {name: folder / name for name in ("one", "ray", "actor", "driver")}
+    answer: dict[str, Any] = {"raster": raster.name, "one_s": seconds(raster, outs["one"])}
+    report = json.loads(next(outs["one"].glob("*/report.json")).read_text(encoding="utf-8"))
+    answer["stages_s"] = report["timing_s"]
+    rows = report["image"]["height_px"]
+    answer["ray_s"] = seconds(raster, outs["ray"], *RAY)
+    answer["actor"] = stop_at(raster, outs["actor"], rows // 5, actor=True)
+    answer["driver"] = stop_at(raster, outs["driver"], rows // 2, actor=False)
+    reports = {name: next(out.glob("*/report.json")) for name, out in outs.items()}
+    for name in ("ray", "actor", "driver"):
+        here, there = content(outs[name]), content(outs["one"])
+        timing = json.loads(reports[name].read_text(encoding="utf-8"))["timing_s"]
+        answer[f"{name}_files"] = {
+            "files": len(there),
+            "lost": sorted(set(there) - set(here)),
+            "differ": sorted(file for file in there if here.get(file) != there[file]),
+            "forward_s": timing["forward"],
+        }
+    return answer
+
+
 def main() -> None:
     """Render, run and compare."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--photographs", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--raster", type=Path)
     chosen = parser.parse_args()
+    if chosen.raster:
+        answer = ask_raster(chosen.raster, chosen.folder)
+        (chosen.folder / "raster.json").write_text(json.dumps(answer, indent=1) + "\n")
+        print(json.dumps(answer, indent=1))
+        return
     photographs, count = chosen.folder / "photographs", chosen.photographs
     render(photographs, count)
     outs = {name: chosen.folder / name for name in ("one", "two", "ray", "actor", "driver")}
-    answer: dict[str, Any] = {"photographs": count, "cores": len(os.sched_getaffinity(0))}
+    answer = {"photographs": count, "cores": len(os.sched_getaffinity(0))}
     answer["one_s"] = seconds(photographs, outs["one"])
     pairs = [
         (

@@ -12,7 +12,7 @@ import pytest
 from crackseg.config import PredictOptions
 from crackseg.disk import OnDisk
 from crackseg.imagery.files import open_image
-from crackseg.inference import band_files, choosing, predictor
+from crackseg.inference import band_files, choosing, tile_rows
 from crackseg.inference.models import Model
 from crackseg.inference.predictor import Predictor
 from crackseg.records import Array, Prediction
@@ -86,7 +86,7 @@ def test_in_files_is_as_in_memory(
     assert isinstance(memory.probability, np.ndarray)
     assert not (tmp_path / "kept").exists()  # a photograph is read in seconds
     monkeypatch.setattr(band_files, "IN_MEMORY_PX", 1000)
-    monkeypatch.setattr(predictor, "_LOADED_PX", 70)
+    monkeypatch.setattr(tile_rows, "_LOADED_PX", 70)
     files = run(tmp_path / "kept")
     assert isinstance(files.probability, OnDisk)
     assert same(files, memory)
