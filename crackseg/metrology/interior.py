@@ -25,6 +25,7 @@ _BACKGROUND_PX = 10  # of concrete on either side that take part in the fit
 # Pixel, lens and sampling spread an edge by 0.6 px at least: a sharper fit follows the noise.
 _LOW = np.array([0.1, 0.6, 0.05, -3.0, 0.5, -0.05])
 _HIGH = np.array([20.0, 5.0, 1.05, 3.0, 1.5, 0.05])
+_SCALE = (1.0, 0.5, 0.2, 0.5, 0.3, 0.01)
 # Ratio of width to blur, and width in px, below which the profile is a bell whatever the darkness,
 # and above which its shape tells it (phantoms).
 _RATIO, _THINNEST_PX = (1.5, 2.55), (1.2, 2.5)
@@ -38,6 +39,7 @@ _BLACK = 0.93  # as ``width.INTERIOR``
 _TWO_GAPS_PX = (0.6, 1.2)  # to start from
 _TWO_LOW = np.array([0.1, 0.4, 0.5, -3.0, 0.5, -0.05])
 _TWO_HIGH = np.array([10.0, 3.0, 3.0, 3.0, 1.5, 0.05])
+_TWO_SCALE = (0.5, 0.5, 0.5, 0.5, 0.3, 0.01)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def fit_interiors(means: Sequence[MeanProfile]) -> list[Interior]:
     data = _stacked([means[k] for k in long])
     start = np.tile([0.0, 1.0, 0.8, 0.0, 1.0, 0.0], (len(long), 1))
     start[:, 0] = [means[k].guess_px for k in long]
-    one = least_squares(_profile, data, start, (_LOW, _HIGH))
+    one = least_squares(_profile, data, start, (_LOW, _HIGH), _SCALE)
     width, blur, darkness = one.p[:, :3].T
     noise2 = 2 * one.cost / (data.weight.sum(axis=1) - len(_LOW))
     curvature = np.swapaxes(one.slope, 1, 2) @ one.slope
@@ -103,7 +105,6 @@ def fit_interiors(means: Sequence[MeanProfile]) -> list[Interior]:
         np.interp(width / blur, _RATIO, (0, 1)), np.interp(width, _THINNEST_PX, (0, 1))
     )
     sure = np.minimum(sure, np.interp(u / darkness, (_SURE, _UNSURE), (1, 0)))
-    sure = np.where(one.settled, sure, 0.0)  # what creeps along a valley is not told by the shape
     pale = (darkness < _PALE) & (width < _TWO_WIDEST_PX) & (one.cost > _TWO_BETTER_BY)
     asked = np.flatnonzero((sure > 0) & pale)
     two = np.zeros(len(long), dtype=bool)
@@ -146,7 +147,7 @@ def _are_two(data: Data, one: Array, cost: Array) -> Array:
                 np.zeros(len(one)),
             ]
         )
-        fitted = least_squares(_two_profile, data, start, (_TWO_LOW, _TWO_HIGH))
+        fitted = least_squares(_two_profile, data, start, (_TWO_LOW, _TWO_HIGH), _TWO_SCALE)
         least = np.minimum(least, fitted.cost)
     two: Array = least < np.minimum(_TWO_BETTER * cost, cost - _TWO_BETTER_BY)
     return two
