@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -259,3 +261,63 @@ def test_real_actors_read_bands(
     one = analyzed(raster, tmp_path / "one", model)
     assert_same(one, analyzed(raster, tmp_path / "two", model, RAY))
     assert len(taken) == 4
+
+
+# What a program does when the second band of a raster returns: die, or kill an actor.
+DYING = """
+import os, pathlib, signal, sys
+from crackseg.inference import band_files, shared
+band_files.IN_MEMORY_PX = 1000
+how, taken, true_take = sys.argv.pop(1), [], shared.Raster.take
+def take(self, bands, answer):
+    assert answer is not None
+    true_take(self, bands, answer)
+    taken.append(bands.start)
+    print("took", bands.start, flush=True)
+    if how == "die" and len(taken) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "kill" and len(taken) == 2:
+        for place in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                mine = os.environ["MINE"].encode() in place.with_name("environ").read_bytes()
+                if mine and place.read_bytes().startswith(b"ray::_Actor"):
+                    os.kill(int(place.parent.name), signal.SIGKILL)
+                    print("killed", flush=True)
+                    break
+            except OSError:
+                continue
+shared.Raster.take = take
+from crackseg.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.slow  # Ray is started three times
+def test_killed_for_true(
+    raster: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="extra cluster is not installed")
+    if not Path("/proc").is_dir():
+        pytest.skip("processes are found in /proc")
+    (tmp_path / "options.toml").write_text("[predict]\nthreads = 1\noverlap_px = 32\n")
+    paths = [str(Path(__file__).parents[1]), *(path for path in sys.path if path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "MINE": str(tmp_path)}
+
+    def run(how: str, out: str) -> list[str]:
+        command = [sys.executable, "-c", DYING, how, "analyze", str(raster), "--out", out, "-q"]
+        command += ["--model", str(model), "--exports", "csv,mask", "--engine", "ray"]
+        command += ["--runtime", "onnx", "--precision", "float", "--workers", "3"]
+        command += ["--config", "options.toml"]
+        answer = subprocess.run(
+            command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        )
+        return [line for line in answer.stdout.splitlines() if line.startswith(("took", "killed"))]
+
+    analyzed(raster, tmp_path / "one", model)
+    assert run("die", "two") == ["took 0", "took 4"]
+    assert run("live", "two") == ["took 8", "took 12", "took 16"]
+    assert run("kill", "three") == ["took 0", "took 4", "killed", "took 8", "took 12", "took 16"]
+    for other in ("two", "three"):
+        for name in ("cracks.csv", "mask.png"):
+            there = (tmp_path / "one" / "wall" / name).read_bytes()
+            assert (tmp_path / other / "wall" / name).read_bytes() == there
