@@ -21,6 +21,7 @@ from crackseg.errors import ConfigError
 from crackseg.training.options import TrainOptions
 
 _RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # of torchrun, Slurm, Lightning's own start
+_STARTERS = ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "NODE_RANK")  # who starts a run on machines
 _EXCHANGES = 1 << 40  # seeds of dropout that lie between two ranks
 
 
@@ -46,8 +47,13 @@ def crops_of_each(options: TrainOptions) -> int:
     """Return how many crops of a batch a device takes.
 
     Raises:
-        ConfigError: the devices cannot share a batch evenly.
+        ConfigError: the devices cannot share a batch evenly, or nobody starts the other machines.
     """
+    if options.nodes > 1 and not any(name in os.environ for name in _STARTERS):
+        raise ConfigError(
+            f"`nodes` is {options.nodes}, and this run would wait for the other machines for ever: "
+            "start it on each by torchrun or Slurm (docs/own-model.md), or leave `nodes` out."
+        )
     batch, sharers = options.data.batch, processes(options)
     if batch % sharers:
         more = -(-batch // sharers) * sharers

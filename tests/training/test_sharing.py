@@ -124,7 +124,15 @@ def _options(**values: object) -> TrainOptions:
     return replace(base, **values)  # type: ignore[arg-type]
 
 
-def test_a_batch_is_of_all_devices_together():
+def test_machines_that_nobody_starts_are_refused(monkeypatch):
+    for name in ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "NODE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match=r"`nodes` is 2.*by torchrun or Slurm"):
+        crops_of_each(_options(nodes=2))
+
+
+def test_a_batch_is_of_all_devices_together(monkeypatch):
+    monkeypatch.setenv("NODE_RANK", "0")
     assert crops_of_each(_options(devices=4, nodes=2)) == 1
     with pytest.raises(ConfigError, match=r"`data.batch` must be a multiple of 3.*got 8; take 9"):
         crops_of_each(_options(devices=3))
