@@ -115,8 +115,8 @@ def train(options: TrainOptions) -> Path:
     """
     samples = read_samples(options.data)
     check_machine(options)
-    crops_of_each(options)
-    if rank() == 0:
+    crops_of_each(options)  # before a folder is claimed
+    if rank(options) == 0:
         claim_folder(options.out, describe(options, samples), options)
     torch.set_num_threads(options.fit.threads)
     while True:

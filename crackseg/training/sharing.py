@@ -21,7 +21,6 @@ from crackseg.errors import ConfigError
 from crackseg.training.options import TrainOptions
 
 _RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # of torchrun, Slurm, Lightning's own start
-_STARTERS = ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "NODE_RANK")  # who starts a run on machines
 _EXCHANGES = 1 << 40  # seeds of dropout that lie between two ranks
 
 
@@ -30,8 +29,13 @@ def processes(options: TrainOptions) -> int:
     return options.devices * options.nodes
 
 
-def rank() -> int:
-    """Return the number of this process among those that share a run; 0 where it runs alone."""
+def rank(options: TrainOptions) -> int:
+    """Return the number of this process among those that share a run.
+
+    A run that nobody shares has one process, whatever number a job of Slurm gave it.
+    """
+    if processes(options) == 1:
+        return 0
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return int(torch.distributed.get_rank())
     numbers = (os.environ.get(name, "") for name in _RANKS)
@@ -40,20 +44,15 @@ def rank() -> int:
 
 def dropout_seed(options: TrainOptions, step: int) -> int:
     """Return the seed of what is drawn within the network at a step, on this process's device."""
-    return options.seed * 1_000_003 + step + rank() * _EXCHANGES
+    return options.seed * 1_000_003 + step + rank(options) * _EXCHANGES
 
 
 def crops_of_each(options: TrainOptions) -> int:
     """Return how many crops of a batch a device takes.
 
     Raises:
-        ConfigError: the devices cannot share a batch evenly, or nobody starts the other machines.
+        ConfigError: the devices cannot share a batch evenly.
     """
-    if options.nodes > 1 and not any(name in os.environ for name in _STARTERS):
-        raise ConfigError(
-            f"`nodes` is {options.nodes}, and this run would wait for the other machines for ever: "
-            "start it on each by torchrun or Slurm (docs/own-model.md), or leave `nodes` out."
-        )
     batch, sharers = options.data.batch, processes(options)
     if batch % sharers:
         more = -(-batch // sharers) * sharers

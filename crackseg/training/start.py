@@ -7,6 +7,7 @@ that is not finite: each stops the run with what to change, before hours are spe
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,20 @@ from crackseg.inference.weights import read_weights
 from crackseg.networks import build
 from crackseg.training.options import TrainOptions
 
+_STARTERS = ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "NODE_RANK")  # of a run on machines
+
 
 def check_machine(options: TrainOptions) -> None:
-    """Refuse a device that this machine does not have.
+    """Refuse a device that this machine does not have, and other machines that nobody starts.
 
     Raises:
         ConfigError: names the option and what there is.
     """
+    if options.nodes > 1 and not any(name in os.environ for name in _STARTERS):
+        raise ConfigError(
+            f"`nodes` is {options.nodes}, and this run would wait for the other machines for ever: "
+            "start it on each by torchrun or Slurm (docs/own-model.md), or leave `nodes` out."
+        )
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     mps = torch.backends.mps.is_available()
     accelerator = options.accelerator

@@ -32,6 +32,7 @@ from crackseg.training.sharing import (  # noqa: E402
     rank,
     split_batch,
 )
+from crackseg.training.start import check_machine  # noqa: E402
 
 # A network without batch norm or dropout, whose weights do not hang on how a batch is dealt out.
 SCRIPT = """
@@ -52,19 +53,20 @@ class Plain(torch.nn.Module):
         return self.layers(x)
 
 fit.start_network = lambda options: Plain()
+options = fit.read_run(Path(sys.argv[1]))
 fails = sys.argv[2:]  # the rank that fails, and how
 step = fit.Segmenter.training_step
 
 def or_fail(self, batch, number):
-    if fails and self.global_step == 1 and sharing.rank() == int(fails[0]):
+    if fails and self.global_step == 1 and sharing.rank(options) == int(fails[0]):
         raise RuntimeError(fails[1])
     return step(self, batch, number)
 
 fit.Segmenter.training_step = or_fail
 try:
-    fit.train(fit.read_run(Path(sys.argv[1])))
+    fit.train(options)
 except Exception as error:
-    sys.exit(f"rank {sharing.rank()}: {error}")
+    sys.exit(f"rank {sharing.rank(options)}: {error}")
 """
 
 
@@ -128,11 +130,12 @@ def test_machines_that_nobody_starts_are_refused(monkeypatch):
     for name in ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "NODE_RANK"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConfigError, match=r"`nodes` is 2.*by torchrun or Slurm"):
-        crops_of_each(_options(nodes=2))
-
-
-def test_a_batch_is_of_all_devices_together(monkeypatch):
+        check_machine(_options(nodes=2, accelerator="cpu"))
     monkeypatch.setenv("NODE_RANK", "0")
+    check_machine(_options(nodes=2, accelerator="cpu"))
+
+
+def test_a_batch_is_of_all_devices_together():
     assert crops_of_each(_options(devices=4, nodes=2)) == 1
     with pytest.raises(ConfigError, match=r"`data.batch` must be a multiple of 3.*got 8; take 9"):
         crops_of_each(_options(devices=3))
@@ -160,15 +163,16 @@ def test_what_is_found_stands_in_the_order_of_the_pictures():
 def test_ranks_draw_other_dropout_and_the_first_what_it_drew_alone(monkeypatch):
     for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
-    options = replace(_options(), seed=3)
-    assert rank() == 0
+    options = replace(_options(devices=2), seed=3)
+    assert rank(options) == 0
     alone = dropout_seed(options, 5)
     assert alone == 3_000_014
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert rank() == 1
+    assert rank(options) == 1
     assert dropout_seed(options, 5) != alone
     monkeypatch.setenv("RANK", "6")  # over all machines
-    assert rank() == 6
+    assert rank(options) == 6
+    assert rank(_options()) == 0  # a run of its own among others of a job
 
 
 def test_a_device_without_room_is_told_what_makes_the_same_steps():
