@@ -27,9 +27,12 @@ from rich.text import Text
 
 from crackseg.batch import Listener
 from crackseg.exports.survey import (
+    copies,
     impaired_text,
     length_text,
     main_list,
+    not_counted_text,
+    other_lines_text,
     short_names,
     survey_detection,
     width_text,
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 30  # of the table; everything is in the files
 MOST_LINES = 3  # of one kind of warning; more become one line
+MOST_NAMES = 10  # in a sentence; more are counted
 LONGEST_NAME = 40  # characters of a photograph's name in the table
 REMARKS = {"short_pieces_dropped", "scaled_to_8_bit", "screened", "no_scale"}  # no warnings
 MISSING_SCALE = "scale_not_found"  # the code where a scale was asked for
@@ -230,6 +234,8 @@ def _result(outcome: Outcome) -> str:
         blank = row.get("judged") is False
         text = BLANK if blank else NO_CRACK
         text = f"{text} in the main list; {besides}" if besides else text
+    if others := not_counted_text(row):
+        text = f"{text}; {others}: look at the report"
     if impaired := impaired_text(row):
         text = f"{text}; {impaired}: cracks are missed there"
     return f"{text}, as before" if outcome.status == "unchanged" else text
@@ -255,6 +261,7 @@ def show_outcomes(
         return
     if text := survey_detection([outcome.row for outcome in outcomes]):
         print(text)
+    _show_not_counted(outcomes)
     _show_passed(passed)
     done = [outcome for outcome in outcomes if outcome.folder is not None]
     if len(done) <= MOST_ROWS:
@@ -287,7 +294,7 @@ def show_measured(report: Report, mask: Path, folder: Path, *, quiet: bool) -> N
     show_warnings([outcome], quiet=quiet)
     if not quiet:
         if not report.cracks:
-            print(f"{mask.name}: {NO_CRACK if report.judged else BLANK}")
+            print(f"{mask.name}: {_result(outcome)}")
         show_cracks({report.image.path.name: folder})
         print(f"Report: {_report_of([outcome])}")
 
@@ -326,14 +333,41 @@ def show_warnings(outcomes: Sequence[Outcome], *, quiet: bool) -> None:
             _say(console, f"warning: {where}: {items[0][1]}", "yellow")
 
 
+def _show_not_counted(outcomes: Sequence[Outcome]) -> None:
+    """Print what the figures leave out: lines taken for no crack, files that stand there twice."""
+    console = _console(stderr=True)
+    names = _names([outcome.path for outcome in outcomes])
+    path_of = {id(outcome.row): outcome.path for outcome in outcomes}
+    rows = [outcome.row for outcome in outcomes]
+    again = copies(rows)
+    twice = {id(row) for row, _ in again}
+    if others := other_lines_text([row for row in rows if id(row) not in twice]):
+        _say(
+            console,
+            f"not counted as cracks: {others}, taken for joints, cables or edges. A crack that "
+            "runs as straight can be among such lines: look under “Other lines” in the reports.",
+        )
+    if again:
+        some = [f"{names[path_of[id(row)]]} is {names[path_of[id(first)]]}"
+                for row, first in again[:MOST_NAMES]]  # fmt: skip
+        more = f" and {len(again) - MOST_NAMES} more" if len(again) > MOST_NAMES else ""
+        what = (
+            "1 photograph is the very file of another and counts once with it"
+            if len(again) == 1
+            else f"{len(again)} photographs are the very files of others and count once with them"
+        )
+        _say(console, f"{what}: {', '.join(some)}{more}.")
+
+
 def _show_passed(passed: Sequence[Passed]) -> None:
     console = _console(stderr=True)
     kinds: dict[str, list[str]] = {}
     for item, name in zip(passed, short_names([item.path for item in passed]), strict=True):
         kinds.setdefault(item.reason, []).append(name)
     for reason, names in kinds.items():
-        more = f" and {len(names) - 10} more in survey.json" if len(names) > 10 else ""
-        _say(console, f"passed over: {', '.join(names[:10])}{more}: {reason}")
+        many = len(names) > MOST_NAMES
+        more = f" and {len(names) - MOST_NAMES} more in survey.json" if many else ""
+        _say(console, f"passed over: {', '.join(names[:MOST_NAMES])}{more}: {reason}")
 
 
 def show_interrupted(outcomes: Sequence[Outcome], count: int, out: Path) -> None:

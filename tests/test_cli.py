@@ -265,6 +265,30 @@ def test_photographs_of_one_name_are_told_apart_on_the_screen(
     assert len(rows) == 5  # that, head, two cracks, where the report lies: no line is broken
 
 
+def test_copies_of_a_photograph_are_named_on_the_screen(
+    crackseg: Run,
+    photo: Photo,
+    dark_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first = photo(tmp_path / "in" / "a.png")
+    photo(tmp_path / "in" / "other.png", cracks=2)
+    (tmp_path / "in" / "b.png").write_bytes(first.read_bytes())
+    command = ["analyze", tmp_path / "in", "--out", tmp_path / "out", "--model", dark_model]
+    crackseg(*command)
+    sentence = "1 photograph is the very file of another and counts once with it: b.png is a.png."
+    assert sentence in capsys.readouterr().err
+    for n in range(12):
+        (tmp_path / "in" / f"c{n:02}.png").write_bytes(first.read_bytes())
+    crackseg(*command)
+    shown = capsys.readouterr().err
+    assert "13 photographs are the very files of others and count once with them: b.png" in shown
+    assert "c08.png is a.png and 3 more." in shown
+    crackseg(*command, "--quiet")
+    assert "very file" not in capsys.readouterr().err
+
+
 def test_a_name_in_picture_scale_that_no_photograph_has(
     crackseg: Run,
     photo: Photo,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
+import sys
 
 import jsonschema
 import numpy as np
 import pytest
+from command_line import exit_code
 from dark_model import write_dark_model
 from PIL import Image
 
@@ -17,6 +21,7 @@ from crackseg.config import (
     PredictOptions,
     ScaleOptions,
 )
+from crackseg.exports.survey import not_counted_text, other_lines_text
 from crackseg.exports.tables import SCHEMA
 from crackseg.imagery.files import open_image
 from crackseg.inference import choosing as room
@@ -108,3 +113,43 @@ def test_other_lines_are_measured_and_in_no_total(picture, model, tmp_path, monk
     assert len(lines) == 1, "one line, although a crack crosses it"
     assert "Other lines: 1 dark line taken" in page
     assert "One dark line was taken for no crack" in page
+
+
+def test_the_screen_and_the_summary_name_lines_that_are_no_crack(
+    picture, model, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(room, "open_forward", two_outputs)
+    monkeypatch.setenv("COLUMNS", "120")
+    grey = np.full((HEIGHT, WIDTH), WALL, np.uint8)
+    grey[60:64] = LINE
+    grey += np.random.default_rng(0).integers(0, 6, grey.shape, np.uint8)  # else nothing is judged
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    Image.fromarray(grey).save(inputs / "a.png")
+    Image.fromarray(np.flipud(grey)).save(inputs / "b.png")
+    out = tmp_path / "out"
+    arguments = ["analyze", inputs, "--out", out, "--model", tmp_path / "dark", "--mm-per-px", 0.5]
+    monkeypatch.setattr(sys, "argv", ["crackseg", *map(str, arguments)])
+    assert exit_code() == 0
+    shown = capsys.readouterr().err
+    line = r"no crack; 1 other dark line, 0\.1\d m long, not counted: look at the report"
+    assert re.search(rf"a\.png: {line}", shown)
+    assert re.search(r"not counted as cracks: 2 other dark lines, 0\.\d\d m long together", shown)
+    with (out / "summary.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["other_lines"] for row in rows] == ["1", "1"]
+    assert all(float(row["other_lines_length_px"]) == pytest.approx(WIDTH, abs=12) for row in rows)
+    assert "1 other dark line" in (out / "index.html").read_text(encoding="utf-8")
+
+
+def test_lengths_of_lines_with_and_without_a_scale_are_told_apart():
+    row = {"other_lines": 1, "other_lines_length_px": 1000.0, "other_lines_length_mm": None}
+    scaled = {**row, "other_lines": 2, "other_lines_length_mm": 2500.0}
+    assert other_lines_text([row]) == "1 other dark line, 1000 px long"
+    assert other_lines_text([row, scaled, {}]) == (
+        "3 other dark lines, 2.50 m + 1000 px long together"
+    )
+    assert not_counted_text({"other_lines": 0, "joints": 2}) == (
+        "2 lines along named joints, not counted"
+    )
+    assert not_counted_text({"other_lines": 0, "joints": 0}) == ""

@@ -20,6 +20,7 @@ from crackseg.exports.tables import read_measure
 from crackseg.folders import plain_path, write_json_file
 from crackseg.imagery.clarity import is_worth_a_word
 from crackseg.metrology import ranking
+from crackseg.names import count
 
 COLUMNS = (
     "image", "folder", "status", "reason", "cracks", "length_px", "length_mm", "width_max_px",
@@ -28,6 +29,7 @@ COLUMNS = (
     "area_px2", "area_mm2", "density_m_per_m2", "also_marked", "also_marked_length_px",
     "also_marked_length_mm", "mm_per_px", "scale_source", "taken_at", "camera", "warnings",
     "judged", "impaired_share", "impaired_by", "width_90_px", "width_90_mm",
+    "other_lines", "other_lines_length_px", "other_lines_length_mm", "joints",
 )  # fmt: skip
 AS_MEASURED = ("cracks", "also_marked", "severity_mm2", "severity_px2", "judged")  # its place
 _SUMS = ("length_px", "length_mm", "area_px2", "area_mm2")
@@ -64,6 +66,8 @@ def report_row(report: Mapping[str, Any], folder: str, status: str) -> dict[str,
         "warnings": [notice["code"] for notice in report["warnings"]],
         "judged": report.get("judged", True),
         **_impaired(report),
+        **_other_lines(report),
+        "joints": len(report.get("joints") or ()),
         "width_90_px": detection["width_90_px"],
         "width_90_mm": detection["width_90_mm"],
         "detection": detection["text"],
@@ -79,6 +83,18 @@ def _impaired(report: Mapping[str, Any]) -> dict[str, Any]:
     share = round(sum(part["share"] for part in parts), 4)
     worth = is_worth_a_word({part["code"]: part["share"] for part in parts})
     return {"impaired_share": share, "impaired_by": [p["code"] for p in parts] if worth else []}
+
+
+def _other_lines(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how many dark lines were taken for no crack, and how long they are; {}: not told."""
+    lines = report.get("other_lines")
+    if lines is None:
+        return {}
+    sums: dict[str, Any] = {"other_lines": len(lines)}
+    for unit in ("px", "mm"):
+        lengths = [line[f"length_{unit}"] for line in lines]
+        sums[f"other_lines_length_{unit}"] = None if None in lengths else sum(lengths)
+    return sums
 
 
 def main_list(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -195,14 +211,25 @@ def write_survey(
     return paths
 
 
+def copies(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Return the rows whose file stands there under another name before, each with that one."""
+    first: dict[str, Mapping[str, Any]] = {}
+    again = []
+    for row in rows:
+        digest = row.get("sha256")
+        if row["status"] != "failed" and digest and first.setdefault(digest, row) is not row:
+            again.append((row, first[digest]))
+    return again
+
+
 def survey_totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return sums over the images; lengths in mm only of the images that have a scale.
 
     A file that stands there under two names counts once.
     """
     analyzed = [row for row in rows if row["status"] != "failed"]
-    by_hash = {row["sha256"]: row for row in reversed(analyzed) if row.get("sha256")}
-    done = [row for row in analyzed if by_hash.get(row.get("sha256"), row) is row]
+    again = {id(row) for row, _ in copies(rows)}
+    done = [row for row in analyzed if id(row) not in again]
     scaled = [row for row in done if row["length_mm"] is not None]
     return {
         "images": len(rows),
@@ -272,6 +299,32 @@ def length_text(row: Mapping[str, Any]) -> str:
     return f"{row['length_px']:.0f} px"
 
 
+def other_lines_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many dark lines of some rows count as no crack, and how long; empty: none."""
+    rows = [row for row in rows if row.get("other_lines")]
+    if not rows:
+        return ""
+    scaled = [row for row in rows if row["other_lines_length_mm"] is not None]
+    lengths = []
+    if scaled:
+        lengths.append(f"{sum(row['other_lines_length_mm'] for row in scaled) / 1000:.2f} m")
+    if len(scaled) < len(rows):
+        lacking = [row for row in rows if row["other_lines_length_mm"] is None]
+        px = sum(row["other_lines_length_px"] for row in lacking)
+        lengths.append(f"{px:.0f} px")
+    number = sum(row["other_lines"] for row in rows)
+    together = "" if number == 1 else " together"
+    return f"{count(number, 'other dark line')}, {' + '.join(lengths)} long{together}"
+
+
+def not_counted_text(row: Mapping[str, Any]) -> str:
+    """Return which lines of a picture are in no figure of cracks; empty: none."""
+    lines, joints = other_lines_text([row]), row.get("joints")
+    along = f"{count(joints, 'line')} along named joints" if joints else ""
+    text = " and ".join(part for part in (lines, along) if part)
+    return f"{text}, not counted" if text else ""
+
+
 def impaired_text(row: Mapping[str, Any]) -> str:
     """Return how much of a picture shows cracks less well; empty where that is little."""
     codes = row.get("impaired_by")
@@ -291,6 +344,7 @@ def _tile(row: Mapping[str, Any], name: str) -> dict[str, Any]:
         "impaired": impaired_text(row),
         "cracks": row["cracks"],
         "also_marked": row.get("also_marked") or 0,
+        "not_counted": not_counted_text(row),
         "rejected": row.get("rejected", 0),  # by inspectors, whom the service asks
         "length": length_text(row) if has_cracks else None,
         "width": width_text(row) if has_cracks else None,

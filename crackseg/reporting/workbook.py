@@ -37,7 +37,7 @@ CRACK_HEADER = [*_FIRST, *(name for name in CRACK_COLUMNS if name not in ("id", 
 _PHOTO = ["number", "photograph", "status", "lat_deg", "lon_deg", "alt_m", "height_px", "width_px",
           "mm_per_px_sigma_rel", "analyzed_m2", "judged_share", "unjudged", "other_lines",
           "other_lines_length_px", "other_lines_length_mm", "sha256"]  # fmt: skip
-PHOTO_HEADER = [*_PHOTO, *(name for name in COLUMNS if name not in ("status", "judged"))]
+PHOTO_HEADER = [*_PHOTO, *(name for name in COLUMNS if name not in ("judged", *_PHOTO))]
 OPTIONS = {
     "strings_to_formulas": False,
     "strings_to_urls": False,

@@ -21,6 +21,7 @@ from crackseg.exports.page import environment
 from crackseg.exports.survey import (
     impaired_text,
     length_text,
+    not_counted_text,
     row_place,
     survey_detection,
     survey_totals,
@@ -255,6 +256,7 @@ def _tile(task: Record, verdicts: int, unit: str) -> dict[str, Any]:
         "judged": summary.get("judged") is not False,
         "impaired": impaired_text(summary),
         "also_marked": summary.get("also_marked") or 0,
+        "not_counted": not_counted_text(summary),
         "width": width_text(summary) if has_cracks else "",
         "width_value": summary.get(f"width_max_{unit}") or 0,
         "length": length_text(summary) if has_cracks else "",
