@@ -11,7 +11,8 @@ What counts as crack, first line that fits:
 5. Anything else is refused, with the values that were found, so that the caller can say which.
 
 Refused as well: more than half of the picture crack, which is a mask drawn dark on bright
-(``invert``), and values that rule 4 would lose. Never is a mask read as empty that is not.
+(``invert``) and is warned of where ``values`` say it, and values that rule 4 would lose. Never is
+a mask read as empty that is not.
 """
 
 from __future__ import annotations
@@ -82,6 +83,13 @@ class Mask:
                 f"Of the mask's values ({self.values_text}), crack is {self.crack}, as was asked."
             )
             notices.append(Notice(code="mask_values", message=text))
+        share = float(self.pixels.mean())
+        if share > MOST_CRACK:
+            text = (
+                f"{share:.1%} of the mask is crack ({self.crack}): it looks as if it were drawn "
+                "dark on bright, or as if `--values` named its ground."
+            )
+            notices.append(Notice(code="mask_mostly_crack", message=text))
         return tuple(notices)
 
 

@@ -38,6 +38,14 @@ def from_reference(info: ImageInfo, options: ScaleOptions) -> Candidate | None:
             "`reference_points` must be two or more lists of row, col, y_mm, x_mm, got "
             f"{options.reference_points}."
         )
+    # pixels have their centres at whole numbers: the picture reaches half of one beyond
+    inside = (pixels >= -0.5) & (pixels <= [info.width_px - 0.5, info.height_px - 0.5])
+    for row, col in points[~inside.all(axis=1), :2]:
+        raise ScaleError(
+            f"`reference_points` must lie in the picture of {info.height_px} rows and "
+            f"{info.width_px} columns, got row {row:g}, col {col:g}; check their order (row, col, "
+            "y_mm, x_mm), and that they were read in this picture at its full size."
+        )
     detail = f"{len(points)} reference points"
     if len(points) < 4:
         px, true = _spans(pixels), _spans(mm)

@@ -25,6 +25,7 @@ from crackseg.records import Array, ImageInfo
 
 _JSON, _PICTURES = (".geojson", ".json"), (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 _LEAST_PX = 10.0  # a smaller structure is one whose coordinates are not what they seem
+_BOTH_WAYS = 0.01  # of an outline's area: less is a slip of the hand, more is what nobody meant
 _FARTHEST = 1e12  # in px, degrees or m: farther is no place, and its square is no number
 _BAND_ROWS = 256  # of the picture at a time: an orthophoto's windings would not fit into memory
 Place = Callable[[Array], Array]  # (N, 2) x, y of a file to (N, 2) col, row
@@ -215,7 +216,7 @@ def _read_geojson(
         features = list(_features(data))
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise DataError(f"`{name}` is not GeoJSON: {error}.") from error
-    shapes: dict[str, list[list[Array]]] = {"region": [], "ignore": []}
+    shapes: dict[str, list[tuple[str, list[Array]]]] = {"region": [], "ignore": []}
     joints: list[Array] = []
     for number, (kind, coordinates, named) in enumerate(features, start=1):
         where = f"`{name}`, geometry {number}"
@@ -226,7 +227,7 @@ def _read_geojson(
                 outlines = [_points(ring, where) for ring in _listed(rings, where)]
                 if any(len(np.unique(ring, axis=0)) < 3 for ring in outlines):
                     raise DataError(f"{where} must go round an area, got fewer than three points.")
-                shapes[role] += [outlines] if outlines else []
+                shapes[role] += [(where, outlines)] if outlines else []
         elif kind in ("LineString", "MultiLineString") and named == "joint":
             lines = [coordinates] if kind == "LineString" else _listed(coordinates, where)
             joints += [_points(line, where) for line in lines]
@@ -235,12 +236,12 @@ def _read_geojson(
                 f"{where} is a {kind} of class {named or 'none'}; expected polygons, or lines "
                 "with the property `class` = `joint`."
             )
-    rings = [ring for polygons in shapes.values() for polygon in polygons for ring in polygon]
+    rings = [ring for polygons in shapes.values() for _, polygon in polygons for ring in polygon]
     if not rings and not joints:
         raise DataError(f"`{name}` holds no polygon and no line.")
     place = _placing(data, np.concatenate([*rings, *joints]), info, name)
     keep, drop = (
-        _filled([[place(r) for r in p] for p in polygons], info) if polygons else None
+        _filled([(at, [place(r) for r in p]) for at, p in polygons], info) if polygons else None
         for polygons in shapes.values()
     )
     if keep is not None and keep.sum() < _LEAST_PX**2:
@@ -360,27 +361,56 @@ def _transformer(declared: str, info: ImageInfo, name: str) -> Callable[..., Any
     return change
 
 
-def _filled(polygons: list[list[Array]], info: ImageInfo) -> Array:
+def _filled(polygons: list[tuple[str, list[Array]]], info: ImageInfo) -> Array:
     """Return (H, W) uint8 with 1 where the centre of a pixel lies inside; further rings are holes.
 
     An outline holds the pixels it runs through, a hole does not. One that crosses itself holds all
-    that it goes round, as one drawn by hand may.
+    that it goes round, as one drawn by hand may; but it must go round all of it the same way.
+
+    Raises:
+        DataError: one goes round a part clockwise and another against the clock.
     """
     canvas = np.zeros((info.height_px, info.width_px), np.uint8)
-    for outline, *holes in polygons:
+    for where, (outline, *holes) in polygons:
+        ways = np.zeros((1 + len(holes), 2), np.int64)
         ends = outline[:, 1].min(), outline[:, 1].max() + 1
         first, last = np.clip(np.ceil(ends), 0, info.height_px).astype(int).tolist()
         for top in range(first, last, _BAND_ROWS):
             rows = slice(top, min(top + _BAND_ROWS, last))
-            inside = _inside(outline, rows, info.width_px, rim=True)
-            for hole in holes:
-                inside &= ~_inside(hole, rows, info.width_px, rim=False)
+            inside, both = _inside(outline, rows, info.width_px, rim=True)
+            ways[0] += both
+            for k, hole in enumerate(holes, start=1):
+                cut, both = _inside(hole, rows, info.width_px, rim=False)
+                ways[k] += both
+                inside &= ~cut
             canvas[rows] |= inside
+        _refuse_bow_tie(ways, where)
     return canvas
 
 
-def _inside(ring: Array, rows: slice, width_px: int, *, rim: bool) -> Array:
+def _refuse_bow_tie(ways: Array, where: str) -> None:
+    """Raise where a ring goes round parts of the picture both ways: its corners are out of order.
+
+    Args:
+        ways: (N, 2) pixels that each ring goes round one way and the other.
+        where: which geometry it is.
+
+    Raises:
+        DataError: names the geometry.
+    """
+    share = (ways.min(axis=1) / np.maximum(ways.sum(axis=1), 1)).max()
+    if share > _BOTH_WAYS:
+        raise DataError(
+            f"{where} crosses itself like a bow tie: it goes round {100 * share:.0f} % of its area "
+            "the other way than round the rest, so that which area is meant would be a guess; put its "
+            "corners in order, or draw the parts as polygons of their own."
+        )
+
+
+def _inside(ring: Array, rows: slice, width_px: int, *, rim: bool) -> tuple[Array, tuple[int, int]]:
     """Return (h, W) bool of some rows: where an (N, 2) ring of x, y goes round the pixel's centre.
+
+    The second value counts the centres that it goes round one way and the other.
 
     Each edge turns what lies right of it by one, up or down; 0 turns are outside. Centres that lie
     on an edge are as ``rim`` says.
@@ -396,7 +426,9 @@ def _inside(ring: Array, rows: slice, width_px: int, *, rim: bool) -> Array:
     turns = np.zeros((rows.stop - rows.start, width_px + 1), np.int32)
     at = np.ceil(np.clip(x, 0, width_px)).astype(int)
     np.add.at(turns, (row - rows.start, at), np.sign(run[:, 1]).astype(np.int32))
-    inside: Array = np.cumsum(turns, axis=1, dtype=np.int32)[:, :-1] != 0
+    windings = np.cumsum(turns, axis=1, dtype=np.int32)[:, :-1]
+    both = int((windings > 0).sum()), int((windings < 0).sum())
+    inside: Array = windings != 0
     on = np.concatenate([np.column_stack([x, row]), ring])
     on = on[(on == np.rint(on)).all(axis=1) & (on[:, 0] >= 0) & (on[:, 0] < width_px)]
     on = on[(on[:, 1] >= rows.start) & (on[:, 1] < rows.stop)].astype(int)
@@ -406,4 +438,4 @@ def _inside(ring: Array, rows: slice, width_px: int, *, rim: bool) -> Array:
         left, right = sorted((one, other))
         run_px = slice(max(int(np.ceil(left)), 0), max(int(np.floor(right)) + 1, 0))
         inside[int(y) - rows.start, run_px] = rim
-    return inside
+    return inside, both

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from crackseg.errors import DataError
 from crackseg.imagery.files import open_image
-from crackseg.imagery.masks import MaskRule, encode_mask
+from crackseg.imagery.masks import MOST_CRACK, MaskRule, encode_mask
 from crackseg.names import look_up
 from crackseg.records import SPLITS, Sample
 from crackseg.training.annotation_readers import Annotated
@@ -29,6 +29,7 @@ from crackseg.training.shapes import BACKGROUND, Filled, FillOptions, fill, fill
 
 _MASK_ENDINGS = re.compile(r"[-_. ]?(mask|masks|label|labels|gt|seg|annotation)$", re.IGNORECASE)
 
+_MOST_NAMES = 5  # in a sentence; more are counted
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # before the name of what was uploaded to Label Studio
 
 
@@ -254,7 +255,8 @@ def _write_pair(
             .replace(sample.image.name, str(photograph))
         )
         raise DataError(f"{entry.where}: {text}") from error
-    return sample, replace(filled, shapes=0 if filled.empty else filled.shapes)
+    share = float(drawn.mean())
+    return sample, replace(filled, share=share, shapes=0 if filled.empty else filled.shapes)
 
 
 def _size_of(photograph: Path) -> tuple[int, int]:
@@ -286,6 +288,16 @@ def _notes(entries: Sequence[Annotated], filled: Sequence[Filled], out: Path) ->
                 f"{entry.where}: `{label}` lies on top of crack in {count} px, which stay crack; "
                 f"`--labels-off {label}` cuts them out."
             )
+    full = [
+        entry.where for entry, one in zip(entries, filled, strict=True) if one.share > MOST_CRACK
+    ]
+    if full:
+        more = f" and {len(full) - _MOST_NAMES} more" if len(full) > _MOST_NAMES else ""
+        yield (
+            f"more than half of {len(full)} of {len(filled)} pictures is crack "
+            f"({', '.join(full[:_MOST_NAMES])}{more}): it looks as if the ground were named as "
+            "crack; look at their masks."
+        )
     thin, boxes = (sum(getattr(one, name) for one in filled) for name in ("thin", "boxes"))
     if thin:
         yield f"{thin} shapes are thinner than a pixel and became lines of one pixel."

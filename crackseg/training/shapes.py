@@ -87,6 +87,7 @@ class Filled:
     shapes: int = 0  # of crack
     thin: int = 0  # of these thinner than a pixel
     boxes: int = 0  # of these boxes
+    share: float = 0.0  # of the picture that is crack
     covered: tuple[tuple[str, int], ...] = ()  # other label that lies on crack, pixels
 
 

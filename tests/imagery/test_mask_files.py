@@ -229,6 +229,17 @@ def test_the_caller_says_what_is_crack(name: str, tmp_path: Path) -> None:
     assert [notice.code for notice in mask.notices(MaskRule(values=values))] == ["mask_values"]
 
 
+def test_values_that_make_most_of_a_picture_crack_are_warned_of(tmp_path: Path) -> None:
+    rule = MaskRule(values=("0",))
+    for name, save in {"dark": png(255 - line() * 255), "bright": png(line() * 255)}.items():
+        save(tmp_path / name)
+        notices = read_mask(tmp_path / name, rule).notices(rule)
+        assert [n.code for n in notices] == ["mask_values", "mask_mostly_crack"][
+            : 1 + (name == "bright")
+        ]
+    assert "% of the mask is crack (0)" in notices[1].message
+
+
 def test_all_values_above_the_ground(tmp_path: Path) -> None:
     for name, save in {"ids": png(classes(3, 7)), "voc": palette(classes(1, 2), VOC)}.items():
         save(tmp_path / name)

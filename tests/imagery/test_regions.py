@@ -128,6 +128,24 @@ def test_an_outline_that_crosses_itself_holds_what_it_goes_round(tmp_path: Path)
     assert not cut[60, 65]
 
 
+@pytest.mark.parametrize("role", ["region", "ignore"])
+def test_corners_out_of_order_are_refused_and_a_slip_of_the_hand_is_not(
+    role: str, tmp_path: Path
+) -> None:
+    tie = [[20, 30], [120, 90], [120, 30], [20, 90], [20, 30]]
+    for rings in ([tie], [[[0, 0], [200, 0], [200, 150], [0, 150], [0, 0]], tie]):
+        path = write(
+            tmp_path / "r.geojson", feature("Polygon", [SQUARE]), feature("Polygon", rings)
+        )
+        with pytest.raises(
+            DataError, match=r"geometry 2 crosses itself like a bow tie.* (49|50) %"
+        ):
+            read(info(), **{role: path})
+    slip = [[20, 30], [120, 30], [120, 90], [20, 90], [22, 26], [20, 30]]
+    looked_at = inside(info(), region=write(tmp_path / "r.geojson", feature("Polygon", [slip])))
+    assert near(looked_at, square())
+
+
 def test_a_hole_beside_its_outline_adds_nothing(tmp_path: Path) -> None:
     hole = [[130, 30], [150, 30], [150, 60], [130, 60], [130, 30]]
     region = inside(

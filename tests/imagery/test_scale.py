@@ -205,6 +205,19 @@ def test_points_that_fix_nothing_are_refused(points: Any, words: str) -> None:
         find_scale(info(), ScaleOptions(reference_points=points))
 
 
+@pytest.mark.parametrize(
+    "spot", [(HEIGHT, 10), (10, WIDTH), (-1, 10), (10, -1), (5 * HEIGHT, 10), (WIDTH - 10, 10)]
+)
+@pytest.mark.parametrize("others", [1, 4])
+def test_points_outside_of_the_picture_are_refused(spot: tuple[int, int], others: int) -> None:
+    """The last is one whose row and column were exchanged."""
+    corners = [(0, 0, 0, 0), (0, WIDTH - 1, 0, 9), (HEIGHT - 1, 0, 9, 0), (-0.4, 40, 0, 4)]
+    points = (*corners[:others], (*spot, 5.0, 5.0))
+    words = rf"picture of {HEIGHT} rows and {WIDTH} columns, got row {spot[0]}, col {spot[1]};"
+    with pytest.raises(ScaleError, match=words):
+        find_scale(info(), ScaleOptions(reference_points=points))
+
+
 def test_a_horizon_in_the_picture_is_refused() -> None:
     view = camera(75.0, "x")
     near = np.array([[500, 300], [700, 300], [700, 350], [500, 350.0]])

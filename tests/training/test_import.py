@@ -13,12 +13,13 @@ from typer.testing import CliRunner
 
 from crackseg.commands import app
 from crackseg.errors import DataError
-from crackseg.imagery.masks import encode_mask, read_mask
+from crackseg.imagery.masks import MaskRule, encode_mask, read_mask
 from crackseg.training.annotations import ImportOptions, import_annotations
 from crackseg.training.manifest import read_pair
 
 HEIGHT, WIDTH = 80, 100
 SQUARE = [10, 10, 90, 10, 90, 70, 10, 70]  # 80 x 60 px
+BIG = [0, 0, 99, 0, 99, 70, 0, 70]
 HOLE = [30, 30, 70, 30, 70, 50, 30, 50]  # 40 x 20 px
 
 
@@ -394,6 +395,23 @@ def test_a_second_import_adds_and_never_writes_over(tmp_path, pictures):
             other, pictures, tmp_path / "mine", format="coco", options=ImportOptions()
         )
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.doc"]
+
+
+def test_pictures_that_are_mostly_crack_are_noted_whatever_the_tool(tmp_path, pictures):
+    (tmp_path / "masks").mkdir()
+    dark = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    dark[40:43] = 0
+    Image.fromarray(dark).save(tmp_path / "masks" / "a.png")
+    rule = MaskRule(values=("255",))
+    for source, kind in (
+        (tmp_path / "masks", "masks"),
+        (coco(tmp_path, annotation([BIG])), "coco"),
+    ):
+        options = ImportOptions(rule=rule) if kind == "masks" else ImportOptions()
+        done = import_annotations(
+            source, pictures, tmp_path / "out" / kind, format=kind, options=options
+        )
+        assert any("more than half of 1 of 1 pictures is crack" in note for note in done.notes)
 
 
 def test_masks_are_found_by_folder_and_by_ending(tmp_path):
