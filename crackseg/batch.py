@@ -36,11 +36,11 @@ from crackseg.folder_names import FolderNames, choose_folder
 from crackseg.folders import (
     clear_leftovers,
     identity_of,
+    make_folder,
     occupied,
     place_to_go_on,
     plain_path,
     read_mark,
-    refuse_file,
     refuse_foreign,
     refuse_lost,
 )
@@ -130,10 +130,10 @@ def run(
     refuse_missing(options.region)
     predictor = Predictor.open(options.model, options.predict)
     chosen = [options_for(path, options) for path in paths]
-    _make_folder(out)
+    make_folder(out)
     identity = identity_of(out)
     survey = Tally(out, options, predictor.card, passed, facts)
-    if len(paths) > 1 or facts:
+    if survey.is_due(paths):
         survey.check()
     listener.begin(paths)
     outcomes: list[Outcome] = []
@@ -335,15 +335,3 @@ def _is_current(
         and says_the_same(report["options"], options)
         and _region_of(report) == list(region_facts(files))
     )
-
-
-def _make_folder(out: Path) -> None:
-    refuse_file(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with occupied(out):
-            clear_leftovers(out)
-    except OSError as error:
-        raise ConfigError(
-            f"`--out {out}` cannot be written: {error.strerror}; choose another folder."
-        ) from error

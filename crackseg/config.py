@@ -264,7 +264,25 @@ def read_options(kind: type[T], values: Mapping[str, Any], *, where: str = "opti
                and f.name not in arguments]  # fmt: skip
     if lacking:
         raise ConfigError(f"`{where}` lacks {', '.join(f'`{name}`' for name in lacking)}.")
-    return kind(**arguments)
+    return _made(kind, arguments, where)
+
+
+def _made(kind: type[T], arguments: Mapping[str, Any], where: str) -> T:
+    """Return a record, which says itself what numbers it expects in place of nan or infinity.
+
+    Raises:
+        ConfigError: a value is out of range, or a number is none.
+    """
+    wild = [k for k, v in arguments.items() if isinstance(v, float) and not math.isfinite(v)]
+    try:
+        record = kind(**arguments)
+    except ConfigError as error:
+        text = str(error)
+        name = next((name for name in wild if text.startswith(f"`{name}`")), None)
+        raise ConfigError(text if name is None else f"`{where}.{text[1:]}") from error
+    for name in wild:
+        raise ConfigError(f"`{where}.{name}` must be a finite number, got {arguments[name]}.")
+    return record
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
@@ -282,7 +300,11 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         items = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
         if len(items) != len(value):
             raise ConfigError(f"`{where}` must hold {len(items)} values, got {len(value)}.")
-        return tuple(_convert(h, v, where) for h, v in zip(items, value, strict=True))
+        values = tuple(_convert(h, v, where) for h, v in zip(items, value, strict=True))
+        for number in values:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ConfigError(f"`{where}` must hold finite numbers, got {number}.")
+        return values
     if origin in (dict, Mapping) or origin is typing.get_origin(Mapping[str, Any]):
         if not isinstance(value, Mapping):
             raise ConfigError(f"`{where}` must be a table, got {value!r}.")
@@ -298,8 +320,6 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     scalar = hint in (int, float, str, bool)
     if scalar and (not isinstance(value, hint) or (hint is not bool and isinstance(value, bool))):
         raise ConfigError(f"`{where}` must be {hint.__name__}, got {value!r}.")
-    if hint is float and not math.isfinite(value):
-        raise ConfigError(f"`{where}` must be a finite number, got {value}.")
     return value
 
 
@@ -335,6 +355,20 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"configuration file `{path}` is not valid TOML: {error}.{_hint(error, text)}"
         ) from error
+
+
+def read_analysis(path: Path) -> dict[str, Any]:
+    """Return the tables of a config file of an analysis, each value checked.
+
+    Raises:
+        ConfigError: as ``read_toml`` and ``read_options`` do, naming the file.
+    """
+    values = read_toml(path)
+    try:  # options of the command line are laid over later: an error there is none of the file
+        read_options(AnalyzeOptions, {k: v for k, v in values.items() if k != "engine"})
+    except ConfigError as error:
+        raise ConfigError(f"in `{path}`: {error}") from error
+    return values
 
 
 def _hint(error: tomllib.TOMLDecodeError, text: str) -> str:

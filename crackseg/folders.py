@@ -118,6 +118,39 @@ def refuse_file(folder: Path) -> None:
             raise OutputError(f"`{part}` is {what}; move it away or choose another `--out`.")
 
 
+def make_folder(out: Path) -> None:
+    """Make a folder for results, and clear what a killed run left in it.
+
+    Raises:
+        OutputError: it, or one that it lies in, is a file.
+        ConfigError: it cannot be made or written.
+    """
+    refuse_file(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with occupied(out):
+            clear_leftovers(out)
+    except OSError as error:
+        raise ConfigError(
+            f"`--out {out}` cannot be written: {error.strerror}; choose another folder."
+        ) from error
+
+
+def refuse_unwritable(out: Path) -> None:
+    """Raise where a folder for results cannot be made, before the work; nothing is left behind.
+
+    Raises:
+        OutputError, ConfigError: as ``make_folder``.
+    """
+    missing = [part for part in (out, *out.parents) if not os.path.lexists(part)]
+    try:
+        make_folder(out)
+    finally:
+        for part in missing:
+            with suppress(OSError):
+                part.rmdir()
+
+
 def require_new(folder: Path) -> None:
     """Raise where a folder that is to be filled holds anything already.
 

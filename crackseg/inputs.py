@@ -28,7 +28,8 @@ _FOREIGN = {".bmp", ".gif", ".webp", ".jp2", ".j2k", ".jxl", ".psd"}  # pictures
 _VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".m4v", ".mts", ".m2ts", ".wmv", ".3gp", ".insv"}
 _ARCHIVES = {".zip", ".7z", ".rar", ".tar", ".tgz", ".gz"}
 _COPIES = {".thm", ".bak", ".tmp", ".part", ".lrv"}  # of a photograph or a video beside them
-_BY_SUFFIX = SUFFIXES | RAW_SUFFIXES | _HEIF | _FOREIGN | _VIDEOS | _ARCHIVES
+_PICTURES = SUFFIXES | RAW_SUFFIXES | _HEIF | _FOREIGN
+_BY_SUFFIX = _PICTURES | _VIDEOS | _ARCHIVES
 _LISTS = {".txt", ".csv", ".parquet"}  # of photographs, where one is named directly
 _COLUMNS = ("image", "path")  # that hold the paths in a table
 _JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
@@ -55,10 +56,10 @@ def find_inputs(inputs: Iterable[str | Path], out: Path | None = None) -> Inputs
     """Return the image files that files, folders and patterns name, each once.
 
     Folders are searched with everything below them, linked folders too, and prefixes of buckets
-    that end with ``/``; hidden files, ``out`` and
-    the results of earlier runs are left out. A file named directly is kept whatever it is called,
-    but for a list: text with a path a line, or a table (CSV, Parquet) with a column ``image`` or
-    ``path``; relative paths are relative to the list.
+    that end with ``/``; ``out`` and the results of earlier runs are left out, and what is hidden
+    is passed over by name where it is a picture or holds some. A file named directly is kept
+    whatever it is called, but for a list: text with a path a line, or a table (CSV, Parquet) with a
+    column ``image`` or ``path``; relative paths are relative to the list.
 
     Raises:
         ConfigError: an input names nothing, or a folder holds no image.
@@ -188,7 +189,7 @@ def _search_store(folder: StorePath, out: Path | None) -> Inputs:
         for name in names
         if name.suffix.lower() in _BY_SUFFIX
         and name.name not in made.get(name.parent, ())
-        and not any(part[0] == "." or part.lower() in _JUNK_FOLDERS for part in name.parts)
+        and not any(part[0] == "." or part.lower() in _JUNK_FOLDERS for part in name.parts[:-1])
     ]
     inputs = _sort_out(photographs)
     if not inputs.paths:
@@ -214,11 +215,24 @@ def _files_below(folder: Path, out: Path | None) -> Iterator[Path]:
             folders.clear()
             continue
         visited.add(real)
+        yield from (
+            here / f
+            for f in sorted(folders)
+            if f[0] == "." and not f.startswith(MARK) and _holds_pictures(here / f)
+        )
         folders[:] = sorted(f for f in folders if f[0] != "." and f.lower() not in _JUNK_FOLDERS)
         mark = read_mark(here)
         made = mark.files if mark else ()
         yield from (here / name for name in files if name not in made)
     yield from refused
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return any(
+        Path(name).suffix.lower() in _PICTURES and not name.startswith("._")
+        for _, _, files in os.walk(folder)
+        for name in files
+    )
 
 
 def _sort_out(files: Iterable[Path], *, keep: bool = False) -> Inputs:
@@ -244,7 +258,7 @@ def _why_not(file: Path, shots: set[Path]) -> str | None:
     """Return why a file is passed over by name, or None."""
     suffix = file.suffix.lower()
     if _is_junk(file):
-        return None
+        return _why_hidden(file)
     if suffix in RAW_SUFFIXES and file.with_suffix("") in shots:
         return "the raw data of a photograph that is analyzed beside it"
     if suffix in _VIDEOS:
@@ -256,9 +270,26 @@ def _why_not(file: Path, shots: set[Path]) -> str | None:
     return None
 
 
+def _why_hidden(file: Path) -> str | None:
+    """Return why a picture with a hidden name is passed over; None: it is no picture."""
+    name = file.name
+    if not name.startswith(".") or name.startswith(MARK):
+        return None
+    if file.is_dir():
+        return "a hidden folder with pictures; name it to have them analyzed"
+    if file.suffix.lower() not in _PICTURES and not picture_kind(file):
+        return None
+    if name.startswith("._"):
+        return (
+            "what macOS keeps of a file beside it (a resource fork), by its name no picture; "
+            "rename it if it is a photograph"
+        )
+    return "hidden by the dot before its name; rename it if it is a photograph"
+
+
 def _is_photograph(file: Path) -> bool:
     suffix = file.suffix.lower()
-    if suffix in SUFFIXES | RAW_SUFFIXES | _HEIF | _FOREIGN:
+    if suffix in _PICTURES:
         return True
     if not file.exists():
         return file.is_symlink() or file.is_dir() or not os.path.lexists(file)

@@ -31,6 +31,13 @@ class Tally:
     facts: Survey | None
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
+    def is_due(self, paths: Sequence[Path]) -> bool:
+        """Return whether ``write`` will write, as far as that is known before the work."""
+        if len(paths) > 1 or self.passed or self.facts or read_mark(self.out) is not None:
+            return True
+        own = {path.absolute() for path in paths}
+        return any(Path(row["image"]).absolute() not in own for row in earlier_rows(self.out, []))
+
     def check(self) -> None:
         """Raise where files of others have the names of the survey's."""
         refuse_foreign(self.out, FILES)

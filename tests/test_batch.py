@@ -51,7 +51,7 @@ def test_inputs_are_files_folders_and_patterns_each_once(photo: Photo, tmp_path:
     assert find_inputs([tmp_path / "a"], out).paths == (second, first)
     several = find_inputs([first, tmp_path / "a", str(tmp_path / "a" / "*.jpg")], out)
     assert several.paths == (first, second)
-    assert several.passed == ()
+    assert [item.path.name for item in several.passed] == [".hidden"]
     assert find_inputs([tmp_path / "a" / "notes.md"]).paths == (tmp_path / "a" / "notes.md",)
 
 
@@ -251,6 +251,24 @@ def test_a_survey_that_was_edited_stops_the_run(
     (out / "summary.csv").rename(out / "mine.csv")
     batch.run(paths, out, options)
     assert (out / "mine.csv").read_text() == "with the inspector's remarks"
+
+
+def test_a_survey_that_one_photograph_will_change_is_looked_at_before_it(
+    photo: Photo, options: AnalyzeOptions, tmp_path: Path
+) -> None:
+    out, paths = tmp_path / "out", [photo(tmp_path / f"{n}.png") for n in "abc"]
+    begun: list[object] = []
+    listener = batch.Listener(begin=begun.append)
+    batch.run(paths[:1], out, options)  # which needs no survey; two photographs do
+    (out / "summary.csv").write_text("mine")
+    with pytest.raises(OutputError, match=r"summary.csv` was not written by crackseg"):
+        batch.run(paths[1:2], out, options, listener=listener)
+    (out / "summary.csv").unlink()
+    batch.run(paths[1:2], out, options)
+    (out / "summary.csv").write_text("with the inspector's remarks")
+    with pytest.raises(OutputError, match=r"summary.csv` was changed since"):
+        batch.run(paths[2:], out, options, listener=listener)
+    assert begun == []
 
 
 def test_a_result_that_was_edited_is_kept_and_its_image_fails(

@@ -126,7 +126,7 @@ def test_thorough_and_fast_say_how_often_a_tile_is_read(
     config = tmp_path / "options.toml"
     config.write_text("[predict]\nreadings = 2\n", encoding="utf-8")
     out = tmp_path / "out"
-    common = ["--out", out, "--model", dark_model, "--config", config, "--exports", ""]
+    common = ["--out", out, "--model", dark_model, "--config", config, "--exports", "json"]
     assert crackseg("analyze", path, *common, *flags) == 0
     options = json.loads((out / "a" / "report.json").read_text(encoding="utf-8"))["options"]
     assert options["predict"]["readings"] == readings
@@ -141,6 +141,12 @@ def test_thorough_and_fast_say_how_often_a_tile_is_read(
         (["analyze", "IN", "--out", "OUT", "--mm-per-px", "-1"], "larger than 0, got -1.0"),
         (["analyze", "IN", "--out", "OUT", "--exports", "pdff"], "unknown export `pdff`"),
         (["analyze", "IN", "--out", "OUT", "--config", "no.toml"], "cannot be read"),
+        (["analyze", "IN", "--out", "OUT", "--exports", ""], "names none; known: coco, csv,"),
+        (["analyze", "IN", "--out", "/proc/xx"], "`--out /proc/xx` cannot be written"),
+        (["measure", "IN/in/a.jpg", "--out", "/proc/xx"], "`--out /proc/xx` cannot be written"),
+        (["diff", "IN", "IN", "--out", "/proc/xx"], "`--out /proc/xx` cannot be written"),
+        (["face", "IN", "--out", "/proc/xx"], "`--out /proc/xx` cannot be written"),
+        (["report", "IN", "--out", "/proc/xx"], "`--out /proc/xx` cannot be written"),
         (["analyze", "IN"], "Missing option"),
         (["analyse"], "No such command"),
         (["measure", "IN/none.png", "--out", "OUT"], "does not exist"),
@@ -163,6 +169,33 @@ def test_wrong_usage_is_exit_code_2_and_one_sentence(
     assert sentence in " ".join(shown.err.split())
     assert "Traceback" not in shown.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["analyze", "measure"])
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[scale]\nmm_per_px = nan", "`options.scale.mm_per_px` must be a finite number larger th"),
+        ("[picture_scale.a]\ndistance_m = inf", "`picture_scale.a.distance_m` must be a finite"),
+        ("[measure]\nmin_length_px = nan", "`options.measure.min_length_px` must lie between 0"),
+        ("[scale]\nmm_per_px = -1.0", "`mm_per_px` must be a finite number larger than 0, got -1"),
+        ("[scale]\nmm_per_pixel = 1.0", "unknown key `options.scale.mm_per_pixel`"),
+    ],
+)
+def test_what_is_wrong_in_a_file_names_the_file(
+    command: str,
+    text: str,
+    sentence: str,
+    crackseg: Run,
+    photo: Photo,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(text)
+    path = photo(tmp_path / "a.jpg")
+    assert crackseg(command, path, "--out", tmp_path / "out", "--config", config) == 2
+    assert f"in `{config}`: {sentence}" in " ".join(capsys.readouterr().err.split())
 
 
 def test_measure_prints_and_writes(

@@ -67,12 +67,40 @@ def test_a_folder_of_videos_alone_is_wrong_usage(tmp_path: Path) -> None:
 
 def test_what_systems_and_people_leave_behind_is_silent(photo: Photo, tmp_path: Path) -> None:
     first = photo(tmp_path / "a.jpg")
-    for name in ("Thumbs.db", "desktop.ini", "._a.jpg", ".DS_Store", "notes.txt", "a.xmp", "a.srt"):
+    for name in (
+        "Thumbs.db",
+        "desktop.ini",
+        "._notes.txt",
+        ".DS_Store",
+        "notes.txt",
+        "a.xmp",
+        "a.srt",
+    ):
         (tmp_path / name).write_text("x")
     photo(tmp_path / "@eaDir" / "a.jpg")
     photo(tmp_path / "__MACOSX" / "a.jpg")
     assert find_inputs([tmp_path]).paths == (first,)
     assert find_inputs([tmp_path]).passed == ()
+
+
+def test_hidden_photographs_are_passed_over_by_name(photo: Photo, tmp_path: Path) -> None:
+    first = photo(tmp_path / "a.jpg")
+    photo(tmp_path / ".b.jpg")
+    photo(tmp_path / "north" / ".picasaoriginals" / "c.jpg")
+    photo(tmp_path / "bare.png").rename(tmp_path / ".bare")
+    (tmp_path / "._a.jpg").write_bytes(bytes.fromhex("00051607") + b"Mac OS X")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "config").write_text("x")
+    inputs = find_inputs([tmp_path])
+    assert inputs.paths == (first,)
+    reasons = {item.path.name: item.reason.split(";")[0] for item in inputs.passed}
+    assert reasons == {
+        ".b.jpg": "hidden by the dot before its name",
+        ".bare": "hidden by the dot before its name",
+        ".picasaoriginals": "a hidden folder with pictures",
+        "._a.jpg": "what macOS keeps of a file beside it (a resource fork), by its name no picture",
+    }
+    assert find_inputs([tmp_path / ".b.jpg"]).paths == (tmp_path / ".b.jpg",)
 
 
 def test_links_are_followed_once_and_dangling_ones_are_handed_on(

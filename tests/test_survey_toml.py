@@ -181,7 +181,7 @@ def test_the_command_writes_it_once_and_analyze_reads_it(
         "-o",
         str(tmp_path / "o"),
         "--exports",
-        "",
+        "json",
     ]
     done = run.invoke(app, [*arguments, "--model", str(dark_model)])
     assert done.exit_code == 0, done.output

@@ -104,14 +104,14 @@ def analyze_command(
 ) -> None:
     """Find and measure the cracks in photographs; write a report for each."""
     from crackseg import batch, screen
-    from crackseg.config import AnalyzeOptions, EngineOptions, merge, read_options, read_toml
+    from crackseg.config import AnalyzeOptions, EngineOptions, merge, read_analysis, read_options
     from crackseg.idle import idle_in_analysis
     from crackseg.inputs import find_inputs
     from crackseg.survey import find_survey, read_survey
 
     flags = {
         "model": model,
-        "exports": None if exports is None else [e for e in exports.split(",") if e],
+        "exports": None if exports is None else _names_of(exports),
         "predict": {
             "runtime": runtime,
             "precision": precision,
@@ -124,7 +124,7 @@ def analyze_command(
         "region": {"region": region, "ignore": ignore},
         "locale": locale,
     }
-    values = merge(read_toml(config) if config else {}, flags)
+    values = merge(read_analysis(config) if config else {}, flags)
     hands = {"name": engine, "address": address, "actors": workers if engine == "ray" else None}
     written = dict(values)
     crew = read_options(EngineOptions, merge(values.pop("engine", {}), hands), where="engine")
@@ -175,9 +175,9 @@ def measure_command(
     from contextlib import ExitStack
 
     from crackseg import batch, pipeline, screen
-    from crackseg.config import AnalyzeOptions, merge, read_options, read_toml
+    from crackseg.config import AnalyzeOptions, merge, read_analysis, read_options
     from crackseg.folder_names import choose_folder
-    from crackseg.folders import clear_leftovers, origin_of, refuse_foreign
+    from crackseg.folders import clear_leftovers, origin_of, refuse_foreign, refuse_unwritable
     from crackseg.idle import idle_in_measure
     from crackseg.imagery.files import open_image
     from crackseg.imagery.masks import MaskRule
@@ -185,7 +185,7 @@ def measure_command(
     rule = MaskRule(values=tuple(v.strip() for v in values.split(",") if v), invert=invert)
     scale = {"mm_per_px": mm_per_px, "distance_m": distance_m, "marker_mm": marker_mm}
     chosen = {"scale": scale, "region": {"region": region, "ignore": ignore}, "locale": locale}
-    settings = merge(read_toml(config) if config else {}, chosen)
+    settings = merge(read_analysis(config) if config else {}, chosen)
     engine = settings.pop("engine", {})  # one file may be of both commands
     options = read_options(AnalyzeOptions, settings)
     warn(idle_in_measure({**settings, "engine": engine}, options))
@@ -199,12 +199,31 @@ def measure_command(
         content = mask_image.info.sha256
         folder = choose_folder(out, mask, content, stem=(image or mask).stem)
         refuse_foreign(folder)
+        refuse_unwritable(out)
         clear_leftovers(out)
         least_px = settings.get("mask", {}).get("min_area_px", 1)  # what was drawn is no noise
         report = pipeline.measure_mask(mask_image, picture, options, rule, least_px=least_px)
         origin = origin_of(mask)
         pipeline.export(report, folder, picture, options.exports, origin=origin, content=content)
     screen.show_measured(report, mask, folder, quiet=quiet)
+
+
+def _names_of(exports: str) -> list[str]:
+    """Return the exports that a text lists by comma.
+
+    Raises:
+        ConfigError: it lists none.
+    """
+    from crackseg.errors import ConfigError
+    from crackseg.exports import EXPORTS
+
+    names = [name.strip() for name in exports.split(",") if name.strip()]
+    if not names:
+        known = ", ".join(sorted(EXPORTS))
+        raise ConfigError(
+            f"`--exports` names none; known: {known}. `--exports json` writes `report.json` alone."
+        )
+    return names
 
 
 def _misspelt(names: Iterable[str]) -> list[str]:

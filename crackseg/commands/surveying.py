@@ -106,8 +106,11 @@ def face_command(
     from crackseg.face.mapping import make_map
     from crackseg.face.scaling import read_references
     from crackseg.face.writing import write_map
+    from crackseg.folders import refuse_unwritable
     from crackseg.survey import read_survey
 
+    if out:
+        refuse_unwritable(out)
     with TemporaryDirectory(prefix="crackseg-") as small, screen.steps(quiet=quiet) as listen:
         face = make_map(
             results,
@@ -140,7 +143,10 @@ def diff_command(
     from crackseg import screen
     from crackseg.changes.command import compare_folders, map_folder
     from crackseg.changes.writing import write_changes
+    from crackseg.folders import refuse_unwritable
 
+    if out:
+        refuse_unwritable(out)
     with screen.steps(quiet=quiet) as listen:
         comparison = compare_folders(old, new, listen)
         folder = out or map_folder(new).parent / "changes"

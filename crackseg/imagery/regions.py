@@ -402,8 +402,8 @@ def _refuse_bow_tie(ways: Array, where: str) -> None:
     if share > _BOTH_WAYS:
         raise DataError(
             f"{where} crosses itself like a bow tie: it goes round {100 * share:.0f} % of its area "
-            "the other way than round the rest, so that which area is meant would be a guess; put its "
-            "corners in order, or draw the parts as polygons of their own."
+            "the other way than round the rest, so that which area is meant would be a guess; put "
+            "its corners in order, or draw the parts as polygons of their own."
         )
 
 

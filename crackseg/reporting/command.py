@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from crackseg.errors import ConfigError, OutputError
-from crackseg.folders import filling, origin_of, read_mark, refuse_foreign
+from crackseg.folders import filling, origin_of, read_mark, refuse_foreign, refuse_unwritable
 from crackseg.names import look_up
 from crackseg.reporting.content import Content, compose
 from crackseg.reporting.gather import gather
@@ -93,6 +93,7 @@ def _origin(results: Path) -> str:
 def _refuse_others(out: Path, results: Path) -> None:
     """Raise where a folder of the report's name holds something else of this program."""
     refuse_foreign(out)
+    refuse_unwritable(out)
     mark = read_mark(out)
     if mark is not None and mark.origin != _origin(results):
         raise OutputError(f"`{out}` holds other results of crackseg; choose another `--out`.")
