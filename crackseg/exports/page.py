@@ -41,6 +41,7 @@ FLAGS = {
     "touches_nodata": "ends at no-data",
     "width_from_mask": "width from the mask alone",
     "not_dark": "no dark line in the photograph",
+    "filled": "perhaps filled: its outline is wider than its dark line",
     "bridged": "crosses gaps",
     "joined": "joined by the photograph",
     "hidden": "not seen in part: something hides it",
@@ -287,6 +288,14 @@ def unmeasured(report: Report) -> list[str]:
                 f"{_named(ids)} {one if len(ids) == 1 else many}: the length is that of the "
                 "visible part."
             )
+    ids = [crack.id for crack in main if "filled" in crack.flags]
+    if ids:
+        sentences.append(
+            f"{_named(ids)}: the photograph shows edges where the outline ends, wider apart than "
+            "the dark line within. It may be a crack filled with lime, dust or light, as wide as "
+            "its outline, or a line in a wider mark; the widths are those of the dark line, and "
+            "their ranges hold both."
+        )
     ids = [crack.id for crack in main if crack.width_left_out_px > _MUCH * (crack.length.px or 0)]
     if ids:
         sentences.append(

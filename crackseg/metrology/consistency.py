@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from scipy.ndimage import grey_opening
+from scipy.ndimage import grey_opening, maximum_filter1d
 
 from crackseg.metrology.columns import concatenate
 from crackseg.records import Array
@@ -65,6 +65,9 @@ _USUAL_PX, _OPEN_DARK = (0.5, 1.0, 1.5, 2.0, 3.0, 4.5), (2.2, 1.6, 1.3, 1.18, 1.
 _HOLE = 0.6  # darkness: no stain is darker
 _INSIDE_DARK = 1.05  # where the mask is as wide
 _TWO_LEVELS = 0.75  # of the deepest darkness of a profile: its middle is a level of its own
+# A wide place has a line in it where it is lighter than this share of its deepest darkness, or
+# where flanks lie within this share of it; and so far along the line from there.
+_UNEVEN_FLOOR, _WITHIN, _BESIDE_PX = 0.9, 0.5, 15
 _SHADE = 0.7  # of the crack's deepest darkness: a lighter shoulder about a line is a stain
 _BEYOND_PX = 3.0  # a station may be wider than the mask by so much more than is usual
 _LEAN_PX = 2.0  # beyond twice the mask no lean mask explains a width
@@ -155,8 +158,16 @@ def _settle(line: Evidence, beyond: float) -> Settled:
     )
 
 
-def judge(lines: list[Evidence]) -> list[Array]:
-    """Return the (N,) `Reading` of every station of the lines of one crack.
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How the stations of one line are read."""
+
+    reading: Array  # (N,) `Reading`
+    narrower_px: Array  # (N,) by how much it is narrower if only the line in it is the crack
+
+
+def judge(lines: list[Evidence]) -> list[Judged]:
+    """Return how every station of the lines of one crack is read.
 
     Args:
         lines: at least one, in any order.
@@ -200,8 +211,8 @@ def _usual(whole: Evidence) -> _Usual:
     )
 
 
-def _judge(line: Evidence, usual: _Usual) -> Array:
-    """Return the (N,) reading of every station of one line."""
+def _judge(line: Evidence, usual: _Usual) -> Judged:
+    """Return how every station of one line is read."""
     mask = np.nan_to_num(line.mask_px)
     core = line.core >= _LINE_SHARE
     wide = line.dark & (line.width_px > max(THIN_PX, _JUMP_REL * usual.width_px))
@@ -226,7 +237,15 @@ def _judge(line: Evidence, usual: _Usual) -> Array:
     beside = np.where(core, Reading.LEFT_OUT, narrow)
     opened = lit | (line.middle >= usual.open_dark)
     place = np.where(opened, Reading.OPENING, beside)
-    return np.where(line.blind, Reading.LEFT_OUT, np.where(jump, place, reading))
+    reading = np.where(line.blind, Reading.LEFT_OUT, np.where(jump, place, reading))
+    # A thin crack may be open there, or run through a stain that the mask holds: both are held.
+    uneven = line.middle < _UNEVEN_FLOOR * line.deepest
+    uneven |= line.two & (line.flank_px < _WITHIN * line.width_px)
+    whole = usual.thin & wide & (reading == Reading.WHOLE)
+    through = whole & _near(wide & uneven)
+    alone = np.minimum(line.narrow_px, usual.width_px)
+    narrower = np.where(through, line.width_px - np.minimum(alone, line.width_px), 0)
+    return Judged(reading=reading, narrower_px=narrower)
 
 
 def _deepest(line: Evidence, chosen: Array) -> float:
@@ -251,6 +270,11 @@ def _in_shade(line: Evidence) -> Array:
     lighter = line.middle < _TWO_LEVELS * line.deepest
     shade: Array = line.clear & lighter & (line.core < _LINE_SHARE)
     return shade
+
+
+def _near(chosen: Array) -> Array:
+    near: Array = maximum_filter1d(chosen.astype(np.uint8), 2 * _BESIDE_PX + 1) > 0
+    return near
 
 
 def _filled(width: Array, reliable: Array) -> Array:

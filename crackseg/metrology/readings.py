@@ -25,6 +25,7 @@ from crackseg.metrology.consistency import (
 from crackseg.metrology.flanks import Banks, Flanks, banks, between
 from crackseg.metrology.interior import Interior, fit_interiors, mean_profile
 from crackseg.metrology.narrow import Narrow, narrow_widths
+from crackseg.metrology.outline import beyond_px, outline_px
 from crackseg.metrology.twins import carried_on
 from crackseg.metrology.width import INTERIOR, Seen, Widths, lesser_line, look, widths_of
 from crackseg.records import Array
@@ -60,6 +61,7 @@ class Stations:
     model_u_px: Array  # (N,) standard uncertainty that neighbouring stations share
     lighter_px: Array  # (N,) by how much it is wider where the interior is as light as can be
     narrower_px: Array  # (N,) by how much it is narrower where it is not what it was taken for
+    beyond_px: Array  # (N,) by how much it is wider if it is all that the mask's edges hold
     moved_px: Array  # (N,) by how much it is narrower if the camera's motion made its look
     reading: Array  # (N,) `Reading`
     edges: Array  # (N, 2, 2) edge points (row, col)
@@ -263,14 +265,31 @@ def read_lines(
     lighter = np.where(
         soft, np.maximum(narrow.lighter_px, top - narrow.width_px), narrow.lighter_px
     )
+    outline = _outlined(shown, across, points, normal, parts)
     readings = Readings(
         across=across,
-        whole=whole,
-        narrow=replace(narrow, lighter_px=lighter),
-        flank=flank,
+        whole=_as_wide(whole, outline, parts),
+        narrow=_as_wide(replace(narrow, lighter_px=lighter), outline, parts),
+        flank=_as_wide(flank, outline, parts),
         evidence=evidence,
     )
     return [take(readings, part) for part in parts]
+
+
+def _outlined(
+    shown: Shown, across: Stations, points: Array, normal: Array, parts: list[slice]
+) -> Array:
+    """Return how far apart the photograph shows the mask's edges, (N,) px."""
+    place = ((across.edges - points[:, None]) * normal[:, None]).sum(axis=2)
+    sides = place * np.array([-1.0, 1.0])
+    return np.concatenate([outline_px(shown.profiles[part], sides[part]) for part in parts])
+
+
+def _as_wide(stations: Stations, outline: Array, parts: list[slice]) -> Stations:
+    """Return the stations with what the outline that the picture shows is wider by."""
+    width = stations.width_px
+    beyond = np.concatenate([beyond_px(outline[part], width[part]) for part in parts])
+    return replace(stations, beyond_px=beyond)
 
 
 def _with_interior(shown: Shown, darkness: Array, sure: Array) -> tuple[Widths, Narrow, Array]:
@@ -324,6 +343,7 @@ def _stations(
             np.where(thin, core.width_px - widths.width_px, 0),
         ),
         narrower_px=_thinner(widths.width_px, guess, lesser, core, own),
+        beyond_px=np.zeros(len(guess)),
         moved_px=_moved(widths.width_px, widths.total_px),
         reading=np.full(len(guess), Reading.WHOLE),
         edges=_edges(points, normal, widths.centre_px, widths.width_px),

@@ -10,7 +10,7 @@ import numpy as np
 from crackseg.metrology import arc
 from crackseg.metrology.centreline import Line
 from crackseg.metrology.columns import choose, concatenate, take
-from crackseg.metrology.consistency import Reading, Settled, judge, settle
+from crackseg.metrology.consistency import Judged, Reading, Settled, judge, settle
 from crackseg.metrology.interior import Interior
 from crackseg.metrology.partings import parting_px
 from crackseg.metrology.readings import (
@@ -81,6 +81,7 @@ def no_stations(line: Line) -> Stations:
         model_u_px=none,
         lighter_px=none,
         narrower_px=none,
+        beyond_px=none,
         moved_px=none,
         reading=np.full(len(none), int(Reading.LEFT_OUT), dtype=np.int8),
         edges=np.full((len(none), 2, 2), np.nan),
@@ -96,8 +97,8 @@ def _judged(read: dict[int, _Read], group: Array) -> list[Stations]:
         choices = settle([line.evidence for line in readings])
         settled = [_settled(line, choice) for line, choice in zip(readings, choices, strict=True)]
         judged = judge([line.evidence for line in settled])
-        for k, line, reading in zip(members, settled, judged, strict=True):
-            result[k] = _chosen(line, reading)
+        for k, line, read_as in zip(members, settled, judged, strict=True):
+            result[k] = _chosen(line, read_as)
     return [result[k] for k in range(len(group))]
 
 
@@ -124,14 +125,17 @@ def _settled(read: Readings, choice: Settled) -> Readings:
     )
 
 
-def _chosen(read: Readings, reading: Array) -> Stations:
+def _chosen(read: Readings, judged: Judged) -> Stations:
     """Return the stations of one line, each as it is to be read."""
+    reading = judged.reading
     lit = (reading == Reading.OPENING) & ~read.evidence.dark
     kinds = [
         (reading == Reading.NARROW, read.narrow),
         ((reading == Reading.MASK) | lit, read.across),
     ]
-    return replace(choose(kinds, read.whole), reading=reading)
+    chosen = choose(kinds, read.whole)
+    narrower = np.maximum(chosen.narrower_px, judged.narrower_px)
+    return replace(chosen, reading=reading, narrower_px=narrower)
 
 
 def _better_known(read: dict[int, _Read], group: Array) -> dict[int, Interior]:
@@ -244,6 +248,7 @@ def _from_mask(mask: Mask, lines: list[Line], normal: list[Array]) -> list[Stati
         model_u_px=np.full(count, _MASK_MODEL_U_PX),
         lighter_px=np.zeros(count),
         narrower_px=np.zeros(count),
+        beyond_px=np.zeros(count),
         moved_px=np.zeros(count),
         reading=np.full(count, Reading.MASK),
         edges=points[:, None, :]

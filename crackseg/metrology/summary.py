@@ -25,6 +25,7 @@ _END_PX = 2.0  # stations this near to a tip see half a crack and are not counte
 _RUN = 5  # the maximum is that of a running median: one bad station is no width
 _SAME_PLACE_PX = 3.0  # two openings nearer to each other along the line are one
 _MAP_LOOPS, _MAP_JUNCTIONS = 2, 8  # from here a net is a map crack
+_MOSTLY = 0.5  # of the stations that count
 _ISOTROPIC = 0.1  # mean direction shorter than this (1 = straight) says nothing
 # Standard uncertainty of a length: px for each tip, and a share for what smoothing takes off or
 # leaves on (phantom sweep in docs/accuracy.md).
@@ -319,7 +320,7 @@ def _widths(
     middle = np.argsort(
         np.abs(sized.read.width_px - np.median(sized.read.width_px)), kind="stable"
     )[:_RUN]
-    tops = np.flatnonzero(smooth >= smooth[top])
+    tops = np.unique([_source(sized, int(k)) for k in np.flatnonzero(smooth >= smooth[top])])
     measures = (
         _measure(float(sized.read.width_px.mean()), whole, sized, scale),
         _measure(float(np.median(sized.read.width_px)), middle, sized, scale),
@@ -331,12 +332,19 @@ def _widths(
     return measures, moved, (float(sized.points[top, 0]), float(sized.points[top, 1]))
 
 
+def _source(sized: _Sized, number: int) -> int:
+    """Return the station whose width the running median at another one is."""
+    first = max(number - _RUN // 2, 0)
+    off = np.abs(sized.read.width_px[first : number + _RUN // 2 + 1] - sized.smooth_px[number])
+    return first + int(np.argmin(off))
+
+
 def _measure(px: float, chosen: Array, sized: _Sized, scale: Scale | None) -> Measure:
     """Return one width with its 95 % interval from the stations it was made of.
 
     Noise falls with the number of stations, ``AVERAGE`` of which share their profiles; what is
     assumed of interior and edges is common to all and does not. How much lighter the interior may
-    be widens the interval upwards alone.
+    be, or a floor that was no part of the dark line, widens the interval upwards alone.
     """
     read = sized.read
     if _mean(read.from_image[chosen]) < 0.5 and px < MASK_SIZING_PX:
@@ -344,7 +352,8 @@ def _measure(px: float, chosen: Array, sized: _Sized, scale: Scale | None) -> Me
     free = max(1.0, len(chosen) / AVERAGE)
     noise = float(np.sqrt(_mean(read.noise_u_px[chosen] ** 2) / free))
     even = 2 * float(np.hypot(noise, _mean(read.model_u_px[chosen])))
-    up = float(np.hypot(even, _mean(read.lighter_px[chosen])))
+    wider = np.maximum(read.lighter_px, read.beyond_px)[chosen]
+    up = float(np.hypot(even, _mean(wider)))
     down = float(np.hypot(even, _mean(read.narrower_px[chosen])))
     resolved = px > even  # else all that is known is what it may be as wide as
     interval: dict[str, Any] = {
@@ -388,10 +397,12 @@ def _flags(
     photograph: bool,
 ) -> tuple[str, ...]:
     flags = []
-    if not len(sized.read.width_px) or np.mean(sized.read.from_image) < 0.5:
+    if not len(sized.read.width_px) or np.mean(sized.read.from_image) < _MOSTLY:
         flags.append("width_from_mask")
         if photograph:
             flags.append("not_dark")  # a bright line, a stain's rim, or nothing to be seen
+    if len(sized.read.width_px) and np.mean(sized.read.beyond_px > 0) > _MOSTLY:
+        flags.append("filled")
     kinds = {branch.kind for branch in branches}
     between = {"bridge": "bridged", "joined": "joined", "hidden": "hidden"}
     flags += [flag for kind, flag in between.items() if kind in kinds]

@@ -80,6 +80,25 @@ def test_a_stain_is_not_the_width_of_the_crack_in_it(
         assert crack.width_max.status == "below_detection" or crack.width_max.px <= 2 * width + 1
 
 
+@pytest.mark.parametrize("dark", [0.35, 0.5])
+@pytest.mark.parametrize("size", [(6, 40), (8, 30), (12, 30)])
+@pytest.mark.parametrize("width", [1.2, 2.0])
+def test_a_mask_that_holds_a_stain_as_well_leaves_both_open(
+    cracks_of: Any, width: float, size: tuple[float, float], dark: float
+) -> None:
+    """The largest width may be the stain's, but then its interval reaches down to the crack's."""
+    light = spot(80, 180, size, 2.0, dark)
+    blot = straight((80, 180), 0, 1.6 * size[1], 1.4 * size[0])
+    crack = measured(
+        cracks_of,
+        [straight((80, 180), 0, 300, width)],
+        light,
+        masked=[straight((80, 180), 0, 300, width), blot],
+    )
+    assert (crack.width_max.low_px or 0) <= width + 0.6
+    assert crack.width_mean.low_px <= width + 0.3 <= crack.width_mean.high_px
+
+
 @pytest.mark.parametrize("row", [77, 79, 80, 82, 85])
 @pytest.mark.parametrize("soft_px", [0.8, 2.0])
 def test_nor_is_the_edge_of_a_shadow_along_it(cracks_of: Any, soft_px: float, row: float) -> None:
@@ -185,11 +204,11 @@ def evidence(width: list[float], *, dark: float = 0.8, mask: float = 4.0) -> Evi
 def test_the_rules_of_a_station() -> None:
     jump = [1.0] * 40 + [9.0] * 6 + [1.0] * 40
     readings = {
-        "a dark hole": judge([evidence(jump)])[0][42],
-        "a grey stain": judge([evidence(jump, dark=0.3)])[0][42],
-        "a long stay": judge([evidence([1.0] * 40 + [9.0] * 40, mask=10)])[0][70],
-        "nothing dark": judge([evidence([1.0] * 40 + [0.0] * 3)])[0][42],
-        "hardly anything dark": judge([evidence([1.0] * 10 + [0.0] * 30)])[0][30],
+        "a dark hole": judge([evidence(jump)])[0].reading[42],
+        "a grey stain": judge([evidence(jump, dark=0.3)])[0].reading[42],
+        "a long stay": judge([evidence([1.0] * 40 + [9.0] * 40, mask=10)])[0].reading[70],
+        "nothing dark": judge([evidence([1.0] * 40 + [0.0] * 3)])[0].reading[42],
+        "hardly anything dark": judge([evidence([1.0] * 10 + [0.0] * 30)])[0].reading[30],
     }
     assert readings == {
         "a dark hole": Reading.OPENING,

@@ -1,0 +1,92 @@
+"""Cracks that something light fills: the interval of a lip's width holds that of the crack."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from crackseg.config import MaskOptions, MeasureOptions
+from crackseg.metrology.cracks import measure
+from crackseg.metrology.outline import beyond_px
+from crackseg.records import Crack, Measure
+
+SHAPE, LEVEL, FINE = (160, 360), 150.0, 5
+Section = tuple[tuple[float, float], ...]  # (px, grey) from one edge of the crack to the other
+
+
+def crack_of(section: Section, *, angle: float = 8, fat: float = 1.0, seed: int = 0) -> Crack:
+    """Return what is measured of a crack with that section, its mask ``fat`` px wider a side."""
+    rng = np.random.default_rng(seed)
+    rows, cols = ((np.arange(n * FINE) + 0.5) / FINE for n in SHAPE)
+    middle = SHAPE[0] / 2 + (cols - SHAPE[1] / 2) * np.tan(np.radians(angle))
+    side = (rows[:, None] - middle - 3 * np.sin(cols / 40)) * np.cos(np.radians(angle))
+    long = (cols > 20) & (cols < SHAPE[1] - 20)
+    half = sum(px for px, _ in section) / 2
+    share, at = np.ones(side.shape), -half
+    for px, grey in section:
+        share[(side >= at) & (side < at + px) & long] = grey / LEVEL
+        at += px
+    share = share.reshape(SHAPE[0], FINE, SHAPE[1], FINE).mean((1, 3))
+    stains = gaussian_filter(rng.standard_normal(SHAPE), 2)
+    light = LEVEL + 4.0 * stains / stains.std()
+    grey = gaussian_filter(light * share, 0.8) + 2.5 * rng.standard_normal(SHAPE)
+    picture = np.repeat(np.clip(np.rint(grey), 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    part = slice(FINE // 2, None, FINE)
+    found = measure(
+        (np.abs(side[part, part]) < half + fat) & long[part],
+        image=lambda window: picture[window.slices],
+        scale=None,
+        mask_options=MaskOptions(),
+        options=MeasureOptions(),
+    )[0]
+    return max(found, key=lambda crack: crack.length.px or 0)
+
+
+def holds(width: Measure, truth: float) -> bool:
+    return width.high_px is not None and (width.low_px or 0.0) <= truth <= width.high_px
+
+
+@pytest.mark.parametrize("fat", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("angle", [3, 20])
+@pytest.mark.parametrize(
+    "section",
+    [
+        ((1.5, 40), (9, 135), (1.5, 40)),  # dust between two lips
+        ((1.5, 40), (5, 150), (1.5, 40)),  # as light as the concrete
+        ((1.2, 40), (3.6, 135), (1.2, 40)),
+        ((1.0, 60), (7.5, 175), (1.5, 30)),  # lime between uneven lips
+        ((2, 40), (10, 120)),  # one lip and the floor
+        ((3, 30), (3, 185)),  # its lit side
+    ],
+)
+def test_the_interval_holds_lip_and_crack(section: Section, angle: float, fat: float) -> None:
+    crack = crack_of(section, angle=angle, fat=fat)
+    whole = sum(px for px, _ in section)
+    lip = min(px for px, grey in section if grey < 100)
+    assert holds(crack.width_mean, 0.95 * whole)
+    assert holds(crack.width_mean, lip)
+    assert holds(crack.width_max, 0.9 * whole)
+    assert "filled" in crack.flags
+
+
+@pytest.mark.parametrize("fat", [0.0, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("width", [1.0, 1.5, 3.0, 6.0, 12.0])
+def test_a_fat_mask_on_plain_concrete_widens_nothing(width: float, fat: float) -> None:
+    crack = crack_of(((width, 20),), fat=fat)
+    assert "filled" not in crack.flags
+    assert holds(crack.width_mean, width)
+    assert crack.width_mean.high_px is not None
+    assert crack.width_mean.high_px < width + 2.0
+
+
+def test_a_lip_alone_in_a_mask_that_runs_over_onto_concrete_stays_a_hair_crack() -> None:
+    crack = crack_of(((1.5, 40),), fat=5.0)
+    assert "filled" not in crack.flags
+    assert crack.width_mean.high_px is not None
+    assert crack.width_mean.high_px < 4.0
+
+
+def test_a_place_of_lime_widens_only_itself() -> None:
+    outline = np.where(np.arange(400) < 150, 12.0, np.nan)
+    beyond = beyond_px(outline, np.full(400, 1.5))
+    assert (beyond[:120] > 9).all()
+    assert (beyond[190:] == 0).all()
