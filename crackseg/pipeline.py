@@ -43,6 +43,7 @@ from crackseg.metrology.fittings import note_repeats, part_fittings
 from crackseg.metrology.masks import mark, without_specks
 from crackseg.metrology.other_lines import find_other_lines
 from crackseg.metrology.ranking import rank
+from crackseg.metrology.run_on import flag_run_on
 from crackseg.metrology.totals import judged_px2, sum_up
 from crackseg.metrology.unclear import doubt_blurred_widths, doubt_moved_widths
 from crackseg.records import (
@@ -132,6 +133,7 @@ def analyze(
         cracks = note_repeats(cracks, card.certainty, mask.shape, image.read)
         cracks = rank(cracks, card.certainty)
         other_lines = _find_other_lines(prediction, mask, image, scale, options)
+        cracks = flag_run_on(cracks, other_lines or ())
     untested = _untested(card, scale, scale_notices)
     measured = _Measured(
         shape=mask.shape,

@@ -45,6 +45,7 @@ FLAGS = {
     "bridged": "crosses gaps",
     "joined": "joined by the photograph",
     "hidden": "not seen in part: something hides it",
+    "runs_on": "runs on in a line that is not counted",
     "repeats": "looks like another place: perhaps a fitting or a joint",
     "blurred": "in a blurred place: the width may be that of the blur",
 }
@@ -288,6 +289,13 @@ def unmeasured(report: Report) -> list[str]:
                 f"{_named(ids)} {one if len(ids) == 1 else many}: the length is that of the "
                 "visible part."
             )
+    ids = [crack.id for crack in main if "runs_on" in crack.flags]
+    if ids:
+        sentences.append(
+            f"{_named(ids)} {'runs' if len(ids) == 1 else 'run'} on in a dark line that was taken "
+            "for a joint, a cable or an edge (under “Other lines”). If that is crack as well, it "
+            "is longer, and may be wider, than listed."
+        )
     ids = [crack.id for crack in main if "filled" in crack.flags]
     if ids:
         sentences.append(
