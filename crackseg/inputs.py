@@ -275,10 +275,11 @@ def _why_hidden(file: Path) -> str | None:
     name = file.name
     if not name.startswith(".") or name.startswith(MARK):
         return None
-    if file.is_dir():
-        return "a hidden folder with pictures; name it to have them analyzed"
-    if file.suffix.lower() not in _PICTURES and not picture_kind(file):
-        return None
+    if file.suffix.lower() not in _PICTURES:  # else an object of a store is not asked for
+        if file.is_dir():
+            return "a hidden folder with pictures; name it to have them analyzed"
+        if not picture_kind(file):
+            return None
     if name.startswith("._"):
         return (
             "what macOS keeps of a file beside it (a resource fork), by its name no picture; "
