@@ -154,7 +154,7 @@ def _by_block(columns: Array, made: np.ufunc) -> Array:
     """Return what is made of the (W, C) values of each block; the last value is repeated."""
     grow = -len(columns) % BLOCK_PX
     whole = np.pad(columns, ((0, grow), (0, 0)), mode="edge") if grow else columns
-    blocks: Array = made.reduce(whole.reshape(-1, BLOCK_PX, columns.shape[1]), axis=1)
+    blocks: Array = made.reduceat(whole, np.arange(0, len(whole), BLOCK_PX), axis=0)
     return blocks
 
 

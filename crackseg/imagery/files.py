@@ -122,7 +122,7 @@ class OpenImage:
             Window(row=0, col=width - _FLAT_PX, height=height, width=_FLAT_PX),
             Window(row=0, col=0, height=height, width=_FLAT_PX),
         ]
-        flat = [not np.ptp(self.read(strip), axis=(0, 1)).any() for strip in strips]
+        flat = [_is_of_one_colour(self.read(strip)) for strip in strips]
         if any(flat) and not all(flat):
             text = f"{_FLAT_PX} px along a side are of one colour: the file may have lost its end."
             yield Notice(code="flat_end", message=text)
@@ -247,6 +247,10 @@ def _changes(path: Path, file: io.BufferedReader) -> Callable[[], None]:
             raise ImageError(f"`{path.name}` changed while it was read; run again.")
 
     return check
+
+
+def _is_of_one_colour(pixels: Array) -> bool:
+    return bool((pixels == pixels[0, 0]).all())
 
 
 def _kind(path: Path, head: bytes) -> str:

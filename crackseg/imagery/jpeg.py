@@ -35,6 +35,11 @@ class Frame:
         """Whether imagecodecs must decode it: more than 8 bits, or lossless."""
         return self.bits != 8 or self.mark == 0xC3
 
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is coded as cameras do, as a rule in one scan."""
+        return self.mark == 0xC0
+
 
 def read_frame(data: bytes, path: Path) -> Frame | None:
     """Return the frame header, or None where there is none before the data ends.

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import tifffile
 from pictures import SEEDS, encoded, grey, picture, pillow, png_16, png_chunk, tiff
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from crackseg.errors import ImageError, UnsupportedImage
 from crackseg.imagery.files import ORIENTATIONS, open_image
@@ -398,6 +398,19 @@ def test_a_jpeg_copied_half_and_filled_with_zeros_is_an_error(kind: str, tmp_pat
     path.write_bytes(data[: len(data) * 3 // 4].ljust(len(data), b"\0"))
     with pytest.raises(ImageError, match="cut"):
         try_all(path)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("more", [{}, {"subsampling": 0}, {"subsampling": 1}, {"quality": 20}])
+def test_a_jpeg_of_a_camera_shows_what_pillow_shows_without_its_copies(
+    mode: str, more: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "p.jpg"
+    Image.fromarray(RGB).convert(mode).save(path, **more)
+    with path.open("rb") as file:
+        expected = np.asarray(JpegImagePlugin.JpegImageFile(file).convert("RGB"))
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", None)
+    assert np.array_equal(try_all(path), expected)
 
 
 def test_an_mpo_may_lose_its_second_picture_but_not_its_first(tmp_path: Path) -> None:
