@@ -113,6 +113,19 @@ class Runs:
         begin = (row + rows) * shape[1] + first + cols
         return Runs(shape, begin, begin + self.stop - self.start)
 
+    def grown(self, px: int) -> Runs:
+        """Return the mask with every pixel that lies within a square of so many px to each side."""
+        height, width = self.shape
+        rows, first = np.divmod(self.start, width)
+        last = self.stop - rows * width
+        first, last = np.maximum(first - px, 0), np.minimum(last + px, width)
+        parts = []
+        for down in range(-px, px + 1):
+            inside = (rows + down >= 0) & (rows + down < height)
+            begin = (rows[inside] + down) * width
+            parts.append(Runs(self.shape, begin + first[inside], begin + last[inside]))
+        return Runs.union(parts, self.shape)
+
     @staticmethod
     def union(masks: Iterable[Runs], shape: tuple[int, int]) -> Runs:
         """Return where any of some masks of one shape is True."""

@@ -111,6 +111,9 @@ def test_other_lines_are_measured_and_in_no_total(picture, model, tmp_path, monk
     assert len(json.loads((tmp_path / "out" / "cracks.geojson").read_text())["features"]) == 1
     page = (tmp_path / "out" / "page.html").read_text()
     assert len(lines) == 1, "one line, although a crack crosses it"
+    (line,) = report.other_lines
+    assert (line.openings, line.contrast, line.step) == ((), None, None), "no report tells of them"
+    assert report.cracks[0].contrast is not None
     assert "Other lines: 1 dark line taken" in page
     assert "One dark line was taken for no crack" in page
 

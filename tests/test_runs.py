@@ -54,6 +54,15 @@ def test_masks_meet_and_unite_as_arrays_do(height: int, width: int) -> None:
     assert np.array_equal(either.start, Runs.of(one | other).start)
 
 
+@given(height=SIDES, width=SIDES, px=st.integers(0, 4))
+def test_a_mask_grows_as_an_array_does(height: int, width: int, px: int) -> None:
+    mask = random_mask(height, width, 0.05)
+    grown = ndimage.binary_dilation(mask, np.ones((2 * px + 1,) * 2, bool))
+    runs = Runs.of(mask).grown(px)
+    assert np.array_equal(np.asarray(runs), grown)
+    assert np.array_equal(runs.start, Runs.of(grown).start)
+
+
 @given(height=SIDES, width=SIDES)
 def test_components_are_numbered_as_those_of_pixels(height: int, width: int) -> None:
     mask = random_mask(height, width)

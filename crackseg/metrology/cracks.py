@@ -49,6 +49,7 @@ def measure(
     scale: Scale | None = None,
     mask_options: MaskOptions,
     options: MeasureOptions,
+    in_full: bool = True,
 ) -> tuple[tuple[Crack, ...], tuple[Notice, ...]]:
     """Return the cracks of a mask, longest first, and what a reader must be warned of.
 
@@ -60,6 +61,8 @@ def measure(
         scale: makes mm; None leaves every mm field None.
         mask_options: speck size and gap length.
         options: smoothing, shortest crack, width-class documents.
+        in_full: False leaves out openings, contrast and step, of which no report tells where a
+            line is no crack.
 
     Raises:
         ConfigError: ``mask`` is not a bool picture, or ``probability`` or ``valid`` has another
@@ -97,7 +100,9 @@ def measure(
         own = slice(*np.searchsorted(home, (name, name + 1), sorter=by_home))
         return _place(filled.chosen(by_home[own]), mask, probability)
 
-    cracks = measure_lines(lines, group, filled, cuts, place, image=image, scale=scale)
+    cracks = measure_lines(
+        lines, group, filled, cuts, place, image=image, scale=scale, in_full=in_full
+    )
     cracks.sort(key=lambda crack: -(crack.length.px or 0.0))
     if dropped := len(set(all_groups.tolist())) - len(cracks):
         notices.append(
@@ -126,6 +131,7 @@ def measure_lines(
     *,
     image: Callable[[Window], Array] | None,
     scale: Scale | None,
+    in_full: bool = True,
 ) -> list[Crack]:
     """Return the cracks of centre lines whose ends are where they shall be.
 
@@ -137,6 +143,7 @@ def measure_lines(
         place: tells of each crack where its pixels are.
         image: reads a window of the photograph; None: widths from the mask.
         scale: makes mm.
+        in_full: False leaves out openings, contrast and step.
 
     Returns:
         One crack for each name in ``group``, in rising order; numbers and width classes are set by
@@ -156,9 +163,10 @@ def measure_lines(
                     frozenset[Cut]().union(*(cuts[k] for k in members[chosen].tolist())),
                     scale,
                     photograph=image is not None,
+                    in_full=in_full,
                 )
             )
-    if image is None:
+    if image is None or not in_full:
         return cracks
     shares = darkness(cracks, mask.shape, image)
     return [

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from crackseg.config import MaskOptions, MeasureOptions
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import mark
 from crackseg.records import Array, Crack, Prediction, Scale, Window
-from crackseg.runs import Mask, Runs, bands
+from crackseg.runs import Mask, Runs
 
 THRESHOLD, THRESHOLD_LOW = 0.5, 0.25
 SHORTEST_PX = 50.0  # joints and cables run on; shorter pieces are texture and would hide them
@@ -58,19 +57,13 @@ def find_other_lines(
         scale=scale,
         mask_options=mask_options,
         options=replace(options, min_length_px=max(options.min_length_px, SHORTEST_PX)),
+        in_full=False,
     )
     return lines
 
 
 def _apart(mask: Runs, cracks: Mask) -> Runs:
     """Return what of a mask lies apart from the cracks."""
-    square, parts = np.ones((2 * APART_PX + 1,) * 2, np.uint8), []
-    height, width = mask.shape
-    for rows in bands(height, width):
-        top = max(rows.start - APART_PX, 0)
-        near = cv2.dilate(cracks[top : rows.stop + APART_PX].view(np.uint8), square) > 0
-        first, last = np.searchsorted(mask.start, (rows.start * width, rows.stop * width))
-        places = mask.chosen(np.arange(first, last)).pixels() - rows.start * width
-        own = near[rows.start - top :][: rows.stop - rows.start].reshape(-1)
-        parts.append(Runs.at(places[~own[places]], (rows.stop - rows.start, width)))
-    return Runs.stack(parts, width)
+    near = Runs.of(cracks).grown(APART_PX)
+    places = mask.pixels()
+    return Runs.at(places[near.find(*np.divmod(places, mask.shape[1])) < 0], mask.shape)

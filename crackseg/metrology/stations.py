@@ -42,7 +42,7 @@ class _Read:
 
     readings: Readings
     interior: Interior
-    shown: Shown | None  # None where there are too many stations to hold it
+    shown: tuple[Shown, slice] | None  # of several lines; None where it is too much to hold
 
 
 def measure_stations(
@@ -167,7 +167,7 @@ def _read(
         interiors = known_interiors(shown, across, free, sizes)
         readings = read_lines(some, across_px, across, shown, interiors)
         for k, own, interior, part in zip(chunk, readings, interiors, parts_of(sizes), strict=True):
-            result[k] = _Read(own, interior, take(shown, part) if few else None)
+            result[k] = _Read(own, interior, (shown, part) if few else None)
     return result
 
 
@@ -184,12 +184,11 @@ def _read_again(
     for chunk in _chunks(lines, interior):
         some, across_px = [lines[k] for k in chunk], np.concatenate([normal[k] for k in chunk])
         across = concatenate([before[k].readings.across for k in chunk])
-        held = [before[k].shown for k in chunk]
-        known = [shown for shown in held if shown is not None]
-        if len(known) == len(held) and all(
-            shown.profiles.shape[1] == 2 * _half(some) + 1 for shown in known
+        held = [one for k in chunk if (one := before[k].shown) is not None]
+        if len(held) == len(chunk) and all(
+            shown.profiles.shape[1] == 2 * _half(some) + 1 for shown, _ in held
         ):
-            shown = concatenate(known)
+            shown = concatenate([take(*one) for one in held])
         else:
             shown = _show(some, across_px, across, shape, image)
         readings = read_lines(some, across_px, across, shown, [interior[k] for k in chunk])

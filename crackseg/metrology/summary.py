@@ -63,6 +63,7 @@ def summarize(
     scale: Scale | None,
     *,
     photograph: bool,
+    in_full: bool = True,
 ) -> Crack:
     """Return the record of one crack; its number and width classes are set by the caller."""
     branches = _branches(lines, stations, scale)
@@ -94,7 +95,7 @@ def summarize(
         width_left_out_px=sum(
             _left_out_px(line, s) for line, s in zip(lines, stations, strict=True)
         ),
-        openings=_openings(lines, stations, scale),
+        openings=_openings(lines, stations, scale) if in_full else (),
         area_px2=_area(length.px, widths[0].px),
         area_mm2=_area(length.mm, widths[0].mm),
         mask_area_px2=mask_area,
