@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Iterable
 from pathlib import Path
@@ -136,6 +137,7 @@ def analyze_command(
     signal.signal(
         signal.SIGTERM, signal.getsignal(signal.SIGINT)
     )  # a container that stops, as Ctrl-C
+    gc.freeze()  # what imports made stays: to look through it again and again takes time
     try:
         with screen.watch(quiet=quiet or as_json) as listener:
             outcomes = batch.run(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import imagecodecs
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -51,9 +52,7 @@ def write(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
 
 def to_jpeg(picture: Array, quality: int = JPEG_QUALITY) -> bytes:
     """Return an (h, w, 3) uint8 RGB picture as JPEG bytes."""
-    swapped = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    encoded: bytes = cv2.imencode(".jpg", swapped, (cv2.IMWRITE_JPEG_QUALITY, quality))[1].tobytes()
-    return encoded
+    return bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(picture), level=quality))
 
 
 def read_reduced(report: Report, image: OpenImage | None, largest_px: int) -> tuple[Array, float]:

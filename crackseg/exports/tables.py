@@ -114,17 +114,13 @@ def round_all(values: Array, digits: int) -> list[Any]:
         rounded = np.rint(scaled) / factor
         unclear = ~(np.abs(np.abs(scaled - np.trunc(scaled)) - 0.5) > _HALF_WAY)
     unclear |= np.abs(scaled) > _MOST_SCALED
-    numbers: list[Any] = rounded.ravel().tolist()
-    for at in np.flatnonzero(unclear):
-        numbers[at] = _round(float(values.flat[at]), digits)
-    return _nested(numbers, values.shape)
-
-
-def _nested(numbers: list[Any], shape: tuple[int, ...]) -> list[Any]:
-    if len(shape) < 2:
-        return numbers
-    width = shape[1]
-    return [numbers[at : at + width] for at in range(0, shape[0] * width, width)]
+    known = np.isfinite(values)
+    for at in np.flatnonzero(unclear & known):
+        rounded.flat[at] = round(float(values.flat[at]), digits)
+    nested: list[Any] = (
+        rounded if known.all() else np.where(known, rounded, np.array(None))
+    ).tolist()
+    return nested
 
 
 def _rounded(polygon: Array) -> list[Any]:
