@@ -19,7 +19,8 @@ _NOISE = 3.5  # it is steeper than so many times the slopes of the concrete besi
 _STEEP = 0.06  # ... and than this share of the steepest slope in the mask
 _CLEAR_PX = 3.0  # from the mask's edge on there is concrete
 _LEAST_SAMPLES = 4  # of concrete on both sides together
-_REL, _PX = 1.2, 2.2  # edges so far apart are not those of the line itself
+# Edges so far apart are not those of the line itself: by its width, and by its flanks.
+_REL, _PX, _FLANKS_PX = 1.2, 2.2, 1.2
 _OFF_PX = 1.0  # both edges are told to the next sample
 _MEAN_PX = 15  # along the line, over which edges are averaged: they may be faint
 _ALONG_PX, _SHARE = 61, 0.6  # of the stations about one that must show them
@@ -52,7 +53,7 @@ def outline_px(profiles: Array, sides_px: Array) -> Array:
     return apart
 
 
-def beyond_px(outline: Array, width_px: Array) -> Array:
+def beyond_px(outline: Array, width_px: Array, looks_px: Array) -> Array:
     """Return by how much the outline is wider than the line, (N,) px; 0 where it is that line's.
 
     What most stations about one, or of the line, show is carried over those that do not.
@@ -60,8 +61,11 @@ def beyond_px(outline: Array, width_px: Array) -> Array:
     Args:
         outline: (N,) as ``outline_px`` says, along one line.
         width_px: (N,) as it was read.
+        looks_px: (N,) between the line's own two flanks, which blur moves apart; nan where it has
+            none.
     """
-    seen = np.nan_to_num(outline) > _REL * width_px + _PX
+    own = np.maximum(_REL * width_px + _PX, _REL * np.nan_to_num(looks_px) + _FLANKS_PX)
+    seen = np.nan_to_num(outline) > own
     if not seen.any():
         return np.zeros(len(seen))
     share = uniform_filter1d(seen.astype(np.float64), min(_ALONG_PX, len(seen)), mode="reflect")

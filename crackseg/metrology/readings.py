@@ -265,12 +265,13 @@ def read_lines(
     lighter = np.where(
         soft, np.maximum(narrow.lighter_px, top - narrow.width_px), narrow.lighter_px
     )
+    looks = shown.own.looks_px
     outline = _outlined(shown, across, points, normal, parts)
     readings = Readings(
         across=across,
-        whole=_as_wide(whole, outline, parts),
-        narrow=_as_wide(replace(narrow, lighter_px=lighter), outline, parts),
-        flank=_as_wide(flank, outline, parts),
+        whole=_as_wide(whole, outline, looks, parts),
+        narrow=_as_wide(replace(narrow, lighter_px=lighter), outline, looks, parts),
+        flank=_as_wide(flank, outline, looks, parts),
         evidence=evidence,
     )
     return [take(readings, part) for part in parts]
@@ -285,10 +286,10 @@ def _outlined(
     return np.concatenate([outline_px(shown.profiles[part], sides[part]) for part in parts])
 
 
-def _as_wide(stations: Stations, outline: Array, parts: list[slice]) -> Stations:
+def _as_wide(stations: Stations, outline: Array, looks: Array, parts: list[slice]) -> Stations:
     """Return the stations with what the outline that the picture shows is wider by."""
     width = stations.width_px
-    beyond = np.concatenate([beyond_px(outline[part], width[part]) for part in parts])
+    beyond = np.concatenate([beyond_px(outline[part], width[part], looks[part]) for part in parts])
     return replace(stations, beyond_px=beyond)
 
 

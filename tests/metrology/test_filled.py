@@ -13,7 +13,9 @@ SHAPE, LEVEL, FINE = (160, 360), 150.0, 5
 Section = tuple[tuple[float, float], ...]  # (px, grey) from one edge of the crack to the other
 
 
-def crack_of(section: Section, *, angle: float = 8, fat: float = 1.0, seed: int = 0) -> Crack:
+def crack_of(
+    section: Section, *, angle: float = 8, fat: float = 1.0, blur: float = 0.8, seed: int = 0
+) -> Crack:
     """Return what is measured of a crack with that section, its mask ``fat`` px wider a side."""
     rng = np.random.default_rng(seed)
     rows, cols = ((np.arange(n * FINE) + 0.5) / FINE for n in SHAPE)
@@ -28,7 +30,7 @@ def crack_of(section: Section, *, angle: float = 8, fat: float = 1.0, seed: int 
     share = share.reshape(SHAPE[0], FINE, SHAPE[1], FINE).mean((1, 3))
     stains = gaussian_filter(rng.standard_normal(SHAPE), 2)
     light = LEVEL + 4.0 * stains / stains.std()
-    grey = gaussian_filter(light * share, 0.8) + 2.5 * rng.standard_normal(SHAPE)
+    grey = gaussian_filter(light * share, blur) + 2.5 * rng.standard_normal(SHAPE)
     picture = np.repeat(np.clip(np.rint(grey), 0, 255).astype(np.uint8)[..., None], 3, axis=2)
     part = slice(FINE // 2, None, FINE)
     found = measure(
@@ -78,6 +80,14 @@ def test_a_fat_mask_on_plain_concrete_widens_nothing(width: float, fat: float) -
     assert crack.width_mean.high_px < width + 2.0
 
 
+@pytest.mark.parametrize("blur", [0.6, 0.9, 1.2])
+@pytest.mark.parametrize("grey", [20, 80, 110])
+def test_nor_do_the_flanks_of_a_blurred_pale_hair_crack(grey: float, blur: float) -> None:
+    for width in (0.8, 1.2, 2.0):
+        for fat in (0.0, 1.0):
+            assert "filled" not in crack_of(((width, grey),), fat=fat, blur=blur).flags
+
+
 def test_a_lip_alone_in_a_mask_that_runs_over_onto_concrete_stays_a_hair_crack() -> None:
     crack = crack_of(((1.5, 40),), fat=5.0)
     assert "filled" not in crack.flags
@@ -87,6 +97,6 @@ def test_a_lip_alone_in_a_mask_that_runs_over_onto_concrete_stays_a_hair_crack()
 
 def test_a_place_of_lime_widens_only_itself() -> None:
     outline = np.where(np.arange(400) < 150, 12.0, np.nan)
-    beyond = beyond_px(outline, np.full(400, 1.5))
+    beyond = beyond_px(outline, np.full(400, 1.5), np.full(400, 2.0))
     assert (beyond[:120] > 9).all()
     assert (beyond[190:] == 0).all()
