@@ -20,7 +20,14 @@ from crackseg.folders import MARK, read_mark
 from crackseg.imagery.files import RAW_SUFFIXES, picture_kind
 from crackseg.imagery.remote import is_address, remote_path
 from crackseg.names import require
-from crackseg.stores import StorePath, as_folder, side_by_side
+from crackseg.stores import (
+    StorePath,
+    as_folder,
+    file_path,
+    is_store,
+    refuse_half_address,
+    side_by_side,
+)
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff"}
 _HEIF = {".heic", ".heif", ".hif", ".avif"}
@@ -94,12 +101,15 @@ def _expand(name: str, out: Path | None) -> Inputs:
         if isinstance(folder, StorePath):
             return _search_store(folder, out)
         return Inputs((remote_path(name),))
-    path = Path(name)
+    path = _on_disk(name)
+    if path != Path(name):  # an address of ``file``
+        name = str(path)
     if os.path.isdir(path):  # noqa: PTH112  # a name that no disk takes is no error here
         return _search(path, out)
     if path.suffix.lower() in _LISTS and path.is_file() and not picture_kind(path):
         lines = read_list(path)
-        return Inputs(tuple(remote_path(x) if is_address(x) else path.parent / x for x in lines))
+        here = path.parent
+        return Inputs(tuple(remote_path(x) if is_address(x) else _on_disk(x, here) for x in lines))
     if os.path.lexists(path) or not glob.has_magic(name):
         return Inputs((path,))  # one that does not exist is a failed image: the others go on
     matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207
@@ -112,6 +122,25 @@ def _expand(name: str, out: Path | None) -> Inputs:
     if not paths:
         raise ConfigError(f"pattern `{name}` matches no image.")
     return Inputs(paths, (*sorted_out.passed, *(i for inputs in below for i in inputs.passed)))
+
+
+def _on_disk(name: str, folder: Path = Path()) -> Path:
+    """Return the path of an input that is no address of a file elsewhere.
+
+    Raises:
+        ConfigError: it is an address of a kind that is not read, or one that lacks a part.
+    """
+    if name.lower().startswith("file:/"):
+        return file_path(name)
+    path = folder / name
+    if not os.path.lexists(path):
+        refuse_half_address(name)
+        if is_store(name):
+            raise ConfigError(
+                f"`{name}` cannot be read: photographs come from a disk or from an address of "
+                "https, http, s3 or gs; copy them to a disk."
+            )
+    return path
 
 
 def read_list(path: Path) -> list[str]:

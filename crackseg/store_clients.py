@@ -7,6 +7,7 @@ address, signature and all.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import mimetypes
 import os
 import re
@@ -26,6 +27,11 @@ BUCKETS = ("s3", "gs")  # of obstore
 _NOBODY = ("169.254.169.254", "metadata.google")  # whom clouds ask where there are no credentials
 
 
+_REGION = "redirect without LOCATION"
+_PASSING = (408, 429)  # refusals that pass
+_AGAIN = "run again, it goes on"
+
+
 class Client(Protocol):
     """What is asked of a store; keys are relative to the bucket, or whole addresses.
 
@@ -43,6 +49,7 @@ class Client(Protocol):
     def listed(self, key: str) -> tuple[list[str], list[str]]: ...
     def walked(self, key: str) -> Iterable[str]: ...
     def reason(self, error: Exception) -> str: ...
+    def advice(self, error: Exception) -> str: ...
 
 
 class Bucket:
@@ -96,6 +103,9 @@ class Bucket:
     def reason(self, error: Exception) -> str:
         return reason_of(error, RETRIES, ANSWER_S)
 
+    def advice(self, error: Exception) -> str:
+        return advice_for(error)
+
 
 class Other:
     """A file system of fsspec."""
@@ -137,6 +147,11 @@ class Other:
     def reason(self, error: Exception) -> str:
         return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
+    def advice(self, error: Exception) -> str:
+        if isinstance(error, ConnectionError | TimeoutError):
+            return _AGAIN
+        return f"check the address and the credentials; where they are right, {_AGAIN}"
+
 
 @functools.cache
 def bucket_client(scheme: str, bucket: str) -> Client:
@@ -144,24 +159,47 @@ def bucket_client(scheme: str, bucket: str) -> Client:
     return Bucket(open_bucket(scheme, bucket, client_settings(RETRIES, CONNECT_S, ANSWER_S)))
 
 
+def knows(scheme: str) -> bool:
+    """Return whether a name is that of a kind of store, or of ``file``."""
+    if scheme in (*BUCKETS, "file"):
+        return True
+    if importlib.util.find_spec("fsspec") is None:
+        return False
+    from fsspec.registry import known_implementations, registry
+
+    return scheme in known_implementations or scheme in registry
+
+
 @functools.cache
-def other_client(scheme: str) -> Client:
+def other_client(scheme: str, host: str) -> Client:
     """Return what asks by a driver of fsspec.
+
+    Args:
+        scheme: name of the driver.
+        host: first part of the address, with the user's name where there is one; some drivers ask
+            for it, others take it for a folder.
 
     Raises:
         ConfigError: there is none of the name.
         MissingExtra: fsspec is not installed.
+        StoreError: the driver reaches no server.
     """
     require("fsspec", extra="remote")
     import fsspec
 
     try:
-        return Other(fsspec.filesystem(scheme))
+        driver = fsspec.get_filesystem_class(scheme)
+        return Other(driver(**driver._get_kwargs_from_urls(f"{scheme}://{host}/")))
     except (ValueError, ImportError, TypeError) as error:
         text = " ".join(str(error).split()).rstrip(".")
         raise ConfigError(
             f"results must go to a folder or an object store, got an address of {scheme} ({text}); "
             "s3://bucket/prefix and gs://bucket/prefix fit."
+        ) from error
+    except Exception as error:  # each driver has its own
+        text = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+        raise StoreError(
+            f"`{scheme}://{host}` cannot be reached: {text}; check the address and the credentials."
         ) from error
 
 
@@ -211,8 +249,37 @@ def reason_of(error: BaseException, retries: int, answer_s: float) -> str:
         return "its server refuses (403); credentials lack or do not suffice"
     if isinstance(error, exceptions.UnauthenticatedError):
         return "its server refuses (401); credentials lack or are old"
-    status = re.search(r"status code: (\d{3})|status: (\d{3})", text)
-    why = f"its server answers {status[1] or status[2]}" if status else "its server does not answer"
+    if _REGION in text:
+        return "its server sends elsewhere, as for a wrong region"
+    status = _status_of(text)
+    if 400 <= status < 500 and status not in _PASSING:
+        return f"its server answers {status}"  # which is not asked again
+    why = f"its server answers {status}" if status else "its server does not answer"
     if "kind: Timeout" in text:
         why = f"its server does not answer within {answer_s:g} s"
     return f"{why}, tried {retries + 1} times"
+
+
+def advice_for(error: BaseException) -> str:
+    """Return what to do where a bucket was not read or written: what passes is tried again."""
+    from obstore import exceptions
+
+    text = str(error)
+    status = _status_of(text)
+    denied = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
+    if any(name in text for name in _NOBODY):
+        return "set them, for s3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and run again"
+    if isinstance(error, denied) or status in (401, 403):
+        return "check the name of the bucket and the credentials of the environment"
+    if _REGION in text:
+        return "check AWS_REGION"
+    if status == 404:
+        return "check the name of the bucket"
+    if 400 <= status < 500 and status not in _PASSING:
+        return "check the address and the settings of the environment (region, credentials)"
+    return _AGAIN
+
+
+def _status_of(text: str) -> int:
+    found = re.search(r"status code: (\d{3})|status: (\d{3})", text)
+    return int(found[1] or found[2]) if found else 0

@@ -17,14 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
+from urllib.request import url2pathname
 
 from crackseg.errors import ConfigError, StoreError
-from crackseg.store_clients import BUCKETS, Client, bucket_client, other_client
+from crackseg.store_clients import BUCKETS, Client, bucket_client, knows, other_client
 
 S = TypeVar("S")
 T = TypeVar("T")
 AT_ONCE = 8  # objects that are put or read side by side: an answer takes some 50 ms
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=[^/])", re.IGNORECASE)
+_BEGIN = re.compile(r"([a-z][a-z0-9+.-]+):(?!\s)(/*)", re.IGNORECASE)
 _NO_STORES = ("http", "https", "data", "zip", "tar")
 
 if TYPE_CHECKING:
@@ -162,12 +164,54 @@ class StorePath(_Base):
         if scheme in BUCKETS:
             bucket, _, key = rest.partition("/")
             return bucket_client(scheme, bucket), key
-        return other_client(scheme), str(self)
+        return other_client(scheme, rest.partition("/")[0]), str(self)
 
 
 def is_store(text: str | Path) -> bool:
     """Return whether a text is an address, and no folder or drive of this machine."""
     return _SCHEME.match(str(text)) is not None
+
+
+def refuse_half_address(text: str | Path) -> None:
+    """Raise where a text begins as an address and goes on as none: it would name a folder.
+
+    Args:
+        text: as it was written, or as a path, which has a slash where an address has two.
+
+    Raises:
+        ConfigError: nothing stands behind the scheme, or another number of slashes.
+    """
+    found = _BEGIN.match(str(text))
+    if found is None:
+        return
+    scheme, behind = found[1].lower(), str(text)[found.end() :]
+    whole = (
+        bool(behind and found[2]) if isinstance(text, Path) else bool(behind) and found[2] == "//"
+    )
+    if not whole and (knows(scheme) or scheme in _NO_STORES or found[2] == "//"):
+        raise ConfigError(
+            f"`{text}` must be an address as {scheme}://bucket/prefix; a folder of this name is "
+            "written with its whole path."
+        )
+
+
+def file_path(address: str | Path) -> Path:
+    """Return what an address of ``file`` stands for; ``%20`` is a blank in it.
+
+    Raises:
+        ConfigError: it names another machine, or no file or folder.
+    """
+    behind = str(address).partition(":")[2]
+    host, _, path = behind.removeprefix("//").partition("/")
+    if not behind.startswith("//"):
+        host, path = "", behind.lstrip("/").removeprefix("localhost/")
+    name = url2pathname(f"/{path}")
+    if host.lower() not in ("", "localhost") or not path.strip("/") or "\0" in name:
+        raise ConfigError(
+            f"`{address}` must be an address of this machine, as file:///folder/name; of another "
+            "machine, give the folder under which its disk is seen here."
+        )
+    return Path(name)
 
 
 def store_path(address: str | Path) -> Path:
@@ -182,13 +226,14 @@ def store_path(address: str | Path) -> Path:
         raise ConfigError(f"`{address}` must be an address, as s3://bucket/prefix.")
     scheme, rest = found[1].lower(), str(address)[found.end() :]
     if scheme == "file":
-        return Path("/" + rest.removeprefix("localhost/"))
+        return file_path(address)
     if scheme in _NO_STORES:
         raise ConfigError(
             f"results must go to a folder or an object store, got an address of {scheme}; "
             "s3://bucket/prefix and gs://bucket/prefix fit."
         )
-    if "@" in rest.partition("/")[0]:
+    user, at, _ = rest.partition("/")[0].rpartition("@")
+    if at and (":" in user or scheme in BUCKETS):  # of a bucket, nobody is named
         raise ConfigError(
             f"an address must hold no password, got one of {scheme}; let the environment hold the "
             "credentials."
@@ -200,6 +245,8 @@ def store_path(address: str | Path) -> Path:
 
 def as_folder(place: str | Path) -> Path | None:
     """Return a folder of a disk or a bucket as a path; None for addresses of web servers."""
+    if str(place).lower().startswith("file:/"):
+        return file_path(place)
     if not is_store(place):
         return Path(place)
     return store_path(place) if str(place).partition(":")[0].lower() in BUCKETS else None
@@ -277,7 +324,9 @@ def _asked(path: StorePath, client: Client, ask: Callable[[], T]) -> T:
         raise
     except client.faults as error:
         client.has_failed = True
-        text = f"`{path}` cannot be read or written: {client.reason(error)}; run again, it goes on."
+        text = (
+            f"`{path}` cannot be read or written: {client.reason(error)}; {client.advice(error)}."
+        )
         raise StoreError(text) from error
 
 

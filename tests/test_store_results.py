@@ -134,6 +134,103 @@ def test_what_an_address_is() -> None:
             store_path(address)
 
 
+def test_an_address_of_this_machine_is_decoded() -> None:
+    assert store_path("file:///tmp/a%20b") == store_path("file:/tmp/a%20b") == Path("/tmp/a b")
+    assert store_path(Path("file:///tmp/a%20b")) == Path("/tmp/a b")
+    for address in ("file://server/share/a", "file://server", "file:///a%00b"):
+        with pytest.raises(ConfigError, match="must be an address of this machine"):
+            store_path(address)
+
+
+@pytest.mark.parametrize("text", ["s3://", "s3:", "s3:/", "s3:dam", "gs:dam/a", "file:", "sftp:a"])
+def test_half_an_address_makes_no_folder(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in (f"analyze a.png --out {text}", f"measure a.png --out {text}"):
+        monkeypatch.setattr("sys.argv", ["crackseg", *command.split()])
+        assert exit_code() == 2
+        assert "must be a" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ConfigError, match="must be an address"):
+        find_inputs([text])
+
+
+@pytest.mark.parametrize("text", ["s3:/dam/a/", "s3:///dam/a", "gs:/a.tif", "https:/a.org/b.tif"])
+def test_slashes_of_an_input_are_two(text: str) -> None:
+    with pytest.raises(ConfigError, match="must be an address as"):
+        find_inputs([text])
+
+
+def test_inputs_of_this_machine_may_be_addresses(tmp_path: Path) -> None:
+    wall = tmp_path / "dam north" / "a.png"
+    wall.parent.mkdir()
+    draw_walls(tmp_path, 2)[0].rename(wall)
+    (tmp_path / "list.txt").write_text(wall.as_uri())
+    for text in (wall.as_uri(), wall.parent.as_uri() + "/", str(tmp_path / "list.txt")):
+        assert find_inputs([text]).paths == (wall,)
+    assert find_survey([wall.parent.as_uri()], []) is None
+    with pytest.raises(ConfigError, match="photographs come from a disk or"):
+        find_inputs(["memory://a/b.png"])
+    (tmp_path / "dam: north").mkdir()
+    assert find_inputs([str(tmp_path / "dam:x.png")]).paths == (tmp_path / "dam:x.png",)
+
+
+def test_a_driver_gets_what_its_address_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+    from fsspec.implementations.memory import MemoryFileSystem
+    from fsspec.utils import infer_storage_options
+
+    class Needy(MemoryFileSystem):  # as that of sftp
+        protocol = "needy"
+        asked: tuple[str, str | None] = ("", None)
+
+        def __init__(self, host: str, username: str | None = None, **unused: Any) -> None:
+            super().__init__()
+            type(self).asked = host, username
+            if host == "gone":
+                raise OSError("no such host")
+
+        @staticmethod
+        def _get_kwargs_from_urls(path: str) -> dict[str, Any]:
+            found = infer_storage_options(path)
+            return {name: found[name] for name in ("host", "username") if name in found}
+
+    fsspec.register_implementation("needy", Needy, clobber=True)
+    store_path("needy://me@server/results")
+    assert Needy.asked == ("server", "me")
+    with pytest.raises(ConfigError, match="must hold no password"):
+        store_path("needy://me:hidden@server/results")
+    with pytest.raises(StoreError, match="`needy://gone` cannot be reached: no such host; check"):
+        store_path("needy://gone/results")
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (404, "answers 404; check the name of the bucket"),
+        (403, "answers 403; check the name of the bucket and the credentials"),
+        (401, "answers 401; check the name of the bucket and the credentials"),
+        (301, "wrong region; check AWS_REGION"),
+        (400, "answers 400; check the address and the settings"),
+        (429, "tried 1 times; run again, it goes on"),
+        (503, "tried 1 times; run again, it goes on"),
+    ],
+)
+def test_what_does_not_pass_is_not_advised_to_be_run_again(
+    status: int, told: str, store: Store
+) -> None:
+    store.status = status
+    with pytest.raises(StoreError, match=told) as error:
+        find_inputs(["s3://dam/flight/"])
+    assert ("run again, it goes on" in str(error.value)) == (status in (429, 503))
+
+
+def test_missing_credentials_are_to_be_set() -> None:
+    text = "Error performing PUT http://169.254.169.254/latest/api/token in 1s"
+    assert store_clients.advice_for(OSError(text)).startswith("set them, for s3 AWS_ACCESS_KEY_ID")
+
+
 @pytest.mark.parametrize("out", [OUT, "gs://dam/2026/results", "memory://results"])
 def test_the_files_are_those_of_a_folder_and_nothing_is_analyzed_twice(
     out: str, store: Store, walls: list[Path], model: Path, tmp_path: Path

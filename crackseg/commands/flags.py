@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from crackseg.errors import ConfigError
-from crackseg.stores import is_store, store_path
+from crackseg.stores import is_store, refuse_half_address, store_path
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
 
@@ -26,6 +26,8 @@ def on_disk(out: Path | None) -> Path | None:
             f"`--out` must be a folder on a disk, got an address of {scheme[1]}; write to a folder "
             "and copy it there: each photograph has a folder of its own."
         )
+    if out is not None:
+        refuse_half_address(out)
     return out
 
 
@@ -65,7 +67,10 @@ def on_disk_or_in_store(out: Path | None) -> Path | None:
     Raises:
         ConfigError: it is an address where nothing can be put.
     """
-    return store_path(out) if out is not None and is_store(out) else out
+    if out is None:
+        return None
+    refuse_half_address(out)
+    return store_path(out) if is_store(out) else out
 
 
 ANALYSIS = "Analysis"
