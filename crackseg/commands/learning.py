@@ -51,13 +51,16 @@ def train_command(
     from crackseg.config import read_toml
     from crackseg.training.fit import read_run, train
     from crackseg.training.options import idle_in_training
+    from crackseg.training.sharing import rank
 
     options = read_run(run, root)
     warn(idle_in_training(read_toml(run), options))
     # a machine that is taken back
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     try:
-        typer.echo(f"finished: {train(options)}")
+        folder = train(options)
+        if rank(options) == 0:
+            typer.echo(f"finished: {folder}")
     except KeyboardInterrupt:
         typer.echo(
             f"stopped: the training goes on with the same command, also elsewhere: {options.out}",

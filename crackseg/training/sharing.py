@@ -98,6 +98,13 @@ def end_others(trainer: Any) -> None:
         process.kill()
 
 
+def is_lost(options: TrainOptions, error: Exception) -> bool:
+    """Return whether an exchange failed, as it does where another process has gone."""
+    if processes(options) == 1:
+        return False
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Return whether a device, or the machine itself, has no room; on a CPU only the text tells."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import exit_code
 from PIL import Image
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
@@ -29,6 +30,7 @@ from crackseg.training.sharing import (  # noqa: E402
     crops_of_each,
     dropout_seed,
     gather,
+    is_lost,
     rank,
     split_batch,
 )
@@ -36,6 +38,8 @@ from crackseg.training.start import check_machine  # noqa: E402
 
 # A network without batch norm or dropout, whose weights do not hang on how a batch is dealt out.
 SCRIPT = """
+import os
+import signal
 import sys
 from pathlib import Path
 import torch
@@ -59,6 +63,8 @@ step = fit.Segmenter.training_step
 
 def or_fail(self, batch, number):
     if fails and self.global_step == 1 and sharing.rank(options) == int(fails[0]):
+        if fails[1] == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
         raise RuntimeError(fails[1])
     return step(self, batch, number)
 
@@ -218,6 +224,33 @@ def test_where_one_device_fails_all_end(tiny_set, failing, reason):
     expected = "`data.batch` to 2 and `fit.accumulate` to 2" if reason != "broken" else "broken"
     assert f"rank {failing}: " in done.stderr
     assert expected in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_where_one_process_is_killed_the_other_says_so(tiny_set, killed):
+    done = _train(tiny_set, _run_file(tiny_set, "fails", "devices = 2"), str(killed), "killed")
+    assert done.returncode != 0
+    assert f"rank {1 - killed}: another process of the run has ended" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_exchange_that_fails_is_no_fault_of_a_run_alone():
+    error = RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+    assert is_lost(_options(devices=2), error)
+    assert is_lost(_options(devices=2), torch.distributed.DistBackendError("NCCL error"))
+    assert not is_lost(_options(), error)
+    assert not is_lost(_options(devices=2), RuntimeError("broken"))
+
+
+@pytest.mark.parametrize(("number", "told"), [("0", "finished: out\n"), ("1", "")])
+def test_one_process_says_that_a_run_is_finished(number, told, tmp_path, monkeypatch, capsys):
+    run = _run_file(tmp_path, "two", "devices = 2")
+    monkeypatch.setenv("LOCAL_RANK", number)
+    monkeypatch.setattr("crackseg.training.fit.train", lambda options: Path("out"))
+    monkeypatch.setattr("sys.argv", ["crackseg", "train", str(run)])
+    assert exit_code() == 0
+    assert capsys.readouterr().out == told
 
 
 @pytest.mark.slow
