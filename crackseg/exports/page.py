@@ -299,10 +299,10 @@ def unmeasured(report: Report) -> list[str]:
     ids = [crack.id for crack in main if "filled" in crack.flags]
     if ids:
         sentences.append(
-            f"{_named(ids)}: the photograph shows edges where the outline ends, wider apart than "
-            "the dark line within. It may be a crack filled with lime, dust or light, as wide as "
-            "its outline, or a line in a wider mark; the widths are those of the dark line, and "
-            "their ranges hold both."
+            f"{_named(ids)}: the outline holds more than the dark line that was measured: it ends "
+            "at edges that the photograph shows, or has room on one side alone. It may be a crack "
+            "filled with lime, dust or light, as wide as its outline, or a line in a wider mark; "
+            "the widths are those of the dark line, and their ranges hold both."
         )
     ids = [crack.id for crack in main if crack.width_left_out_px > _MUCH * (crack.length.px or 0)]
     if ids:

@@ -21,6 +21,8 @@ _CLEAR_PX = 3.0  # from the mask's edge on there is concrete
 _LEAST_SAMPLES = 4  # of concrete on both sides together
 # Edges so far apart are not those of the line itself: by its width, and by its flanks.
 _REL, _PX, _FLANKS_PX = 1.2, 2.2, 1.2
+# A mask has more room on one side from here on, px; on the other it may be so much too lean.
+_MORE_PX, _LEAN_PX = 2.0, 0.75
 _OFF_PX = 1.0  # both edges are told to the next sample
 _MEAN_PX = 15  # along the line, over which edges are averaged: they may be faint
 _ALONG_PX, _SHARE = 61, 0.6  # of the stations about one that must show them
@@ -74,6 +76,29 @@ def beyond_px(outline: Array, width_px: Array, looks_px: Array) -> Array:
     return np.where(
         np.maximum(share, seen.mean()) >= _SHARE, np.maximum(apart - width_px, 0.0), 0.0
     )
+
+
+def lopsided_px(sides_px: Array, centre_px: Array, width_px: Array) -> Array:
+    """Return how much more room a mask leaves on one side of the line than on the other, (N,) px.
+
+    A mask is too fat on both sides alike. Where it leaves room on one side alone, all along the
+    line, it may hold a part of the crack that is as light as the concrete. 0 where it does not,
+    or where it is rather the whole mask that is moved.
+
+    Args:
+        sides_px: (N, 2) from the middle of each profile to the mask's edges.
+        centre_px: (N,) middle of the line from that of the profile.
+        width_px: (N,) of the line.
+    """
+    room = sides_px + np.stack([centre_px, -centre_px], axis=1) - 0.5 * width_px[:, None]
+    known = np.isfinite(room).all(axis=1)
+    if not known.any():
+        return np.zeros(len(room))
+    at = np.arange(len(room))
+    filled = np.stack([np.interp(at, at[known], side[known]) for side in room.T], axis=1)
+    mean = uniform_filter1d(filled, min(_ALONG_PX, len(room)), axis=0, mode="nearest")
+    more = np.abs(mean[:, 1] - mean[:, 0])
+    return np.where((more >= _MORE_PX) & (mean.min(axis=1) >= -_LEAN_PX), more + _OFF_PX, 0.0)
 
 
 def _outermost(peak: Array, at: Array, sign: int) -> Array:

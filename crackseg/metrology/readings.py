@@ -25,7 +25,7 @@ from crackseg.metrology.consistency import (
 from crackseg.metrology.flanks import Banks, Flanks, banks, between
 from crackseg.metrology.interior import Interior, fit_interiors, mean_profile
 from crackseg.metrology.narrow import Narrow, narrow_widths
-from crackseg.metrology.outline import beyond_px, outline_px
+from crackseg.metrology.outline import beyond_px, lopsided_px, outline_px
 from crackseg.metrology.twins import carried_on
 from crackseg.metrology.width import INTERIOR, Seen, Widths, lesser_line, look, widths_of
 from crackseg.records import Array
@@ -265,32 +265,30 @@ def read_lines(
     lighter = np.where(
         soft, np.maximum(narrow.lighter_px, top - narrow.width_px), narrow.lighter_px
     )
-    looks = shown.own.looks_px
-    outline = _outlined(shown, across, points, normal, parts)
+    sides = ((across.edges - points[:, None]) * normal[:, None]).sum(axis=2) * np.array([-1.0, 1.0])
+    outline = np.concatenate([outline_px(shown.profiles[part], sides[part]) for part in parts])
+
+    def as_wide(stations: Stations, centre: Array) -> Stations:
+        """Return the stations with what the mask is wider by, for a reason."""
+        width, looks = stations.width_px, shown.own.looks_px
+        beyond = [
+            np.maximum(
+                beyond_px(outline[part], width[part], looks[part]),
+                lopsided_px(sides[part], centre[part], width[part]),
+            )
+            for part in parts
+        ]
+        return replace(stations, beyond_px=np.concatenate(beyond))
+
+    place = widths.darkest - (shown.profiles.shape[1] - 1) / 2
     readings = Readings(
         across=across,
-        whole=_as_wide(whole, outline, looks, parts),
-        narrow=_as_wide(replace(narrow, lighter_px=lighter), outline, looks, parts),
-        flank=_as_wide(flank, outline, looks, parts),
+        whole=as_wide(whole, widths.centre_px),
+        narrow=as_wide(replace(narrow, lighter_px=lighter), place),
+        flank=as_wide(flank, own.centre_px),
         evidence=evidence,
     )
     return [take(readings, part) for part in parts]
-
-
-def _outlined(
-    shown: Shown, across: Stations, points: Array, normal: Array, parts: list[slice]
-) -> Array:
-    """Return how far apart the photograph shows the mask's edges, (N,) px."""
-    place = ((across.edges - points[:, None]) * normal[:, None]).sum(axis=2)
-    sides = place * np.array([-1.0, 1.0])
-    return np.concatenate([outline_px(shown.profiles[part], sides[part]) for part in parts])
-
-
-def _as_wide(stations: Stations, outline: Array, looks: Array, parts: list[slice]) -> Stations:
-    """Return the stations with what the outline that the picture shows is wider by."""
-    width = stations.width_px
-    beyond = np.concatenate([beyond_px(outline[part], width[part], looks[part]) for part in parts])
-    return replace(stations, beyond_px=beyond)
 
 
 def _with_interior(shown: Shown, darkness: Array, sure: Array) -> tuple[Widths, Narrow, Array]:

@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 
 from crackseg.config import MaskOptions, MeasureOptions
 from crackseg.metrology.cracks import measure
-from crackseg.metrology.outline import beyond_px
+from crackseg.metrology.outline import beyond_px, lopsided_px
 from crackseg.records import Crack, Measure
 
 SHAPE, LEVEL, FINE = (160, 360), 150.0, 5
@@ -68,6 +68,21 @@ def test_the_interval_holds_lip_and_crack(section: Section, angle: float, fat: f
     assert holds(crack.width_mean, lip)
     assert holds(crack.width_max, 0.9 * whole)
     assert "filled" in crack.flags
+
+
+@pytest.mark.parametrize("grey", [135, 150, 160])
+@pytest.mark.parametrize("angle", [3, 20])
+def test_a_mask_with_room_on_one_side_alone_may_be_right(angle: float, grey: float) -> None:
+    crack = crack_of(((3, 30), (3, grey)), angle=angle, fat=0.5)
+    assert holds(crack.width_mean, 6)
+    assert holds(crack.width_mean, 3)
+    assert "filled" in crack.flags
+
+
+def test_a_mask_that_is_moved_is_not_lopsided() -> None:
+    sides = np.tile([1.0, 5.0], (100, 1))  # of a line of 4 px about the middle
+    assert (lopsided_px(sides, np.zeros(100), np.full(100, 4.0)) == 0).all()
+    assert (lopsided_px(sides + 1, np.zeros(100), np.full(100, 4.0)) == 5).all()
 
 
 @pytest.mark.parametrize("fat", [0.0, 1.0, 2.0, 3.0])
