@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from scipy.ndimage import grey_opening, maximum_filter1d
+from scipy.ndimage import binary_propagation, grey_opening, maximum_filter1d
 
 from crackseg.metrology.columns import concatenate
 from crackseg.records import Array
@@ -73,6 +73,8 @@ _BEYOND_PX = 3.0  # a station may be wider than the mask by so much more than is
 _LEAN_PX = 2.0  # beyond twice the mask no lean mask explains a width
 _FAT_PX = 8.0  # a mask up to so wide may hold a thin crack
 _JUMP_REL, _JUMP_PX = 1.5, 1.5  # wider than its surroundings by this: a jump
+# Beside a jump what is wider than its surroundings by this, up to so far from it, belongs to it.
+_SLOPE_REL, _SLOPE_PX, _SLOPE_LONG_PX = 1.2, 0.5, 6
 _JUMP_FROM_PX = 4.5  # surroundings up to here: a wide crack may change as it likes
 _PLACE_SHAPE = 3  # a place is at most so many times as long as wide; longer is the crack's width
 _SPANS = (15, 31, 61, 121)  # px along the line over which jumps are looked for
@@ -233,16 +235,20 @@ def _judge(line: Evidence, usual: _Usual) -> Judged:
     # A spall or a cavity with light in it is as wide as the mask, and a place like a dark one.
     lit = (reading == Reading.MASK) & (mask > _FAT_PX)
     width = np.where(lit, mask, _filled(width, reliable))
-    jump = _jumps(width) & ((line.dark & ~foreign) | lit)
+    dark = (line.dark & ~foreign) | lit
+    jump = _jumps(width) & dark
+    slope = _slopes(jump, width) & dark
     beside = np.where(core, Reading.LEFT_OUT, narrow)
     opened = lit | (line.middle >= usual.open_dark)
     place = np.where(opened, Reading.OPENING, beside)
-    reading = np.where(line.blind, Reading.LEFT_OUT, np.where(jump, place, reading))
-    # A thin crack may be open there, or run through a stain that the mask holds: both are held.
+    reading = np.where(jump, place, reading)
+    reading = np.where(line.blind, Reading.LEFT_OUT, reading)
+    # A thin crack may be open there, or run through a stain that the mask holds, or into a place
+    # that its profile has averaged in: both are held.
     uneven = line.middle < _UNEVEN_FLOOR * line.deepest
     uneven |= line.two & (line.flank_px < _WITHIN * line.width_px)
-    whole = usual.thin & wide & (reading == Reading.WHOLE)
-    through = whole & _near(wide & uneven)
+    through = (wide & _near(wide & uneven, _BESIDE_PX)) | slope
+    through &= usual.thin & (reading == Reading.WHOLE)
     alone = np.minimum(line.narrow_px, usual.width_px)
     narrower = np.where(through, line.width_px - np.minimum(alone, line.width_px), 0)
     return Judged(reading=reading, narrower_px=narrower)
@@ -272,8 +278,8 @@ def _in_shade(line: Evidence) -> Array:
     return shade
 
 
-def _near(chosen: Array) -> Array:
-    near: Array = maximum_filter1d(chosen.astype(np.uint8), 2 * _BESIDE_PX + 1) > 0
+def _near(chosen: Array, reach: int) -> Array:
+    near: Array = maximum_filter1d(chosen.astype(np.uint8), 2 * reach + 1) > 0
     return near
 
 
@@ -300,3 +306,13 @@ def _jumps(width: Array) -> Array:
             jump |= chosen & thin & (width > np.maximum(_JUMP_REL * around + _JUMP_PX, THIN_PX))
         least = most
     return jump
+
+
+def _slopes(jump: Array, width: Array) -> Array:
+    """Return the ways up to jumps: there a profile has averaged some of the place in."""
+    if not jump.any():
+        return jump
+    around = grey_opening(width, size=_SPANS[-1], mode="reflect")
+    rise = width > _SLOPE_REL * around + _SLOPE_PX
+    grown: Array = binary_propagation(jump, mask=jump | rise)
+    return grown & ~jump & _near(jump, _SLOPE_LONG_PX)

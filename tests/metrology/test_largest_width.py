@@ -217,3 +217,11 @@ def test_the_rules_of_a_station() -> None:
         "nothing dark": Reading.LEFT_OUT,
         "hardly anything dark": Reading.MASK,
     }
+
+
+@pytest.mark.parametrize("soft_px", [0.7, 1.2])
+def test_the_way_into_a_pore_is_not_the_largest_width(cracks_of: Any, soft_px: float) -> None:
+    pore = spot(80, 180, (5.0, 5.0), soft_px, 0.9)
+    crack = measured(cracks_of, [straight((80, 180), 3, 300, 1.5)], pore)
+    assert crack.openings
+    assert crack.width_max.low_px <= 1.5 <= crack.width_max.high_px
