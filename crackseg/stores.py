@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
-from urllib.request import url2pathname
 
 from crackseg.errors import ConfigError, StoreError
 from crackseg.store_clients import BUCKETS, Client, bucket_client, knows, other_client
@@ -205,6 +204,8 @@ def file_path(address: str | Path) -> Path:
     host, _, path = behind.removeprefix("//").partition("/")
     if not behind.startswith("//"):
         host, path = "", behind.lstrip("/").removeprefix("localhost/")
+    from urllib.request import url2pathname  # brings http and ssl, which the help does without
+
     name = url2pathname(f"/{path}")
     if host.lower() not in ("", "localhost") or not path.strip("/") or "\0" in name:
         raise ConfigError(

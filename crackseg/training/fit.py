@@ -25,7 +25,6 @@ from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
 from crackseg.config import MaskOptions, read_options, read_toml
-from crackseg.errors import TrainingError
 from crackseg.imagery.tiles import Band, plan_axis
 from crackseg.losses import deep_loss, outline_weight, seen_somehow
 from crackseg.records import Array, Sample
@@ -52,10 +51,10 @@ from crackseg.training.sharing import (
     dropout_seed,
     end_others,
     gather,
-    is_lost,
     is_out_of_memory,
     processes,
     rank,
+    refuse_lost,
     split_batch,
 )
 from crackseg.training.start import (
@@ -113,8 +112,7 @@ def train(options: TrainOptions) -> Path:
     Raises:
         ConfigError: the folder holds another run, or the options do not fit network or machine.
         DataError: the manifest or a pair is broken.
-        TrainingError: a loss or a weight is not finite, or another process of the run has ended;
-            the last good checkpoint stays.
+        TrainingError: a loss or weight is not finite, or another process ended; checkpoints stay.
     """
     samples = read_samples(options.data)
     check_machine(options)
@@ -126,11 +124,7 @@ def train(options: TrainOptions) -> Path:
         try:
             return _fit(options, samples)
         except RuntimeError as error:  # an OutOfMemoryError is one
-            if is_lost(options, error):
-                raise TrainingError(
-                    "another process of the run has ended; where it tells no reason, it was killed "
-                    "from outside or its machine had no memory. The same command goes on."
-                ) from error
+            refuse_lost(options, error)
             if not is_out_of_memory(error):
                 raise
             options = split_batch(options, error)

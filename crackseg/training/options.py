@@ -60,10 +60,12 @@ class DataOptions:
         _must(self.batch >= 1, "batch", "at least 1; 8 is usual", self.batch)
         _must(0 <= self.aim <= 1, "aim", "a share from 0 to 1", self.aim)
         _must(self.workers >= 0, "workers", "0 or more", self.workers)
-        _must(0 <= self.memory_gb < math.inf, "memory_gb", "0 or a positive number", self.memory_gb)
+        _must(
+            0 <= self.memory_gb < math.inf, "memory_gb", "a finite number from 0 on", self.memory_gb
+        )
         for name, weight in self.weights.items():
             finite = isinstance(weight, int | float) and math.isfinite(weight)
-            _must(finite and weight >= 0, f"weights.{name}", "0 or a positive number", weight)
+            _must(finite and weight >= 0, f"weights.{name}", "a finite number from 0 on", weight)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,12 +126,12 @@ class FitOptions:
         for name, names in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             value = getattr(self, name)
             _must(value in names, name, f"one of {', '.join(names)}", value)
-        _must(0 <= self.lr < math.inf, "lr", "0 or a positive number; 0.001 is usual", self.lr)
+        _must(0 <= self.lr < math.inf, "lr", "a finite number from 0 on; 0.001 is usual", self.lr)
         for name in (
             "branch_weight", "other_weight", "encoder_lr_ratio", "weight_decay", "clip_norm"
         ):  # fmt: skip
             value = getattr(self, name)
-            _must(0 <= value < math.inf, name, "0 or a positive number", value)
+            _must(0 <= value < math.inf, name, "a finite number from 0 on", value)
         for name in ("warmup_steps", "patience_epochs"):
             value = getattr(self, name)
             _must(value >= 0, name, "0 or more", value)

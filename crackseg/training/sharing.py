@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.utils.data import Sampler
 
-from crackseg.errors import ConfigError
+from crackseg.errors import ConfigError, TrainingError
 from crackseg.training.options import TrainOptions
 
 _RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # of torchrun, Slurm, Lightning's own start
@@ -98,11 +98,18 @@ def end_others(trainer: Any) -> None:
         process.kill()
 
 
-def is_lost(options: TrainOptions, error: Exception) -> bool:
-    """Return whether an exchange failed, as it does where another process has gone."""
-    if processes(options) == 1:
-        return False
-    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+def refuse_lost(options: TrainOptions, error: Exception) -> None:
+    """Raise where an exchange failed, as it does where another process has gone.
+
+    Raises:
+        TrainingError: it did.
+    """
+    exchange = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+    if exchange and processes(options) > 1:
+        raise TrainingError(
+            "another process of the run has ended; where it tells no reason, it was killed "
+            "from outside or its machine had no memory. The same command goes on."
+        ) from error
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -226,7 +226,7 @@ def test_another_checkpoint_to_keep_is_refused():
     for width in (float("inf"), "x"):
         with pytest.raises(ConfigError, match="`cdds` cannot be built with width = "):
             build("cdds", width=width)
-    with pytest.raises(ConfigError, match="`other_weight` must be 0 or a positive number"):
+    with pytest.raises(ConfigError, match="`other_weight` must be a finite number from 0 on"):
         FitOptions(other_weight=-1.0)
 
 

@@ -19,7 +19,7 @@ pytest.importorskip("lightning", reason="training needs the extra `train`")
 from safetensors.torch import load_file  # noqa: E402 - optional
 
 from crackseg.config import to_plain  # noqa: E402
-from crackseg.errors import ConfigError  # noqa: E402
+from crackseg.errors import ConfigError, TrainingError  # noqa: E402
 from crackseg.training.curves import read_log  # noqa: E402
 from crackseg.training.dataset import StepNumbers  # noqa: E402
 from crackseg.training.manifest import index_folder, write_manifest  # noqa: E402
@@ -30,8 +30,8 @@ from crackseg.training.sharing import (  # noqa: E402
     crops_of_each,
     dropout_seed,
     gather,
-    is_lost,
     rank,
+    refuse_lost,
     split_batch,
 )
 from crackseg.training.start import check_machine  # noqa: E402
@@ -237,10 +237,11 @@ def test_where_one_process_is_killed_the_other_says_so(tiny_set, killed):
 
 def test_an_exchange_that_fails_is_no_fault_of_a_run_alone():
     error = RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
-    assert is_lost(_options(devices=2), error)
-    assert is_lost(_options(devices=2), torch.distributed.DistBackendError("NCCL error"))
-    assert not is_lost(_options(), error)
-    assert not is_lost(_options(devices=2), RuntimeError("broken"))
+    for lost in (error, torch.distributed.DistBackendError("NCCL error")):
+        with pytest.raises(TrainingError, match="another process of the run has ended"):
+            refuse_lost(_options(devices=2), lost)
+    refuse_lost(_options(), error)
+    refuse_lost(_options(devices=2), RuntimeError("broken"))
 
 
 @pytest.mark.parametrize(("number", "told"), [("0", "finished: out\n"), ("1", "")])
