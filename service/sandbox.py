@@ -168,6 +168,7 @@ class _Place:
     def __init__(self, limits: _Limits, prepare: Callable[[], object] | None) -> None:
         self._limits = limits
         self._prepare = prepare
+        self._ending = threading.Lock()
         self._start()
 
     def _start(self) -> None:
@@ -180,10 +181,12 @@ class _Place:
         theirs.close()  # so that its end shows here
 
     def kill(self) -> None:
-        """End the process at once."""
-        self._process.kill()
-        self._process.join()
-        self._pipe.close()
+        """End the process at once; whoever waits for its answer may do so at the same moment."""
+        with self._ending:  # a pipe closed twice closes what has its number by then
+            self._process.kill()
+            self._process.join()
+            if not self._pipe.closed:
+                self._pipe.close()
 
     def _renew(self) -> None:
         self.kill()
