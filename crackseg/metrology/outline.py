@@ -1,9 +1,11 @@
-"""Tell where a mask ends at edges that the photograph shows, wider apart than the line read in it.
+"""Tell where a mask holds more than the line read in it, by what the photograph or its shape says.
 
 A crack that lime, dust or its own lit side fills is no dark stretch: its floor is about as light as
 the concrete, and what is dark is a lip, or one side. The line that is read there is the lip, while
 the mask is as wide as the crack. A mask that is merely too fat ends on plain concrete; this one
-ends where the photograph has an edge, on both sides, along most of the line.
+ends where the photograph has an edge, on both sides, along most of the line. Where what fills the
+crack is as light as the concrete there is no edge; then only a mask with room on one side alone
+tells of it.
 """
 
 from __future__ import annotations
