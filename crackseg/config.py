@@ -97,7 +97,9 @@ class MaskOptions:
     threshold: float | None = None  # None: the model card's, chosen on validation data
     threshold_low: float | None = None  # None: the model card's
     min_area_px: int = 12  # smaller specks are noise: a crack of 1 px must be 12 px long
-    gap_px: float = 12.0  # bridge gaps up to this length between tips that point at each other
+    # Bridge gaps up to this length between tips that point at each other; a photograph must show
+    # the crack there.
+    gap_px: float = 12.0
     ignore_border_px: int = 0
 
     def __post_init__(self) -> None:

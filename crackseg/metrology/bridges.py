@@ -1,4 +1,8 @@
-"""Bridge short gaps of a mask between tips that point at each other, seen or unseen."""
+"""Bridge short gaps of a mask between tips that point at each other.
+
+Where there is a photograph it must show the crack in the gap: two cracks that end near each other
+on plain concrete are two. A mask alone cannot tell, so there a short gap is bridged.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,15 @@ from scipy.spatial import cKDTree
 
 from crackseg.metrology import arc
 from crackseg.metrology.centreline import Line, end_direction
+from crackseg.metrology.courses import Photograph, Tip, find_course
 from crackseg.records import Array
 
 # Largest turn between a tip's direction and the way to the other tip.
 _BRIDGE_COS = float(np.cos(np.radians(40.0)))
 _NEAR_COS = float(np.cos(np.radians(75.0)))
 _NEAR_PX = 4.0  # below this distance the direction of a tip is noise and may be 75 degrees off
+_BLURRED_PX = 4.0  # a gap up to here is filled by the blur of both tips, whatever is in it
+LEAST_SHARE = 0.4  # of the pieces' depth that the weakest stretch of a course must keep
 
 
 def lengths_px(lines: Sequence[Line], group: Array) -> dict[int, float]:
@@ -43,11 +50,12 @@ class Groups:
         self._parent[self.root(other)] = self.root(one)
 
 
-def bridge(lines: list[Line], gap_px: float) -> tuple[list[Line], Array]:
+def bridge(lines: list[Line], gap_px: float, photo: Photograph | None) -> tuple[list[Line], Array]:
     """Return the lines with bridges over gaps added, and the (L,) crack each line belongs to.
 
     Two tips of different cracks are joined when they are at most ``gap_px`` apart and each points
-    at the other; the nearest pairs first, each tip once.
+    at the other, and where the photograph, if there is one, shows the crack between them; the
+    nearest pairs first, each tip once.
     """
     tips = free_tips(lines)
     groups = Groups(np.array([line.component for line in lines], dtype=np.int64))
@@ -58,6 +66,8 @@ def bridge(lines: list[Line], gap_px: float) -> tuple[list[Line], Array]:
         one, two = lines[a[0]], lines[b[0]]
         if groups.root(one.component) == groups.root(two.component) or {a, b} & used:
             continue
+        if photo is not None and not _shows_crack(tip(one, a[1]), tip(two, b[1]), photo):
+            continue
         groups.unite(one.component, two.component)
         used |= {a, b}
         path = arc.resample(np.stack([one.points[-a[1]], two.points[-b[1]]]))
@@ -65,6 +75,25 @@ def bridge(lines: list[Line], gap_px: float) -> tuple[list[Line], Array]:
     return without_tips(joined, used), np.array(
         [groups.root(line.component) for line in joined], dtype=np.int64
     )
+
+
+def tip(line: Line, side: int) -> Tip:
+    """Return an end of a line as a tip that a crack may run on from."""
+    path = outward(line, side)
+    direction = end_direction(path, line.radius_px)[1]
+    return Tip(place=path[-1], direction=direction, tail=path, radius_px=line.radius_px)
+
+
+def distance(one: Tip, two: Tip) -> float:
+    """Return the straight distance between two tips in px."""
+    return float(np.hypot(*(two.place - one.place)))
+
+
+def _shows_crack(one: Tip, two: Tip, photo: Photograph) -> bool:
+    """Say whether the gap between two tips is dark; what the network saw there is no proof."""
+    if distance(one, two) <= _BLURRED_PX:
+        return True
+    return find_course(one, two, replace(photo, probability=None), LEAST_SHARE) is not None
 
 
 def free_tips(lines: list[Line]) -> list[tuple[int, int]]:

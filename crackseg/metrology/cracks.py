@@ -81,9 +81,9 @@ def measure(
         return (), tuple(notices)
     count, component = label_runs(filled)
     lines = _lines(filled, component, count, options.smooth_px)
-    lines, group = bridge(lines, mask_options.gap_px)
-    if image is not None and options.join_px:
-        photo = Photograph(mask.shape, image, probability)
+    photo = None if image is None else Photograph(mask.shape, image, probability)
+    lines, group = bridge(lines, mask_options.gap_px, photo)
+    if photo is not None and options.join_px:
         lines, group = join(lines, group, filled, options.join_px, photo)
         lines, group = join_sides(lines, group, filled, options.join_px, photo)
         lines, group = join_hidden(lines, group, filled, options.join_px, photo)

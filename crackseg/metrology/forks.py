@@ -13,10 +13,17 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from crackseg.metrology import arc
-from crackseg.metrology.bridges import Groups, free_tips, lengths_px, without_tips
+from crackseg.metrology.bridges import (
+    LEAST_SHARE,
+    Groups,
+    free_tips,
+    lengths_px,
+    tip,
+    without_tips,
+)
 from crackseg.metrology.centreline import UNMARKED, Line, kind_of
 from crackseg.metrology.courses import Photograph, Tip, find_course
-from crackseg.metrology.joins import LEAST_SHARE, covered, shows_crack, tip, within
+from crackseg.metrology.joins import covered, shows_crack, within
 from crackseg.records import Array
 from crackseg.runs import Mask
 

@@ -12,10 +12,19 @@ from dataclasses import replace
 import numpy as np
 
 from crackseg.metrology import arc
-from crackseg.metrology.bridges import Groups, facing, free_tips, lengths_px, span, without_tips
+from crackseg.metrology.bridges import (
+    Groups,
+    distance,
+    facing,
+    free_tips,
+    lengths_px,
+    span,
+    tip,
+    without_tips,
+)
 from crackseg.metrology.centreline import Line
 from crackseg.metrology.courses import Course, Photograph, Tip, find_course
-from crackseg.metrology.joins import ahead, covered, distance, tip, within
+from crackseg.metrology.joins import ahead, covered, within
 from crackseg.records import Array
 from crackseg.runs import Mask
 

@@ -14,15 +14,17 @@ import numpy as np
 
 from crackseg.metrology import arc
 from crackseg.metrology.bridges import (
+    LEAST_SHARE,
     Groups,
+    distance,
     facing,
     free_tips,
     lengths_px,
-    outward,
     span,
+    tip,
     without_tips,
 )
-from crackseg.metrology.centreline import Line, end_direction
+from crackseg.metrology.centreline import Line
 from crackseg.metrology.courses import Course, Photograph, Tip, find_course
 from crackseg.metrology.ruled import is_ruled
 from crackseg.records import Array
@@ -30,14 +32,13 @@ from crackseg.runs import Mask
 
 _FACING_COS, _AHEAD_COS = 0.4, 0.5  # a tip and the way on may differ: cracks wander
 _REACH = 6.0  # times the length of the shorter piece that is reached at most
-LEAST_SHARE = 0.25  # of the pieces' depth that the weakest stretch of a course must keep
 _MATCH = 0.25  # of the deeper piece's depth that the shallower one must have
 # Standard deviations a step by which a course must beat those beside it: more where it is short,
 # where it is long beside the pieces (from ``_FAR`` times the shorter one on), and where it turns.
 _GAIN, _GAIN_SHORT_PX, _GAIN_SHORT = 0.8, 6.0, 0.4
 _FAR, _TURN_COS, _TURN = 2.0, 0.8, 2.0
 _BESIDE_PX = 4.0  # that a tip may lie beside the crack: near tips may seem to turn more
-_DARKER = 1.5  # times as dark as the pieces: a line that both turn into is another one
+_DARKER = 1.8  # times as dark as the pieces: a line that both turn into is another one
 _PAST = 0.6  # of a course's depth that may go on past both tips, as a joint does that it follows
 _TRIALS = 5  # nearest tips looked at from each tip
 _BORDER_PX = 3.0  # a tip this near to the picture's border is where the crack leaves it
@@ -84,18 +85,6 @@ def join(
         joined.append(replace(span(lines, a, b, arc.resample(course.points)), kind="joined"))
         names.append(names[a[0]])
     return without_tips(joined, used), np.array([groups.root(n) for n in names], dtype=np.int64)
-
-
-def tip(line: Line, side: int) -> Tip:
-    """Return an end of a line as a tip that a crack may run on from."""
-    path = outward(line, side)
-    direction = end_direction(path, line.radius_px)[1]
-    return Tip(place=path[-1], direction=direction, tail=path, radius_px=line.radius_px)
-
-
-def distance(one: Tip, two: Tip) -> float:
-    """Return the straight distance between two tips in px."""
-    return float(np.hypot(*(two.place - one.place)))
 
 
 def shows_crack(course: Course, one: Tip, two: Tip, shorter_px: float) -> bool:

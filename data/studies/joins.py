@@ -1,6 +1,6 @@
 """Count true and false joins: ``python data/studies/joins.py FOLDER_OF_THE_SETS [OUT.md]``.
 
-True gaps: stretches of 15 to 150 px are cut from the labels of training and validation pictures
+True gaps: stretches of 5 to 150 px are cut from the labels of training and validation pictures
 and the photograph, as it is, must join the two ends. False ones are drawn into pictures without a
 crack: two pieces with concrete between them, two that run beside each other, two that end at
 opposite sides of a joint, and a crack that ends in line with a joint of which a part is marked; the
@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
+from scipy.spatial import cKDTree
 
 from crackseg.config import MaskOptions, MeasureOptions
 from crackseg.imagery.files import open_image
@@ -39,7 +40,7 @@ Rng = np.random.Generator
 CRACKED = ("deepcrack", "uav_seawall", "quay_hair", "sdnet_wall", "wall_hair")
 SOUND = ("crack_free", "crack_free_cc0")
 LISTS = ("train.txt", "val.txt")
-CLASSES_PX = ((15, 30), (30, 60), (60, 150))
+CLASSES_PX = ((5, 12), (12, 30), (30, 60), (60, 150))  # a mask alone bridges the first
 CUTS, DRAWINGS = 1, 1  # a picture
 LEFT_PX = 25.0  # of a crack that stays on either side of a cut
 BEND_DEG, WAVE_PX = 25.0, 60.0  # the drawn cracks wander as the labelled ones do
@@ -107,27 +108,27 @@ def pictures(folder: Path) -> Iterator[tuple[Array, Array | None]]:
             yield picture, image.read()[..., 0] > 127
 
 
-def lines_of(mask: Array) -> tuple[list[Line], Array, Array]:
-    """Return lines and bridges of a mask, the crack of each, and the filled mask."""
+def lines_of(mask: Array) -> tuple[list[Line], Array]:
+    """Return the centre lines of a mask, and the filled mask."""
     filled = fill_pinholes(mask, MaskOptions().min_area_px)
     pixels = list_pixels(filled)
     if not len(pixels):
-        return [], np.zeros(0, int), filled
+        return [], filled
     count, component = label_pixels(pixels)
     skeleton = skeletonize(pixels, component, pose_table(pixels, component, count))
-    lines = centre_lines(skeleton, filled, MeasureOptions().smooth_px)
-    return *bridge(lines, MaskOptions().gap_px), filled
+    return centre_lines(skeleton, filled, MeasureOptions().smooth_px), filled
 
 
 def is_joined(case: Case) -> bool:
     """Say whether the two ends of a case are joined, by the photograph alone."""
-    lines, group, filled = lines_of(case.mask)
+    lines, filled = lines_of(case.mask)
     photo = Photograph(case.mask.shape, lambda window: case.picture[window.slices])
     reach_px = MeasureOptions().join_px
+    lines, group = bridge(lines, MaskOptions().gap_px, photo)
     lines, group = join(lines, group, filled, reach_px, photo)
     joined = join_hidden(lines, group, filled, reach_px, photo)[0]
     for line in joined:
-        if line.kind in ("joined", "hidden"):
+        if line.kind in ("bridge", "joined", "hidden"):
             tips = line.points[[0, -1]]
             far = [np.hypot(*(tips[order] - case.ends).T).max() for order in ([0, 1], [1, 0])]
             if min(far) <= NEAR_PX:
@@ -137,20 +138,22 @@ def is_joined(case: Case) -> bool:
 
 def cut(kind: str, picture: Array, mask: Array, rng: Rng) -> Iterator[Case]:
     """Yield the label of a crack with a stretch taken out."""
-    lines = [line for line in lines_of(mask)[0] if line.length_px > 2 * LEFT_PX + 15]
+    lines = [line for line in lines_of(mask)[0] if line.length_px > 2 * LEFT_PX + 5]
     for _ in range(CUTS if lines else 0):
         line = lines[rng.integers(len(lines))]
-        gap = log_uniform(15, 150, rng)
+        gap = log_uniform(5, 150, rng)
         room = line.length_px - gap - 2 * LEFT_PX
         if room <= 0:
             continue
         first = int(LEFT_PX + rng.uniform(0, room))
         gap_points = line.points[first : first + int(gap)]
-        rest = mask.astype(np.uint8)
-        for row, col in gap_points:
-            cv2.circle(rest, (round(col), round(row)), round(line.radius_max_px + 3), 0, -1)
-        if ends_in_tips(rest > 0, gap_points[[0, -1]]):
-            yield Case(kind, picture, rest > 0, gap_points[[0, -1]])
+        rest = mask.copy()
+        places = np.argwhere(mask)
+        far, nearest = cKDTree(line.points).query(places)
+        out = (far < line.radius_max_px + 3) & (nearest >= first) & (nearest < first + int(gap))
+        rest[tuple(places[out].T)] = False
+        if ends_in_tips(rest, gap_points[[0, -1]]):
+            yield Case(kind, picture, rest, gap_points[[0, -1]])
 
 
 def ends_in_tips(mask: Array, ends: Array) -> bool:
@@ -166,7 +169,7 @@ def ends_in_tips(mask: Array, ends: Array) -> bool:
 
 def plain(picture: Array, rng: Rng) -> Case | None:
     """Return two pieces of one course with nothing between them."""
-    lengths, gap = rng.uniform(25, 90, 2), log_uniform(15, 150, rng)
+    lengths, gap = rng.uniform(25, 90, 2), log_uniform(5, 150, rng)
     course = placed(picture, lengths.sum() + gap, rng)
     if course is None:
         return None

@@ -98,6 +98,29 @@ def test_gaps_are_bridged_only_ahead_and_only_so_far(cracks_of: Any) -> None:
     assert len(cracks_of(beside)) == 2
 
 
+@pytest.mark.parametrize("gap", [8, 10, 12])
+@pytest.mark.parametrize("width", [1.5, 3.0, 6.0, 12.0])
+def test_a_short_gap_is_bridged_only_where_the_photograph_shows_the_crack(
+    cracks_of: Any, width: float, gap: int
+) -> None:
+    rng = np.random.default_rng(gap)
+    ends = [straight((100, 80), 0, 100, width), straight((100, 180 + gap), 0, 100, width)]
+    apart = draw((200, 320), ends, Look(blur_px=0.8, noise=0.02), rng)
+    cracks = cracks_of(apart.mask, apart.picture)
+    assert len(cracks) == 2
+    assert all(crack.bridged_length.px == crack.joined_length.px == 0 for crack in cracks)
+    whole = draw(
+        (200, 320),
+        [straight((100, 130 + gap / 2), 0, 200, width)],
+        Look(blur_px=0.8, noise=0.02),
+        rng,
+    )
+    mask = whole.mask.copy()
+    mask[:, 125 : 125 + gap] = False
+    (crack,) = cracks_of(mask, whole.picture)
+    assert crack.bridged_length.px + crack.joined_length.px == pytest.approx(gap, abs=5)
+
+
 @pytest.mark.parametrize("gap", [20, 30])
 def test_a_long_gap_is_bridged_where_the_photograph_shows_the_crack(
     cracks_of: Any, gap: int
