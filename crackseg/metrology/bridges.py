@@ -22,7 +22,9 @@ _BRIDGE_COS = float(np.cos(np.radians(40.0)))
 _NEAR_COS = float(np.cos(np.radians(75.0)))
 _NEAR_PX = 4.0  # below this distance the direction of a tip is noise and may be 75 degrees off
 _BLURRED_PX = 4.0  # a gap up to here is filled by the blur of both tips, whatever is in it
-LEAST_SHARE = 0.4  # of the pieces' depth that the weakest stretch of a course must keep
+# Of the pieces' depth that the weakest stretch of a course must keep, and of one that is so short
+# that concrete has a dark way by chance.
+LEAST_SHARE, SHORT_SHARE, SHORT_PX = 0.25, 0.4, 12.0
 
 
 def lengths_px(lines: Sequence[Line], group: Array) -> dict[int, float]:
@@ -93,7 +95,7 @@ def _shows_crack(one: Tip, two: Tip, photo: Photograph) -> bool:
     """Say whether the gap between two tips is dark; what the network saw there is no proof."""
     if distance(one, two) <= _BLURRED_PX:
         return True
-    return find_course(one, two, replace(photo, probability=None), LEAST_SHARE) is not None
+    return find_course(one, two, replace(photo, probability=None), SHORT_SHARE) is not None
 
 
 def free_tips(lines: list[Line]) -> list[tuple[int, int]]:

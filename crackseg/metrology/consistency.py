@@ -85,6 +85,8 @@ _CLOSE = 0.7  # flanks so near to a stretch as wide as its mask are not those of
 _SHORT, _SHORT_PX = 1.1, 0.3  # a core takes so much more light away than the whole stretch, px
 _AGREES_PX = 2.0  # a width so near to what the mask says is the mask's
 _FITS_PX = 1.0  # a line that only its flanks show is not wider than the mask says by more
+# The width is another one than the outline tells from here on: masks are as unsure.
+_OUT_PX, _OUT_REL = 1.0, 0.1
 _MASK_OFF_PX = 4.0  # a mask is at most so much too fat or too lean throughout
 _FEW = 5  # stations: fewer tell nothing of what is usual
 
@@ -152,10 +154,14 @@ def _settle(line: Evidence, beyond: float) -> Settled:
     less = line.dark & line.two & alike & ~flank & (line.width_px > THIN_PX)
     less &= line.flank_px > line.width_px + _LESS_PX
     less &= line.flank_px <= np.nan_to_num(line.mask_px) + _FITS_PX
+    # Where another dark thing crosses the crack, one dark stretch is both; the outline is not.
+    unsure = np.where(np.isfinite(expected), np.maximum(_OUT_PX, _OUT_REL * expected), 0)
+    out = np.where(flank, line.flank_px, line.width_px) - expected
+    out = np.where((line.dark | flank) & (out > unsure), out + unsure, 0)
     return Settled(
         flank=flank,
         blind=line.dark & ~line.two & (off > _AGREES_PX),
-        narrower_px=np.maximum(-gap, 0),
+        narrower_px=np.maximum(-gap, out),
         wider_px=np.maximum(gap, np.where(less, line.flank_px - line.width_px, 0)),
     )
 

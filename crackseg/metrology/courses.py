@@ -26,7 +26,6 @@ _TAIL_PX = 40  # of a piece before its tip, looked at for how the crack looks
 _VALLEYS_PX = (1, 3, 5, 9, 15, 25, 41)  # widths of the valleys tried
 _SWAY, _SWAY_PX = 0.2, 4.0  # how far a course may leave the straight way: share of it, and px
 _ASIDE_PX = (7.0, 13.0, 19.0)  # of the ways beside the course, beyond the width of the mask
-_NEAR_PX = 2  # how far beside a course its crack may be deepest, or half its width
 _LOOSE_PX = 2  # how far beside the mask's tip the crack may run
 _BEND = 0.35  # what a step to the side costs, in standard deviations of the valleys
 _LEAST, _MOST = -2.0, 5.0  # what one step may count for: a pore is no crack
@@ -125,7 +124,7 @@ def find_course(
     share = gain = _UNTOLD
     if len(steps) > (_FEW if behind else 0):
         # Within a wide crack any way is dark enough: what counts is the darkest beside it.
-        near = maximum_filter1d(valley, 2 * max(_NEAR_PX, int(radius)) + 1, axis=1)
+        near = maximum_filter1d(valley, 2 * max(int(radius) - 1, 0) + 1, axis=1)
         dark, probable = near[steps, columns], probability[steps, columns]
         share = _weakest(dark) / min(depth) + _weakest(probable)
         if share < least_share:

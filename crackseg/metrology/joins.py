@@ -15,6 +15,8 @@ import numpy as np
 from crackseg.metrology import arc
 from crackseg.metrology.bridges import (
     LEAST_SHARE,
+    SHORT_PX,
+    SHORT_SHARE,
     Groups,
     distance,
     facing,
@@ -38,7 +40,7 @@ _MATCH = 0.25  # of the deeper piece's depth that the shallower one must have
 _GAIN, _GAIN_SHORT_PX, _GAIN_SHORT = 0.8, 6.0, 0.4
 _FAR, _TURN_COS, _TURN = 2.0, 0.8, 2.0
 _BESIDE_PX = 4.0  # that a tip may lie beside the crack: near tips may seem to turn more
-_DARKER = 1.8  # times as dark as the pieces: a line that both turn into is another one
+_DARKER = 1.5  # times as dark as the pieces: a line that both turn into is another one
 _PAST = 0.6  # of a course's depth that may go on past both tips, as a joint does that it follows
 _TRIALS = 5  # nearest tips looked at from each tip
 _BORDER_PX = 3.0  # a tip this near to the picture's border is where the crack leaves it
@@ -102,7 +104,8 @@ def shows_crack(course: Course, one: Tip, two: Tip, shorter_px: float) -> bool:
     needed *= 1 + _TURN * max(0.0, _TURN_COS - cosine)
     if cosine < _AHEAD_COS or (cosine < _TURN_COS and course.share > _DARKER):
         return False
-    is_line = course.share >= LEAST_SHARE and course.match >= _MATCH and course.gain >= needed
+    least = LEAST_SHARE if far > SHORT_PX else SHORT_SHARE
+    is_line = course.share >= least and course.match >= _MATCH and course.gain >= needed
     return is_line and course.past < _PAST
 
 

@@ -351,7 +351,9 @@ def _measure(px: float, chosen: Array, sized: _Sized, scale: Scale | None) -> Me
     if _mean(read.from_image[chosen]) < 0.5 and px < MASK_SIZING_PX:
         return Measure(px=None, status="not_resolvable")
     free = max(1.0, len(chosen) / AVERAGE)
-    noise = float(np.sqrt(_mean(read.noise_u_px[chosen] ** 2) / free))
+    # Of the few that stand for a rank a single one may lie beside something black.
+    typical = np.median if len(chosen) <= _RUN else np.mean
+    noise = float(np.sqrt(typical(read.noise_u_px[chosen] ** 2) / free))
     even = 2 * float(np.hypot(noise, _mean(read.model_u_px[chosen])))
     wider = np.maximum(read.lighter_px, read.beyond_px)[chosen]
     up = float(np.hypot(even, _mean(wider)))

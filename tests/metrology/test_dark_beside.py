@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation, gaussian_filter
 
-from crackseg.metrology.phantoms import Look, draw, straight
+from crackseg.metrology.phantoms import Look, draw, straight, wandering
 
 SHAPE = (240, 320)
 _ROWS, _COLS = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(float)
@@ -96,3 +96,21 @@ def test_a_shadow_that_begins_two_pixels_beside_takes_nothing_off(
     light = np.where(across(angle_deg) > width_px / 2 + 2, 0.5, 1.0)
     crack = drawn(cracks_of, width_px, light=light, angle_deg=angle_deg)
     assert crack.width_mean.low_px <= width_px <= crack.width_mean.high_px
+
+
+@pytest.mark.parametrize("angle", [13.0, 20.0, 30.0])
+@pytest.mark.parametrize("width", [4.0, 6.0, 9.0])
+@pytest.mark.parametrize("joint", [4.0, 10.0])
+def test_what_crosses_a_crack_is_not_its_width_for_sure(
+    cracks_of: Any, joint: float, width: float, angle: float
+) -> None:
+    """A dark joint along a crack, at a small angle, makes one dark stretch with it."""
+    rng = np.random.default_rng(int(angle + width))
+    crack = wandering((100, 40), 0, 320, width, rng, bend_deg=8, wave_px=60)
+    marked = draw((200, 400), [crack], Look(), rng).mask
+    across = straight((float(crack.points[160][0]), 200), angle, 500, joint)
+    look = Look(blur_px=0.8, contrast=0.7, noise=0.015)
+    picture = draw((200, 400), [crack, across], look, rng).picture
+    (found,) = cracks_of(marked, picture)
+    assert found.width_max.low_px < width + 0.3
+    assert found.width_mean.low_px < width < found.width_mean.high_px
