@@ -53,7 +53,7 @@ MOST_ROWS = 30  # of the table; everything is in the files
 MOST_LINES = 3  # of one kind of warning; more become one line
 MOST_NAMES = 10  # in a sentence; more are counted
 LONGEST_NAME = 40  # characters of a photograph's name in the table
-REMARKS = {"short_pieces_dropped", "scaled_to_8_bit", "screened", "no_scale"}  # no warnings
+REMARKS = {"short_pieces_dropped", "screened", "no_scale"}  # no warnings
 MISSING_SCALE = "scale_not_found"  # the code where a scale was asked for
 NO_CRACK, BLANK = "no crack", "cannot be judged: it shows too little"
 

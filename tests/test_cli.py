@@ -263,6 +263,19 @@ def test_a_scale_that_was_asked_for_and_not_found_is_on_the_screen(
     assert "marker_not_found" in {notice["code"] for notice in row["notices"]}
 
 
+def test_how_more_than_8_bits_were_read_is_on_the_screen(
+    crackseg: Run, dark_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deep = np.random.default_rng(0).normal(30000, 3000, (200, 200))
+    for name, values in (("whole", deep), ("counts", 30000 + deep / 100)):
+        Image.fromarray(values.clip(0, 65535).astype(np.uint16)).save(tmp_path / f"{name}.png")
+    paths = [tmp_path / "counts.png", tmp_path / "whole.png"]
+    assert crackseg("analyze", *paths, "--out", tmp_path / "out", "--model", dark_model) == 0
+    shown = capsys.readouterr().err
+    assert "warning: whole.png: holds 16-bit values; its range 0 to 65535 was scaled" in shown
+    assert "was stretched to 8 bit: how dark a crack is cannot be told" in shown
+
+
 def test_no_scale_at_all_is_one_line(
     crackseg: Run,
     photo: Photo,

@@ -28,7 +28,7 @@ from crackseg.imagery.colour import (
 )
 from crackseg.imagery.headers import HeaderReader
 from crackseg.imagery.jpeg import Frame, as_eight_bit, read_frame
-from crackseg.imagery.levels import find_levels, range_notice, to_uint8
+from crackseg.imagery.levels import find_levels, levels_of_bits, range_notice, to_16_bits, to_uint8
 from crackseg.imagery.metadata import pillow_tags, read_facts
 from crackseg.imagery.nodata import believable
 from crackseg.imagery.source import Limits, Pixels, Source, check_header, multi_page
@@ -128,7 +128,7 @@ def _jpeg_decoder(
         profile, notices = read_profile(picture.info.get("icc_profile"), frame.channels, name)
         if frame.is_deep:
             values = np.atleast_3d(imagecodecs.jpeg8_decode(data))
-            pixels, more = _to_rgb(values, profile, f"{frame.bits}-bit", name)
+            pixels, more = _to_rgb(values, profile, frame.bits, name)
             return pixels, None, notices + more
         values = np.atleast_3d(_eight_bit(data, picture, frame))
         if picture.mode == "CMYK":
@@ -167,7 +167,7 @@ def _png_decoder(data: bytes, picture: ImageFile.ImageFile, name: str) -> Callab
             profile, notices = read_profile(icc, colours, name)
             alpha = values[..., -1] if colours < values.shape[2] else None
             values, foreign = _by_gamma(values[..., :colours], picture, name)
-            pixels, more = _to_rgb(values, profile, "16-bit", name)
+            pixels, more = _to_rgb(values, profile, 16, name)
             notices += foreign
             return pixels, where_it_counts(pixels, alpha), notices + more
         grey = picture.mode in ("L", "LA", "1")
@@ -197,11 +197,16 @@ def _by_gamma(values: Array, picture: ImageFile.ImageFile, name: str) -> tuple[A
 
 
 def _to_rgb(
-    values: Array, profile: bytes | None, kind: str, name: str
+    values: Array, profile: bytes | None, bits: int, name: str
 ) -> tuple[Array, list[Notice]]:
-    """Return (h, w, 3) uint8 of (h, w, 1, 3 or 4) deep values, scaled by the range they use."""
+    """Return (h, w, 3) uint8 of (h, w, 1, 3 or 4) deep values of so many bits.
+
+    What is stored in 16 bits may hold fewer: the values tell.
+    """
     if values.dtype == np.uint8 and values.shape[2] != 4:
         return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3))), []
+    if values.dtype == np.uint16:
+        values = to_16_bits(values, bits)
     if values.shape[2] == 4:
         inks, notice = upright_inks(
             (values >> 8).astype(np.uint8) if values.dtype == np.uint16 else values,
@@ -212,11 +217,14 @@ def _to_rgb(
     bands = range(0, len(values), _BAND_PX)
     if profile is not None:
         values = np.concatenate([to_srgb(values[row : row + _BAND_PX], profile) for row in bands])
-    levels = find_levels(values[row : row + _BAND_PX] for row in bands)
+    in_16 = levels_of_bits(16)
+    levels = in_16 if bits < 16 else find_levels(values[row : row + _BAND_PX] for row in bands)
     pixels = np.empty((*values.shape[:2], 3), np.uint8)
     for row in bands:
         pixels[row : row + _BAND_PX] = to_uint8(values[row : row + _BAND_PX], levels)
-    return pixels, [range_notice(name, kind, levels)]
+    return pixels, [
+        range_notice(name, f"{bits}-bit", levels_of_bits(bits) if bits < 16 else levels)
+    ]
 
 
 def where_it_counts(pixels: Array, alpha: Array | None) -> Array | None:

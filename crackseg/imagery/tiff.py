@@ -23,7 +23,14 @@ from crackseg.errors import UnsupportedImage
 from crackseg.imagery.colour import inks_to_srgb, read_profile, to_srgb
 from crackseg.imagery.georeference import read_georeference
 from crackseg.imagery.headers import check_directories
-from crackseg.imagery.levels import Levels, find_levels, range_notice, to_uint8
+from crackseg.imagery.levels import (
+    Levels,
+    find_levels,
+    levels_of_bits,
+    range_notice,
+    to_16_bits,
+    to_uint8,
+)
 from crackseg.imagery.metadata import Facts, read_facts
 from crackseg.imagery.nodata import believable, smeared, widen
 from crackseg.imagery.segments import JPEG, Segments
@@ -86,17 +93,20 @@ class _Picture:
     nodata: float | None
     profile: bytes | None
     name: str
-    levels: Levels | None = None  # of deep values, found at the first read
+    levels: Levels | None = None  # of other values than 8 bits, found at the first read
 
     def decode(self) -> tuple[Notice, ...]:
-        if self.page.dtype == np.uint8:
+        bits = _bits(self.page)
+        if self.page.dtype == np.uint8 and bits == 8:
             return ()
         if self.levels is None:
             self.levels = self._find_levels()
-        if self.page.bitspersample <= 8 or self.page.photometric == _CMYK:
+        if bits <= 8 or self.page.photometric == _CMYK:
             return ()
-        kind = "float" if self.page.dtype.kind == "f" else f"{self.page.bitspersample}-bit"
-        return (range_notice(self.name, kind, self.levels),)
+        kind = "float" if self.page.dtype.kind == "f" else f"{bits}-bit"
+        declared = self.page.dtype == np.uint16 and bits < 16
+        levels = levels_of_bits(bits) if declared else self.levels
+        return (range_notice(self.name, kind, levels),)
 
     def load(self, window: Window) -> Pixels:
         self.decode()
@@ -144,8 +154,7 @@ class _Picture:
         if photometric == _PALETTE:
             picked: Array = _palette(self.page)[colours[..., 0]]
             return picked
-        if self.profile is not None and photometric != _CMYK:
-            colours = to_srgb(colours, self.profile)
+        colours = self._in_srgb(colours)
         pixels = colours if self.levels is None else to_uint8(colours, self.levels)
         if photometric == _CMYK:
             return inks_to_srgb(pixels, self.profile)
@@ -153,23 +162,29 @@ class _Picture:
             pixels = 255 - pixels
         return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
+    def _in_srgb(self, colours: Array) -> Array:
+        """Return samples in sRGB where a profile says what else they are; inks as they are."""
+        if self.profile is None or self.page.photometric == _CMYK:
+            return colours
+        if colours.dtype == np.uint16:
+            colours = to_16_bits(colours, _bits(self.page))
+        return to_srgb(colours, self.profile)
+
     def _find_levels(self) -> Levels:
-        """Return the range of the colour samples; of 1 to 7 bits and of inks, the full one."""
-        page = self.page
-        if page.dtype == bool or page.bitspersample < 8:
-            return Levels(low=0.0, high=float(2**page.bitspersample - 1))
+        """Return the range of the colour samples: the full one where the file says it."""
+        page, bits = self.page, _bits(self.page)
         if page.photometric == _PALETTE:
-            return Levels(low=0.0, high=255.0)
-        if page.photometric == _CMYK and page.dtype.kind == "u":
-            return Levels(low=0.0, high=float(np.iinfo(page.dtype).max))
+            return levels_of_bits(8)
+        if page.dtype.kind in "ub" and (bits < 16 or page.photometric == _CMYK):
+            in_16 = self.profile is not None and page.photometric != _CMYK and bits > 8
+            return levels_of_bits(16 if in_16 else bits)
 
         def blocks() -> Iterator[Array]:
             for window in self.segments.bands():
                 values, written = self.segments.read(window)
                 colours, counts = _split(page, values, self.nodata)
                 valid = _both(written, counts)
-                if self.profile is not None and page.photometric != _CMYK:
-                    colours = to_srgb(colours, self.profile)
+                colours = self._in_srgb(colours)
                 yield colours if valid is None else colours[valid]
 
         return find_levels(blocks())
@@ -218,6 +233,12 @@ def _refuse_unknown(path: Path, page: Any) -> None:
     sides = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip,)
     if min(sides) < 1:
         raise UnsupportedImage(f"`{name}` is damaged: it has tiles or strips without a pixel.")
+
+
+def _bits(page: Any) -> int:
+    """Return the bits of a sample; where samples differ, those that they are decoded into."""
+    bits = page.bitspersample
+    return bits if isinstance(bits, int) else 8 * int(page.dtype.itemsize)
 
 
 def _claimed_bytes(page: Any) -> float:

@@ -242,6 +242,75 @@ def test_deep_values_are_scaled_by_their_real_range(kind: str, tmp_path: Path) -
     assert "0 to 4095" in notice.message
 
 
+FAINT = (100 + RGB // 16).astype(np.uint8)  # of 15 grey levels
+COPIES: dict[str, Callable[[Path, Array], Path]] = {
+    "png 16": lambda p, rgb: png_16(p, rgb.astype(np.uint16) * 257),
+    "tiff 16": lambda p, rgb: tiff(p, rgb.astype(np.uint16) * 257, rowsperstrip=7),
+    "tiff grey": lambda p, rgb: tiff(p, rgb[..., 1].astype(np.uint16) * 257),
+    "8 bit in 16": lambda p, rgb: tiff(p, rgb.astype(np.uint16)),
+    "tiff 12": lambda p, rgb: tiff(
+        p, np.rint(rgb[..., 1] * (4095 / 255)).astype(np.uint16), bitspersample=12
+    ),
+    "int32": lambda p, rgb: tiff(p, rgb.astype(np.int32) * 257),
+    "float to 1": lambda p, rgb: tiff(p, (rgb / 255).astype(np.float32)),
+    "double to 1": lambda p, rgb: tiff(p, rgb / 255, tile=(16, 16)),
+    "float to 255": lambda p, rgb: tiff(p, rgb.astype(np.float32)),
+}
+
+
+@pytest.mark.parametrize("rgb", [RGB, FAINT], ids=["usual", "faint"])
+@pytest.mark.parametrize("kind", COPIES)
+def test_a_copy_in_more_bits_is_read_as_the_photograph(
+    kind: str, rgb: Array, tmp_path: Path
+) -> None:
+    with open_image(COPIES[kind](tmp_path / "p", rgb)) as image:
+        (notice,) = image.decode()
+        pixels = image.read()
+    assert notice.code == "scaled_to_8_bit"
+    grey = kind in ("tiff grey", "tiff 12")
+    assert np.array_equal(pixels, np.repeat(rgb[..., 1:2], 3, axis=2) if grey else rgb)
+
+
+def noisy(low: float, high: float) -> Array:
+    """Return (200, 200) floats over a range, in no steps of 8 bit."""
+    return np.random.default_rng(0).uniform(low, high, (200, 200))
+
+
+@pytest.mark.parametrize(
+    ("values", "top"),
+    [
+        (noisy(15000, 50000).astype(np.uint16), 65535),
+        (noisy(9000, 16000).astype(np.uint16), 16383),
+        (noisy(-0.01, 1.02).astype(np.float32), 1),  # sharpened
+        (noisy(0.6, 3.7), 3.7),
+        (noisy(3e5, 2e6).astype(np.uint32), 2e6),
+    ],
+)
+def test_black_stays_black(values: Array, top: float, tmp_path: Path) -> None:
+    with open_image(tiff(tmp_path / "p", values)) as image:
+        assert [notice.code for notice in image.decode()] == ["scaled_to_8_bit"]
+        pixels = image.read()[..., 0]
+    expected = values.clip(0, top) * (255 / top)
+    assert np.abs(pixels - expected).max() < 1
+
+
+@pytest.mark.parametrize("values", [noisy(30000, 31000).astype(np.uint16), noisy(-3, 1)])
+def test_what_had_to_be_stretched_is_said(values: Array, tmp_path: Path) -> None:
+    with open_image(tiff(tmp_path / "p", values)) as image:
+        (notice,) = image.decode()
+        pixels = image.read()
+    assert (pixels.min(), pixels.max()) == (0, 255)
+    assert notice.code == "stretched_to_8_bit"
+    assert "widths under about 3 px may be wrong" in notice.message
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_few_bits_are_scaled_up(bits: int, tmp_path: Path) -> None:
+    values = (np.arange(48 * 70).reshape(48, 70) % 2**bits).astype(np.uint8)
+    pixels, _ = read_all(tiff(tmp_path / "p", values, bitspersample=bits))
+    assert np.abs(pixels[..., 0] - values * (255 / (2**bits - 1))).max() < 1
+
+
 @pytest.mark.parametrize("kind", ["png grey", "tiff grey"])
 def test_opening_deep_values_decodes_none(kind: str, tmp_path: Path) -> None:
     path = DEEP[kind](tmp_path / "p")
