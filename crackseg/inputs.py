@@ -1,8 +1,9 @@
 """Files, folders, patterns and lists become photographs to analyze; what is passed over is named.
 
 In a folder the suffix decides first and the content where that says nothing. A photograph of a
-kind that cannot be read is handed on all the same: it fails by name. Videos, archives and second
-copies are passed over with a reason; documents and what systems leave behind are no photographs.
+kind that cannot be read is handed on all the same: it fails by name. Videos, archives, second
+copies, and documents and drawings, which may hold photographs, are passed over with a reason. Text,
+tables of text and what systems leave behind are no photographs.
 """
 
 from __future__ import annotations
@@ -31,12 +32,23 @@ from crackseg.stores import (
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff"}
 _HEIF = {".heic", ".heif", ".hif", ".avif"}
-_FOREIGN = {".bmp", ".gif", ".webp", ".jp2", ".j2k", ".jxl", ".psd"}  # pictures all the same
-_VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".m4v", ".mts", ".m2ts", ".wmv", ".3gp", ".insv"}
-_ARCHIVES = {".zip", ".7z", ".rar", ".tar", ".tgz", ".gz"}
+_FOREIGN = {  # pictures all the same
+    ".bmp", ".gif", ".webp", ".jp2", ".j2k", ".jpx", ".jpf", ".jxl", ".psd", ".psb", ".xcf", ".tga",
+    ".exr", ".ecw", ".sid",
+}  # fmt: skip
+_VIDEOS = {
+    ".mp4", ".mov", ".avi", ".mkv", ".m4v", ".mts", ".m2ts", ".wmv", ".3gp", ".insv", ".mpg",
+    ".mpeg", ".webm",
+}  # fmt: skip
+_ARCHIVES = {".zip", ".7z", ".rar", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".kmz"}
+_DOCUMENTS = {  # what has room for photographs
+    ".pdf", ".xps", ".svg", ".svgz", ".ai", ".eps", ".ps", ".cdr", ".indd", ".dwg", ".vsd", ".vsdx",
+    ".doc", ".docx", ".docm", ".odt", ".rtf", ".pages", ".ppt", ".pptx", ".pptm", ".odp",
+    ".odg", ".xls", ".xlsx", ".xlsm", ".ods", ".numbers", ".eml", ".msg", ".mht", ".epub",
+}  # fmt: skip
 _COPIES = {".thm", ".bak", ".tmp", ".part", ".lrv"}  # of a photograph or a video beside them
 _PICTURES = SUFFIXES | RAW_SUFFIXES | _HEIF | _FOREIGN
-_BY_SUFFIX = _PICTURES | _VIDEOS | _ARCHIVES
+_BY_SUFFIX = _PICTURES | _VIDEOS | _ARCHIVES | _DOCUMENTS
 _LISTS = {".txt", ".csv", ".parquet"}  # of photographs, where one is named directly
 _COLUMNS = ("image", "path")  # that hold the paths in a table
 _JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
@@ -294,6 +306,8 @@ def _why_not(file: Path, shots: set[Path]) -> str | None:
         return "a video; take stills from it"
     if suffix in _ARCHIVES:
         return "an archive; unpack it first"
+    if suffix in _DOCUMENTS:
+        return "a document or drawing; save photographs that it holds as JPEG or TIFF"
     if (suffix in _COPIES or suffix.endswith("_original")) and picture_kind(file):
         return "a second copy by its suffix; rename it if it is a photograph"
     return None

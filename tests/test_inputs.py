@@ -47,6 +47,11 @@ def test_videos_archives_and_second_copies_are_passed_over_by_name(
     (tmp_path / "DJI_2.DNG").write_bytes(RAW)
     (tmp_path / "flight.MP4").write_bytes(MP4)
     (tmp_path / "rest.zip").write_bytes(b"PK\3\4")
+    documents = ("report.PDF", "plan.svg", "plan.ai", "old.eps", "wall.dwg", "minutes.docx")
+    for name in documents:
+        (tmp_path / name).write_bytes(b"%PDF")
+    for name in ("notes.txt", "track.gpx", "points.csv", "site.toml"):
+        (tmp_path / name).write_bytes(b"1,2")
     (tmp_path / "DJI_1.JPG_original").write_bytes(shot.read_bytes())
     inputs = find_inputs([tmp_path])
     assert names(inputs.paths, tmp_path) == ["DJI_1.JPG", "DJI_2.DNG"]
@@ -56,6 +61,7 @@ def test_videos_archives_and_second_copies_are_passed_over_by_name(
         "DJI_1.JPG_original": "a second copy by its suffix",
         "flight.MP4": "a video",
         "rest.zip": "an archive",
+        **dict.fromkeys(documents, "a document or drawing"),
     }
 
 
