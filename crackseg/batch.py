@@ -45,7 +45,7 @@ from crackseg.folders import (
     refuse_lost,
 )
 from crackseg.imagery.files import OpenImage
-from crackseg.imagery.regions import find_region_files, refuse_missing, region_facts
+from crackseg.imagery.regions import find_region_files, refuse_unusable, region_facts
 from crackseg.inference.models import thresholds
 from crackseg.inference.predictor import Predictor
 from crackseg.inference.shared import Bands, Raster, is_large
@@ -127,7 +127,7 @@ def run(
     facts = facts or earlier_facts(out)
     options = with_face(options, facts)
     find_exports(options.exports)
-    refuse_missing(options.region)
+    refuse_unusable(options.region)
     predictor = Predictor.open(options.model, options.predict)
     chosen = [options_for(path, options) for path in paths]
     make_folder(out)

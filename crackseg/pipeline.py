@@ -30,7 +30,7 @@ from crackseg.imagery.regions import (
     Region,
     outline,
     read_region,
-    refuse_missing,
+    refuse_unusable,
     region_facts,
     share_on_joints,
 )
@@ -175,7 +175,7 @@ def measure_mask(
     clock = _Clock()
     source = mask_image if image is None else image
     check_sizes(mask_image, source)
-    refuse_missing(options.region)
+    refuse_unusable(options.region)
     with clock.step("decode"):
         decoded = () if image is None else image.decode()
         region = read_region(options.region, source.info, options.mask.ignore_border_px)

@@ -171,6 +171,38 @@ def test_wrong_usage_is_exit_code_2_and_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("option", ["--region", "--ignore"])
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("r.geojson", b"", "is not GeoJSON"),
+        ("r.geojson", b'{"type": "FeatureCollection", "features": []}', "holds no polygon"),
+        ("r.json", b"\xff\xfe", "is not GeoJSON"),
+        ("r.png", b"", "is empty (0 bytes)"),
+        ("r.txt", b"hello", "is not an image"),
+        ("r", None, "holds no file for any photograph"),
+    ],
+)
+def test_an_unusable_region_is_refused_before_the_work(
+    option: str,
+    name: str,
+    content: bytes | None,
+    sentence: str,
+    crackseg: Run,
+    photo: Photo,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / name
+    file.mkdir() if content is None else file.write_bytes(content)
+    path = photo(tmp_path / "a.jpg")
+    assert crackseg("analyze", path, "--out", tmp_path / "out", option, file) == 2
+    shown = " ".join(capsys.readouterr().err.split())
+    assert f"`{option} {file}`" in shown
+    assert sentence in shown
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("command", ["analyze", "measure"])
 @pytest.mark.parametrize(
     ("text", "sentence"),

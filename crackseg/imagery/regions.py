@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from crackseg.config import RegionOptions
-from crackseg.errors import ConfigError, DataError, MissingExtra
+from crackseg.errors import ConfigError, CracksegError, DataError, MissingExtra
 from crackseg.imagery.files import open_image
 from crackseg.records import Array, ImageInfo
 
@@ -70,16 +70,32 @@ def find_region_files(options: RegionOptions, photograph: Path) -> tuple[RegionF
     return tuple(files)
 
 
-def refuse_missing(options: RegionOptions) -> None:
-    """Refuse a run whose region is nowhere.
+def refuse_unusable(options: RegionOptions) -> None:
+    """Refuse a run whose region is nowhere, or is in no photograph's reading a region.
+
+    Files in a folder are of one photograph each, and fail with it.
 
     Raises:
-        ConfigError: a file or folder does not exist.
+        ConfigError: a file or folder does not exist, a folder holds no file for any photograph, or
+            the one file for all of them is damaged, or says nothing.
     """
     for role in ("region", "ignore"):
         path: Path | None = getattr(options, role)
-        if path is not None and not path.exists():
+        if path is None:
+            continue
+        if not path.exists():
             raise ConfigError(f"`--{role} {path}` does not exist; expected a file or a folder.")
+        if not path.is_dir():
+            try:
+                _ = _read_shapes(path, role) if path.suffix.lower() in _JSON else _read_mask(path)
+            except (CracksegError, OSError) as error:
+                why = getattr(error, "strerror", None) or error
+                raise ConfigError(f"`--{role} {path}` cannot be used: {why}") from error
+        elif not any(_is_region_file(file) for file in path.iterdir()):
+            raise ConfigError(
+                f"`--{role} {path}` holds no file for any photograph; expected GeoJSON or mask "
+                "pictures, each of a photograph's name."
+            )
 
 
 def region_facts(files: tuple[RegionFile, ...]) -> tuple[dict[str, str], ...]:
@@ -163,9 +179,7 @@ def share_on_joints(points: Array, joints: tuple[Array, ...], reach_px: float) -
 def _of_photograph(role: str, folder: Path, photograph: Path) -> Path | None:
     """Return the file of a photograph's name; a photograph may have nothing to ignore."""
     matches = sorted(
-        path
-        for path in folder.iterdir()
-        if path.stem == photograph.stem and path.suffix.lower() in (*_JSON, *_PICTURES)
+        path for path in folder.iterdir() if path.stem == photograph.stem and _is_region_file(path)
     )
     if not matches and role == "ignore":
         return None
@@ -178,24 +192,34 @@ def _of_photograph(role: str, folder: Path, photograph: Path) -> Path | None:
     return matches[0]
 
 
+def _is_region_file(path: Path) -> bool:
+    return path.suffix.lower() in (*_JSON, *_PICTURES)
+
+
 def _read_picture(file: RegionFile, info: ImageInfo) -> Array:
-    """Return (H, W) uint8 of a mask picture: 1 where it is bright."""
-    with open_image(file.path, is_mask=True) as picture:
-        grey = picture.read().max(axis=2)
-    if grey.shape != (info.height_px, info.width_px):
+    """Return (H, W) uint8 of a mask picture that is as large as the photograph."""
+    drawn = _read_mask(file.path)
+    if drawn.shape != (info.height_px, info.width_px):
         raise DataError(
             f"`{file.path.name}` must be as large as the photograph, {info.width_px} x "
-            f"{info.height_px} px, got {grey.shape[1]} x {grey.shape[0]}."
+            f"{info.height_px} px, got {drawn.shape[1]} x {drawn.shape[0]}."
         )
+    return drawn
+
+
+def _read_mask(path: Path) -> Array:
+    """Return (H, W) uint8 of a mask picture: 1 where it is bright."""
+    with open_image(path, is_mask=True) as picture:
+        grey = picture.read().max(axis=2)
     if _is_photograph(grey):
         raise DataError(
-            f"`{file.path.name}` is no mask: most of it is neither black nor white; expected black "
+            f"`{path.name}` is no mask: most of it is neither black nor white; expected black "
             "outside and white inside."
         )
     levels = np.flatnonzero(np.bincount(grey.ravel(), minlength=256))
     limit = levels[0] if len(levels) == 2 else 127
     if len(levels) == 1 and not levels[0]:
-        raise DataError(f"`{file.path.name}` is black: it marks nothing.")
+        raise DataError(f"`{path.name}` is black: it marks nothing.")
     drawn: Array = (grey > limit).astype(np.uint8)
     return drawn
 
@@ -206,13 +230,41 @@ def _is_photograph(grey: Array) -> bool:
     return bool(np.count_nonzero(counts) > 2 and counts[64:192].sum() > counts.sum() / 2)
 
 
+@dataclass(frozen=True, slots=True)
+class _Shapes:
+    """What a GeoJSON file draws, in its own coordinates; each polygon with where it stands."""
+
+    data: Any  # as it was read
+    polygons: dict[str, list[tuple[str, list[Array]]]]  # by role; rings of (N, 2) x, y
+    joints: list[Array]  # (N, 2) x, y
+
+
 def _read_geojson(
     file: RegionFile, info: ImageInfo
 ) -> tuple[Array | None, Array | None, list[Array]]:
     """Return what a file keeps and drops, (H, W) uint8 each or None, and its joints."""
     name = file.path.name
+    shapes = _read_shapes(file.path, file.role)
+    rings = [r for polygons in shapes.polygons.values() for _, rings in polygons for r in rings]
+    place = _placing(shapes.data, np.concatenate([*rings, *shapes.joints]), info, name)
+    keep, drop = (
+        _filled([(at, [place(r) for r in p]) for at, p in polygons], info) if polygons else None
+        for polygons in shapes.polygons.values()
+    )
+    if keep is not None and keep.sum() < _LEAST_PX**2:
+        raise DataError(f"`{name}` covers nothing of `{info.path.name}`; check its coordinates.")
+    return keep, drop, [place(line)[:, ::-1] for line in shapes.joints]
+
+
+def _read_shapes(path: Path, role: str) -> _Shapes:
+    """Return the polygons of a GeoJSON file, of ``role`` where they name no other, and its joints.
+
+    Raises:
+        DataError: it is no GeoJSON, or draws something else, or nothing.
+    """
+    name = path.name
     try:
-        data = json.loads(file.path.read_text(encoding="utf-8-sig"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
         features = list(_features(data))
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise DataError(f"`{name}` is not GeoJSON: {error}.") from error
@@ -222,12 +274,12 @@ def _read_geojson(
         where = f"`{name}`, geometry {number}"
         if kind in ("Polygon", "MultiPolygon"):
             polygons = [coordinates] if kind == "Polygon" else _listed(coordinates, where)
-            role = named if named in shapes else file.role
+            said = named if named in shapes else role
             for rings in polygons:
                 outlines = [_points(ring, where) for ring in _listed(rings, where)]
                 if any(len(np.unique(ring, axis=0)) < 3 for ring in outlines):
                     raise DataError(f"{where} must go round an area, got fewer than three points.")
-                shapes[role] += [(where, outlines)] if outlines else []
+                shapes[said] += [(where, outlines)] if outlines else []
         elif kind in ("LineString", "MultiLineString") and named == "joint":
             lines = [coordinates] if kind == "LineString" else _listed(coordinates, where)
             joints += [_points(line, where) for line in lines]
@@ -236,17 +288,9 @@ def _read_geojson(
                 f"{where} is a {kind} of class {named or 'none'}; expected polygons, or lines "
                 "with the property `class` = `joint`."
             )
-    rings = [ring for polygons in shapes.values() for _, polygon in polygons for ring in polygon]
-    if not rings and not joints:
+    if not any(shapes.values()) and not joints:
         raise DataError(f"`{name}` holds no polygon and no line.")
-    place = _placing(data, np.concatenate([*rings, *joints]), info, name)
-    keep, drop = (
-        _filled([(at, [place(r) for r in p]) for at, p in polygons], info) if polygons else None
-        for polygons in shapes.values()
-    )
-    if keep is not None and keep.sum() < _LEAST_PX**2:
-        raise DataError(f"`{name}` covers nothing of `{info.path.name}`; check its coordinates.")
-    return keep, drop, [place(line)[:, ::-1] for line in joints]
+    return _Shapes(data, shapes, joints)
 
 
 def _features(data: Any) -> Iterator[tuple[str, Any, str]]:

@@ -373,9 +373,10 @@ def test_a_changed_region_is_analyzed_again(photo: Photo, tmp_path: Path, dark_m
     (outcome,) = batch.run(photos, tmp_path / "out", options)
     assert outcome.status == "analyzed"
     path.write_text("{", encoding="utf-8")
-    (outcome,) = batch.run(photos, tmp_path / "out", options)
-    assert outcome.status == "failed"
-    assert "is not GeoJSON" in str(outcome.reason)
+    with pytest.raises(
+        ConfigError, match=r"`--region .*r\.geojson` cannot be used: .* not GeoJSON"
+    ):
+        batch.run(photos, tmp_path / "out", options)
     path.unlink()
     with pytest.raises(ConfigError, match="does not exist"):
         batch.run(photos, tmp_path / "out", options)
