@@ -13,8 +13,8 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -366,11 +366,30 @@ def read_analysis(path: Path) -> dict[str, Any]:
         ConfigError: as ``read_toml`` and ``read_options`` do, naming the file.
     """
     values = read_toml(path)
-    try:  # options of the command line are laid over later: an error there is none of the file
+    with blamed_on(path):  # options of the command line are laid over later: none is the file's
         read_options(AnalyzeOptions, {k: v for k, v in values.items() if k != "engine"})
-    except ConfigError as error:
-        raise ConfigError(f"in `{path}`: {error}") from error
     return values
+
+
+def read_record(kind: type[T], path: Path) -> T:
+    """Return the options that a TOML file holds.
+
+    Raises:
+        ConfigError: as ``read_toml`` and ``read_options`` do, naming the file.
+    """
+    with blamed_on(path):
+        return read_options(kind, read_toml(path), where=path.name)
+
+
+@contextmanager
+def blamed_on(path: Path) -> Iterator[None]:
+    """Let a ``ConfigError`` within name the file that holds what is wrong."""
+    try:
+        yield
+    except ConfigError as error:
+        if path.name in str(error):
+            raise
+        raise ConfigError(f"in `{path}`: {error}") from error
 
 
 def _hint(error: tomllib.TOMLDecodeError, text: str) -> str:

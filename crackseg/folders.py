@@ -186,10 +186,12 @@ def read_figures(file: Path) -> dict[str, Any]:
     """Return the JSON object that a file holds.
 
     Raises:
-        ConfigError: it holds none.
+        ConfigError: it cannot be read, or holds none.
     """
     try:
         values = json.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"`{file}` cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise ConfigError(f"`{file}` is not JSON: {error}.") from error
     if not isinstance(values, dict):

@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from crackseg.config import AnalyzeOptions, read_options, read_toml, to_plain
+from crackseg.config import AnalyzeOptions, read_options, read_record, to_plain
 from crackseg.errors import ConfigError
 from crackseg.stores import as_folder
 
@@ -186,7 +186,7 @@ def read_survey(path: Path) -> Survey:
     Raises:
         ConfigError: it cannot be read, is not TOML, or holds a key or value that does not fit.
     """
-    survey = survey_from(read_toml(path), where=path.name)
+    survey = read_record(Survey, path)
     folder = survey.earlier.folder
     if folder is None or folder.is_absolute():
         return survey

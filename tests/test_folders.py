@@ -254,6 +254,8 @@ def test_figures_that_are_none(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "scores.json").write_bytes(content)
     with pytest.raises(ConfigError, match=r"scores\.json` (is not JSON|must hold a JSON object)"):
         read_figures(tmp_path / "scores.json")
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        read_figures(tmp_path)
 
 
 def test_a_name_that_an_old_locale_cannot_hold_still_gives_a_folder(

@@ -112,8 +112,9 @@ def test_stations_grow_to_a_side_of_the_viewer(azimuth: float, side: str, expect
 )
 def test_what_does_not_fit_is_a_sentence(text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "survey.toml").write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match=re.escape(words)):
+    with pytest.raises(ConfigError, match=re.escape(words)) as caught:
         read_survey(tmp_path / "survey.toml")
+    assert "survey.toml" in str(caught.value)
 
 
 def test_it_is_looked_for_beside_the_photographs(tmp_path: Path) -> None:

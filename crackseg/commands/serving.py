@@ -25,11 +25,16 @@ SERVICE_DATA = Path("crackseg-data")
 
 
 def _settings(data: Path, db: str, config: Path | None = None, /, **flags: object) -> Settings:
-    """Return the service's settings from a TOML file and what was given by hand."""
+    """Return the service's settings from a TOML file and what was given by hand.
+
+    Raises:
+        ConfigError: a setting is wrong; it names the file where it is one of the file's.
+        MissingExtra: what the service needs is not installed.
+    """
     from importlib.util import find_spec
 
-    from crackseg.config import read_options, read_toml
-    from crackseg.errors import MissingExtra
+    from crackseg.config import blamed_on, read_options, read_toml
+    from crackseg.errors import ConfigError, MissingExtra
     from service.settings import Settings
 
     needed = ("fastapi", "uvicorn", "sqlalchemy")
@@ -40,8 +45,14 @@ def _settings(data: Path, db: str, config: Path | None = None, /, **flags: objec
         )
 
     values = {"data": data.resolve(), "db": db, **(read_toml(config) if config else {})}
-    values |= {key: value for key, value in flags.items() if value is not None}
-    return read_options(Settings, values, where="settings")
+    given = {key: value for key, value in flags.items() if value is not None}
+    try:
+        return read_options(Settings, values | given, where="settings")
+    except ConfigError:
+        if config is not None:
+            with blamed_on(config):  # where it is wrong without the flags, too
+                read_options(Settings, values, where="settings")
+        raise
 
 
 @app.command(rich_help_panel=SERVICE)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crackseg.config import read_options, read_toml
+from crackseg.config import read_record
 from crackseg.errors import ConfigError, DataError, ScaleError
 from crackseg.face.adjustment import Block
 from crackseg.face.block import Placed
@@ -99,7 +99,7 @@ def read_references(path: Path) -> References:
     Raises:
         ConfigError: a key or value does not fit, or the file holds neither.
     """
-    references = read_options(References, read_toml(path), where=path.name)
+    references = read_record(References, path)
     if not references.length and not references.point:
         raise ConfigError(
             f"`{path.name}` holds no reference, expected tables `[[length]]` or `[[point]]`."

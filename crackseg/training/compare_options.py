@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from crackseg.config import read_options, read_toml
+from crackseg.config import read_options, read_record
 from crackseg.errors import ConfigError
 from crackseg.training.options import FitOptions, TrainOptions
 
@@ -78,7 +78,7 @@ def read_compare(
         data: sets or manifest, in place of the file's ``protocol.data.manifest``.
         out: folder, in place of the file's ``out``.
     """
-    options = read_options(CompareOptions, read_toml(path), where=path.name)
+    options = read_record(CompareOptions, path)
     here = path.parent
     data_options = dict(options.protocol.get("data", {}))
     if data is not None:

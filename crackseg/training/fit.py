@@ -24,7 +24,7 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
-from crackseg.config import MaskOptions, read_options, read_toml
+from crackseg.config import MaskOptions, read_record
 from crackseg.imagery.tiles import Band, plan_axis
 from crackseg.losses import deep_loss, outline_weight, seen_somehow
 from crackseg.records import Array, Sample
@@ -84,7 +84,7 @@ def read_run(path: Path, root: Path | None = None) -> TrainOptions:
         path: the TOML file.
         root: folder of the pictures, in place of the file's ``data.root``.
     """
-    options = read_options(TrainOptions, read_toml(path), where=path.name)
+    options = read_record(TrainOptions, path)
     here = path.parent
     cache = options.data.cache
     data = replace(

@@ -316,5 +316,6 @@ def test_reference_points_put_the_map_where_they_say(
 def test_references_that_do_not_fit_are_a_sentence(text: str, error: str, tmp_path: Path) -> None:
     path = tmp_path / "references.toml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=error):
+    with pytest.raises(ConfigError, match=error) as caught:
         read_references(path)
+    assert "references.toml" in str(caught.value)

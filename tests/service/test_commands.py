@@ -89,3 +89,22 @@ def test_settings_say_what_is_wrong(tmp_path: Path) -> None:
             Settings(data=tmp_path, **wrong)  # type: ignore[arg-type]
     settings = Settings(data=tmp_path, db="postgresql://u:p@h/d", role="api", slots=3)
     assert Settings.from_json(settings.to_json()) == settings
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "sentence"),
+    [
+        ("port = 77777", (), r"in `FILE`: `port` must lie between"),
+        ("prt = 8000", (), r"in `FILE`: unknown key `settings\.prt`"),
+        ("[analyze.measure]\nmin_length_px = nan", (), r"in `FILE`: `settings\.analyze\.measure"),
+        ("port = 8000", ("--port", "77777"), r"^`port` must lie between"),
+        ("[analyze", (), r"`FILE` is not valid TOML"),
+    ],
+)
+def test_what_is_wrong_in_the_settings_names_their_file(
+    text: str, flags: tuple[str, ...], sentence: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "s.toml"
+    config.write_text(text)
+    with pytest.raises(ConfigError, match=sentence.replace("FILE", re.escape(str(config)))):
+        run("serve", "--config", str(config), "--data", str(tmp_path / "data"), *flags)
