@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from crackseg.pipeline import SCHEMA_VERSION
 from crackseg.records import ModelCard
 from crackseg.stores import side_by_side
 from crackseg.survey import Survey, survey_from, survey_to_dict
+
+_GONE = " The file is no longer there."
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +62,26 @@ class Tally:
 
 
 def earlier_rows(out: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of results and failures of earlier runs that this run says nothing of."""
+    """Return the rows of results and failures of earlier runs that this run says nothing of.
+
+    A failure stays where its file was deleted, and says so: that part of the wall was never looked
+    at. It goes where a file that differs in its suffix alone has a result: it was converted.
+    """
     folders = {row["folder"] for row in rows}
     earlier: list[dict[str, Any]] = []
     others = sorted(path for path in out.iterdir() if path.is_dir() and path.name not in folders)
     earlier.extend(row for row in side_by_side(_earlier_row, others, out) if row)
-    named = {Path(row["image"]).absolute() for row in [*rows, *earlier]}
+    told = {Path(row["image"]).absolute(): row["status"] for row in [*rows, *earlier]}
+    analyzed = {path.with_suffix("") for path, status in told.items() if status != "failed"}
     for row in _read_survey(out).get("images", ()):
         path = Path(row["image"]).absolute()
-        gone = path.parent.is_dir() and not path.exists()  # deleted, not on a drive that is away
-        if row["status"] == "failed" and path not in named and not gone:
-            earlier.append(failure_row(Path(row["image"]), row["reason"]))
+        if row["status"] != "failed" or path in told:
+            continue
+        # Deleted, not on a drive that is away; a link that leads nowhere is there.
+        gone = path.parent.is_dir() and not os.path.lexists(path)
+        if not gone or path.with_suffix("") not in analyzed:
+            reason = row["reason"].removesuffix(_GONE) + _GONE * gone
+            earlier.append(failure_row(Path(row["image"]), reason))
     return earlier
 
 

@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 
 from crackseg import batch, tasks
-from crackseg.config import AnalyzeOptions, read_options
+from crackseg.config import AnalyzeOptions, ScaleOptions, read_options
 from crackseg.errors import ConfigError, OutputError, UnknownName
 from crackseg.exports import EXPORTS
 from crackseg.folders import filling
@@ -175,9 +176,50 @@ def test_the_survey_tells_of_all_results_in_the_folder(
     assert "empty (0 bytes)" in rows["bad.png"]["reason"]
     gallery = (out / "index.html").read_text(encoding="utf-8")
     assert all(name in gallery for name in rows)
-    (tmp_path / "bad.png").unlink()  # the user took it away: no photograph any more
-    batch.run([tmp_path / "c.png"], out, options)
-    assert set(survey_of(out)) == {"a.png", "b.png", "c.png"}
+
+
+def test_a_failure_is_told_of_when_its_file_is_gone(
+    photo: Photo, options: AnalyzeOptions, tmp_path: Path
+) -> None:
+    out, bad, good = tmp_path / "out", tmp_path / "in" / "bad.png", photo(tmp_path / "in" / "a.png")
+    bad.touch()
+    link = bad.with_name("link.png")
+    link.symlink_to("away.png")
+    batch.run([good, bad, link], out, options)
+    bad.unlink()
+    for _ in range(2):
+        batch.run([good], out, options)
+        row = survey_of(out)["bad.png"]
+        assert row["status"] == "failed"
+        assert row["reason"].endswith("is empty (0 bytes). The file is no longer there.")
+        assert "no longer" in (out / "summary.csv").read_text(encoding="utf-8-sig")
+        assert "no longer" in (out / "index.html").read_text(encoding="utf-8")
+        assert "no longer" not in survey_of(out)["link.png"]["reason"]
+    bad.touch()
+    batch.run([good], out, options)
+    assert "no longer" not in survey_of(out)["bad.png"]["reason"]
+    bad.unlink()
+    batch.run([photo(bad.with_suffix(".jpg"))], out, options)  # it was converted
+    assert set(survey_of(out)) == {"a.png", "bad.jpg", "link.png"}
+    photo(bad)
+    batch.run([bad], out, options)
+    assert survey_of(out)["bad.png"]["status"] == "analyzed"
+
+
+def test_sums_are_rounded_as_reports_are(
+    photo: Photo, options: AnalyzeOptions, tmp_path: Path
+) -> None:
+    paths = [photo(tmp_path / "in" / f"{n}.png", cracks=2) for n in "ab"]
+    scaled = replace(options, scale=ScaleOptions(mm_per_px=0.37))
+    batch.run(paths, tmp_path / "out", scaled)
+    survey = json.loads((tmp_path / "out" / "survey.json").read_text(encoding="utf-8"))
+    rows = [survey["totals"], *survey["images"]]
+    with (tmp_path / "out" / "summary.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows += list(csv.DictReader(file))
+    assert rows[1]["severity_mm2"] > 0
+    for row in rows:
+        for name, value in row.items():
+            assert not re.fullmatch(r"\d+\.\d{5,}", str(value)), (name, value)
 
 
 def test_equal_content_under_two_names_is_two_results(

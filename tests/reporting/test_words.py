@@ -120,6 +120,10 @@ def test_every_notice_has_a_name_in_every_language() -> None:
         ("a video; take stills from it", "ein Video; entnehmen Sie ihm Einzelbilder"),
         ("`x.tif`: what nobody foresaw.", "`x.tif`: what nobody foresaw."),
         ("none stated", "keine angegeben"),
+        (
+            "`a.jpg` is empty (0 bytes). The file is no longer there.",
+            "`a.jpg` ist leer (0 Bytes). Die Datei ist nicht mehr da.",
+        ),
     ],
 )
 def test_what_failures_say_is_put_into_the_language(text: str, german: str) -> None:
