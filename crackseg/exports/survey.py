@@ -7,8 +7,9 @@ Images that failed stand first: silence about a photograph would read as "no cra
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -56,8 +57,8 @@ def report_row(report: Mapping[str, Any], folder: str, status: str) -> dict[str,
         "folder": folder,
         "status": status,
         **{key: totals.get(key) for key in sums},
-        "severity_px2": ranking.weight(worst, "px") if worst else None,
-        "severity_mm2": ranking.weight(worst, "mm") if worst else None,
+        "severity_px2": _round(ranking.weight(worst, "px") if worst else None, 2),
+        "severity_mm2": _round(ranking.weight(worst, "mm") if worst else None, 3),
         **{key: widest.get(key) if widest else None for key in widths},
         "mm_per_px": scale["mm_per_px"],
         "scale_source": scale["source"],
@@ -93,8 +94,18 @@ def _other_lines(report: Mapping[str, Any]) -> dict[str, Any]:
     sums: dict[str, Any] = {"other_lines": len(lines)}
     for unit in ("px", "mm"):
         lengths = [line[f"length_{unit}"] for line in lines]
-        sums[f"other_lines_length_{unit}"] = None if None in lengths else sum(lengths)
+        sums[f"other_lines_length_{unit}"] = _sum(lengths)
     return sums
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """Return a sum to as many digits as ``report.json`` gives sums; None: one is not known."""
+    known = list(values)
+    return None if None in known else _round(math.fsum(v or 0.0 for v in known), 3)
+
+
+def _round(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def main_list(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -131,15 +142,16 @@ def judged_row(
     totals = dict(report["totals"])
     for name in _SUMS:
         if totals[name] is not None:
-            totals[name] = sum(crack[name] or 0.0 for crack in main)
+            totals[name] = _sum(crack[name] or 0.0 for crack in main)
     totals["cracks"] = len(main)
     totals["also_marked"] = len(besides)
     for unit in ("px", "mm"):
         lengths = [crack[f"length_{unit}"] or 0.0 for crack in besides]
         has_length = totals[f"length_{unit}"] is not None
-        totals[f"also_marked_length_{unit}"] = sum(lengths) if has_length else None
+        totals[f"also_marked_length_{unit}"] = _sum(lengths) if has_length else None
     if totals["analyzed_mm2"]:
-        totals["density_m_per_m2"] = 1000 * totals["length_mm"] / totals["analyzed_mm2"]
+        density = 1000 * totals["length_mm"] / totals["analyzed_mm2"]
+        totals["density_m_per_m2"] = _round(density, 3)
     judged = {**report, "cracks": sorted(remaining, key=ranking.place), "totals": totals}
     fresh = report_row(judged, row["folder"], row["status"])
     measured = report_row(report, row["folder"], row["status"])
@@ -249,7 +261,7 @@ def survey_totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "with_doubtful_marks_alone": sum(
             bool(not row["cracks"] and row.get("also_marked")) for row in done
         ),
-        "length_mm": sum(row["length_mm"] for row in scaled) if scaled else None,
+        "length_mm": _sum(row["length_mm"] for row in scaled) if scaled else None,
     }
 
 
