@@ -19,6 +19,8 @@ from crackseg.metrology.pixels import label_links, label_runs
 from crackseg.records import Array
 from crackseg.runs import Mask, Runs, bands, touching
 
+_HOLE_PX = 96  # a hole is at most so long
+_HOLE_NARROW, _HOLE_LONG = 0.4, 1.5  # by the width of the crack around it: how wide, how long
 _BOXES_PX = 30_000_000  # of regions with holes; more of them are looked at band by band
 
 
@@ -101,7 +103,7 @@ def _areas(runs: Runs, count: int, label: Array) -> Array:
 
 
 def without_pinholes(mask: Mask, max_area_px: int) -> Runs:
-    """Return an (H, W) mask with enclosed holes of up to ``max_area_px`` pixels filled."""
+    """Return an (H, W) mask with its pinholes filled; see ``fill_pinholes``."""
     runs = Runs.of(mask)
     boxes, rest = _with_holes(runs)
     height, width = runs.shape
@@ -111,7 +113,7 @@ def without_pinholes(mask: Mask, max_area_px: int) -> Runs:
             for row, col, box in boxes
         ]
         return Runs.union([rest, *parts], runs.shape)
-    margin, parts = max_area_px + 2, []  # so far does a hole reach, with the pixels around it
+    margin, parts = max(max_area_px, 3 * _HOLE_PX) + 2, []  # with what tells the crack's width
     for rows in bands(height, width):
         top, bottom = max(rows.start - margin, 0), min(rows.stop + margin, height)
         filled = fill_pinholes(runs[top:bottom], max_area_px)
@@ -141,23 +143,65 @@ def _with_holes(runs: Runs) -> tuple[list[tuple[int, int, Runs]], Runs]:
 
 
 def fill_pinholes(mask: Array, max_area_px: int) -> Array:
-    """Return the (H, W) bool mask with enclosed holes of up to ``max_area_px`` pixels filled.
+    """Return the (H, W) bool mask with its pinholes filled, the smallest first.
 
-    A pinhole is noise of the network; left open it would become a loop of the centre line.
+    A pinhole is noise of the network, or a grain that hangs in the crack; left open it would become
+    a loop of the centre line, and both of its sides count as length. It is an enclosed hole of up
+    to ``max_area_px`` pixels, or one that is about as narrow as the mask on either side of it and
+    not much longer than the crack is wide; a longer one parts two cracks side by side.
     """
     filled = np.array(mask, dtype=np.uint8)
     contours, tree = cv2.findContours(filled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     if tree is None:
         return filled.view(bool)
-    for contour, (_, _, _, parent) in zip(contours, tree[0], strict=True):
-        # A hole's contour runs on the crack pixels around it; by Pick's theorem it encloses
-        # area - length / 2 + 1 pixels.
-        if parent >= 0 and cv2.contourArea(contour) - len(contour) / 2 + 1 <= max_area_px:
-            col, row, width, height = cv2.boundingRect(contour)
-            patch = np.zeros((height, width), dtype=np.uint8)
-            cv2.drawContours(patch, [contour], 0, 1, cv2.FILLED, offset=(-col, -row))
-            filled[row : row + height, col : col + width] |= patch
+    # A hole's contour runs on the crack pixels around it; by Pick's theorem it encloses
+    # area - length / 2 + 1 pixels.
+    holes = [
+        (cv2.contourArea(contour) - len(contour) / 2 + 1, contour)
+        for contour, (_, _, _, parent) in zip(contours, tree[0], strict=True)
+        if parent >= 0
+    ]
+    for area, contour in sorted(holes, key=lambda hole: hole[0]):
+        col, row, width, height = cv2.boundingRect(contour)
+        if area > max_area_px and max(width, height) > _HOLE_PX:
+            continue
+        hole = np.zeros((height, width), dtype=np.uint8)
+        cv2.drawContours(hole, [contour], 0, 1, cv2.FILLED, offset=(-col, -row))
+        empty = np.pad(hole, 1)
+        cv2.drawContours(empty, [contour], 0, 0, 1, offset=(1 - col, 1 - row))
+        if area <= max_area_px or _is_narrow(empty, hole, filled, row, col):
+            filled[row : row + height, col : col + width] |= hole
     return filled.view(bool)
+
+
+def _is_narrow(empty: Array, hole: Array, mask: Array, row: int, col: int) -> bool:
+    """Say whether a hole is so narrow and so short that it is no part of a crack's course.
+
+    Args:
+        empty: (h + 2, w + 2) uint8, the hole.
+        hole: (h, w) uint8, with the pixels of the mask around it.
+        mask: (H, W) uint8.
+        row: of the mask where ``hole`` begins.
+        col: of the mask where it begins.
+    """
+    long = max(hole.shape)
+    top, left = max(row - 2 * _HOLE_PX, 0), max(col - 2 * _HOLE_PX, 0)
+    down, right = row - top, col - left
+    inside = np.s_[down : down + hole.shape[0], right : right + hole.shape[1]]
+    beside = np.s_[
+        max(down - long, 0) : down + hole.shape[0] + long,
+        max(right - long, 0) : right + hole.shape[1] + long,
+    ]
+    around = mask[
+        top : row + hole.shape[0] + 2 * _HOLE_PX, left : col + hole.shape[1] + 2 * _HOLE_PX
+    ].copy()
+    around[inside] |= hole
+    region = cv2.connectedComponents(around)[1]
+    around[region != region[inside][hole > 0][0]] = 0  # another crack beside it tells nothing
+    depth = cv2.distanceTransform(np.pad(around, 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    wide = 2 * depth[beside].max()
+    narrow = 2 * cv2.distanceTransform(empty, cv2.DIST_L2, 5).max()
+    return bool(narrow <= _HOLE_NARROW * wide and long - 2 <= _HOLE_LONG * wide)
 
 
 def _check(probability: Plane, threshold: float, threshold_low: float) -> None:
