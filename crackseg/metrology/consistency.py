@@ -88,6 +88,8 @@ _FITS_PX = 1.0  # a line that only its flanks show is not wider than the mask sa
 # The width is another one than the outline tells from here on: masks are as unsure.
 _OUT_PX, _OUT_REL = 1.0, 0.1
 _MASK_OFF_PX = 4.0  # a mask is at most so much too fat or too lean throughout
+# A pore is about as long as wide: rises up to so many times that are looked for over these spans.
+_ROUND, _ROUND_SPANS = 1.5, (9, 13, 19, 27, 39, 55, 77)
 _FEW = 5  # stations: fewer tell nothing of what is usual
 
 
@@ -257,6 +259,9 @@ def _judge(line: Evidence, usual: _Usual) -> Judged:
     through &= usual.thin & (reading == Reading.WHOLE)
     alone = np.minimum(line.narrow_px, usual.width_px)
     narrower = np.where(through, line.width_px - np.minimum(alone, line.width_px), 0)
+    if not usual.thin:
+        bulge = np.where(reading == Reading.WHOLE, _bulges_px(width), 0)
+        narrower = np.maximum(narrower, bulge)
     return Judged(reading=reading, narrower_px=narrower)
 
 
@@ -312,6 +317,21 @@ def _jumps(width: Array) -> Array:
             jump |= chosen & thin & (width > np.maximum(_JUMP_REL * around + _JUMP_PX, THIN_PX))
         least = most
     return jump
+
+
+def _bulges_px(width: Array) -> Array:
+    """Return by how much a wide crack is narrower if a place as long as wide is a pore beside it."""
+    bulge = np.zeros(len(width))
+    least = 0.0
+    for span in _ROUND_SPANS:
+        chosen = (width > least) & (width <= span / _ROUND)
+        if chosen.any():
+            around = grey_opening(width, size=span, mode="reflect")
+            unsure = np.maximum(_OUT_PX, _OUT_REL * around)
+            rise = width - around
+            bulge = np.where(chosen & (rise > unsure), rise + unsure, bulge)
+        least = span / _ROUND
+    return bulge
 
 
 def _slopes(jump: Array, width: Array) -> Array:

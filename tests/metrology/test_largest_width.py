@@ -225,3 +225,19 @@ def test_the_way_into_a_pore_is_not_the_largest_width(cracks_of: Any, soft_px: f
     crack = measured(cracks_of, [straight((80, 180), 3, 300, 1.5)], pore)
     assert crack.openings
     assert crack.width_max.low_px <= 1.5 <= crack.width_max.high_px
+
+
+@pytest.mark.parametrize("width", [4.0, 6.0, 8.0])
+@pytest.mark.parametrize("radius", [4.0, 6.0, 9.0])
+def test_a_pore_in_the_mask_of_a_wide_crack_is_not_its_width_for_sure(
+    cracks_of: Any, radius: float, width: float
+) -> None:
+    rng = np.random.default_rng(int(width + radius))
+    phantom = draw((160, 300), [straight((80, 150), 0, 260, width)], Look(), rng)
+    rows, cols = np.mgrid[:160, :300]
+    pore = np.hypot(rows - 80 - 0.4 * (width / 2 + radius), cols - 150) < radius
+    picture = phantom.picture.copy()
+    picture[pore] = 0.35 * picture[20, 20]
+    crack = cracks_of(phantom.mask | pore, picture)[0]
+    assert crack.width_max.low_px < width + 0.1
+    assert crack.width_mean.low_px < width < crack.width_mean.high_px

@@ -80,10 +80,10 @@ def test_what_reaches_no_farther_than_a_fitting_may_be_one_however_long_its_line
     picture, mask = wall(0, clamps=4)
     row, col = CLAMPS[0]
     ladder = np.zeros(mask.shape, np.uint8)
-    for side in (-14, 14):
-        cv2.line(ladder, (col + side, row - 28), (col + side, row + 26), 1, 3)
+    for side in (-16, 16):
+        cv2.line(ladder, (col + side, row - 28), (col + side, row + 26), 1, 1)
     for rung in range(-26, 27, 8):
-        cv2.line(ladder, (col - 14, row + rung), (col + 14, row + rung), 1, 3)
+        cv2.line(ladder, (col - 16, row + rung), (col + 16, row + rung), 1, 1)
     (crack,) = [c for c in measured(picture, mask | (ladder > 0)) if c.window.row < 150]
     assert crack.paper_length_px > LONGEST_PX
     (score,) = likeness(picture, (crack,))
