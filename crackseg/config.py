@@ -372,11 +372,7 @@ def read_analysis(path: Path) -> dict[str, Any]:
 
 
 def read_record(kind: type[T], path: Path) -> T:
-    """Return the options that a TOML file holds.
-
-    Raises:
-        ConfigError: as ``read_toml`` and ``read_options`` do, naming the file.
-    """
+    """Return the options that a TOML file holds; a ``ConfigError`` names the file."""
     with blamed_on(path):
         return read_options(kind, read_toml(path), where=path.name)
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,11 @@ import numpy as np
 
 from crackseg.config import RegionOptions
 from crackseg.errors import ConfigError, CracksegError, DataError, MissingExtra
-from crackseg.imagery.files import open_image
+from crackseg.imagery.region_files import is_geojson, is_region_file, read_mask, read_shapes
 from crackseg.records import Array, ImageInfo
 
-_JSON, _PICTURES = (".geojson", ".json"), (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 _LEAST_PX = 10.0  # a smaller structure is one whose coordinates are not what they seem
 _BOTH_WAYS = 0.01  # of an outline's area: less is a slip of the hand, more is what nobody meant
-_FARTHEST = 1e12  # in px, degrees or m: farther is no place, and its square is no number
 _BAND_ROWS = 256  # of the picture at a time: an orthophoto's windings would not fit into memory
 Place = Callable[[Array], Array]  # (N, 2) x, y of a file to (N, 2) col, row
 
@@ -87,11 +84,11 @@ def refuse_unusable(options: RegionOptions) -> None:
             raise ConfigError(f"`--{role} {path}` does not exist; expected a file or a folder.")
         if not path.is_dir():
             try:
-                _ = _read_shapes(path, role) if path.suffix.lower() in _JSON else _read_mask(path)
+                _ = read_shapes(path, role) if is_geojson(path) else read_mask(path)
             except (CracksegError, OSError) as error:
                 why = getattr(error, "strerror", None) or error
                 raise ConfigError(f"`--{role} {path}` cannot be used: {why}") from error
-        elif not any(_is_region_file(file) for file in path.iterdir()):
+        elif not any(is_region_file(file) for file in path.iterdir()):
             raise ConfigError(
                 f"`--{role} {path}` holds no file for any photograph; expected GeoJSON or mask "
                 "pictures, each of a photograph's name."
@@ -123,7 +120,7 @@ def read_region(options: RegionOptions, info: ImageInfo, border_px: int = 0) -> 
     joints: list[Array] = []
     limited = border_px > 0
     for file in files:
-        if file.path.suffix.lower() in _JSON:
+        if is_geojson(file.path):
             keep, drop, lines = _read_geojson(file, info)
             joints += lines
         else:
@@ -179,7 +176,7 @@ def share_on_joints(points: Array, joints: tuple[Array, ...], reach_px: float) -
 def _of_photograph(role: str, folder: Path, photograph: Path) -> Path | None:
     """Return the file of a photograph's name; a photograph may have nothing to ignore."""
     matches = sorted(
-        path for path in folder.iterdir() if path.stem == photograph.stem and _is_region_file(path)
+        path for path in folder.iterdir() if path.stem == photograph.stem and is_region_file(path)
     )
     if not matches and role == "ignore":
         return None
@@ -192,13 +189,9 @@ def _of_photograph(role: str, folder: Path, photograph: Path) -> Path | None:
     return matches[0]
 
 
-def _is_region_file(path: Path) -> bool:
-    return path.suffix.lower() in (*_JSON, *_PICTURES)
-
-
 def _read_picture(file: RegionFile, info: ImageInfo) -> Array:
     """Return (H, W) uint8 of a mask picture that is as large as the photograph."""
-    drawn = _read_mask(file.path)
+    drawn = read_mask(file.path)
     if drawn.shape != (info.height_px, info.width_px):
         raise DataError(
             f"`{file.path.name}` must be as large as the photograph, {info.width_px} x "
@@ -207,44 +200,12 @@ def _read_picture(file: RegionFile, info: ImageInfo) -> Array:
     return drawn
 
 
-def _read_mask(path: Path) -> Array:
-    """Return (H, W) uint8 of a mask picture: 1 where it is bright."""
-    with open_image(path, is_mask=True) as picture:
-        grey = picture.read().max(axis=2)
-    if _is_photograph(grey):
-        raise DataError(
-            f"`{path.name}` is no mask: most of it is neither black nor white; expected black "
-            "outside and white inside."
-        )
-    levels = np.flatnonzero(np.bincount(grey.ravel(), minlength=256))
-    limit = levels[0] if len(levels) == 2 else 127
-    if len(levels) == 1 and not levels[0]:
-        raise DataError(f"`{path.name}` is black: it marks nothing.")
-    drawn: Array = (grey > limit).astype(np.uint8)
-    return drawn
-
-
-def _is_photograph(grey: Array) -> bool:
-    """Return whether a picture of many levels is largely grey; soft edges make it so in part."""
-    counts = np.bincount(grey.ravel(), minlength=256)
-    return bool(np.count_nonzero(counts) > 2 and counts[64:192].sum() > counts.sum() / 2)
-
-
-@dataclass(frozen=True, slots=True)
-class _Shapes:
-    """What a GeoJSON file draws, in its own coordinates; each polygon with where it stands."""
-
-    data: Any  # as it was read
-    polygons: dict[str, list[tuple[str, list[Array]]]]  # by role; rings of (N, 2) x, y
-    joints: list[Array]  # (N, 2) x, y
-
-
 def _read_geojson(
     file: RegionFile, info: ImageInfo
 ) -> tuple[Array | None, Array | None, list[Array]]:
     """Return what a file keeps and drops, (H, W) uint8 each or None, and its joints."""
     name = file.path.name
-    shapes = _read_shapes(file.path, file.role)
+    shapes = read_shapes(file.path, file.role)
     rings = [r for polygons in shapes.polygons.values() for _, rings in polygons for r in rings]
     place = _placing(shapes.data, np.concatenate([*rings, *shapes.joints]), info, name)
     keep, drop = (
@@ -254,82 +215,6 @@ def _read_geojson(
     if keep is not None and keep.sum() < _LEAST_PX**2:
         raise DataError(f"`{name}` covers nothing of `{info.path.name}`; check its coordinates.")
     return keep, drop, [place(line)[:, ::-1] for line in shapes.joints]
-
-
-def _read_shapes(path: Path, role: str) -> _Shapes:
-    """Return the polygons of a GeoJSON file, of ``role`` where they name no other, and its joints.
-
-    Raises:
-        DataError: it is no GeoJSON, or draws something else, or nothing.
-    """
-    name = path.name
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-        features = list(_features(data))
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise DataError(f"`{name}` is not GeoJSON: {error}.") from error
-    shapes: dict[str, list[tuple[str, list[Array]]]] = {"region": [], "ignore": []}
-    joints: list[Array] = []
-    for number, (kind, coordinates, named) in enumerate(features, start=1):
-        where = f"`{name}`, geometry {number}"
-        if kind in ("Polygon", "MultiPolygon"):
-            polygons = [coordinates] if kind == "Polygon" else _listed(coordinates, where)
-            said = named if named in shapes else role
-            for rings in polygons:
-                outlines = [_points(ring, where) for ring in _listed(rings, where)]
-                if any(len(np.unique(ring, axis=0)) < 3 for ring in outlines):
-                    raise DataError(f"{where} must go round an area, got fewer than three points.")
-                shapes[said] += [(where, outlines)] if outlines else []
-        elif kind in ("LineString", "MultiLineString") and named == "joint":
-            lines = [coordinates] if kind == "LineString" else _listed(coordinates, where)
-            joints += [_points(line, where) for line in lines]
-        else:
-            raise DataError(
-                f"{where} is a {kind} of class {named or 'none'}; expected polygons, or lines "
-                "with the property `class` = `joint`."
-            )
-    if not any(shapes.values()) and not joints:
-        raise DataError(f"`{name}` holds no polygon and no line.")
-    return _Shapes(data, shapes, joints)
-
-
-def _features(data: Any) -> Iterator[tuple[str, Any, str]]:
-    """Yield kind, coordinates and class of every geometry."""
-    if not isinstance(data, dict):
-        raise ValueError("expected objects with a `type`")
-    kind = data.get("type")
-    if kind == "FeatureCollection":
-        for feature in data["features"]:
-            yield from _features(feature)
-    elif kind == "Feature":
-        named = str((data.get("properties") or {}).get("class") or "").strip().lower()
-        geometry = data.get("geometry") or {"type": "GeometryCollection", "geometries": []}
-        for inner, coordinates, _ in _features(geometry):
-            yield inner, coordinates, named
-    elif kind == "GeometryCollection":
-        for geometry in data["geometries"]:
-            yield from _features(geometry)
-    elif isinstance(kind, str) and "coordinates" in data:
-        yield kind, data["coordinates"], ""
-    else:
-        raise ValueError("it has no `type` that GeoJSON knows")
-
-
-def _listed(values: Any, where: str) -> list[Any]:
-    if not isinstance(values, list):
-        raise DataError(f"{where} must have lists of coordinates, got {values!r:.40}.")
-    return values
-
-
-def _points(ring: Any, where: str) -> Array:
-    try:
-        points = np.array([point[:2] for point in ring], dtype=np.float64)
-    except (TypeError, ValueError, IndexError, OverflowError) as error:
-        raise DataError(f"{where} has coordinates that are no numbers.") from error
-    pairs = points.ndim == 2 and points.shape[0] >= 2 and points.shape[1] == 2
-    if not pairs or not (np.abs(points) < _FARTHEST).all():
-        raise DataError(f"{where} must have two or more finite points of x and y.")
-    return points
 
 
 def _declared(data: Any, name: str) -> str:

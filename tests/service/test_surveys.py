@@ -164,7 +164,7 @@ def test_rejected_cracks_leave_the_figures(client: Any, job: dict[str, Any]) -> 
     crack = measured["cracks"][0]
     assert (judged["cracks"], judged["rejected"]) == (1, 1)
     for name in ("length_px", "length_mm", "area_px2", "area_mm2"):
-        assert judged[name] == pytest.approx(whole[name] - crack[name]), name
+        assert judged[name] == pytest.approx(whole[name] - crack[name], abs=2e-3), name
     assert judged["density_m_per_m2"] == pytest.approx(
         whole["density_m_per_m2"] * judged["length_mm"] / whole["length_mm"]
     )
