@@ -320,7 +320,7 @@ def _jumps(width: Array) -> Array:
 
 
 def _bulges_px(width: Array) -> Array:
-    """Return by how much a wide crack is narrower if a place as long as wide is a pore beside it."""
+    """Return by how much a wide crack is narrower if a round place is a pore beside it."""
     bulge = np.zeros(len(width))
     least = 0.0
     for span in _ROUND_SPANS:
