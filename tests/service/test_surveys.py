@@ -171,7 +171,8 @@ def test_rejected_cracks_leave_the_figures(client: Any, job: dict[str, Any]) -> 
     )
     assert judged["width_max_px"] == measured["cracks"][1]["width_max_px"]
     assert left["totals"]["cracks"] == total["cracks"] - 1
-    assert left["totals"]["length_mm"] == pytest.approx(total["length_mm"] - crack["length_mm"])
+    remaining_mm = total["length_mm"] - crack["length_mm"]
+    assert left["totals"]["length_mm"] == pytest.approx(remaining_mm, abs=2e-3)
     assert left["rejected"] >= 1
     table = client.get(f"{job['path']}/report.csv").content.decode("utf-8-sig")
     rows = {line["image"]: line for line in csv.DictReader(io.StringIO(table))}
