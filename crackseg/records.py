@@ -256,6 +256,7 @@ class Crack:
     width_max_at: tuple[float, float] | None  # (row, col)
     # By how much each of `widths` is less if the camera's motion made the look of the crack.
     widths_moved_px: tuple[float, ...] = ()
+    sharp: bool = False  # its own look says that the photograph is not blurred there
     width_left_out_px: float = 0.0  # length along which nothing tells the crack's width
     openings: tuple[Opening, ...] = ()  # not part of the widths above
     area_px2: float | None  # length x mean width; None where that is not known

@@ -76,7 +76,7 @@ def measure(
             Notice(code="no_scale", message="No scale is known: lengths are in px only.")
         )
     mask = Runs.of(mask)
-    filled = without_pinholes(mask, mask_options.min_area_px)
+    filled = without_pinholes(mask, mask_options.min_area_px, image)
     if not filled.any():
         return (), tuple(notices)
     count, component = label_runs(filled)

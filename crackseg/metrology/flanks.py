@@ -22,6 +22,12 @@ _FALL_GREY, _FALL_REL = 6.0, 0.2  # grey values, and of the rise: so deep a fall
 _RISE_GREY = 8.0  # grey values: a lower rise is no flank
 # From edge to edge, px, and times the blur of the flanks: blur makes it below, the edges above.
 _BLURRED_PX, _BLURRED = (3.0, 4.5), (3.3, 4.3)
+# A line shows by itself that nothing has blurred it: it looks so thin, px, with flanks of so little
+# blur; or it is as dark as an interior, which motion makes pale, with flanks of little blur. Lenses
+# out of focus by 1.4 px and more never look so, and of what motion of 4 and 6 px draws so the
+# interval without a doubt holds 98 % (cracks and blurs of ``data/studies/quality.py``).
+_SHARP_LOOKS_PX, _SHARP_BLUR_PX = 3.2, 0.9
+_SHARP_DARK, _DARK_BLUR_PX = 0.6, 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,19 @@ class Banks:
     centre_px: Array  # (N,) middle of the line from the profile's middle
     even: Array  # (N,) as in ``Flanks``
     clear: Array  # (N,) bool, both flanks are there
+
+
+def is_sharp(looks_px: Array, blur_px: Array, darkness: Array) -> Array:
+    """Return where a line's own look says that the photograph is not blurred there, (N,) bool.
+
+    Args:
+        looks_px: (N,) from edge to edge, nan where an edge is missing.
+        blur_px: (N,) standard deviation of the blur of its steeper flank.
+        darkness: (N,) 0..1, the deepest seen.
+    """
+    thin = (looks_px <= _SHARP_LOOKS_PX) & (blur_px <= _SHARP_BLUR_PX)
+    sharp: Array = thin | ((darkness >= _SHARP_DARK) & (blur_px <= _DARK_BLUR_PX))
+    return sharp
 
 
 def flanks(profiles: Array, guess_px: Array, thin_px: Array) -> Flanks:

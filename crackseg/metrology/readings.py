@@ -22,7 +22,7 @@ from crackseg.metrology.consistency import (
     Reading,
     no_line,
 )
-from crackseg.metrology.flanks import Banks, Flanks, banks, between
+from crackseg.metrology.flanks import Banks, Flanks, banks, between, is_sharp
 from crackseg.metrology.interior import Interior, fit_interiors, mean_profile
 from crackseg.metrology.narrow import Narrow, narrow_widths
 from crackseg.metrology.outline import beyond_px, lopsided_px, outline_px
@@ -63,6 +63,7 @@ class Stations:
     narrower_px: Array  # (N,) by how much it is narrower where it is not what it was taken for
     beyond_px: Array  # (N,) by how much it is wider if it is all that the mask's edges hold
     moved_px: Array  # (N,) by how much it is narrower if the camera's motion made its look
+    sharp: Array  # (N,) bool, its own look says that nothing is blurred there
     reading: Array  # (N,) `Reading`
     edges: Array  # (N, 2, 2) edge points (row, col)
 
@@ -344,6 +345,7 @@ def _stations(
         narrower_px=_thinner(widths.width_px, guess, lesser, core, own),
         beyond_px=np.zeros(len(guess)),
         moved_px=_moved(widths.width_px, widths.total_px),
+        sharp=is_sharp(shown.own.looks_px, shown.seen.flank, shown.seen.plateau),
         reading=np.full(len(guess), Reading.WHOLE),
         edges=_edges(points, normal, widths.centre_px, widths.width_px),
     )

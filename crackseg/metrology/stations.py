@@ -83,6 +83,7 @@ def no_stations(line: Line) -> Stations:
         narrower_px=none,
         beyond_px=none,
         moved_px=none,
+        sharp=np.zeros(len(none), dtype=bool),
         reading=np.full(len(none), int(Reading.LEFT_OUT), dtype=np.int8),
         edges=np.full((len(none), 2, 2), np.nan),
     )
@@ -249,6 +250,7 @@ def _from_mask(mask: Mask, lines: list[Line], normal: list[Array]) -> list[Stati
         narrower_px=np.zeros(count),
         beyond_px=np.zeros(count),
         moved_px=np.zeros(count),
+        sharp=np.zeros(count, dtype=bool),
         reading=np.full(count, Reading.MASK),
         edges=points[:, None, :]
         + np.stack([-distance[:, :1] * across, distance[:, 1:] * across], axis=1),

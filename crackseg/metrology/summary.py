@@ -92,6 +92,7 @@ def summarize(
         width_max=widths[3],
         width_max_at=widest,
         widths_moved_px=moved,
+        sharp=_is_sharp(sized),
         width_left_out_px=sum(
             _left_out_px(line, s) for line, s in zip(lines, stations, strict=True)
         ),
@@ -331,6 +332,14 @@ def _widths(
     parts = (whole, middle, near, tops)
     moved = tuple(float(np.mean(sized.read.moved_px[part])) for part in parts)
     return measures, moved, (float(sized.points[top, 0]), float(sized.points[top, 1]))
+
+
+def _is_sharp(sized: _Sized) -> bool:
+    """Say whether most of a crack, and where it is widest, shows that nothing is blurred there."""
+    if not len(sized.read.sharp):
+        return False
+    tops = np.flatnonzero(sized.smooth_px >= sized.smooth_px.max())
+    return bool(np.mean(sized.read.sharp) > _MOSTLY and sized.read.sharp[tops].any())
 
 
 def _source(sized: _Sized, number: int) -> int:

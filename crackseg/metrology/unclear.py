@@ -2,9 +2,10 @@
 
 A moving camera draws a thin crack as a flat band of its own length of motion, which reads as a wide
 one; a lens out of focus fills a wide crack with light, and it reads as a thin one. Neither can be
-told from a sharp crack of that look in one profile, only from what surrounds it. And broad stains
-on a smooth wall look like blur around a crack that is sharp. So the value stays, its interval holds
-all of these readings, and no class is built on it.
+told from a sharp crack of that look in one profile, only from what surrounds it. So the value
+stays, its interval holds all of these readings, and no class is built on it. But broad stains on a
+smooth wall look like blur around a crack that is sharp: one that is thin or dark, with steep
+flanks, is believed.
 
 Motion of 2 to 4 px is often not told by the photograph, and draws a crack of 1 px as one of 3 px
 with a pale interior: where the photograph is not surely steady, the interval of a pale width holds
@@ -47,9 +48,9 @@ def doubt_blurred_widths(
     soft = blurred | _cells(parts, {"soft"}, shape)
     return tuple(
         _doubted(crack, OFF_PX["blurred"])
-        if _is_blurred(crack, blurred)
+        if not crack.sharp and _is_blurred(crack, blurred)
         else _doubted(crack, OFF_PX["soft"])
-        if _is_blurred(crack, soft)
+        if not crack.sharp and _is_blurred(crack, soft)
         else crack
         for crack in cracks
     )

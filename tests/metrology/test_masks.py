@@ -12,6 +12,7 @@ from skimage.filters import apply_hysteresis_threshold
 from crackseg.config import MaskOptions
 from crackseg.errors import ConfigError
 from crackseg.metrology.masks import fill_pinholes, probability_to_mask, without_pinholes
+from crackseg.records import Window
 
 
 def blobs(rng: np.random.Generator) -> np.ndarray:
@@ -135,3 +136,19 @@ def test_a_hole_that_parts_two_cracks_is_none(cracks_of: Any) -> None:
     assert np.array_equal(fill_pinholes(pair, 12), pair)
     (crack,) = cracks_of(pair)
     assert crack.loops == 1
+
+
+@pytest.mark.parametrize("grey", [40, 150])
+def test_a_hole_is_filled_where_the_photograph_is_dark_there(grey: int) -> None:
+    crack = np.zeros((80, 200), bool)
+    crack[30:46, 5:195] = True
+    picture = np.where(crack, 40, 160).astype(np.uint8)
+    picture[35:40, 90:98] = grey  # the crack's interior, or a flake of concrete
+    mask = crack.copy()
+    mask[35:40, 90:98] = False
+
+    def read(window: Window) -> Any:
+        return np.repeat(picture[window.slices][..., None], 3, axis=2)
+
+    filled = np.asarray(without_pinholes(mask, 12, read))
+    assert np.array_equal(filled, crack if grey == 40 else mask)

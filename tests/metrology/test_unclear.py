@@ -50,9 +50,8 @@ def test_motion_makes_a_hair_crack_read_wide() -> None:
     assert width.low_px > 3.0  # four times its width: why such an interval must not be given
 
 
-@pytest.mark.parametrize("moved", [False, True])
-def test_in_a_blurred_place_the_interval_holds_the_true_width(moved: bool) -> None:
-    crack = crack_of(moved=moved)
+def test_in_a_blurred_place_the_interval_holds_the_true_width() -> None:
+    crack = crack_of(moved=True)
     (left,) = doubt_blurred_widths([crack], blurred((0, 0, SIDE, SIDE)), (SIDE, SIDE))
     for width, before in zip(left.widths, crack.widths, strict=True):
         assert (width.px, width.mm) == (before.px, before.mm)
@@ -68,7 +67,7 @@ def test_in_a_blurred_place_the_interval_holds_the_true_width(moved: bool) -> No
 
 
 def test_beside_a_blurred_place_nothing_changes() -> None:
-    crack = crack_of(moved=False)
+    crack = crack_of(moved=True)
     parts = blurred((0, 0, 128, SIDE), (192, 0, SIDE, SIDE))
     assert doubt_blurred_widths([crack], parts, (SIDE, SIDE)) == (crack,)
     assert doubt_blurred_widths([crack], (), (SIDE, SIDE)) == (crack,)
@@ -77,13 +76,20 @@ def test_beside_a_blurred_place_nothing_changes() -> None:
 
 
 def test_a_hole_in_a_blurred_place_is_sharp() -> None:
-    crack = crack_of(moved=False)
+    crack = crack_of(moved=True)
     parts = blurred((0, 0, SIDE, SIDE), (128, 0, 192, SIDE))
     assert doubt_blurred_widths([crack], parts, (SIDE, SIDE)) == (crack,)
 
 
-def test_a_fifth_of_the_course_is_enough() -> None:
+def test_a_crack_that_is_sharp_by_its_own_look_is_believed() -> None:
     crack = crack_of(moved=False)
+    assert crack.sharp
+    assert not crack_of(moved=True).sharp
+    assert doubt_blurred_widths([crack], blurred((0, 0, SIDE, SIDE)), (SIDE, SIDE)) == (crack,)
+
+
+def test_a_fifth_of_the_course_is_enough() -> None:
+    crack = crack_of(moved=True)
     (left,) = doubt_blurred_widths([crack], blurred((0, 0, SIDE, 128)), (SIDE, SIDE))
     assert FLAG in left.flags
 
