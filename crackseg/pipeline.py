@@ -26,6 +26,7 @@ from crackseg.imagery.clarity import impaired_notices
 from crackseg.imagery.drawn import Look, check_sizes, look_at, mask_notices, within
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.masks import MaskRule, read_mask, refuse_missed
+from crackseg.imagery.nothing import WORTH_A_WORD, lost_notices, shown
 from crackseg.imagery.regions import (
     Region,
     outline,
@@ -115,12 +116,13 @@ def analyze(
             options=options.mask,
             valid=prediction.valid,
         )
+        mask, valid, lost_px = shown(mask, prediction.valid, image.read)
     with clock.step("measure"):
         measured_in = partial(
             measure,
             image=image.read,
             probability=prediction.probability,
-            valid=prediction.valid,
+            valid=valid,
             scale=scale,
             mask_options=options.mask,
             options=options.measure,
@@ -142,7 +144,7 @@ def analyze(
         unjudged=find_unjudged(prediction),
         impaired=prediction.impaired,
         notices_before=(*decoded, *scale_notices, *untested, *prediction.notices),
-        notices=tuple(notices),
+        notices=(*notices, *lost_notices(lost_px, mask.sum(), WORTH_A_WORD)),
     )
     report = _report(image.info, options, scale, region, measured, clock.seconds)
     report = replace(report, model=card, unsteady=prediction.unsteady)
@@ -187,10 +189,10 @@ def measure_mask(
         scale, scale_notices = find_scale(source.info, options.scale, source.read)
     with clock.step("measure"):
         look = Look(None, {}) if image is None else look_at(image, region)
-        mask, valid, outside_px2 = within(mask, look.valid, region)
-        marked_px = int(mask.sum())
-        whole = without_specks(mask, least_px)
-        unjudged = unjudged_parts(mask.shape, valid, outside_px2, look.blank_px2, look.spoilt)
+        mask, counts, outside_px2 = within(mask, look.valid, region)
+        unjudged = unjudged_parts(mask.shape, counts, outside_px2, look.blank_px2, look.spoilt)
+        seen, valid, lost_px = shown(mask, counts, None if image is None else image.read)
+        whole = without_specks(seen, least_px)
         cracks, notices = measure(
             whole,
             image=None if image is None else image.read,
@@ -203,7 +205,8 @@ def measure_mask(
         cracks = _doubted(cracks, look.unsteady, blurred, mask.shape, options)
         cracks, joints = _part_joints(cracks, region, options.region)
         cracks = rank(cracks, None)
-    small_px, empty = marked_px - whole.sum(), not (cracks or joints)
+    small_px, empty = seen.sum() - whole.sum(), not (cracks or joints)
+    notices = (*notices, *lost_notices(lost_px, seen.sum()))
     notices = (*notices, *mask_notices(read.pixels, whole, small_px, empty, options))
     measured = _Measured(
         shape=mask.shape,

@@ -100,6 +100,13 @@ class Runs:
         start = np.maximum(self.start[own], other.start[at])
         return Runs(self.shape, start, np.minimum(self.stop[own], other.stop[at]))
 
+    def outside(self) -> Runs:
+        """Return where the mask is False."""
+        first = np.arange(self.shape[0], dtype=np.int64) * self.shape[1]
+        start = np.sort(np.concatenate([first, self.stop]))
+        stop = np.sort(np.concatenate([first + self.shape[1], self.start]))
+        return Runs(self.shape, start[start < stop], stop[start < stop])
+
     def extent(self) -> tuple[int, int, int, int]:
         """Return row, column, height and width of the smallest window that holds the mask."""
         rows, first = np.divmod(self.start, self.shape[1])

@@ -28,6 +28,7 @@ def test_runs_read_like_the_array_they_are_of(height: int, width: int, share: fl
     assert np.array_equal(np.asarray(runs), mask)
     assert (runs.sum(), runs.any(), runs.size) == (mask.sum(), mask.any(), mask.size)
     assert np.array_equal(runs.nonzero(), np.nonzero(mask))
+    assert np.array_equal(np.asarray(runs.outside()), ~mask)
     window = np.s_[height // 3 : height, width // 4 : width - width // 3]
     assert np.array_equal(runs[window], mask[window])
     assert np.array_equal(runs[height // 2 :], mask[height // 2 :])

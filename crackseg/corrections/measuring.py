@@ -10,6 +10,7 @@ import numpy as np
 
 from crackseg.corrections.shapes import Shape
 from crackseg.imagery.files import OpenImage
+from crackseg.imagery.nothing import shown
 from crackseg.metrology.centreline import Line
 from crackseg.metrology.classes import Document, classify
 from crackseg.metrology.cracks import measure_lines
@@ -44,7 +45,8 @@ def measure_shape(
     def read(window: Window) -> Array:
         return image.read(_moved_window(window, frame.row, frame.col))
 
-    cuts = [cut_by(line, (frame.height, frame.width), None, read) for line in _at_tips(lines)]
+    _, valid, _ = shown(mask, image.load(frame)[1], read)
+    cuts = [cut_by(line, (frame.height, frame.width), valid, read) for line in _at_tips(lines)]
     (crack,) = measure_lines(
         lines,
         np.zeros(len(lines), int),

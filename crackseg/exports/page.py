@@ -38,7 +38,7 @@ SOURCES = {
 }
 FLAGS = {
     "touches_border": "leaves the picture",
-    "touches_nodata": "ends at no-data",
+    "touches_nodata": "ends at black or burnt-out pixels, no data or what was left out",
     "width_from_mask": "width from the mask alone",
     "not_dark": "no dark line in the photograph",
     "filled": "perhaps filled: its outline is wider than its dark line",
@@ -281,7 +281,11 @@ def unmeasured(report: Report) -> list[str]:
             )
     for flag, one, many in (
         ("touches_border", "leaves the picture", "leave the picture"),
-        ("touches_nodata", "ends at an area without data", "end at an area without data"),
+        (
+            "touches_nodata",
+            "ends at an area that is black, burnt out, without data or left out",
+            "end at an area that is black, burnt out, without data or left out",
+        ),
     ):
         ids = [crack.id for crack in main if flag in crack.flags]
         if ids:

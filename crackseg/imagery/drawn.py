@@ -75,7 +75,8 @@ def mask_notices(
     elif drawn.any() and not mask.any() and not small_px:
         text = (
             f"The mask marks {int(drawn.sum())} px, and all of them lie where nothing is looked "
-            "at, by the region or the ignored border: nothing is reported."
+            "at, by the region or the ignored border, or where the picture shows nothing: nothing "
+            "is reported."
         )
         yield Notice(code="mask_left_out", message=text)
 

@@ -71,7 +71,15 @@ def _cleanly_cut(narrow: Array, missing: Array, pixels: Array) -> Array:
     return clean
 
 
-def smeared(distance: Array, wide: Window, height_px: int, width_px: int) -> Array:
+def smeared(
+    distance: Array,
+    wide: Window,
+    height_px: int,
+    width_px: int,
+    *,
+    near: int = _NEAR,
+    ringing: int = _RINGING,
+) -> Array:
     """Return where a lossy picture holds no-data: areas close to its value, and their ringing.
 
     Args:
@@ -79,10 +87,12 @@ def smeared(distance: Array, wide: Window, height_px: int, width_px: int) -> Arr
         wide: where the array lies, with ``MARGIN_PX`` around what is asked for.
         height_px: of the whole picture.
         width_px: of the whole picture.
+        near: levels that a pixel of such an area differs by at most.
+        ringing: levels that one beside the picture differs by at most.
     """
-    areas = _areas(distance <= _NEAR, wide, height_px, width_px)
+    areas = _areas(distance <= near, wide, height_px, width_px)
     # a crack's core that runs into the missing is as dark as ringing, but narrower
-    broad = _areas(distance <= _RINGING, wide, height_px, width_px, 2 * _SMEAR_PX + 1)
+    broad = _areas(distance <= ringing, wide, height_px, width_px, 2 * _SMEAR_PX + 1)
     return areas | (_grown(areas, _SMEAR_PX) & broad)
 
 

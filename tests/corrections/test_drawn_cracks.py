@@ -30,6 +30,9 @@ class Picture:
     def read(self, window: Window) -> Any:
         return self.pixels[window.slices]
 
+    def load(self, window: Window) -> Any:
+        return self.read(window), None
+
 
 def drawn(picture: Picture, places: Any, *, snap: bool = True) -> Crack:
     points = np.array(places, dtype=float)
