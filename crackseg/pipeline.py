@@ -23,7 +23,14 @@ from crackseg.exports import find_exports
 from crackseg.folders import filling
 from crackseg.imagery.blank import find_unjudged, unjudged_notices, unjudged_parts
 from crackseg.imagery.clarity import impaired_notices
-from crackseg.imagery.drawn import Look, check_sizes, look_at, mask_notices, within
+from crackseg.imagery.drawn import (
+    Look,
+    check_sizes,
+    look_at,
+    mask_notices,
+    not_dark_notice,
+    within,
+)
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.masks import MaskRule, read_mask, refuse_missed
 from crackseg.imagery.nothing import WORTH_A_WORD, lost_notices, shown
@@ -40,6 +47,7 @@ from crackseg.inference.models import is_classifier, is_detector, thresholds
 from crackseg.inference.predictor import Predictor
 from crackseg.metrology.classes import read_documents
 from crackseg.metrology.cracks import measure
+from crackseg.metrology.evidence import as_dark_elsewhere
 from crackseg.metrology.fittings import note_repeats, part_fittings
 from crackseg.metrology.masks import mark, without_specks
 from crackseg.metrology.other_lines import find_other_lines
@@ -208,6 +216,10 @@ def measure_mask(
     small_px, empty = seen.sum() - whole.sum(), not (cracks or joints)
     notices = (*notices, *lost_notices(lost_px, seen.sum()))
     notices = (*notices, *mask_notices(read.pixels, whole, small_px, empty, options))
+    if image is not None:
+        marks = (*cracks, *joints)
+        elsewhere = as_dark_elsewhere(marks, whole.shape, image.read)
+        notices = (*notices, *not_dark_notice(marks, elsewhere))
     measured = _Measured(
         shape=mask.shape,
         cracks=cracks,

@@ -12,8 +12,9 @@ from PIL import Image
 from crackseg.config import AnalyzeOptions
 from crackseg.imagery.files import open_image
 from crackseg.inference.predictor import Predictor
-from crackseg.pipeline import analyze, measure_mask
+from crackseg.pipeline import analyze, export, measure_mask
 from crackseg.records import Array, Report
+from crackseg.screen import show_measured
 
 SIDE = 512
 
@@ -58,6 +59,26 @@ def test_blur_is_doubted_in_both(wall: Path, dark_model: Path) -> None:
     assert parts(apart) == parts(own)
     assert apart.cracks[0].width_mean.low_px == own.cracks[0].width_mean.low_px
     assert bool(parts(own)) == is_blurred
+
+
+@pytest.mark.parametrize("off", ["nothing", "mirrored", "shifted"])
+def test_a_mask_beside_the_cracks_of_its_photograph_is_told(
+    wall: Path, off: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[253:259, 40:470] = 255
+    moved = {"nothing": mask, "mirrored": np.roll(mask.T, 60, 1), "shifted": np.roll(mask, 20, 0)}
+    drawn = wall.with_name("drawn.png")
+    Image.fromarray(moved[off]).save(drawn)
+    with open_image(wall) as image, open_image(drawn, is_mask=True) as marks:
+        report = measure_mask(marks, image, AnalyzeOptions())
+        folder = wall.with_name("out")
+        export(report, folder, image, ["page"])
+    show_measured(report, drawn, folder, quiet=False)
+    is_off = off != "nothing"
+    assert ("mask_not_dark" in {notice.code for notice in report.notices}) == is_off
+    for text in (capfd.readouterr().err, (folder / "page.html").read_text(encoding="utf-8")):
+        assert ("may not belong to this photograph" in " ".join(text.split())) == is_off
 
 
 def test_what_decoding_tells_stands_in_both(tmp_path: Path, dark_model: Path) -> None:

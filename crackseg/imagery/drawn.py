@@ -5,7 +5,7 @@ No network has looked at such a photograph, so what it shows and hides is looked
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +16,11 @@ from crackseg.imagery.blank import BlankCounter
 from crackseg.imagery.clarity import ClarityCounter, impaired, spoilt, unsteady
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.regions import Region
-from crackseg.records import Array, Notice, Unjudged, Window
+from crackseg.records import Array, Crack, Notice, Unjudged, Window
 from crackseg.runs import Runs
 
 _BAND_ROWS = 1024
+_MOST = 0.5  # of the marked length: more without a dark line is no matter of single marks
 
 
 def check_sizes(mask_image: OpenImage, image: OpenImage) -> None:
@@ -79,6 +80,35 @@ def mask_notices(
             "is reported."
         )
         yield Notice(code="mask_left_out", message=text)
+
+
+def not_dark_notice(cracks: Sequence[Crack], elsewhere: float) -> Iterator[Notice]:
+    """Yield the notice of marks that do not seem to lie on the dark lines of their photograph.
+
+    Args:
+        cracks: all that the mask marks, measured in the photograph.
+        elsewhere: share of other places where the same marks would lie as dark.
+    """
+    total_px = sum(crack.length.px or 0.0 for crack in cracks)
+    pale_px = sum(crack.length.px or 0.0 for crack in cracks if "not_dark" in crack.flags)
+    if pale_px > _MOST * total_px:
+        what = (
+            f"Along {pale_px / total_px:.0%} of the length that the mask marks, the photograph "
+            "shows no dark line."
+        )
+    elif elsewhere:
+        what = (
+            "What the mask marks is no darker than the same marks are when they are laid elsewhere "
+            f"on the photograph, in {elsewhere:.0%} of the places tried."
+        )
+    else:
+        return
+    text = (
+        f"{what} The mask may not belong to this photograph, or be mirrored, turned or shifted "
+        "against it; or the marks are bright, filled, faint or blurred. Look at them on the "
+        "photograph, as in overlay.jpg: if they lie beside the cracks, no figure of them holds."
+    )
+    yield Notice(code="mask_not_dark", message=text)
 
 
 @dataclass(frozen=True, slots=True)
