@@ -7,7 +7,7 @@ all, also when the program is killed or the disk is full.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,6 +36,7 @@ from crackseg.imagery.masks import MaskRule, read_mask, refuse_missed
 from crackseg.imagery.nothing import WORTH_A_WORD, lost_notices, shown
 from crackseg.imagery.regions import (
     Region,
+    idle_joints_notice,
     outline,
     read_region,
     refuse_unusable,
@@ -145,13 +146,14 @@ def analyze(
         other_lines = _find_other_lines(prediction, mask, image, scale, options)
         cracks = flag_run_on(cracks, other_lines or ())
     untested = _untested(card, scale, scale_notices)
+    of_region = _region_notices(region, joints, (*cracks, *(other_lines or ())), options.region)
     measured = _Measured(
         shape=mask.shape,
         cracks=cracks,
         joints=joints,
         unjudged=find_unjudged(prediction),
         impaired=prediction.impaired,
-        notices_before=(*decoded, *scale_notices, *untested, *prediction.notices),
+        notices_before=(*decoded, *scale_notices, *untested, *prediction.notices, *of_region),
         notices=(*notices, *lost_notices(lost_px, mask.sum(), WORTH_A_WORD)),
     )
     report = _report(image.info, options, scale, region, measured, clock.seconds)
@@ -220,13 +222,14 @@ def measure_mask(
         marks = (*cracks, *joints)
         elsewhere = as_dark_elsewhere(marks, whole.shape, image.read)
         notices = (*notices, *not_dark_notice(marks, elsewhere))
+    of_region = _region_notices(region, joints, cracks, options.region)
     measured = _Measured(
         shape=mask.shape,
         cracks=cracks,
         joints=joints,
         unjudged=unjudged,
         impaired=look.impaired,
-        notices_before=(*decoded, *read_notices, *scale_notices),
+        notices_before=(*decoded, *read_notices, *scale_notices, *of_region),
         notices=tuple(notices),
     )
     report = _report(source.info, options, scale, region, measured, clock.seconds)
@@ -386,6 +389,26 @@ def _part_joints(
         group = parted[share >= options.joint_share]
         group.append(replace(crack, id=len(group) + 1))
     return tuple(parted[0]), tuple(parted[1])
+
+
+def _region_notices(
+    region: Region | None,
+    joints: Sequence[Crack],
+    others: Sequence[Crack],
+    options: RegionOptions,
+) -> tuple[Notice, ...]:
+    """Return what a region's files are warned of; ``others`` are all lines that are no joints."""
+    if region is None:
+        return ()
+    across_px = 2 * options.joint_reach_px  # a shorter branch may cross a joint
+    lines = [np.concatenate([branch.centre_line for branch in joint.branches]) for joint in joints]
+    lines += [
+        branch.centre_line
+        for line in others
+        for branch in line.branches
+        if len(branch.centre_line) > across_px
+    ]
+    return (*region.notices, *idle_joints_notice(region.joints, lines, options))
 
 
 def _untested(card: ModelCard, scale: Scale | None, others: Iterable[Notice]) -> Iterator[Notice]:

@@ -73,6 +73,21 @@ def test_a_line_named_as_a_joint_takes_the_crack_on_it_from_the_list(wall: Path)
     assert report["totals"]["cracks"] == 1
 
 
+def test_what_a_region_says_of_other_places_reaches_the_terminal(wall: Path) -> None:
+    """The crack at row 81 lies on a joint; of two joints with x and y swapped one crosses it."""
+    lines = [[[0, 81], [240, 81]], [[21, 0], [21, 199]], [[120, 0], [120, 50]]]
+    path = geojson(wall / "joints.geojson", "MultiLineString", lines, **{"class": "joint"})
+    arguments = ["measure", str(wall / "mask.png"), "-o", str(wall / "out"), "--ignore", str(path)]
+    shown = " ".join(CliRunner().invoke(app, arguments).stderr.split())
+    (written,) = (wall / "out").glob("*/report.json")
+    report = json.loads(written.read_text(encoding="utf-8"))
+    texts = {notice["code"]: notice["message"] for notice in report["warnings"]}
+    assert "2 of 3 lines named as joints" in texts["joints_idle"]
+    assert "from column 21, row 0 to column 21, row 199" in texts["joints_idle"]
+    assert "50 % of geometry 1" in texts["region_outside"]
+    assert all(text in shown for text in (texts["joints_idle"], texts["region_outside"]))
+
+
 def test_the_config_names_regions_as_well(wall: Path) -> None:
     geojson(wall / "area.geojson", "Polygon", UPPER)
     config = wall / "crackseg.toml"

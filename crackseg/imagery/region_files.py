@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from crackseg.errors import DataError
@@ -15,16 +16,20 @@ from crackseg.imagery.files import open_image
 from crackseg.records import Array
 
 _JSON, _PICTURES = (".geojson", ".json"), (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+_GREYS = (32, 223)  # between them neither black nor white, nor the rings of JPEG around either
+_EVEN_PX, _JPEG_STEP = 5, 4  # an even square of this side, to so many levels, is no soft edge
+_LEAST_PX2 = 100  # of even grey: less is chance
+_MOST_NAMED = 3  # greys in a sentence
 _FARTHEST = 1e12  # in px, degrees or m: farther is no place, and its square is no number
 
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """What a GeoJSON file draws, in its own coordinates; each polygon with where it stands."""
+    """What a GeoJSON file draws, in its own coordinates; each with where it stands."""
 
     data: Any  # as it was read
     polygons: dict[str, list[tuple[str, list[Array]]]]  # by role; rings of (N, 2) x, y
-    joints: list[Array]  # (N, 2) x, y
+    joints: list[tuple[str, Array]]  # (N, 2) x, y
 
 
 def is_region_file(path: Path) -> bool:
@@ -50,7 +55,7 @@ def read_shapes(path: Path, role: str) -> Shapes:
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise DataError(f"`{name}` is not GeoJSON: {error}.") from error
     shapes: dict[str, list[tuple[str, list[Array]]]] = {"region": [], "ignore": []}
-    joints: list[Array] = []
+    joints: list[tuple[str, Array]] = []
     for number, (kind, coordinates, named) in enumerate(features, start=1):
         where = f"`{name}`, geometry {number}"
         if kind in ("Polygon", "MultiPolygon"):
@@ -63,7 +68,7 @@ def read_shapes(path: Path, role: str) -> Shapes:
                 shapes[said] += [(where, outlines)] if outlines else []
         elif kind in ("LineString", "MultiLineString") and named == "joint":
             lines = [coordinates] if kind == "LineString" else _listed(coordinates, where)
-            joints += [_points(line, where) for line in lines]
+            joints += [(where, _points(line, where)) for line in lines]
         else:
             raise DataError(
                 f"{where} is a {kind} of class {named or 'none'}; expected polygons, or lines "
@@ -117,7 +122,7 @@ def read_mask(path: Path) -> Array:
     """Return (H, W) uint8 of a mask picture: 1 where it is bright.
 
     Raises:
-        DataError: it is a photograph, or marks nothing.
+        DataError: it is a photograph, marks nothing, or what is inside would be a guess.
         ImageError: it cannot be read.
     """
     with open_image(path, is_mask=True) as picture:
@@ -127,12 +132,35 @@ def read_mask(path: Path) -> Array:
             f"`{path.name}` is no mask: most of it is neither black nor white; expected black "
             "outside and white inside."
         )
-    levels = np.flatnonzero(np.bincount(grey.ravel(), minlength=256))
+    levels = np.flatnonzero(np.bincount(grey.ravel(), minlength=256)).tolist()
     limit = levels[0] if len(levels) == 2 else 127
-    if len(levels) == 1 and not levels[0]:
-        raise DataError(f"`{path.name}` is black: it marks nothing.")
     drawn: Array = (grey > limit).astype(np.uint8)
+    if levels == [0]:
+        raise DataError(f"`{path.name}` is black: it marks nothing.")
+    if len(levels) == 1 and levels != [255]:
+        raise DataError(
+            f"`{path.name}` holds one value, {levels[0]}, which is neither black nor white; "
+            "expected 0 outside and 255 inside."
+        )
+    if len(levels) > 2 and (not drawn.any() or (classes := _even_greys(grey))):
+        what = f"{classes} among them" if drawn.any() else f"none brighter than {levels[-1]}"
+        raise DataError(
+            f"`{path.name}` holds {len(levels)} values, {what}: which of them are inside "
+            "would be a guess; expected 0 outside and 255 inside."
+        )
     return drawn
+
+
+def _even_greys(grey: Array) -> str:
+    """Return the most frequent greys of even areas, that neither black nor white tells; or ""."""
+    square = np.ones((_EVEN_PX, _EVEN_PX), np.uint8)
+    even = cv2.subtract(cv2.dilate(grey, square), cv2.erode(grey, square)) <= _JPEG_STEP
+    even &= (grey >= _GREYS[0]) & (grey <= _GREYS[1])
+    counts = np.bincount(grey[even], minlength=256)
+    if counts.sum() < _LEAST_PX2:
+        return ""
+    greys = [level for level in np.argsort(-counts, kind="stable").tolist() if counts[level]]
+    return ", ".join(str(level) for level in greys[:_MOST_NAMED])
 
 
 def _is_photograph(grey: Array) -> bool:

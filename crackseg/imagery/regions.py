@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ import numpy as np
 
 from crackseg.config import RegionOptions
 from crackseg.errors import ConfigError, CracksegError, DataError, MissingExtra
+from crackseg.imagery.outside import line_outside, outside_notice
+from crackseg.imagery.polygons import fill_polygons
 from crackseg.imagery.region_files import is_geojson, is_region_file, read_mask, read_shapes
-from crackseg.records import Array, ImageInfo
+from crackseg.records import Array, ImageInfo, Notice
 
 _LEAST_PX = 10.0  # a smaller structure is one whose coordinates are not what they seem
-_BOTH_WAYS = 0.01  # of an outline's area: less is a slip of the hand, more is what nobody meant
-_BAND_ROWS = 256  # of the picture at a time: an orthophoto's windings would not fit into memory
+_MOST_NAMED = 3  # joints in a sentence; more are counted
 Place = Callable[[Array], Array]  # (N, 2) x, y of a file to (N, 2) col, row
 
 
@@ -44,6 +45,7 @@ class Region:
     files: tuple[RegionFile, ...]
     inside: Array | None  # (H, W) bool, True = look here; None = everywhere
     joints: tuple[Array, ...]  # (N, 2) rows, cols of each line
+    notices: tuple[Notice, ...] = ()
 
 
 def find_region_files(options: RegionOptions, photograph: Path) -> tuple[RegionFile, ...]:
@@ -118,13 +120,18 @@ def read_region(options: RegionOptions, info: ImageInfo, border_px: int = 0) -> 
         return None
     inside = _within_border(info, border_px)
     joints: list[Array] = []
+    notices: list[Notice] = []
     limited = border_px > 0
     for file in files:
         if is_geojson(file.path):
-            keep, drop, lines = _read_geojson(file, info)
+            keep, drop, lines, outside = _read_geojson(file, info)
             joints += lines
+            notices += outside
         else:
             drawn = _read_picture(file, info)
+            if file.role == "region" and drawn.all():
+                text = f"`{file.path.name}` is white all over: it leaves nothing out."
+                notices.append(Notice(code="region_all", message=text))
             keep, drop = (drawn, None) if file.role == "region" else (None, drawn)
         limited = limited or keep is not None or drop is not None
         inside &= 1 if keep is None else keep
@@ -132,7 +139,12 @@ def read_region(options: RegionOptions, info: ImageInfo, border_px: int = 0) -> 
     if not inside.any():
         names = " and ".join(f"`{file.path.name}`" for file in files)
         raise DataError(f"{names} leave nothing of `{info.path.name}` to look at.")
-    return Region(files=files, inside=inside.view(bool) if limited else None, joints=tuple(joints))
+    return Region(
+        files=files,
+        inside=inside.view(bool) if limited else None,
+        joints=tuple(joints),
+        notices=tuple(notices),
+    )
 
 
 def _within_border(info: ImageInfo, border_px: int) -> Array:
@@ -173,6 +185,40 @@ def share_on_joints(points: Array, joints: tuple[Array, ...], reach_px: float) -
     return float(near.mean())
 
 
+def idle_joints_notice(
+    joints: tuple[Array, ...], lines: Sequence[Array], options: RegionOptions
+) -> Iterator[Notice]:
+    """Yield the notice of joints that no line which was found follows.
+
+    Args:
+        joints: (N, 2) rows, cols of each joint.
+        lines: (M, 2) rows, cols of each line that was found, of whatever kind.
+        options: how near a line must run, and for which share of its length.
+    """
+    reach_px, least = options.joint_reach_px, options.joint_share
+    follow = [line for line in lines if share_on_joints(line, joints, reach_px) >= least]
+
+    def runs_along(line: Array, joint: Array) -> bool:
+        """A line that crosses the joint is near it for twice the reach."""
+        share = share_on_joints(line, (joint,), reach_px)
+        return share >= least or share * len(line) > 2 * reach_px + 1
+
+    idle = [joint for joint in joints if not any(runs_along(line, joint) for line in follow)]
+    if idle:
+        some = [
+            f"from column {line[0][1]:.0f}, row {line[0][0]:.0f} to column {line[-1][1]:.0f}, row "
+            f"{line[-1][0]:.0f}"
+            for line in idle[:_MOST_NAMED]
+        ]
+        more = f" and {len(idle) - _MOST_NAMED} more" if len(idle) > _MOST_NAMED else ""
+        text = (
+            f"{len(idle)} of {len(joints)} lines named as joints meet no crack and no other dark "
+            f"line that was found along them, and change nothing: {'; '.join(some)}{more}. Where a "
+            "joint is to be seen beside one, check its coordinates, or `joint_reach_px`."
+        )
+        yield Notice(code="joints_idle", message=text)
+
+
 def _of_photograph(role: str, folder: Path, photograph: Path) -> Path | None:
     """Return the file of a photograph's name; a photograph may have nothing to ignore."""
     matches = sorted(
@@ -202,19 +248,25 @@ def _read_picture(file: RegionFile, info: ImageInfo) -> Array:
 
 def _read_geojson(
     file: RegionFile, info: ImageInfo
-) -> tuple[Array | None, Array | None, list[Array]]:
-    """Return what a file keeps and drops, (H, W) uint8 each or None, and its joints."""
+) -> tuple[Array | None, Array | None, list[Array], list[Notice]]:
+    """Return what a file keeps and drops, (H, W) uint8 each or None, its joints and warnings."""
     name = file.path.name
     shapes = read_shapes(file.path, file.role)
     rings = [r for polygons in shapes.polygons.values() for _, rings in polygons for r in rings]
-    place = _placing(shapes.data, np.concatenate([*rings, *shapes.joints]), info, name)
-    keep, drop = (
-        _filled([(at, [place(r) for r in p]) for at, p in polygons], info) if polygons else None
-        for polygons in shapes.polygons.values()
-    )
+    points = np.concatenate([*rings, *(line for _, line in shapes.joints)])
+    place = _placing(shapes.data, points, info, name)
+    lines = [(where, place(line)) for where, line in shapes.joints]
+    outside = [(where, line_outside(line, info)) for where, line in lines]
+    filled: list[Array | None] = []
+    for polygons in shapes.polygons.values():
+        canvas, shares = fill_polygons([(at, [place(r) for r in p]) for at, p in polygons], info)
+        filled.append(canvas if polygons else None)
+        outside += shares
+    keep, drop = filled
     if keep is not None and keep.sum() < _LEAST_PX**2:
         raise DataError(f"`{name}` covers nothing of `{info.path.name}`; check its coordinates.")
-    return keep, drop, [place(line)[:, ::-1] for line in shapes.joints]
+    warned = outside_notice(outside, info, name, in_pixels=_is_in_pixels(shapes.data, info))
+    return keep, drop, [line[:, ::-1] for _, line in lines], list(warned)
 
 
 def _declared(data: Any, name: str) -> str:
@@ -225,9 +277,18 @@ def _declared(data: Any, name: str) -> str:
         raise DataError(f"`{name}` is not GeoJSON: its `crs` names no system.") from error
 
 
+def _system(data: Any) -> str:
+    """Return what a file of ours says of its coordinates, in small letters."""
+    return str(data.get("coordinate_system", "")).lower()
+
+
+def _is_in_pixels(data: Any, info: ImageInfo) -> bool:
+    return info.transform is None or "image pixels" in _system(data)
+
+
 def _placing(data: Any, points: Array, info: ImageInfo, name: str) -> Place:
     """Return what turns a file's x, y into col, row of the picture."""
-    system = str(data.get("coordinate_system", "")).lower()
+    system = _system(data)
     if "image pixels" in system:
         return (lambda xy: xy * [1, -1] - 0.5) if "y upwards" in system else (lambda xy: xy)
     declared = _declared(data, name)
@@ -288,83 +349,3 @@ def _transformer(declared: str, info: ImageInfo, name: str) -> Callable[..., Any
         raise DataError(f"`{name}`: {source} or {info.crs} is not a known CRS.") from error
     change: Callable[..., Any] = made.transform
     return change
-
-
-def _filled(polygons: list[tuple[str, list[Array]]], info: ImageInfo) -> Array:
-    """Return (H, W) uint8 with 1 where the centre of a pixel lies inside; further rings are holes.
-
-    An outline holds the pixels it runs through, a hole does not. One that crosses itself holds all
-    that it goes round, as one drawn by hand may; but it must go round all of it the same way.
-
-    Raises:
-        DataError: one goes round a part clockwise and another against the clock.
-    """
-    canvas = np.zeros((info.height_px, info.width_px), np.uint8)
-    for where, (outline, *holes) in polygons:
-        ways = np.zeros((1 + len(holes), 2), np.int64)
-        ends = outline[:, 1].min(), outline[:, 1].max() + 1
-        first, last = np.clip(np.ceil(ends), 0, info.height_px).astype(int).tolist()
-        for top in range(first, last, _BAND_ROWS):
-            rows = slice(top, min(top + _BAND_ROWS, last))
-            inside, both = _inside(outline, rows, info.width_px, rim=True)
-            ways[0] += both
-            for k, hole in enumerate(holes, start=1):
-                cut, both = _inside(hole, rows, info.width_px, rim=False)
-                ways[k] += both
-                inside &= ~cut
-            canvas[rows] |= inside
-        _refuse_bow_tie(ways, where)
-    return canvas
-
-
-def _refuse_bow_tie(ways: Array, where: str) -> None:
-    """Raise where a ring goes round parts of the picture both ways: its corners are out of order.
-
-    Args:
-        ways: (N, 2) pixels that each ring goes round one way and the other.
-        where: which geometry it is.
-
-    Raises:
-        DataError: names the geometry.
-    """
-    share = (ways.min(axis=1) / np.maximum(ways.sum(axis=1), 1)).max()
-    if share > _BOTH_WAYS:
-        raise DataError(
-            f"{where} crosses itself like a bow tie: it goes round {100 * share:.0f} % of its area "
-            "the other way than round the rest, so that which area is meant would be a guess; put "
-            "its corners in order, or draw the parts as polygons of their own."
-        )
-
-
-def _inside(ring: Array, rows: slice, width_px: int, *, rim: bool) -> tuple[Array, tuple[int, int]]:
-    """Return (h, W) bool of some rows: where an (N, 2) ring of x, y goes round the pixel's centre.
-
-    The second value counts the centres that it goes round one way and the other.
-
-    Each edge turns what lies right of it by one, up or down; 0 turns are outside. Centres that lie
-    on an edge are as ``rim`` says.
-    """
-    start, end = ring, np.roll(ring, -1, axis=0)
-    low, high = (pick(start[:, 1], end[:, 1]) for pick in (np.minimum, np.maximum))
-    first, last = (np.ceil(np.clip(y, rows.start, rows.stop)).astype(int) for y in (low, high))
-    count = last - first
-    edge = np.repeat(np.arange(len(ring)), count)
-    row = first[edge] + np.arange(len(edge)) - (np.cumsum(count) - count)[edge]
-    run = (end - start)[edge]
-    x = start[edge, 0] + (row - start[edge, 1]) * run[:, 0] / run[:, 1]
-    turns = np.zeros((rows.stop - rows.start, width_px + 1), np.int32)
-    at = np.ceil(np.clip(x, 0, width_px)).astype(int)
-    np.add.at(turns, (row - rows.start, at), np.sign(run[:, 1]).astype(np.int32))
-    windings = np.cumsum(turns, axis=1, dtype=np.int32)[:, :-1]
-    both = int((windings > 0).sum()), int((windings < 0).sum())
-    inside: Array = windings != 0
-    on = np.concatenate([np.column_stack([x, row]), ring])
-    on = on[(on == np.rint(on)).all(axis=1) & (on[:, 0] >= 0) & (on[:, 0] < width_px)]
-    on = on[(on[:, 1] >= rows.start) & (on[:, 1] < rows.stop)].astype(int)
-    inside[on[:, 1] - rows.start, on[:, 0]] = rim
-    flat = (low == high) & (low == np.rint(low)) & (low >= rows.start) & (low < rows.stop)
-    for (one, y), (other, _) in zip(start[flat], end[flat], strict=True):
-        left, right = sorted((one, other))
-        run_px = slice(max(int(np.ceil(left)), 0), max(int(np.floor(right)) + 1, 0))
-        inside[int(y) - rows.start, run_px] = rim
-    return inside, both

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -146,6 +147,41 @@ def test_corners_out_of_order_are_refused_and_a_slip_of_the_hand_is_not(
     assert near(looked_at, square())
 
 
+def outside(about: ImageInfo, **files: Path) -> list[str]:
+    """Return what is warned of shapes outside of the picture."""
+    return [n.message for n in read(about, **files).notices if n.code == "region_outside"]
+
+
+def test_what_lies_outside_of_the_picture_is_told_with_its_share(tmp_path: Path) -> None:
+    wide = [[150, 20], [250, 20], [250, 60], [150, 60], [150, 20]]
+    swapped = feature("Polygon", [[[y, x] for x, y in wide]])  # of rows 150 to 250, 180 are there
+    joint = feature("LineString", [[100, 80], [100, 280]], **{"class": "joint"})
+    path = write(tmp_path / "r.geojson", feature("Polygon", [SQUARE]), swapped, joint)
+    (text,) = outside(info(), ignore=path)
+    assert "260 x 180 px" in text
+    assert "70 % of geometry 2" in text
+    assert "50 % of geometry 3" in text
+    assert "geometry 1" not in text
+    slip = [[-4, -4], [263, -4], [263, 183], [-4, 183], [-4, -4]]
+    joint = feature("LineString", [[-3, 40], [262, 40]], **{"class": "joint"})
+    path = write(tmp_path / "s.geojson", feature("Polygon", [slip]), joint)
+    assert outside(info(), region=path) == []
+
+
+def test_shapes_of_a_map_may_reach_beyond_a_picture_but_not_all_lie_off_it(tmp_path: Path) -> None:
+    far = [[x + 5000, y] for x, y in SQUARE]
+    large = [[x * 3 - 40, y * 3] for x, y in SQUARE]
+    some = write(
+        tmp_path / "r.geojson", *(feature("Polygon", [on_map(r)]) for r in (large, SQUARE, far))
+    )
+    assert outside(info(**UTM), region=some) == []
+    declared = {"crs": {"type": "name", "properties": {"name": UTM["crs"]}}}
+    none = write(tmp_path / "n.geojson", feature("Polygon", [on_map(far)]), **declared)
+    if importlib.util.find_spec("pyproj"):
+        (text,) = outside(info(**UTM), ignore=none)
+        assert text.startswith("Nothing of `n.geojson` lies on this picture")
+
+
 def test_a_hole_beside_its_outline_adds_nothing(tmp_path: Path) -> None:
     hole = [[130, 30], [150, 30], [150, 60], [130, 60], [130, 30]]
     region = inside(
@@ -263,6 +299,36 @@ def test_a_mask_picture_is_a_region_whatever_its_bright_value(value: int, tmp_pa
         read(info(), region=path)
 
 
+def test_greys_that_are_neither_inside_nor_outside_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mask.png"
+    parts = np.where(square(), 255, 0).astype(np.uint8)
+    classes = parts.copy()
+    classes[100:150, 150:200] = 128
+    few = np.minimum(classes, 2)
+    few[100:150, 150:200] = 1
+    for pixels, words in (
+        (np.full_like(parts, 128), "holds one value, 128"),
+        (np.full_like(parts, 1), "holds one value, 1"),
+        (classes, "holds 3 values, 128 among them"),
+        (few, "none brighter than 2"),
+    ):
+        Image.fromarray(pixels).save(path)
+        for role in ("region", "ignore"):
+            with pytest.raises(DataError, match=words):
+                read(info(), **{role: path})
+    soft = cv2.GaussianBlur(parts, None, 6)
+    Image.fromarray(soft).save(path)
+    assert near(inside(info(), region=path), square())
+    Image.fromarray(parts).save(tmp_path / "mask.jpg", quality=60)
+    assert near(inside(info(), region=tmp_path / "mask.jpg"), square())
+
+
+def test_a_mask_that_leaves_nothing_out_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "mask.png"
+    Image.fromarray(np.full((HEIGHT, WIDTH), 255, np.uint8)).save(path)
+    assert [notice.code for notice in read(info(), region=path).notices] == ["region_all"]
+
+
 def test_a_photograph_is_no_region(tmp_path: Path) -> None:
     path = tmp_path / "wall.png"
     grey = np.random.default_rng(0).normal(140, 30, (HEIGHT, WIDTH))
@@ -287,8 +353,6 @@ def test_the_outline_has_the_area_that_is_left_out(tmp_path: Path) -> None:
     path = write(tmp_path / "r.geojson", feature("Polygon", [SQUARE, HOLE]))
     region = read(info(), region=path)
     drawn = np.zeros((HEIGHT, WIDTH), np.uint8)
-    import cv2
-
     polygons = [np.rint(p[:, ::-1]).astype(np.int32) for p in outline(region)]
     cv2.fillPoly(drawn, polygons, 1)
     assert near(drawn == 0, square(hole=True))
