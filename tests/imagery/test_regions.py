@@ -18,7 +18,7 @@ from crackseg import batch, pipeline
 from crackseg.config import AnalyzeOptions, RegionOptions, read_options
 from crackseg.errors import ConfigError, CracksegError, DataError
 from crackseg.exports import overlay
-from crackseg.exports.geojson import PIXELS
+from crackseg.exports.geojson import PIXELS, to_geojson
 from crackseg.imagery.files import open_image
 from crackseg.imagery.regions import Region, outline, read_region, share_on_joints
 from crackseg.inference.predictor import Predictor
@@ -424,6 +424,25 @@ def test_a_crack_along_a_named_joint_is_a_joint(
     assert written["region"]["files"][0]["role"] == "ignore"
     crossing = feature("LineString", [[100, 0], [100, 179]], **{"class": "joint"})
     assert len(analyzed(crossing).cracks) == 2
+
+
+def test_lines_of_our_own_files_lie_where_they_were_once_they_are_named_joints(
+    analyzed: Callable[..., Report], tmp_path: Path
+) -> None:
+    report = analyzed(feature("Polygon", [UPPER]))
+    written = to_geojson(report)
+    path = tmp_path / "cracks.geojson"
+    path.write_text(json.dumps(written), encoding="utf-8")
+    with pytest.raises(DataError, match="`class` = `joint`"):  # which are joints is not guessed
+        read(report.image, ignore=path)
+    for line in written["features"]:
+        line["properties"]["class"] = "joint"
+    path.write_text(json.dumps(written), encoding="utf-8")
+    region = read(report.image, ignore=path)
+    lines = [branch.centre_line for crack in report.cracks for branch in crack.branches]
+    for joint, line in zip(region.joints, lines, strict=True):
+        np.testing.assert_allclose(joint, line, atol=0.01)
+    assert region.notices == ()
 
 
 def test_a_changed_region_is_analyzed_again(photo: Photo, tmp_path: Path, dark_model: Path) -> None:
