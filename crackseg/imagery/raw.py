@@ -1,7 +1,8 @@
 """Camera raw files and HEIC, read with the extra ``raw`` (rawpy, pi-heif), decoded whole.
 
 Raw data is developed with the camera's white balance and no brightening, so that all pictures of a
-flight are developed alike. Lens corrections that the camera would apply are not: said in a notice.
+flight are developed alike. What the camera would correct, sharpen and curve is not: said in a
+notice.
 """
 
 from __future__ import annotations
@@ -45,7 +46,11 @@ def open_raw(path: Path, data: bytes, limits: Limits) -> Source:
             raise ImageError(f"`{path.name}` is developed to {pixels.shape}, not to its own size.")
         return pixels, None, []
 
-    message = f"`{path.name}` was developed without the camera's lens corrections."
+    message = (
+        f"`{path.name}` was developed without the camera's lens corrections, sharpening and tone "
+        "curve: widths from 2 px on may read about a pixel too thin. The camera's own JPEG is "
+        "what widths were tested on."
+    )
     whole = Whole(develop)
     return Source(
         height_px=height,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -363,7 +364,21 @@ scored on the other:
 Used: interior {interior:g}, between the best for these sites and the black of a drawn or wet
 crack, which costs 0.01 px here; floor {floor:g} px and share {share:g}, over
 both fits, since other sites hold less.
+
+An edge is taken half way between the grey values as they are stored. A lens blurs the light
+itself, of which sRGB stores a curve; but cameras sharpen, and bend their curves. With the profiles
+decoded to linear light first, these cracks read {linear:+.2f} px off in the mean, those of 4 px
+and more {linear_wide:+.2f} px: the stored values agree with the wall. A picture that is linear
+light, sRGB-encoded and no more (a rendering, perhaps a raw file), reads 0.7 to 1.9 px too thin from
+2 px on where it is drawn so.
 """
+
+
+def to_linear(grey: Array) -> Array:
+    """Return sRGB grey values 0..255 as linear light of the same range."""
+    share = np.clip(grey / 255, 0, 1)
+    curved = ((share + 0.055) / 1.055) ** 2.4
+    return 255 * np.where(share <= 0.04045, share / 12.92, curved)
 
 
 def field_section(path: Path | None) -> str:
@@ -371,6 +386,8 @@ def field_section(path: Path | None) -> str:
     if path is None or not path.exists():
         return "Not run: the file of field measurements was not given."
     field = read_field_widths(path)
+    linear = replace(field, profiles=tuple(to_linear(profile) for profile in field.profiles))
+    scores = score(linear)
     return FIELD_TEXT.format(
         count=len(field.site),
         scores=score_text(score(field)),
@@ -378,6 +395,8 @@ def field_section(path: Path | None) -> str:
         interior=width_code.INTERIOR,
         floor=width_code.MODEL_U_PX,
         share=width_code.MODEL_U_REL,
+        linear=scores["bias_px"],
+        linear_wide=scores["by_bin"][-1]["bias_px"],
     )
 
 
