@@ -33,7 +33,7 @@ from crackseg.imagery.drawn import (
 )
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.masks import MaskRule, read_mask, refuse_missed
-from crackseg.imagery.nothing import WORTH_A_WORD, lost_notices, shown
+from crackseg.imagery.nothing import lost_notices, shown
 from crackseg.imagery.regions import (
     Region,
     idle_joints_notice,
@@ -125,7 +125,8 @@ def analyze(
             options=options.mask,
             valid=prediction.valid,
         )
-        mask, valid, lost_px = shown(mask, prediction.valid, image.read)
+        # A network marks what it sees: its mask stays whole.
+        _, valid, _ = shown(mask, prediction.valid, image.read)
     with clock.step("measure"):
         measured_in = partial(
             measure,
@@ -154,7 +155,7 @@ def analyze(
         unjudged=find_unjudged(prediction),
         impaired=prediction.impaired,
         notices_before=(*decoded, *scale_notices, *untested, *prediction.notices, *of_region),
-        notices=(*notices, *lost_notices(lost_px, mask.sum(), WORTH_A_WORD)),
+        notices=notices,
     )
     report = _report(image.info, options, scale, region, measured, clock.seconds)
     report = replace(report, model=card, unsteady=prediction.unsteady)

@@ -21,8 +21,6 @@ _REACH_PX = 32  # beyond a mask that is asked about: as far as its ends are foll
 # Levels of 255 that an area differs by from black and from white, and those that JPEG adds beside
 # the picture. The black of a shadow is noisier, and light plaster is not clipped.
 _BLACK, _WHITE = (12, 48), (5, 24)
-# A network marks the rim of such an area; a mask that was drawn is told of whatever it loses.
-WORTH_A_WORD = 0.01
 # A third of the nothing about a place, in a square of this side: a mask that covers more than that
 # is no line that was drawn across it.
 _COVERED_SHARE, _ABOUT_PX = 1 / 3, 147
@@ -57,16 +55,15 @@ def shown(
     return kept, valid, drawn.sum() - kept.sum()
 
 
-def lost_notices(lost_px: int, kept_px: int, least_share: float = 0.0) -> Iterator[Notice]:
+def lost_notices(lost_px: int, kept_px: int) -> Iterator[Notice]:
     """Yield what is said of a mask that lies in part where the picture shows nothing.
 
     Args:
         lost_px: how much of it does.
         kept_px: how much of it is measured.
-        least_share: of it; less is not worth a word.
     """
-    share = lost_px / max(lost_px + kept_px, 1)
-    if lost_px and share >= least_share:
+    if lost_px:
+        share = lost_px / (lost_px + kept_px)
         text = (
             f"{lost_px} px of what is marked as crack, {100 * share:.1f} % of it, lie where "
             "the picture holds no data, or is plain black or burnt out over an area: they are "
