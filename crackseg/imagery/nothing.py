@@ -100,12 +100,12 @@ def _nothing_near(mask: Runs, read: Callable[[Window], Array]) -> Iterator[Runs]
 
 def _nothing(pixels: Array, mask: Array, wide: Window, size_px: tuple[int, int]) -> Array:
     """Return the (h, w) bool pixels that lie in areas of plain black or white."""
-    red, green, blue = np.moveaxis(pixels, -1, 0)
-    from_black = np.maximum(np.maximum(red, green), blue)
-    from_white = 255 - np.minimum(np.minimum(red, green), blue)
+    red, green, blue = cv2.split(pixels)
+    from_black = cv2.max(cv2.max(red, green), blue)
+    from_white = 255 - cv2.min(cv2.min(red, green), blue)
     nothing = np.zeros(mask.shape, bool)
     for distance, (near, ringing) in ((from_black, _BLACK), (from_white, _WHITE)):
-        if (distance <= near).any():
+        if distance.min() <= near:
             nothing |= smeared(distance, wide, *size_px, near=near, ringing=ringing)
     if not nothing.any():
         return nothing
