@@ -89,8 +89,8 @@ _FITS_PX = 1.0  # a line that only its flanks show is not wider than the mask sa
 _OUT_PX, _OUT_REL = 1.0, 0.1
 _MASK_OFF_PX = 4.0  # a mask is at most so much too fat or too lean throughout
 # A pore is about as long as wide: rises up to so many times that are looked for over these spans.
-_BULGE_PX, _BULGE_REL = 1.25, 0.2  # a crack's own width changes by less over such a way
 _ROUND, _ROUND_SPANS = 1.5, (9, 13, 19, 27, 39, 55, 77)
+_BULGE_PX, _BULGE_REL = 1.25, 0.2  # a crack's own width changes by less over such a way
 _FEW = 5  # stations: fewer tell nothing of what is usual
 
 
