@@ -25,7 +25,7 @@ _BLURRED_PX, _BLURRED = (3.0, 4.5), (3.3, 4.3)
 # A line shows by itself that nothing has blurred it: it looks so thin, px, with flanks of so little
 # blur; or it is as dark as an interior, which motion makes pale, with flanks of little blur. Lenses
 # out of focus by 1.4 px and more never look so, and of what motion of 4 and 6 px draws so the
-# interval without a doubt holds 98 % (cracks and blurs of ``data/studies/quality.py``).
+# plain interval holds 98 % (``data/studies/quality.py widths``).
 _SHARP_LOOKS_PX, _SHARP_BLUR_PX = 3.2, 0.9
 _SHARP_DARK, _DARK_BLUR_PX = 0.6, 1.1
 

@@ -10,7 +10,8 @@ Tasks, in this order, each taken up where it was stopped:
   training pictures and on rendered walls, says how often a fit without them warns of validation
   pictures, and how often the product as it stands warns, also of sets that no fit sees,
 - ``widths`` draws cracks on sound walls, makes them worse, and says by how much the widths read
-  there are off where the product calls the place soft, blurred or spoilt.
+  there are off where the product calls the place soft, blurred or spoilt; of cracks that are sharp
+  by their own look, which the product believes there, it says how many lie in their intervals.
 
 HAIR is the folder that ``crackseg data hair`` made of the same sets.
 """
@@ -55,7 +56,7 @@ from crackseg.metrology.cracks import measure as measure_cracks
 from crackseg.metrology.masks import probability_to_mask
 from crackseg.metrology.phantoms import Look, draw, wandering
 from crackseg.metrology.unclear import OFF_PX
-from crackseg.records import Sample
+from crackseg.records import Crack, Sample
 from crackseg.training.evaluate import load_samples
 from crackseg.training.judge import CLASSES, TOLERANCE_PX, read_truth
 from crackseg.training.manifest import read_pair
@@ -604,6 +605,7 @@ def widths(root: Path, _hair: Path, _out: Path) -> None:
     The mask is the crack's own, fatter by the blur and a pixel, as a network marks it.
     """
     off: defaultdict[str, list[tuple[bool, float]]] = defaultdict(list)
+    believed: list[bool] = []
     samples = load_samples(root, split="val", sets=("crack_free",))
     for sample in samples:
         wall, _ = part_of(*read_pair(sample))
@@ -612,9 +614,13 @@ def widths(root: Path, _hair: Path, _out: Path) -> None:
         rng = np.random.default_rng(zlib.crc32(sample.image.name.encode()))
         for kind, step in BLURS:
             for width_px in DRAWN_PX:
-                code, read_px = read_width(wall, width_px, kind, step, rng)
-                if code and read_px is not None:
-                    off[code].append((is_first_half(f"x/{sample.image.name}"), read_px - width_px))
+                code, crack = read_width(wall, width_px, kind, step, rng)
+                if not code or crack is None or crack.width_mean.px is None:
+                    continue
+                read = crack.width_mean
+                off[code].append((is_first_half(f"x/{sample.image.name}"), read.px - width_px))
+                if crack.sharp:
+                    believed.append(read.low_px <= width_px <= read.high_px)
     print("| where | cracks | 95 % of a half read too thin, too wide by | held by the product |")
     print("|---" * 4 + "|")
     for code, errors in off.items():
@@ -625,12 +631,13 @@ def widths(root: Path, _hair: Path, _out: Path) -> None:
         print(
             f"| {code} | {len(errors)} | {-low:.1f}, {high:.1f} px | {held:.3f} of {len(proof)} |"
         )
+    print(f"sharp by their own look: {len(believed)}, {np.mean(believed):.3f} in their intervals")
 
 
 def read_width(
     wall: Array, width_px: float, kind: str, step: float, rng: np.random.Generator
-) -> tuple[str, float | None]:
-    """Return what the middle of a wall is called under a blur, and the width read of a crack."""
+) -> tuple[str, Crack | None]:
+    """Return what the middle of a wall is called under a blur, and the crack measured there."""
     height, width = wall.shape[:2]
     start = (height / 2 + rng.uniform(-10, 10), width * 0.15)
     stroke = wandering(start, rng.uniform(-15, 15), width * 0.65, width_px, rng, bend_deg=10)
@@ -647,7 +654,7 @@ def read_width(
         mask_options=MaskOptions(),
         options=MeasureOptions(),
     )
-    return called(measures_of(worse)), cracks[0].width_mean.px if cracks else None
+    return called(measures_of(worse)), cracks[0] if cracks else None
 
 
 def called(measures: Measures | None) -> str:
