@@ -1,25 +1,35 @@
 """Files, folders, patterns and lists become photographs to analyze; what is passed over is named.
 
 In a folder the suffix decides first and the content where that says nothing. A photograph of a
-kind that cannot be read is handed on all the same: it fails by name. Videos, archives, second
-copies, and documents and drawings, which may hold photographs, are passed over with a reason. Text,
-tables of text and what systems leave behind are no photographs.
+kind that cannot be read is handed on all the same: it fails by name. All else is passed over with a
+reason, but for what is known to be no picture (``file_kinds.NO_PICTURES``, text without a suffix)
+and what systems leave behind.
 """
 
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crackseg.csv_files import read_csv, read_text
 from crackseg.errors import ConfigError, DataError
+from crackseg.file_kinds import (
+    COPIES,
+    JUNK,
+    JUNK_FOLDERS,
+    NO_PICTURES,
+    PICTURES,
+    PLACEHOLDER,
+    REASONS,
+    SUFFIXES,
+)
 from crackseg.folders import MARK, read_mark
 from crackseg.imagery.files import RAW_SUFFIXES, picture_kind
-from crackseg.imagery.remote import is_address, remote_path
+from crackseg.imagery.remote import RemotePath, is_address, remote_path
 from crackseg.names import require
 from crackseg.stores import (
     StorePath,
@@ -30,29 +40,19 @@ from crackseg.stores import (
     side_by_side,
 )
 
-SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff"}
-_HEIF = {".heic", ".heif", ".hif", ".avif"}
-_FOREIGN = {  # pictures all the same
-    ".bmp", ".gif", ".webp", ".jp2", ".j2k", ".jpx", ".jpf", ".jxl", ".psd", ".psb", ".xcf", ".tga",
-    ".exr", ".ecw", ".sid",
-}  # fmt: skip
-_VIDEOS = {
-    ".mp4", ".mov", ".avi", ".mkv", ".m4v", ".mts", ".m2ts", ".wmv", ".3gp", ".insv", ".mpg",
-    ".mpeg", ".webm",
-}  # fmt: skip
-_ARCHIVES = {".zip", ".7z", ".rar", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".kmz"}
-_DOCUMENTS = {  # what has room for photographs
-    ".pdf", ".xps", ".svg", ".svgz", ".ai", ".eps", ".ps", ".cdr", ".indd", ".dwg", ".vsd", ".vsdx",
-    ".doc", ".docx", ".docm", ".odt", ".rtf", ".pages", ".ppt", ".pptx", ".pptm", ".odp",
-    ".odg", ".xls", ".xlsx", ".xlsm", ".ods", ".numbers", ".eml", ".msg", ".mht", ".epub",
-}  # fmt: skip
-_COPIES = {".thm", ".bak", ".tmp", ".part", ".lrv"}  # of a photograph or a video beside them
-_PICTURES = SUFFIXES | RAW_SUFFIXES | _HEIF | _FOREIGN
-_BY_SUFFIX = _PICTURES | _VIDEOS | _ARCHIVES | _DOCUMENTS
 _LISTS = {".txt", ".csv", ".parquet"}  # of photographs, where one is named directly
 _COLUMNS = ("image", "path")  # that hold the paths in a table
-_JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
-_JUNK_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information"}
+_TEXT = set(range(32, 256)) | set(b"\t\n\r\f\x1b")  # bytes of text, in whatever encoding
+_UNKNOWN = (
+    "of no kind that is known here; save it as JPEG or TIFF if it is a photograph, "
+    "or rename it if its suffix is wrong"
+)
+_EMPTY = "an empty file (0 bytes)"
+_HIDDEN_FOLDER = "a hidden folder with pictures; name it to have them analyzed"
+_JUNK_FOLDER = (
+    "a folder of the system with pictures (thumbnails, deleted files); name it to have them "
+    "analyzed"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,8 @@ def _expand(name: str, out: Path | None) -> Inputs:
     matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207
     if not matches:
         raise ConfigError(f"pattern `{name}` matches no file.")
-    sorted_out = _sort_out([match for match in matches if not match.is_dir()], keep=True)
+    files = [match for match in matches if not match.is_dir()]
+    sorted_out = _sort_out(files, Path(), keep=True)
     folders = [] if "**" in name else [match for match in matches if match.is_dir()]
     below = [_search(folder, out, may_be_empty=True) for folder in folders]
     paths = (*sorted_out.paths, *(path for inputs in below for path in inputs.paths))
@@ -206,18 +207,20 @@ def _column(names: Iterable[str], path: Path) -> str:
 
 
 def _search(folder: Path, out: Path | None, *, may_be_empty: bool = False) -> Inputs:
-    inputs = _sort_out(sorted(_files_below(folder, out)))
-    if not inputs.paths and not may_be_empty:
+    inputs = _sort_out(sorted(_files_below(folder, out)), folder)
+    return inputs if may_be_empty else _not_empty(inputs, f"folder `{folder}`")
+
+
+def _not_empty(inputs: Inputs, where: str) -> Inputs:
+    if not inputs.paths:
         beside = "".join(f" (`{i.path.name}` is {i.reason})" for i in inputs.passed[:1])
-        raise ConfigError(
-            f"folder `{folder}` holds no image{beside}; expected {', '.join(sorted(SUFFIXES))} "
-            "files."
-        )
+        expected = ", ".join(sorted(SUFFIXES))
+        raise ConfigError(f"{where} holds no image{beside}; expected {expected} files.")
     return inputs
 
 
 def _search_store(folder: StorePath, out: Path | None) -> Inputs:
-    """Return the photographs below a prefix; what is no photograph by its suffix is no input."""
+    """Return the photographs below a prefix, and what is passed over, as ``_search`` does."""
     own = None if out is None or folder.is_relative_to(out) else out  # as in ``_files_below``
     names = [
         Path(name) for name in folder.below() if own is None or own not in (folder / name).parents
@@ -225,19 +228,21 @@ def _search_store(folder: StorePath, out: Path | None) -> Inputs:
     marked = [name.parent for name in names if name.name == MARK]
     marks = side_by_side(lambda place: read_mark(folder / place), marked, folder)
     made = {place: mark.files for place, mark in zip(marked, marks, strict=True) if mark}
-    photographs = [
-        remote_path(f"{folder}/{name}")
-        for name in names
-        if name.suffix.lower() in _BY_SUFFIX
-        and name.name not in made.get(name.parent, ())
-        and not any(part[0] == "." or part.lower() in _JUNK_FOLDERS for part in name.parts[:-1])
-    ]
-    inputs = _sort_out(photographs)
-    if not inputs.paths:
-        raise ConfigError(
-            f"`{folder}/` holds no image; expected {', '.join(sorted(SUFFIXES))} files."
-        )
-    return inputs
+    files: list[Path] = []
+    aside: dict[Path, str] = {}
+    for name in names:
+        if name.name in made.get(name.parent, ()):
+            continue
+        at = next((i for i, part in enumerate(name.parts[:-1]) if _why_not_in(part)), None)
+        if at is None:
+            files.append(remote_path(f"{folder}/{name}"))
+        elif _is_picture_of_its_own(name.name) and not name.parts[at].startswith(MARK):
+            place = remote_path("/".join((str(folder), *name.parts[: at + 1])))
+            aside[place] = _why_not_in(name.parts[at]) or ""
+    inputs = _sort_out(files, folder)
+    passed = (*inputs.passed, *(Passed(place, reason) for place, reason in aside.items()))
+    in_order = tuple(sorted(passed, key=lambda item: item.path))
+    return _not_empty(Inputs(inputs.paths, in_order), f"`{folder}/`")
 
 
 def _files_below(folder: Path, out: Path | None) -> Iterator[Path]:
@@ -259,56 +264,81 @@ def _files_below(folder: Path, out: Path | None) -> Iterator[Path]:
         yield from (
             here / f
             for f in sorted(folders)
-            if f[0] == "." and not f.startswith(MARK) and _holds_pictures(here / f)
+            if _why_not_in(f) and not f.startswith(MARK) and _holds_pictures(here / f)
         )
-        folders[:] = sorted(f for f in folders if f[0] != "." and f.lower() not in _JUNK_FOLDERS)
+        folders[:] = sorted(f for f in folders if not _why_not_in(f))
         mark = read_mark(here)
         made = mark.files if mark else ()
         yield from (here / name for name in files if name not in made)
     yield from refused
 
 
+def _why_not_in(folder: str) -> str | None:
+    """Return why pictures in a folder of a name are passed over with it, or None."""
+    if folder.lower() in JUNK_FOLDERS:
+        return _JUNK_FOLDER
+    return _HIDDEN_FOLDER if folder.startswith(".") else None
+
+
 def _holds_pictures(folder: Path) -> bool:
-    return any(
-        Path(name).suffix.lower() in _PICTURES and not name.startswith("._")
-        for _, _, files in os.walk(folder)
-        for name in files
-    )
+    return any(_is_picture_of_its_own(name) for _, _, files in os.walk(folder) for name in files)
 
 
-def _sort_out(files: Iterable[Path], *, keep: bool = False) -> Inputs:
+def _is_picture_of_its_own(name: str) -> bool:
+    """Return whether a file is called as a picture, and not as what macOS keeps beside one."""
+    return Path(name).suffix.lower() in PICTURES and not name.startswith("._")
+
+
+def _sort_out(files: Sequence[Path], place: Path, *, keep: bool = False) -> Inputs:
     """Tell photographs from other files; ``keep``: what is of no known kind is a photograph."""
-    paths: list[Path] = []
-    passed: list[Passed] = []
-    listed = list(files)
-    shots = {file.with_suffix("") for file in listed if file.suffix.lower() in SUFFIXES}
-    for file in listed:
-        reason = _why_not(file, shots)
-        if reason:
-            passed.append(Passed(file, reason))
-        elif not _is_junk(file) and (keep or _is_photograph(file)):
-            paths.append(file)
-    return Inputs(tuple(paths), tuple(passed))
+    shots = {file.with_suffix("") for file in files if file.suffix.lower() in SUFFIXES}
+    told = [*side_by_side(lambda file: _judge(file, shots, keep=keep), files, place)]
+    passed = (Passed(file, why) for file, why in zip(files, told, strict=True) if why)
+    photographs = (file for file, why in zip(files, told, strict=True) if why is None)
+    return Inputs(tuple(photographs), tuple(passed))
 
 
-def _is_junk(file: Path) -> bool:
-    return file.name.startswith(".") or file.name.lower() in _JUNK
+def _judge(file: Path, shots: set[Path], *, keep: bool) -> str | None:
+    """Return None for a photograph, why a file is passed over, or "" where nobody asks for it."""
+    if file.is_dir() and (why := _why_not_in(file.name)):
+        return why
+    if file.name.startswith(".") or file.name.lower() in JUNK:
+        return _why_hidden(file) or ""
+    if reason := _why_not(file, shots):
+        return reason
+    suffix = file.suffix.lower()
+    if keep or suffix in PICTURES or _is_away(file):
+        return None
+    if isinstance(file, RemotePath) and suffix in NO_PICTURES:
+        return ""  # not worth a request
+    if not isinstance(file, RemotePath) and not (file.is_file() or file.is_dir()):
+        return ""  # a pipe, a socket
+    if picture_kind(file):
+        return None
+    if suffix in NO_PICTURES:
+        return ""
+    try:
+        return _why_unknown(file)
+    except OSError:  # may not be read: it fails by name
+        return None
+
+
+def _is_away(file: Path) -> bool:
+    """Return whether a name is no file that could be looked into: a failure by name."""
+    if not file.exists():
+        return file.is_symlink() or not os.path.lexists(file)
+    return file.is_dir()
 
 
 def _why_not(file: Path, shots: set[Path]) -> str | None:
     """Return why a file is passed over by name, or None."""
     suffix = file.suffix.lower()
-    if _is_junk(file):
-        return _why_hidden(file)
     if suffix in RAW_SUFFIXES and file.with_suffix("") in shots:
         return "the raw data of a photograph that is analyzed beside it"
-    if suffix in _VIDEOS:
-        return "a video; take stills from it"
-    if suffix in _ARCHIVES:
-        return "an archive; unpack it first"
-    if suffix in _DOCUMENTS:
-        return "a document or drawing; save photographs that it holds as JPEG or TIFF"
-    if (suffix in _COPIES or suffix.endswith("_original")) and picture_kind(file):
+    if suffix in REASONS:
+        return REASONS[suffix]
+    is_copy = suffix in COPIES or suffix.endswith(("_original", "~"))
+    if is_copy and picture_kind(file):
         return "a second copy by its suffix; rename it if it is a photograph"
     return None
 
@@ -318,11 +348,12 @@ def _why_hidden(file: Path) -> str | None:
     name = file.name
     if not name.startswith(".") or name.startswith(MARK):
         return None
-    if file.suffix.lower() not in _PICTURES:  # else an object of a store is not asked for
-        if file.is_dir():
-            return "a hidden folder with pictures; name it to have them analyzed"
-        if not picture_kind(file):
-            return None
+    suffix = file.suffix.lower()
+    if REASONS.get(suffix) == PLACEHOLDER:
+        return PLACEHOLDER
+    # An object of a store is not asked for what its name does not tell.
+    if suffix not in PICTURES and (isinstance(file, RemotePath) or not picture_kind(file)):
+        return None
     if name.startswith("._"):
         return (
             "what macOS keeps of a file beside it (a resource fork), by its name no picture; "
@@ -331,10 +362,14 @@ def _why_hidden(file: Path) -> str | None:
     return "hidden by the dot before its name; rename it if it is a photograph"
 
 
-def _is_photograph(file: Path) -> bool:
-    suffix = file.suffix.lower()
-    if suffix in _PICTURES:
-        return True
-    if not file.exists():
-        return file.is_symlink() or file.is_dir() or not os.path.lexists(file)
-    return file.is_dir() or picture_kind(file) is not None
+def _why_unknown(file: Path) -> str:
+    """Return why a file that is no picture by its content is passed over; "": it is plain text.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with file.open("rb") as opened:
+        head = opened.read(512)
+    if not head:
+        return _EMPTY
+    return "" if not file.suffix and _TEXT.issuperset(head) else _UNKNOWN

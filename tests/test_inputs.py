@@ -11,6 +11,7 @@ import pytest
 from crackseg.errors import ConfigError, DataError
 from crackseg.folders import filling
 from crackseg.inputs import find_inputs
+from crackseg.words import read_words
 
 Photo = Callable[..., Path]
 HEIC = b"\0\0\0\x18ftypheic" + b"\0" * 100
@@ -83,10 +84,67 @@ def test_what_systems_and_people_leave_behind_is_silent(photo: Photo, tmp_path: 
         "a.srt",
     ):
         (tmp_path / name).write_text("x")
-    photo(tmp_path / "@eaDir" / "a.jpg")
-    photo(tmp_path / "__MACOSX" / "a.jpg")
+    (tmp_path / "README").write_text("Aufnahmen vom Mai: S\xfcdwand\n", encoding="latin-1")
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "._a.jpg").write_text("x")
+    os.mkfifo(tmp_path / "pipe")
     assert find_inputs([tmp_path]).paths == (first,)
     assert find_inputs([tmp_path]).passed == ()
+
+
+def test_what_nobody_knows_is_passed_over_by_name_in_few_kinds(
+    photo: Photo, tmp_path: Path
+) -> None:
+    first = photo(tmp_path / "a.jpg")
+    content = {
+        "of no kind that is known here": (
+            "b.icns", "c.img", "d.cpt", "e.never heard of", "IMG_0001", "f.vrt", "g.hdr",
+        ),
+        "an empty file (0 bytes)": (),
+        "an unfinished download by its suffix": (
+            "g.jpg.crdownload", "h.jpg.part", "i.JPG.partial", "j.opdownload", "k.jpg.!ut",
+        ),
+        "a placeholder of a file in a cloud": ("l.JPG.icloud", ".m.JPG.icloud"),
+        "a folder of the system with pictures (thumbnails, deleted files)": (),
+        "a second copy by its suffix": (),
+        "a video": ("n.lrv",),
+    }  # fmt: skip
+    for names_of_kind in content.values():
+        for name in names_of_kind:
+            (tmp_path / name).write_bytes(b"\0\1\2")
+    (tmp_path / "f.vrt").write_text("<VRTDataset>")
+    for name in ("empty", "empty.x"):
+        (tmp_path / name).touch()
+    for folder in ("@eaDir", "#recycle"):
+        photo(tmp_path / folder / "a.jpg" / "small.jpg")
+    (tmp_path / "a.tif.ovr").write_bytes(RAW)
+    found = find_inputs([tmp_path])
+    assert found.paths == (first,)
+    reasons: dict[str, set[str]] = {}
+    for item in found.passed:
+        reasons.setdefault(item.reason.split(";")[0], set()).add(item.path.name)
+    besides = {
+        "an empty file (0 bytes)": {"empty", "empty.x"},
+        "a folder of the system with pictures (thumbnails, deleted files)": {"@eaDir", "#recycle"},
+        "a second copy by its suffix": {"a.tif.ovr"},
+    }
+    assert reasons == {kind: set(names) for kind, names in content.items()} | besides
+    german = read_words("de")
+    assert all(german.sentence(item.reason) != item.reason for item in found.passed)
+
+
+def test_pictures_by_name_or_content_are_handed_on_whatever_reads_them(
+    photo: Photo, tmp_path: Path
+) -> None:
+    by_name = ["b.ppm", "c.pgm", "d.dib", "e.heics", "f.jxr", "g.fits", "h.kra", "i.pcx"]
+    for name in by_name:
+        (tmp_path / name).write_bytes(b"\0\1\2")
+    by_content = [tmp_path / name for name in ("x.insp", "y.img", "z.never heard of", "z.txt")]
+    for path in by_content:
+        photo(tmp_path / "x.jpg").rename(path)
+    found = find_inputs([tmp_path])
+    assert names(found.paths, tmp_path) == [*by_name, *(path.name for path in by_content)]
+    assert found.passed == ()
 
 
 def test_hidden_photographs_are_passed_over_by_name(photo: Photo, tmp_path: Path) -> None:

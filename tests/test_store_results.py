@@ -461,20 +461,25 @@ def test_photographs_of_a_prefix_are_found_and_results_are_none(
 ) -> None:
     for wall in walls:
         store.objects[f"dam/flight/day 1/{wall.name}"] = wall.read_bytes()
-    for name in ("notes.txt", ".hidden.png", "day 1/film.mp4", "__MACOSX/wall.png"):
-        store.objects[f"dam/flight/{name}"] = b"x"
+    odd = ("day 1/film.mp4", "@eaDir/wall.png", ".old/a/wall.png", "b.icns", "c.jpg.part")
+    for name in ("notes.txt", ".hidden.png", "__MACOSX/._wall.png", *odd):
+        store.objects[f"dam/flight/{name}"] = b"\0"
+    store.objects["dam/flight/README"] = b"Taken in May."
+    store.objects["dam/flight/day 1/bare"] = walls[0].read_bytes()
     store.objects["dam/flight/survey.toml"] = b'dam = "North"\n'
     found = find_inputs(["s3://dam/flight/"])
     assert [path.name for path in found.paths] == [
-        "broken.jpg", "wall_0.png", "wall_1.png", "wall_2.png",
+        "bare", "broken.jpg", "wall_0.png", "wall_1.png", "wall_2.png",
     ]  # fmt: skip
-    assert sorted(item.path.name for item in found.passed) == [".hidden.png", "film.mp4"]
+    assert [item.path.name for item in found.passed] == [
+        ".hidden.png", ".old", "@eaDir", "b.icns", "c.jpg.part", "film.mp4",
+    ]  # fmt: skip
     facts = find_survey(["s3://dam/flight/"], found.paths)
     assert facts is not None
     assert facts.dam == "North"
     for out in ("s3://dam/flight/results", "s3://dam/flight"):
         outcomes = analyzed(list(found.paths), out, model)
-        assert states(outcomes) == ["failed", "analyzed", "analyzed", "analyzed"]
+        assert states(outcomes) == ["analyzed", "failed", "analyzed", "analyzed", "analyzed"]
         assert find_inputs(["s3://dam/flight/"], store_path(out)).paths == found.paths
     with pytest.raises(ConfigError, match="`s3://dam/none/` holds no image"):
         find_inputs(["s3://dam/none/"])
