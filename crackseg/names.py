@@ -14,6 +14,8 @@ from typing import Any
 
 from crackseg.errors import MissingExtra, UnknownName
 
+_MOST_NAMES = 30  # in a sentence; libraries know a thousand networks
+
 
 def count(number: int, noun: str) -> str:
     """Return ``1 crack`` or ``3 cracks``."""
@@ -21,10 +23,13 @@ def count(number: int, noun: str) -> str:
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
-    """Return the known names as one line, the ones most like ``name`` first."""
+    """Return the known names as one line, the ones most like ``name`` first, the last counted."""
     names = sorted(candidates)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-    return ", ".join([*close, *(n for n in names if n not in close)])
+    many = len(names) > _MOST_NAMES
+    close = difflib.get_close_matches(name, names, n=10 if many else 3, cutoff=0.4)
+    others = [n for n in names if n not in close]
+    shown = (close or others[:10]) if many else [*close, *others]
+    return ", ".join(shown) + (f" and {len(names) - len(shown)} more" if many else "")
 
 
 def look_up(table: Mapping[str, Any], name: str, *, what: str, extra: str | None = None) -> Any:

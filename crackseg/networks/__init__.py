@@ -22,8 +22,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from crackseg.errors import ConfigError
+from crackseg.errors import ConfigError, CracksegError
 from crackseg.names import look_up
+from crackseg.networks.arguments import check_arguments
 
 NETWORKS: dict[str, str] = {
     "cdds": "crackseg.networks.cdds:cdds",
@@ -43,6 +44,11 @@ FAMILIES = {
     "smp": "crackseg.networks.smp_networks:smp_network",  # smp:ARCHITECTURE:ENCODER
 }
 
+_REFUSALS = (  # of libraries, for an encoder that has no such maps, a value they cannot take
+    TypeError, ValueError, ArithmeticError, RuntimeError, LookupError, AttributeError,
+    AssertionError,
+)  # fmt: skip
+
 
 def build(name: str, **arguments: Any) -> Any:
     """Return the network ``name`` with fresh weights.
@@ -53,7 +59,8 @@ def build(name: str, **arguments: Any) -> Any:
 
     Raises:
         UnknownName: no such network.
-        ConfigError: a member of the family is missing or an argument is unknown.
+        ConfigError: a member of the family is missing, or an argument is unknown, of another type,
+            out of range or refused by a library.
         MissingExtra: torch or a library of networks is not installed.
     """
     function, members = find(name)
@@ -67,9 +74,12 @@ def build(name: str, **arguments: Any) -> Any:
         raise ConfigError(
             f"`arguments` of network `{name}`: {error}; it takes {known or 'none'}."
         ) from error
+    check_arguments(name, function, arguments)
     try:
         return function(*members, **arguments)
-    except (TypeError, ArithmeticError) as error:  # of another kind, or endless
+    except CracksegError:
+        raise
+    except _REFUSALS as error:
         given = ", ".join(f"{key} = {value!r}" for key, value in arguments.items())
         raise ConfigError(f"network `{name}` cannot be built with {given}: {error}.") from error
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from crackseg.errors import ConfigError
+from crackseg.networks.arguments import Dropout, FiveDepths, Width
 from crackseg.networks.layers import (
     bilinear_deconv,
     pad_to_multiple,
@@ -35,13 +35,13 @@ CHANNELS = (64, 128, 256, 512, 512)  # of the five stages, at width 1
 
 
 def cdds(
-    width: float = 1.0,
-    stage_depths: Sequence[int] = (3, 3, 3, 3, 3),
+    width: Width = 1.0,
+    stage_depths: FiveDepths = (3, 3, 3, 3, 3),
     deconv_kernel: Literal[1, 3] = 3,
     upsample: Upsample = "index",
     skip: bool = True,
     predict_from: Literal["fused", "main"] = "fused",
-    dropout: float = 0.5,
+    dropout: Dropout = 0.5,
 ) -> nn.Module:
     """Return the CDDS network with random weights.
 
@@ -55,25 +55,10 @@ def cdds(
         predict_from: the fused map, or the main head alone (the branches then only teach).
         dropout: rate at the two deepest stages of encoder and decoder.
 
-    Raises:
-        ConfigError: a value is out of range.
-
     Example:
         >>> cdds(width=0.125).eval()(torch.zeros(1, 3, 33, 50)).shape
         torch.Size([1, 1, 33, 50])
     """
-    if len(stage_depths) != 5 or min(stage_depths) < 1:
-        raise ConfigError(
-            f"`stage_depths` must be five numbers of at least 1, got {tuple(stage_depths)}; "
-            "3, 3, 3, 3, 3 is the default."
-        )
-    for name, value, values in (
-        ("deconv_kernel", deconv_kernel, (1, 3)),
-        ("upsample", upsample, ("index", "nearest", "bilinear")),
-        ("predict_from", predict_from, ("fused", "main")),
-    ):
-        if value not in values:
-            raise ConfigError(f"`{name}` must be one of {values}, got {value!r}.")
     channels = scaled(CHANNELS, width)
     return Cdds(channels, stage_depths, deconv_kernel, upsample, skip, predict_from, dropout)
 

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from crackseg.networks.arguments import Channels, FiveChannels
 from crackseg.networks.layers import (
     bilinear_deconv,
+    encoder_of,
     load_encoder,
     pad_statically,
     pad_to_multiple,
@@ -30,12 +31,12 @@ Tensor = Any
 
 def cdds_lite(
     encoder: str = "tf_efficientnet_lite0",
-    decoder_channels: Sequence[int] = (128, 64, 32, 16, 8),
-    stem_channels: int = 8,
+    decoder_channels: FiveChannels = (128, 64, 32, 16, 8),
+    stem_channels: Channels = 8,
     branches: bool = True,
     encoder_weights: str | Path | None = None,
-    outputs: int = 1,
-    stem_units: int = 1,
+    outputs: Literal[1, 2] = 1,
+    stem_units: Literal[1, 2] = 1,
 ) -> nn.Module:
     """Return the light CDDS network.
 
@@ -73,7 +74,7 @@ class CddsLite(nn.Module):
     ) -> None:
         super().__init__()
         (stem_channels, stem_units), (branches, outputs) = stem, heads
-        self.encoder = timm.create_model(encoder, pretrained=False, features_only=True)
+        self.encoder = encoder_of(encoder, (2, 4, 8, 16, 32))
         if encoder_weights is not None:
             load_encoder(self.encoder, Path(encoder_weights))
         pad_statically(self.encoder)

@@ -13,26 +13,32 @@ left over there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from crackseg.networks.arguments import Range, check_arguments
 from crackseg.networks.cdds_lite import cdds_lite
 
 Tensor = Any
+Axes = Annotated[int, Range(1, 256)]
 SCALES = 4  # maps of the encoder that the gate reads: strides 2, 4, 8, 16
 _STEEP = 33.0  # at 0.85 of the limit the gate is open to 0.99, at 1.15 shut to 0.01
 
 
-def cdds_site(base: Mapping[str, Any] | None = None, axes: int = 8) -> nn.Module:
+def cdds_site(base: Mapping[str, Any] | None = None, axes: Axes = 8) -> nn.Module:
     """Return the network of a site, its gate open for every picture until ``set_gate``.
 
     Args:
         base: arguments of ``cdds_lite``.
         axes: main axes of the site's spread that the gate knows.
+
+    Raises:
+        ConfigError: an argument in ``base`` is of another type or out of range.
     """
+    check_arguments("cdds_lite", cdds_lite, base or {})
     return CddsSite(dict(base or {}), axes)
 
 

@@ -22,6 +22,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from crackseg.errors import ConfigError, UnknownName
 from crackseg.names import nearest
+from crackseg.networks.arguments import Most, Score
 from crackseg.networks.boxes import box_map, targets_of
 from crackseg.networks.layers import pad_to_multiple
 
@@ -39,7 +40,7 @@ LONG = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))  # long over short side of the
 DILATIONS = (1, 3, 5)  # of the branches of a receptive-field block
 
 
-def detector(name: str, score: float = 0.05, boxes: int = 100) -> nn.Module:
+def detector(name: str, score: Score = 0.05, boxes: Most = 100) -> nn.Module:
     """Return a detector of cracks with random weights.
 
     Args:

@@ -11,11 +11,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import timm
 from torch import nn
 
+from crackseg.networks.arguments import Dropout, Width
 from crackseg.networks.layers import (
     bilinear_deconv,
+    encoder_of,
     load_encoder,
     pad_statically,
     pad_to_multiple,
@@ -27,7 +28,7 @@ Tensor = Any
 CHANNELS = (64, 128, 256, 512, 512, 4096)  # VGG16's five stages and its two dense layers
 
 
-def fcn(width: float = 1.0, dropout: float = 0.5) -> nn.Module:
+def fcn(width: Width = 1.0, dropout: Dropout = 0.5) -> nn.Module:
     """Return FCN-8s with random weights.
 
     Args:
@@ -93,9 +94,7 @@ class FcnLite(nn.Module):
 
     def __init__(self, encoder: str, encoder_weights: str | Path | None) -> None:
         super().__init__()
-        self.encoder = timm.create_model(
-            encoder, pretrained=False, features_only=True, out_indices=(2, 3, 4)
-        )
+        self.encoder = encoder_of(encoder, (8, 16, 32), out_indices=(2, 3, 4))
         if encoder_weights is not None:
             load_encoder(self.encoder, Path(encoder_weights))
         pad_statically(self.encoder)

@@ -10,19 +10,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from crackseg.networks.layers import AdaptiveMean, load_encoder, pad_to_multiple
+from crackseg.networks.arguments import Channels
+from crackseg.networks.layers import AdaptiveMean, encoder_of, load_encoder, pad_to_multiple
 
 Tensor = Any
 BINS = (1, 2, 3, 6)  # of the pyramid of means
 
 
 def icnet(
-    encoder: str = "resnet18", channels: int = 128, encoder_weights: str | Path | None = None
+    encoder: str = "resnet18", channels: Channels = 128, encoder_weights: str | Path | None = None
 ) -> nn.Module:
     """Return ICNet.
 
@@ -41,9 +41,7 @@ class IcNet(nn.Module):
 
     def __init__(self, encoder: str, channels: int, encoder_weights: str | Path | None) -> None:
         super().__init__()
-        self.encoder = timm.create_model(
-            encoder, pretrained=False, features_only=True, output_stride=8, out_indices=(2, 4)
-        )
+        self.encoder = encoder_of(encoder, (8, 8), output_stride=8, out_indices=(2, 4))
         if encoder_weights is not None:
             load_encoder(self.encoder, Path(encoder_weights))
         middle, deep = self.encoder.feature_info.channels()

@@ -12,13 +12,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from crackseg.errors import ConfigError, ModelError
+from crackseg.errors import ConfigError, ModelError, UnknownName
+from crackseg.names import nearest
 
 Tensor = Any
 
@@ -147,6 +149,32 @@ def free_sizes(network: nn.Module) -> nn.Module:
         else:
             free_sizes(child)
     return network
+
+
+def encoder_of(name: str, strides: Sequence[int], **how: Any) -> Any:
+    """Return a timm model, with random weights, that gives its maps at some strides.
+
+    Args:
+        name: of timm.
+        strides: of the maps, the finest first.
+        how: which maps, for timm.
+
+    Raises:
+        UnknownName: timm has no such model.
+        ConfigError: its maps have other strides, or it cannot give maps.
+    """
+    if not timm.is_model(name):
+        known = nearest(name, timm.list_models())
+        raise UnknownName(f"unknown `encoder` {name!r}; expected a timm model, as {known}.")
+    fault = f"`encoder` must be a timm model with maps at strides {[*strides]}, got {name!r}"
+    try:
+        encoder = timm.create_model(name, pretrained=False, features_only=True, **how)
+    except (TypeError, ValueError, RuntimeError, LookupError, AssertionError) as error:
+        raise ConfigError(f"{fault}, which gives none ({error}).") from error
+    got = encoder.feature_info.reduction()
+    if list(got) != list(strides):
+        raise ConfigError(f"{fault} with maps at {list(got)}.")
+    return encoder
 
 
 def load_encoder(encoder: nn.Module, path: Path) -> None:

@@ -16,6 +16,7 @@ from scipy import ndimage
 from torch import nn
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 
+from crackseg.networks.arguments import Most, Score
 from crackseg.networks.detectors import Detector
 
 Tensor = Any
@@ -24,7 +25,7 @@ LEAST_PX = 10  # smaller pieces are too small for a box
 LEAST_BOX_PX = 1.0  # sides of the boxes learned and proposed; thinner ones found are widened to it
 
 
-def mask_rcnn(score: float = 0.05, instances: int = 100) -> nn.Module:
+def mask_rcnn(score: Score = 0.05, instances: Most = 100) -> nn.Module:
     """Return Mask R-CNN on a ResNet50 pyramid with random weights.
 
     Args:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from crackseg.networks.arguments import Width
 from crackseg.networks.layers import pad_to_multiple, pool, scaled, stage, unpool
 
 Tensor = Any
@@ -16,7 +17,7 @@ CHANNELS = (64, 128, 256, 512, 512)
 DEPTHS = (2, 2, 3, 3, 3)  # convolutions per stage of VGG16
 
 
-def segnet(width: float = 1.0) -> nn.Module:
+def segnet(width: Width = 1.0) -> nn.Module:
     """Return SegNet with random weights; ``width`` is a factor on all channel numbers."""
     return SegNet(scaled(CHANNELS, width))
 

@@ -6,8 +6,9 @@ prefix ``tu-`` come from timm.
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import segmentation_models_pytorch as smp
 import torch.nn.functional as F
@@ -16,15 +17,30 @@ from torch import nn
 
 from crackseg.errors import ConfigError, UnknownName
 from crackseg.names import nearest
+from crackseg.networks.arguments import Width
 from crackseg.networks.layers import free_sizes, load_encoder, pad_to_multiple, scaled
 
 Tensor = Any
 RESNET_CHANNELS = (64, 128, 256, 512)
+# Pictures have three channels, and what comes out are logits; the library would take others.
+_OURS = {
+    "encoder_name",
+    "classes",
+    "encoder_weights",
+    "in_channels",
+    "activation",
+    "aux_params",
+    "kwargs",
+}
 DECODER_CHANNELS = (256, 128, 64, 32, 16)
 
 
 def smp_network(
-    architecture: str, encoder: str, encoder_weights: Path | str | None = None, **arguments: Any
+    architecture: str,
+    encoder: str,
+    encoder_weights: Path | str | None = None,
+    classes: Literal[1, 2] = 1,
+    **arguments: Any,
 ) -> nn.Module:
     """Return a network of segmentation-models-pytorch with random weights.
 
@@ -33,6 +49,7 @@ def smp_network(
         encoder: "vgg16_bn", "resnet50", "mobilenet_v2", "tu-…", …
         encoder_weights: a local file of the encoder's tensors, see ``layers.load_encoder``; None
             starts from random weights.
+        classes: 1 (crack) or 2 (crack, other line).
         arguments: further keyword arguments of the architecture.
 
     Raises:
@@ -49,8 +66,18 @@ def smp_network(
             f"unknown encoder `{encoder}`; known: {nearest(encoder, known_encoders)}; "
             "a timm model takes the prefix `tu-`."
         )
+    signature = inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[architecture])
+    taken = signature.parameters.keys() - _OURS
+    unknown = arguments.keys() - taken
+    # the library drops what it does not know; a timm encoder is handed it, and refuses
+    if unknown and (not encoder.startswith("tu-") or unknown & _OURS):
+        raise ConfigError(
+            f"`arguments` of network `smp:{architecture}:{encoder}`: "
+            f"`{sorted(unknown)[0]}` is not taken; it takes "
+            f"{', '.join(sorted(taken | {'classes', 'encoder_weights'}))}."
+        )
     try:
-        model = smp.create_model(architecture, encoder, encoder_weights=None, **arguments)
+        model = smp.create_model(architecture, encoder, None, classes=classes, **arguments)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"`smp:{architecture}:{encoder}` cannot be built: {error}.") from error
     if encoder_weights is not None:
@@ -59,7 +86,7 @@ def smp_network(
     return SmpNetwork(model)
 
 
-def resnet152(width: float = 1.0) -> nn.Module:
+def resnet152(width: Width = 1.0) -> nn.Module:
     """Return an encoder-decoder on ResNet152 with random weights.
 
     The CDDS article compares with a network "based on ResNet152" without its layers; this is the

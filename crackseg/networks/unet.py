@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from crackseg.networks.arguments import Width
 from crackseg.networks.layers import pad_to_multiple, scaled, stage
 
 Tensor = Any
 CHANNELS = (64, 128, 256, 512, 1024)
 
 
-def unet(width: float = 1.0) -> nn.Module:
+def unet(width: Width = 1.0) -> nn.Module:
     """Return U-Net with random weights; ``width`` is a factor on all channel numbers."""
     return UNet(scaled(CHANNELS, width))
 

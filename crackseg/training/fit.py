@@ -94,8 +94,8 @@ def read_run(path: Path, root: Path | None = None) -> TrainOptions:
         root=root or (None if options.data.root is None else here / options.data.root),
     )
     arguments = dict(options.arguments)
-    if arguments.get("encoder_weights"):
-        arguments["encoder_weights"] = str(here / arguments["encoder_weights"])
+    if isinstance(encoder := arguments.get("encoder_weights"), str) and encoder:
+        arguments["encoder_weights"] = str(here / encoder)
     weights = options.initial_weights
     return replace(
         options,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import re
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from torch import nn  # noqa: E402
 
 from crackseg.errors import ConfigError, ModelError, UnknownName  # noqa: E402
 from crackseg.losses import deep_loss  # noqa: E402
-from crackseg.networks import NETWORKS, build  # noqa: E402
+from crackseg.networks import NETWORKS, build, find  # noqa: E402
 from crackseg.networks.classifiers import TileClassifier  # noqa: E402
 from crackseg.networks.cost import measure_cost  # noqa: E402
 from crackseg.networks.layers import AdaptiveMean, bilinear_deconv, pool, unpool  # noqa: E402
@@ -502,13 +503,20 @@ def test_instances_are_the_connected_pieces_of_a_mask():
     [
         ("cddss", {}, UnknownName, "cdds"),
         ("cdds", {"widht": 1}, ConfigError, "widht"),
-        ("cdds", {"width": 0}, ConfigError, "larger than 0"),
-        ("cdds", {"stage_depths": (3, 3)}, ConfigError, "five"),
+        ("cdds", {"width": 0}, ConfigError, "from 0.01 to 4, got 0"),
+        ("cdds", {"stage_depths": (3, 3)}, ConfigError, "a list of 5 whole numbers"),
         ("cdds", {"upsample": "cubic"}, ConfigError, "bilinear"),
         ("smp:unett:resnet18", {}, UnknownName, "unet"),
         ("smp:unet:resnet19", {}, UnknownName, "resnet18"),
         ("smp:unet", {}, ConfigError, "encoder"),
         ("smp:unet:resnet18", {"decoder_channels": 3}, ConfigError, "resnet18"),
+        ("smp:unet:resnet18", {"decoder_chanels": 3}, ConfigError, "decoder_channels"),
+        ("smp:unet:resnet18", {"classes": 3}, ConfigError, "one of 1, 2"),
+        ("smp:unet:resnet18", {"activation": "sigmoid"}, ConfigError, "not taken"),
+        ("cdds_lite", {"encoder": "resnet"}, UnknownName, "resnet18"),
+        ("cdds_lite", {"encoder": "vit_tiny_patch16_224"}, ConfigError, "strides"),
+        ("icnet", {"encoder": "vit_tiny_patch16_224"}, ConfigError, "strides"),
+        ("cdds_site", {"base": {"outputs": 0}}, ConfigError, "`arguments.outputs`.*1, 2, got 0"),
         ("classifier:resnet", {}, UnknownName, "resnet18"),
         ("classifier:resnet18", {"wings": 2}, ConfigError, "wings"),
         ("zoo:lion", {}, UnknownName, "smp"),
@@ -517,6 +525,27 @@ def test_instances_are_the_connected_pieces_of_a_mask():
 def test_wrong_names_and_arguments_are_named(name, arguments, error, word):
     with pytest.raises(error, match=word):
         build(name, **arguments)
+
+
+WRONG = (  # of no argument of ours: no text is a mode or an encoder, no number a switch or a path
+    -1, 2.5, 10**9, 10**400, float("nan"), float("inf"), "a", [], [3], [0] * 5, [2.5] * 5,
+    ["a"] * 5, [10**9] * 5, {"a": 1},
+)  # fmt: skip
+EVERY_ARGUMENT = [
+    (name, argument)
+    for name in (*NETWORKS, "detector:ssdlite")
+    for argument in list(inspect.signature(find(name)[0]).parameters)[name.count(":") :]
+]
+
+
+@pytest.mark.parametrize(("name", "argument"), EVERY_ARGUMENT)
+def test_a_wrong_value_of_any_argument_of_our_networks_is_a_sentence(name, argument):
+    free = {"width": (2.5,), "skip": (True,), "branches": (True,)}.get(argument, ())
+    for value in (*WRONG, True):
+        if value not in free:
+            with pytest.raises((ConfigError, UnknownName, ModelError), match=argument) as caught:
+                build(name, **{argument: value})
+            assert len(str(caught.value)) < 300
 
 
 def test_local_encoder_weights_are_loaded_or_refused(tmp_path):

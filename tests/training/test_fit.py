@@ -224,7 +224,10 @@ def test_another_checkpoint_to_keep_is_refused():
     with pytest.raises(ConfigError, match=r"`rotate` must be a share of crops from 0 to 1"):
         AugmentOptions(rotate=-1.0)
     for width in (float("inf"), "x"):
-        with pytest.raises(ConfigError, match="`cdds` cannot be built with width = "):
+        with pytest.raises(
+            ConfigError,
+            match=r"`cdds` must be a number from 0\.01 to 4",
+        ):
             build("cdds", width=width)
     with pytest.raises(ConfigError, match="`other_weight` must be a finite number from 0 on"):
         FitOptions(other_weight=-1.0)
