@@ -227,11 +227,12 @@ def _result(outcome: Outcome) -> str:
         return f"not analyzed. {outcome.reason}"
     row = outcome.row
     besides = f"{count(row['also_marked'], 'doubtful mark')}" if row["also_marked"] else ""
+    blank = row.get("judged") is False
     if row["cracks"]:
         text = f"{count(row['cracks'], 'crack')}, {length_text(row)}, widest {width_text(row)}"
         text += f"; also {besides}" if besides else ""
+        text += f"; the rest {BLANK}" if blank else ""
     else:
-        blank = row.get("judged") is False
         text = BLANK if blank else NO_CRACK
         text = f"{text} in the main list; {besides}" if besides else text
     if others := not_counted_text(row):
@@ -330,7 +331,10 @@ def show_warnings(outcomes: Sequence[Outcome], *, quiet: bool) -> None:
         else:
             some = ", ".join(name for name, _ in items[:MOST_LINES])
             where = f"{len(items)} of {len(outcomes)} photographs ({some}, ...)"
-            _say(console, f"warning: {where}: {items[0][1]}", "yellow")
+            first, message = items[0]
+            if len({message for _, message in items}) > 1:  # figures of one are not those of all
+                where += f", each by figures of its own in its report; {first}"
+            _say(console, f"warning: {where}: {message}", "yellow")
 
 
 def _show_not_counted(outcomes: Sequence[Outcome]) -> None:

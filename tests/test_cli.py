@@ -495,3 +495,26 @@ def test_selfcheck_fails_loudly_on_an_altered_model(
     assert "was altered" in shown
     monkeypatch.setattr(selfcheck, "WIDTH_BOUND_PX", 0.0)
     assert not selfcheck._phantom()[0]
+
+
+def test_what_cannot_be_judged_is_said_beside_its_cracks_and_each_has_its_own_figures(
+    crackseg: Run, dark_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    texture = np.random.default_rng(0).integers(200, 240, (300, 300))
+    for rows, name in enumerate("abcd"):
+        burnt = np.full((300, 300), 255, np.uint8)
+        burnt[: 9 * rows] = texture[: 9 * rows]
+        burnt[200:204, 40:260] = 20
+        Image.fromarray(burnt).save(tmp_path / "in" / f"{name}.png")
+    out = ["--out", tmp_path / "out", "--model", dark_model]
+    assert crackseg("analyze", tmp_path / "in", *out) == 0
+    shown = capsys.readouterr().err
+    assert shown.count("1 crack") == 4
+    assert shown.count("; the rest cannot be judged: it shows too little") == 4
+    assert (
+        "warning: 4 of 4 photographs (a.png, b.png, c.png, ...), each by figures of its own in "
+        "its report; a.png: This picture cannot be judged" in shown
+    )
+    gallery = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "4 images show too little to be judged" in gallery
