@@ -8,13 +8,11 @@ Windows' back-slashes; files may begin with a byte-order mark.
 from __future__ import annotations
 
 import base64
-import binascii
 import io
-import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +26,20 @@ from PIL import PngImagePlugin
 from crackseg.errors import DataError
 from crackseg.imagery.masks import Mask, MaskRule, read_mask, refuse_missed
 from crackseg.records import Array
+from crackseg.training.fields import (
+    as_table,
+    key,
+    listed,
+    named,
+    number,
+    one_shape,
+    points_of,
+    read_json,
+    said,
+    side_px,
+    tables,
+    text,
+)
 from crackseg.training.manifest import IMAGE_SUFFIXES, by_stem
 from crackseg.training.shapes import Shape
 
@@ -94,24 +106,28 @@ def read_labelme(source: Path, rule: MaskRule) -> Iterator[Annotated]:
             raise DataError(f"{file}: a LabelMe file must hold `shapes`, got none.")
         below = "" if file == source else file.relative_to(source).parent.as_posix() + "/"
         with named(file):
-            height, width = data.get("imageHeight"), data.get("imageWidth")
+            sides = "imageHeight", "imageWidth"
+            flags = as_table(data.get("flags") or {}, "`flags`")
+            known = all(data.get(side) not in (None, 0) for side in sides)
             yield Annotated(
-                picture=plain_name(below + plain_name(str(data["imagePath"]))),
-                size=(int(height), int(width)) if height and width else None,
+                picture=plain_name(below + plain_name(text(data, "imagePath"))),
+                size=(side_px(data, sides[0]), side_px(data, sides[1])) if known else None,
                 shapes=tuple(
-                    one_shape(_labelme_shape, shape, f"shape {number}")
-                    for number, shape in enumerate(data["shapes"], start=1)
+                    one_shape(_labelme_shape, shape, f"shape {count}")
+                    for count, shape in enumerate(listed(data, "shapes"), start=1)
                 ),
                 where=str(file),
-                tags=tuple(str(name) for name, on in (data.get("flags") or {}).items() if on),
+                tags=tuple(str(name) for name, on in flags.items() if on),
             )
 
 
 def _labelme_shape(shape: dict[str, Any], where: str) -> Shape:
-    kind = shape.get("shape_type") or "polygon"
+    kind = as_table(shape, "it").get("shape_type") or "polygon"
     if shape["label"] in (None, ""):
         raise DataError(f"{where}: it has no label.")
-    label, points = str(shape["label"]), points_of(shape["points"], where)
+    label = text(shape, "label")
+    least = {"rectangle": 2, "circle": 2, "mask": 1}.get(str(kind), 0)
+    points = points_of(shape["points"], where, least)
     if kind in ("line", "linestrip"):
         own = own_width(shape.get("attributes"), str(shape.get("description") or ""))
         return Shape(label=label, where=where, line=points, line_px=own)
@@ -123,7 +139,7 @@ def _labelme_shape(shape: dict[str, Any], where: str) -> Shape:
         ring = ellipse_ring(points[0, 0], points[0, 1], radius, radius)
         return Shape(label=label, where=where, rings=(ring,))
     if kind == "mask":
-        pixels = _embedded_mask(shape["mask"], where)
+        pixels = _embedded_mask(text(shape, "mask"), where)
         col, row = np.floor(points.min(axis=0)).astype(int).tolist()
         return Shape(label=label, where=where, pixels=lambda: pixels, corner=(row, col))
     if kind in ("polygon", "rotation", "oriented_rectangle"):
@@ -132,13 +148,13 @@ def _labelme_shape(shape: dict[str, Any], where: str) -> Shape:
     return Shape(label=label, where=where, trouble=trouble)
 
 
-def _embedded_mask(text: str, where: str) -> Array:
+def _embedded_mask(code: str, where: str) -> Array:
     """Return the (h, w) bool pixels of a PNG in base64."""
     try:
-        picture = PngImagePlugin.PngImageFile(io.BytesIO(base64.b64decode(text)))
+        picture = PngImagePlugin.PngImageFile(io.BytesIO(base64.b64decode(code)))
         pixels = np.asarray(picture if picture.mode in ("P", "1") else picture.convert("L")) > 0
-    except (SyntaxError, binascii.Error, OSError) as error:
-        raise DataError(f"{where}: `mask` must be a PNG in base64: {error}.") from error
+    except (SyntaxError, ValueError, OSError) as error:
+        raise DataError(f"{where}: `mask` must be a PNG in base64, got {said(code)}.") from error
     return pixels
 
 
@@ -154,47 +170,55 @@ def read_cvat(source: Path, rule: MaskRule) -> Iterator[Annotated]:
     for image in root.iter("image"):
         where = f"{source}: image `{image.get('name')}`"
         with named(where):
-            height, width = int(image.attrib["height"]), int(image.attrib["width"])
+            height, width = side_px(image, "height"), side_px(image, "width")
             items = [item for item in image if item.tag != "tag"]
             ordered = sorted(
-                enumerate(items, start=1), key=lambda pair: int(pair[1].get("z_order", "0"))
+                enumerate(items, start=1), key=lambda pair: number(pair[1], "z_order", 0)
             )
             yield Annotated(
-                picture=plain_name(image.attrib["name"]),
+                picture=plain_name(text(image, "name")),
                 size=(height, width),
                 shapes=tuple(
-                    one_shape(_cvat_shape, item, f"{item.tag} {number}") for number, item in ordered
+                    one_shape(_cvat_shape, item, f"{item.tag} {count}") for count, item in ordered
                 ),
                 where=where,
-                tags=tuple(item.attrib["label"] for item in image if item.tag == "tag"),
+                tags=tuple(text(item, "label") for item in image if item.tag == "tag"),
                 declared=declared,
             )
 
 
 def _cvat_shape(item: Element, where: str) -> Shape:
-    label, get = item.attrib["label"], item.attrib
+    label = text(item, "label")
     if item.tag in ("polygon", "polyline"):
-        points = points_of([pair.split(",") for pair in get["points"].split(";")], where)
+        points = points_of([pair.split(",") for pair in text(item, "points").split(";")], where)
         if item.tag == "polygon":
             return polygon_of(label, where, (points,))
         facts = {str(each.get("name")): each.text for each in item.iterfind("attribute")}
         return Shape(label=label, where=where, line=points, line_px=own_width(facts))
     if item.tag == "box":
-        left, top, right, bottom = (float(get[k]) for k in ("xtl", "ytl", "xbr", "ybr"))
-        ring = turned_ring(box_ring(left, top, right, bottom), float(get.get("rotation", "0")))
+        left, top, right, bottom = (number(item, k) for k in ("xtl", "ytl", "xbr", "ybr"))
+        ring = turned_ring(box_ring(left, top, right, bottom), number(item, "rotation", 0))
         return Shape(label=label, where=where, rings=(ring,), boxed=True)
     if item.tag == "ellipse":
-        ring = ellipse_ring(*(float(get[k]) for k in ("cx", "cy", "rx", "ry")))
-        ring = turned_ring(ring, float(get.get("rotation", "0")))
+        ring = ellipse_ring(*(number(item, k) for k in ("cx", "cy", "rx", "ry")))
+        ring = turned_ring(ring, number(item, "rotation", 0))
         return Shape(label=label, where=where, rings=(ring,))
     if item.tag == "mask":
-        row, col, tall, wide = (int(float(get[k])) for k in ("top", "left", "height", "width"))
-        runs = [int(run) for run in get["rle"].split(",")]
+        row, col = (int(number(item, k)) for k in ("top", "left"))
+        tall, wide = side_px(item, "height"), side_px(item, "width")
+        runs = _runs(text(item, "rle"))
         # CVAT's runs go along the rows: decode the turned box
         pixels = decode_rle(runs, wide, tall).T
         return Shape(label=label, where=where, pixels=lambda: pixels, corner=(row, col))
     trouble = f"is a `{item.tag}`, which cannot be filled; draw it as a polygon or mask"
     return Shape(label=label, where=where, trouble=trouble)
+
+
+def _runs(code: str) -> list[int]:
+    try:
+        return [int(run) for run in code.split(",")]
+    except ValueError as error:
+        raise DataError(f"`rle` must be whole numbers by comma, got {said(code)}.") from error
 
 
 def own_width(facts: Any, text: str = "") -> float | None:
@@ -219,10 +243,10 @@ def own_width(facts: Any, text: str = "") -> float | None:
         return None
     try:
         width = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         width = math.nan
     if not 0 < width < math.inf:
-        raise DataError(f"`{WIDTH}` must be a positive number of pixels, got {value!r}.")
+        raise DataError(f"`{WIDTH}` must be a positive number of pixels, got {said(value)}.")
     return width
 
 
@@ -238,24 +262,25 @@ def read_coco(source: Path, rule: MaskRule) -> Iterator[Annotated]:
         )
     with named(source):
         for kind in ("images", "categories"):
-            (number, times), *_ = [*Counter(i["id"] for i in data[kind]).most_common(1), (0, 0)]
+            ids = Counter(key(item, "id") for item in tables(data, kind))
+            (first, times), *_ = [*ids.most_common(1), (0, 0)]
             if times > 1:
-                raise DataError(f"{source}: `{kind}` holds the id {number} {times} times.")
-        names = {c["id"]: str(c["name"]) for c in data["categories"]}
-        of_picture: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in data["images"]}
-        for item in data["annotations"]:
-            for field, ids in (("image_id", of_picture), ("category_id", names)):
-                if item[field] not in ids:
+                raise DataError(f"{source}: `{kind}` holds the id {first} {times} times.")
+        names = {c["id"]: text(c, "name") for c in data["categories"]}
+        of_picture: dict[Any, list[Any]] = {image["id"]: [] for image in data["images"]}
+        for item in tables(data, "annotations"):
+            for field, known in (("image_id", of_picture), ("category_id", names)):
+                if key(item, field) not in known:
                     raise DataError(
                         f"{source}: annotation {item.get('id', '?')}: `{field}` {item[field]} is "
                         "not in the file."
                     )
             of_picture[item["image_id"]].append(item)
         for image in data["images"]:
-            size = int(image["height"]), int(image["width"])
+            size = side_px(image, "height"), side_px(image, "width")
             shape_of = partial(_coco_shape, names, size)
             yield Annotated(
-                picture=plain_name(str(image["file_name"])),
+                picture=plain_name(text(image, "file_name")),
                 size=size,
                 shapes=tuple(
                     one_shape(shape_of, item, f"annotation {item.get('id', '?')}")
@@ -271,16 +296,16 @@ def _coco_shape(
 ) -> Shape:
     code, label = item.get("segmentation"), names[item["category_id"]]
     if isinstance(code, dict):
-        if list(code["size"]) != list(size):
-            raise DataError(f"{where}: its mask must be {list(size)}, got {code['size']}.")
+        if listed(code, "size") != list(size):
+            raise DataError(f"{where}: its mask must be {list(size)}, got {said(code['size'])}.")
         counts = code["counts"]
         return Shape(label=label, where=where, pixels=lambda: decode_rle(counts, *size))
     if not code:
         what = "a box alone" if item.get("bbox") else "no outline"
         trouble = f"has {what}, and what of it is crack is not told; outline it, or leave it out"
         return Shape(label=label, where=where, trouble=trouble)
-    if not isinstance(code[0], list):
-        raise DataError(f"{where}: `segmentation` must be a list of rings, got {code[0]!r} in it.")
+    if not isinstance(code, list) or not isinstance(code[0], list):
+        raise DataError(f"{where}: `segmentation` must be a list of rings, got {said(code)}.")
     outline = polygon_of(label, where, tuple(points_of(ring, where) for ring in code))
     return replace(outline, line_px=own_width(item.get("attributes")))
 
@@ -346,40 +371,6 @@ def _sizes(files: Sequence[Path], rule: MaskRule) -> list[tuple[int, int]]:
     return sizes
 
 
-class named:
-    """Turn a missing or odd field of the enclosed reading into a ``DataError`` that says where."""
-
-    def __init__(self, where: object) -> None:
-        self.where = where
-
-    def __enter__(self) -> None:
-        """Do nothing."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, DataError) and str(self.where) not in str(error):
-            raise DataError(f"{self.where}: {error}") from error
-        if isinstance(error, KeyError):
-            raise DataError(f"{self.where}: field {error} is missing.") from error
-        wrong = TypeError | ValueError | AttributeError | IndexError
-        if isinstance(error, wrong) and not isinstance(error, DataError):
-            raise DataError(f"{self.where}: a field has the wrong form: {error}.") from error
-
-
-def one_shape(read: Callable[[Any, str], Shape], item: Any, where: str) -> Shape:
-    """Return one shape; an error names it."""
-    with named(where):
-        return read(item, where)
-
-
-def read_json(file: Path) -> Any:
-    if file.is_dir():
-        raise DataError(f"`{file}` is a folder; give the JSON file in it.")
-    try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file} is not readable JSON: {error}.") from error
-
-
 def plain_name(name: str) -> str:
     """Return the name of a picture by slashes, without drive and without leading dots.
 
@@ -389,16 +380,6 @@ def plain_name(name: str) -> str:
     """
     parts = name.replace("\\", "/").split("/")
     return "/".join(part for part in parts if part not in ("", ".", "..") and part[-1] != ":")
-
-
-def points_of(values: Any, where: str) -> Array:
-    """Return (N, 2) finite x, y."""
-    numbers = np.asarray(values, dtype=float).ravel()
-    if numbers.size % 2 or not np.isfinite(numbers).all():
-        raise DataError(
-            f"{where}: points must be pairs of finite numbers, got {numbers.size} of them."
-        )
-    return numbers.reshape(-1, 2)
 
 
 def polygon_of(label: str, where: str, rings: tuple[Array, ...]) -> Shape:

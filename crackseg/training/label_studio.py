@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import numpy as np
 
@@ -23,13 +23,22 @@ from crackseg.training.annotation_readers import (
     Annotated,
     box_ring,
     ellipse_ring,
-    named,
-    one_shape,
     plain_name,
-    points_of,
     polygon_of,
-    read_json,
     turned_ring,
+)
+from crackseg.training.fields import (
+    listed,
+    named,
+    number,
+    one_shape,
+    points_of,
+    read_json,
+    said,
+    side_px,
+    table,
+    tables,
+    text,
 )
 from crackseg.training.manifest import IMAGE_SUFFIXES
 from crackseg.training.shapes import Shape
@@ -55,8 +64,8 @@ def read_label_studio(source: Path, rule: MaskRule) -> Iterator[Annotated]:
             "as JSON (not JSON-MIN)."
         )
     annotated = any(task.get("annotations") for task in tasks)
-    for number, task in enumerate(tasks, start=1):
-        where = f"{source}: task {task.get('id', number)}"
+    for count, task in enumerate(tasks, start=1):
+        where = f"{source}: task {task.get('id', count)}"
         with named(where):
             made = _annotation(task, where) if annotated else _prediction(task)
             if made is not None:
@@ -65,34 +74,35 @@ def read_label_studio(source: Path, rule: MaskRule) -> Iterator[Annotated]:
 
 def _annotation(task: Mapping[str, Any], where: str) -> Sequence[Mapping[str, Any]] | None:
     """Return the result of the annotation that counts, None where nobody annotated."""
-    done = [a for a in task.get("annotations") or () if not a.get("was_cancelled")]
+    made = tables(task, "annotations") if task.get("annotations") else []
+    done = [a for a in made if not a.get("was_cancelled")]
     chosen = [a for a in done if a.get("ground_truth")] or done
     if len(chosen) > 1:
         raise DataError(
             f"{where} has {len(chosen)} annotations, and which one counts is not told; mark one as "
             "ground truth, or delete the others."
         )
-    return chosen[0]["result"] if chosen else None
+    return tables(chosen[0], "result") if chosen else None
 
 
 def _prediction(task: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
-    made = task.get("predictions") or ()
-    return made[-1]["result"] if made else None
+    made = tables(task, "predictions") if task.get("predictions") else []
+    return tables(made[-1], "result") if made else None
 
 
 def _picture(task: Mapping[str, Any], made: Sequence[Mapping[str, Any]], where: str) -> Annotated:
     shapes = [one for one in made if not _NO_SHAPE.search(str(one.get("type", "")))]
-    sizes = {(one["original_height"], one["original_width"]) for one in shapes}
+    sizes = {(side_px(one, "original_height"), side_px(one, "original_width")) for one in shapes}
     if len(sizes) > 1:
         raise DataError(f"{where}: its shapes are of pictures of several sizes, {sorted(sizes)}.")
     size = next(iter(sizes), None)
     read = partial(_shape, size or (1, 1))
     return Annotated(
-        picture=_name(task["data"], where),
-        size=None if size is None else (int(size[0]), int(size[1])),
+        picture=_name(table(task, "data"), where),
+        size=size,
         shapes=tuple(
-            one_shape(read, one, f"region {one.get('id', number)}")
-            for number, one in enumerate(shapes, start=1)
+            one_shape(read, one, f"region {one.get('id', count)}")
+            for count, one in enumerate(shapes, start=1)
         ),
         where=where,
     )
@@ -100,23 +110,29 @@ def _picture(task: Mapping[str, Any], made: Sequence[Mapping[str, Any]], where: 
 
 def _name(data: Mapping[str, Any], where: str) -> str:
     """Return the name of the picture; uploads have eight letters in front, which may stay."""
-    texts = [data["image"]] if "image" in data else list(data.values())
-    for text in texts:
-        if not isinstance(text, str):
+    for value in [data["image"]] if "image" in data else data.values():
+        if not isinstance(value, str):
             continue
-        parts = urlsplit(text)
+        parts = _split(value)
         name = unquote(parse_qs(parts.query).get("d", [parts.path])[0])
         if Path(name).suffix.lower() in IMAGE_SUFFIXES:
             return plain_name(name)
     raise DataError(f"{where}: `data` names no picture; expected `image`.")
 
 
+def _split(address: str) -> SplitResult:
+    try:
+        return urlsplit(address)
+    except ValueError as error:  # half a pair of brackets
+        raise DataError(f"`data` must name a picture, got {said(address)}.") from error
+
+
 def _shape(size: tuple[int, int], one: Mapping[str, Any], where: str) -> Shape:
-    value, kind = one["value"], str(one["type"])
+    value, kind = table(one, "value"), text(one, "type")
     height, width = size
     scale = np.array([width, height]) / 100
     label = _label(value, kind, where)
-    if float(one.get("image_rotation") or 0) % 360:
+    if one.get("image_rotation") and number(one, "image_rotation") % 360:
         raise DataError(
             f"{where}: the picture was turned by {one['image_rotation']} degrees in the tool, and "
             "by which sides its places count is not sure; annotate it unturned."
@@ -127,18 +143,18 @@ def _shape(size: tuple[int, int], one: Mapping[str, Any], where: str) -> Shape:
             return Shape(label=label, where=where, line=points)
         return polygon_of(label, where, (points,))
     if kind.startswith("brush"):
-        codes = value["rle"]
+        codes = listed(value, "rle")
         return Shape(label=label, where=where, pixels=lambda: decode_brush(codes, height, width))
-    turn = float(value.get("rotation", 0))
+    turn = number(value, "rotation", 0)
     if kind.startswith("rectangle"):
-        low = np.array([value["x"], value["y"]]) * scale
-        high = low + np.array([value["width"], value["height"]]) * scale
+        low = np.array([number(value, "x"), number(value, "y")]) * scale
+        high = low + np.array([number(value, "width"), number(value, "height")]) * scale
         ring = box_ring(*low, *high)
         trouble = "is turned; draw it as a polygon" if turn else ""
         return Shape(label=label, where=where, rings=(ring,), boxed=True, trouble=trouble)
     if kind.startswith("ellipse"):
-        centre = np.array([value["x"], value["y"]]) * scale
-        radii = np.array([value["radiusX"], value["radiusY"]]) * scale
+        centre = np.array([number(value, "x"), number(value, "y")]) * scale
+        radii = np.array([number(value, "radiusX"), number(value, "radiusY")]) * scale
         return Shape(
             label=label, where=where, rings=(turned_ring(ellipse_ring(*centre, *radii), turn),)
         )
@@ -149,7 +165,7 @@ def _shape(size: tuple[int, int], one: Mapping[str, Any], where: str) -> Shape:
 def _label(value: Mapping[str, Any], kind: str, where: str) -> str:
     for name in (kind, *value):
         if _LABELS.fullmatch(name) and value.get(name):
-            first, *others = map(str, value[name])
+            first, *others = map(str, listed(value, name))
             if others:
                 raise DataError(
                     f"{where}: it has the labels {', '.join((first, *others))}, and which one "
@@ -191,6 +207,8 @@ class _Bits:
     """Reads numbers from bytes, the highest bit first."""
 
     def __init__(self, codes: Sequence[int]) -> None:
+        if not all(type(code) is int and 0 <= code <= 255 for code in codes):
+            raise DataError(f"`rle` of a brush must be bytes, numbers to 255, got {said(codes)}.")
         self.bits = np.unpackbits(np.asarray(codes, np.uint8))
         self.at = 0
 

@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from crackseg.csv_files import read_text
 from crackseg.errors import DataError
 from crackseg.imagery.masks import MaskRule
 from crackseg.training.annotation_readers import (
@@ -18,14 +17,21 @@ from crackseg.training.annotation_readers import (
     Annotated,
     box_ring,
     ellipse_ring,
-    named,
-    one_shape,
     own_width,
     plain_name,
-    points_of,
     polygon_of,
-    read_json,
     turned_ring,
+)
+from crackseg.training.fields import (
+    listed,
+    named,
+    number,
+    one_shape,
+    points_of,
+    read_json,
+    said,
+    table,
+    text,
 )
 from crackseg.training.shapes import Shape
 
@@ -42,51 +48,61 @@ def read_via(source: Path, rule: MaskRule) -> Iterator[Annotated]:
         rule: is not asked: regions carry their labels.
     """
     data = read_json(source)
-    entries = data.get("_via_img_metadata", data) if isinstance(data, dict) else None
+    entries = data.get("_via_img_metadata", data) if isinstance(data, dict) else {}
     if isinstance(data, dict) and {"project", "metadata", "view"} <= data.keys():
         raise DataError(f"{source} is a project of VIA 3; export it as COCO, which is read.")
-    if not entries or not all(isinstance(e, dict) and "filename" in e for e in entries.values()):
+    pictures = entries.values() if isinstance(entries, dict) else []
+    if not pictures or not all(isinstance(e, dict) and "filename" in e for e in pictures):
         raise DataError(
             f"{source}: a project of VIA must hold `_via_img_metadata` with a `filename` for each "
             "picture; export the annotations as JSON."
         )
-    for entry in entries.values():
+    for entry in pictures:
         where = f"{source}: `{entry['filename']}`"
         with named(where):
             regions = entry["regions"]
-            regions = list(regions.values()) if isinstance(regions, dict) else regions
+            in_table = isinstance(regions, dict)  # of VIA 1
+            regions = list(regions.values()) if in_table else listed(entry, "regions")
             yield Annotated(
-                picture=plain_name(str(entry["filename"])),
+                picture=plain_name(text(entry, "filename")),
                 size=None,
                 shapes=tuple(
-                    one_shape(_via_shape, region, f"region {number}")
-                    for number, region in enumerate(regions, start=1)
+                    one_shape(_via_shape, region, f"region {count}")
+                    for count, region in enumerate(regions, start=1)
                 ),
                 where=where,
             )
 
 
 def _via_shape(region: Mapping[str, Any], where: str) -> Shape:
-    form, kind = region["shape_attributes"], region["shape_attributes"]["name"]
-    facts = dict(region["region_attributes"])
+    form = table(region, "shape_attributes")
+    kind = text(form, "name")
+    facts = dict(table(region, "region_attributes"))
     width = own_width({WIDTH: facts.pop(WIDTH, None)})
     labels = [name for value in facts.values() for name in _names_in(value)]
     if len(labels) != 1:
         raise DataError(f"{where}: it must have one attribute that names it, got {len(labels)}.")
     label = labels[0]
     if kind in ("polygon", "polyline"):
-        places = points_of(np.column_stack([form["all_points_x"], form["all_points_y"]]), where)
+        x, y = (listed(form, name) for name in ("all_points_x", "all_points_y"))
+        if len(x) != len(y):
+            raise DataError(
+                f"`all_points_x` and `all_points_y` must be of one length, got {len(x)} and "
+                f"{len(y)} numbers."
+            )
+        places = points_of(list(zip(x, y, strict=True)), where)
         if kind == "polyline":
             return Shape(label=label, where=where, line=places, line_px=width)
         return polygon_of(label, where, (places,))
     if kind == "rect":
-        left, top = float(form["x"]), float(form["y"])
-        ring = box_ring(left, top, left + form["width"], top + form["height"])
+        left, top = number(form, "x"), number(form, "y")
+        ring = box_ring(left, top, left + number(form, "width"), top + number(form, "height"))
         return Shape(label=label, where=where, rings=(ring,), boxed=True)
     if kind in ("circle", "ellipse"):
-        radius = float(form.get("rx", form.get("r", "nan")))
-        ring = ellipse_ring(form["cx"], form["cy"], radius, float(form.get("ry", radius)))
-        ring = turned_ring(ring, math.degrees(float(form.get("theta") or 0)))  # of 2.0.5 and later
+        radius = number(form, "rx" if "rx" in form else "r")
+        middle = number(form, "cx"), number(form, "cy")
+        ring = ellipse_ring(*middle, radius, number(form, "ry", radius))
+        ring = turned_ring(ring, math.degrees(number(form, "theta", 0)))  # of 2.0.5 and later
         return Shape(label=label, where=where, rings=(ring,))
     trouble = f"is a `{kind}`, which cannot be filled; draw it as a polygon"
     return Shape(label=label, where=where, trouble=trouble)
@@ -116,15 +132,15 @@ def read_yolo(source: Path, rule: MaskRule) -> Iterator[Annotated]:
         if file.name in _NO_LABELS:
             continue
         with named(file):
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
+            lines = read_text(file).splitlines()
             read = partial(_yolo_shape, names)
             below = file.relative_to(source).with_suffix("").parts
             yield Annotated(
                 picture="/".join(part for part in below if part != "labels"),
                 size=None,
                 shapes=tuple(
-                    one_shape(read, line, f"line {number}")
-                    for number, line in enumerate(lines, start=1)
+                    one_shape(read, line, f"line {count}")
+                    for count, line in enumerate(lines, start=1)
                     if line.strip()
                 ),
                 where=str(file),
@@ -133,13 +149,15 @@ def read_yolo(source: Path, rule: MaskRule) -> Iterator[Annotated]:
 
 
 def _yolo_shape(names: Mapping[int, str], line: str, where: str) -> Shape:
-    number, *values = line.split()
-    label = names.get(int(number), number)
+    label, *values = line.split()
+    if not label.isdecimal():
+        raise DataError(f"a line must begin with the number of its class, got {said(label)}.")
+    label = names.get(int(label), label)
     if len(values) < 6:
         what = "a box alone" if len(values) == 4 else f"{len(values)} numbers"
         trouble = f"has {what}, and what of it is crack is not told; outline it"
         return Shape(label=label, where=where, trouble=trouble)
-    ring = points_of([float(value) for value in values], where)
+    ring = points_of(values, where)
     if (ring < -0.01).any() or (ring > 1.01).any():
         raise DataError(f"{where}: places must be shares of the picture's size, from 0 to 1.")
     return Shape(label=label, where=where, rings=(ring,), in_shares=True)
@@ -151,7 +169,7 @@ def _class_names(source: Path) -> dict[int, str]:
     for folder in (source, *above):
         for file in (folder / name for name in _CLASS_FILES):
             if file.is_file():
-                lines = file.read_text(encoding="utf-8-sig").splitlines()
+                lines = read_text(file).splitlines()
                 return {k: line.strip() for k, line in enumerate(lines) if line.strip()}
         own = folder in (source, *above[:1])  # farther up lie files of anything
         for file in sorted(folder.glob("*.y*ml" if own else "data.y*ml")):
@@ -163,7 +181,7 @@ def _class_names(source: Path) -> dict[int, str]:
 
 def _names_of(file: Path) -> dict[int, str]:
     """Return the classes of a data.yaml: a list or a table, on one line or several."""
-    text = re.sub(r"[ \t]+#.*$", "", file.read_text(encoding="utf-8-sig"), flags=re.M)
+    text = re.sub(r"[ \t]+#.*$", "", read_text(file), flags=re.M)
     match = re.search(
         r"^names:[ \t]*(?:\[(.*?)\]|\{(.*?)\}|\n((?:[ \t]*[-\d].*(?:\n|$))+))", text, re.M | re.S
     )

@@ -167,7 +167,7 @@ REFUSED = {
     "point": (lambda t: labelme(t, shape([[5, 5]], "point")), "shape 1.*point"),
     "box without a place": (
         lambda t: cvat(t, '<box label="crack" xtl="nan" ytl="1" xbr="9" ybr="9"/>'),
-        "box 1: .*pixels.*nan",
+        "box 1: `xtl` must be a number.*nan",
     ),
     "turned by nothing": (
         lambda t: cvat(t, '<box label="crack" xtl="1" ytl="1" xbr="9" ybr="9" rotation="nan"/>'),
