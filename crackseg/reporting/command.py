@@ -14,6 +14,7 @@ from crackseg.reporting.gather import gather
 from crackseg.words import read_words
 
 FOLDER = "report"  # in the folder of results, where none is named
+_REPORT = "report of "  # what an origin of ours begins with
 DEFAULT = ("html", "pdf", "xlsx", "csv")
 WITH_PICTURES = ("html", "pdf")
 
@@ -87,7 +88,7 @@ def _without_rejected(content: Content) -> Content:
 
 
 def _origin(results: Path) -> str:
-    return f"report of {origin_of(results)}"
+    return f"{_REPORT}{origin_of(results)}"
 
 
 def _refuse_others(out: Path, results: Path) -> None:
@@ -95,5 +96,8 @@ def _refuse_others(out: Path, results: Path) -> None:
     refuse_foreign(out)
     refuse_unwritable(out)
     mark = read_mark(out)
-    if mark is not None and mark.origin != _origin(results):
+    if mark is None or mark.origin == _origin(results):
+        return
+    moved = out.resolve().parent == results.resolve() and mark.origin.startswith(_REPORT)
+    if not moved:  # a report within its results stays theirs where both are renamed or copied
         raise OutputError(f"`{out}` holds other results of crackseg; choose another `--out`.")

@@ -203,7 +203,7 @@ def _findings(gathered: Gathered, words: Words) -> Iterable[Finding]:
         p for p in gathered.photographs if p.status not in (FAILED, COPY) and p.scale is None
     ]
     if not failed and not unjudged:
-        yield Finding(sentence=words("judged.all"))
+        yield Finding(sentence=words("judged.all_in_part" if partly else "judged.all"))
     if failed:
         reasons = [f"{p.name}: {words.sentence(p.reason)}" for p in failed]
         yield _finding(words("judged.failed", n=len(failed)), reasons)

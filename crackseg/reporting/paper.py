@@ -50,6 +50,8 @@ INK, SOFT, LINE = HexColor("#1d2126"), HexColor("#5c6670"), HexColor("#d5dbe1")
 ACCENT, WARN, BAD = HexColor("#b3321b"), HexColor("#fff4d6"), HexColor("#fde8e4")
 MARGIN = 15 * mm
 _PAD = 6  # of ReportLab's frame
+_IN = 1.5  # points between the edge of a table's cell and its text
+_MOST_WIDER = 1.5  # so many times its share a column may take for a word
 WIDE = A4[0] - 2 * MARGIN
 TEXT = ParagraphStyle("text", fontName=FONT, fontSize=9, leading=12.5, textColor=INK)
 SMALL = ParagraphStyle("small", TEXT, fontSize=6.6, leading=8.4)
@@ -192,18 +194,40 @@ def photo(jpeg: bytes, width: float, most: float = 60 * mm) -> Image:
 
 
 def ruled(rows: list[list[Any]], widths: Sequence[float]) -> Flowable:
-    """Return a table whose first row stands on every page; widths are relative."""
+    """Return a table whose first row stands on every page.
+
+    Widths are relative; a column takes room from others where it would break a word.
+    """
     style = TableStyle(
         [
             ("VALIGN", (0, 0), (-1, -1), "TOP"),
             ("LINEBELOW", (0, 0), (-1, -1), 0.4, LINE),
-            ("LEFTPADDING", (0, 0), (-1, -1), 1.5),
-            ("RIGHTPADDING", (0, 0), (-1, -1), 1.5),
+            ("LEFTPADDING", (0, 0), (-1, -1), _IN),
+            ("RIGHTPADDING", (0, 0), (-1, -1), _IN),
             ("TOPPADDING", (0, 0), (-1, -1), 1.5),
             ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
         ]
     )
     whole = sum(widths)
-    columns = [WIDE * width / whole for width in widths]
+    columns = _room_for_words(rows, [WIDE * width / whole for width in widths])
     # A note of two thousand letters is higher than a page: its row goes on over the next.
     return LongTable(rows, colWidths=columns, style=style, repeatRows=1, splitInRow=1)
+
+
+def _room_for_words(rows: list[list[Any]], columns: list[float]) -> list[float]:
+    """Return columns, in points, widened to their longest word by what others have to spare.
+
+    What is far longer than its column, as the name of a file, has no spaces and is broken.
+    """
+    words = [
+        max((cell.minWidth() for cell in cells if isinstance(cell, Paragraph)), default=0) + 2 * _IN
+        for cells in zip(*rows, strict=True)
+    ]
+    needs = [n if n <= _MOST_WIDER * c else c for n, c in zip(words, columns, strict=True)]
+    lacking = sum(max(n - c, 0) for n, c in zip(needs, columns, strict=True))
+    spare = [max(c - n, 0) for n, c in zip(needs, columns, strict=True)]
+    share = min(lacking / sum(spare), 1) if sum(spare) else 0
+    given = share * sum(spare) / lacking if lacking else 0
+    return [
+        c + given * max(n - c, 0) - share * s for n, c, s in zip(needs, columns, spare, strict=True)
+    ]

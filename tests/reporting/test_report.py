@@ -213,6 +213,22 @@ def test_what_could_not_be_judged_comes_first_with_its_reason(results: Path) -> 
     assert "a video; take stills" in html
 
 
+def test_all_is_not_said_to_be_judged_where_parts_are_not(results: Path) -> None:
+    for name in ("broken.jpg", "c"):
+        survey = json.loads((results / "survey.json").read_text(encoding="utf-8"))
+        survey["images"] = [row for row in survey["images"] if name not in str(row)]
+        (results / "survey.json").write_text(json.dumps(survey), encoding="utf-8")
+    shutil.rmtree(results / "c")
+    assert content(results).findings[0].sentence == "Every photograph could be read and judged."
+    path = results / "a" / "report.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    report["unjudged"] = [{"code": "white", "share": 0.07, "outlines": []}]
+    path.write_text(json.dumps(report), encoding="utf-8")
+    first, second = content(results).findings[:2]
+    assert first.sentence.endswith("and judged, but not all of each.")
+    assert second.items == ("a.png: 7.0 % overexposed",)
+
+
 def test_photographs_without_scale_are_named_unless_all_are(results: Path) -> None:
     def names() -> list[tuple[str, ...]]:
         findings = content(results).findings
@@ -302,6 +318,32 @@ def test_the_pdf_says_it_in_both_languages(results: Path, locale: str, width: st
     assert f"{len(read.pages)}" in read.pages[-1].extract_text()
     assert ("Zeile 91, Spalte" in everything) == (locale == "de")
     assert sum(len(page.images) for page in read.pages) >= 6  # close-ups and thumbnails
+
+
+def test_no_word_of_a_table_is_broken_over_lines(results: Path) -> None:
+    for name in ("a", "b =1+1"):
+        path = results / name / "report.json"
+        report = json.loads(path.read_text(encoding="utf-8"))
+        for crack in report["cracks"]:
+            for which in ("mean", "p95", "max"):
+                figures = ("", "u_", "low_", "high_")
+                crack |= {f"width_{which}_{f}{u}": None for f in figures for u in ("px", "mm")}
+                crack |= {f"width_{which}_low_px": 0.0, f"width_{which}_high_px": 0.7}
+                crack[f"width_{which}_status"] = "below_detection"
+        path.write_text(json.dumps(report), encoding="utf-8")
+    path = write_report(results, formats=["pdf"], locale="de")[0]
+    lines = "\n".join(page.extract_text() for page in PdfReader(path).pages).splitlines()
+    cracks = lines[lines.index("Alle Risse") :]
+    assert sum("Nachweisgrenze" in line for line in cracks) >= 6
+    assert not [line for line in cracks if line.endswith(("Na", "Nachweisgrenz"))]
+
+
+def test_a_report_stays_its_own_where_the_results_are_renamed(results: Path) -> None:
+    write_report(results, formats=["csv"])
+    moved = results.rename(results.with_name("results of 2026"))
+    write_report(moved, formats=["csv"])
+    with pytest.raises(OutputError, match="other results"):
+        write_report(moved / "a", moved / "report", formats=["csv"])
 
 
 def test_the_workbook_holds_numbers_and_runs_nothing(results: Path) -> None:
