@@ -30,7 +30,7 @@ from crackseg.errors import (
     ModelError,
 )
 from crackseg.exports import find_exports
-from crackseg.exports.survey import FILES, failure_row
+from crackseg.exports.survey import FILES, NOT_REACHED, failure_row
 from crackseg.exports.tables import model_to_dict
 from crackseg.folder_names import FolderNames, choose_folder
 from crackseg.folders import (
@@ -70,7 +70,7 @@ from crackseg.workers import in_processes
 PROCESS_LOST = "The process that analyzed it was ended: memory ran out, most likely; run again."
 ENGINES: dict[str, Any] = {"processes": in_processes, "ray": "crackseg.cluster:on_ray"}
 _ACTORS = 8  # taken for the bands of a raster where the cluster decides how many there are
-NOT_REACHED = "The run was stopped before this photograph; the same command goes on."
+STOPPED = "The run was stopped before this photograph; the same command goes on."
 
 
 class Interrupted(KeyboardInterrupt):
@@ -152,7 +152,7 @@ def run(
             rows = [outcome.row for outcome in outcomes]
             there = {row["image"] for row in earlier_rows(out, rows)}  # by other processes, too
             rest = (path for path in paths[done:] if plain_path(path) not in there)
-            survey.write([*rows, *(failure_row(path, NOT_REACHED) for path in rest)])
+            survey.write([*rows, *(failure_row(path, STOPPED, NOT_REACHED) for path in rest)])
         if isinstance(stop, CracksegError):
             raise
         raise Interrupted(outcomes) from None

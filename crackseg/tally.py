@@ -12,7 +12,7 @@ from typing import Any
 
 from crackseg import __version__
 from crackseg.config import AnalyzeOptions, to_plain
-from crackseg.exports.survey import FILES, failure_row, report_row, write_survey
+from crackseg.exports.survey import FILES, failure_row, has_result, report_row, write_survey
 from crackseg.folders import MARK, filling, read_mark, refuse_foreign
 from crackseg.inputs import Passed
 from crackseg.pipeline import SCHEMA_VERSION
@@ -50,8 +50,7 @@ class Tally:
         everything = [*rows, *earlier_rows(self.out, rows)]
         passed = {str(item.path): item.reason for item in self.passed}
         passed = _earlier_passed(self.out, everything) | passed
-        failed = any(row["status"] == "failed" for row in everything)
-        alone = len(everything) == 1 and not failed and not passed and not self.facts
+        alone = len(everything) == 1 and has_result(everything[0]) and not passed and not self.facts
         if alone and read_mark(self.out) is None:
             return
         about = _about(self.model, self.options, self.started)
@@ -64,24 +63,25 @@ class Tally:
 def earlier_rows(out: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows of results and failures of earlier runs that this run says nothing of.
 
-    A failure stays where its file was deleted, and says so: that part of the wall was never looked
-    at. It goes where a file that differs in its suffix alone has a result: it was converted.
+    A failure, or what no run has reached, stays where its file was deleted, and says so: that part
+    of the wall was never looked at. It goes where a file that differs in its suffix alone has a
+    result: it was converted.
     """
     folders = {row["folder"] for row in rows}
     earlier: list[dict[str, Any]] = []
     others = sorted(path for path in out.iterdir() if path.is_dir() and path.name not in folders)
     earlier.extend(row for row in side_by_side(_earlier_row, others, out) if row)
-    told = {Path(row["image"]).absolute(): row["status"] for row in [*rows, *earlier]}
-    analyzed = {path.with_suffix("") for path, status in told.items() if status != "failed"}
+    told = {Path(row["image"]).absolute(): has_result(row) for row in [*rows, *earlier]}
+    analyzed = {path.with_suffix("") for path, result in told.items() if result}
     for row in _read_survey(out).get("images", ()):
         path = Path(row["image"]).absolute()
-        if row["status"] != "failed" or path in told:
+        if has_result(row) or path in told:
             continue
         # Deleted, not on a drive that is away; a link that leads nowhere is there.
         gone = path.parent.is_dir() and not os.path.lexists(path)
         if not gone or path.with_suffix("") not in analyzed:
             reason = row["reason"].removesuffix(_GONE) + _GONE * gone
-            earlier.append(failure_row(Path(row["image"]), reason))
+            earlier.append(failure_row(Path(row["image"]), reason, row["status"]))
     return earlier
 
 

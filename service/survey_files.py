@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from crackseg import __version__
-from crackseg.exports.survey import failure_row, write_survey
+from crackseg.exports.survey import NOT_REACHED, failure_row, write_survey
 from service import facts, ledger
 from service.database import Record, State
 from service.history import changes_csv, find_changes, people
@@ -27,10 +27,10 @@ def survey_rows(db: Connection, job_id: str) -> list[dict[str, Any]]:
         elif task.state == State.FAILED:
             rows.append(failure_row(Path(task.name), task.error or task.error_code))
         else:
-            rows.append(failure_row(Path(task.name), f"Not analyzed: {task.state}."))
+            rows.append(failure_row(Path(task.name), f"Not analyzed: {task.state}.", NOT_REACHED))
     late = ledger.late_images(db, ledger.survey_of(db, job_id), job_id)
     why = "Not analyzed: it came after the analysis had begun."
-    return rows + [failure_row(Path(name), why) for name in late.values()]
+    return rows + [failure_row(Path(name), why, NOT_REACHED) for name in late.values()]
 
 
 def write_verdicts(rows: list[dict[str, Any]], job_id: str, folder: Path) -> None:

@@ -28,6 +28,9 @@ from crackseg.imagery.files import OpenImage
 from crackseg.inference.models import read_card, write_card
 from crackseg.inputs import find_inputs
 from crackseg.records import Report
+from crackseg.reporting.content import compose
+from crackseg.reporting.gather import gather
+from crackseg.words import read_words
 
 Photo = Callable[..., Path]
 
@@ -402,11 +405,24 @@ def test_a_stopped_run_goes_on_where_it_was(
     assert states(list(stopped.value.outcomes)) == ["analyzed", "analyzed"]
     rows = survey_of(out)
     assert {n: r["status"] for n, r in rows.items()} == {
-        "1.png": "analyzed", "2.png": "analyzed", "3.png": "failed",
+        "1.png": "analyzed", "2.png": "analyzed", "3.png": "not_reached",
     }  # fmt: skip
-    assert rows["3.png"]["reason"] == batch.NOT_REACHED
-    assert "3.png" in (out / "index.html").read_text(encoding="utf-8")
+    assert rows["3.png"]["reason"] == batch.STOPPED
+    totals = json.loads((out / "survey.json").read_text(encoding="utf-8"))["totals"]
+    assert (totals["images"], totals["failed"], totals["not_reached"]) == (3, 0, 1)
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "3.png" in page
+    assert "One image was not reached yet" in page
+    assert "not analyzed" not in page
+    content = compose(gather(out), read_words("en"), pictures=False)
+    assert ("1 photograph was not reached by the analysis", ("3.png",)) in [
+        (finding.sentence.split(",")[0], finding.items) for finding in content.findings
+    ]
+    assert "not reached" in {cell for row in content.photographs.rows for cell in row}
+    batch.run(paths[:2], out, options)  # a run that does not ask for it does not forget it
+    assert survey_of(out)["3.png"]["status"] == "not_reached"
     assert states(batch.run(paths, out, options)) == ["unchanged", "unchanged", "analyzed"]
+    assert survey_of(out)["3.png"]["status"] == "analyzed"
     assert states(batch.run(paths, out, options, overwrite=True)) == ["analyzed"] * 3
     changed = read_options(AnalyzeOptions, {"model": options.model, "mask": {"threshold": 0.4}})
     assert states(batch.run(paths[:1], out, changed)) == ["analyzed"]

@@ -36,6 +36,7 @@ AS_MEASURED = ("cracks", "also_marked", "severity_mm2", "severity_px2", "judged"
 _SUMS = ("length_px", "length_mm", "area_px2", "area_mm2")
 FILES = ("survey.json", "summary.csv", "index.html")
 NO_RESULT: dict[str, Any] = dict.fromkeys(COLUMNS)
+FAILED, NOT_REACHED = "failed", "not_reached"  # states of a photograph without a result
 
 
 def report_row(report: Mapping[str, Any], folder: str, status: str) -> dict[str, Any]:
@@ -113,12 +114,17 @@ def main_list(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [crack for crack in report["cracks"] if crack.get("section", "main") == "main"]
 
 
-def failure_row(path: Path, reason: str) -> dict[str, Any]:
-    """Return the row of an image that could not be analyzed."""
+def has_result(row: Mapping[str, Any]) -> bool:
+    """Return whether the row of an image tells of a report; else it failed or was not reached."""
+    return row["status"] not in (FAILED, NOT_REACHED)
+
+
+def failure_row(path: Path, reason: str, status: str = FAILED) -> dict[str, Any]:
+    """Return the row of an image that could not be analyzed, or was not (``NOT_REACHED``)."""
     return {
         **NO_RESULT,
         "image": plain_path(path),
-        "status": "failed",
+        "status": status,
         "reason": reason,
         "warnings": [],
     }
@@ -229,7 +235,7 @@ def copies(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], M
     again = []
     for row in rows:
         digest = row.get("sha256")
-        if row["status"] != "failed" and digest and first.setdefault(digest, row) is not row:
+        if has_result(row) and digest and first.setdefault(digest, row) is not row:
             again.append((row, first[digest]))
     return again
 
@@ -239,13 +245,15 @@ def survey_totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     A file that stands there under two names counts once.
     """
-    analyzed = [row for row in rows if row["status"] != "failed"]
+    analyzed = [row for row in rows if has_result(row)]
+    not_reached = sum(row["status"] == NOT_REACHED for row in rows)
     again = {id(row) for row, _ in copies(rows)}
     done = [row for row in analyzed if id(row) not in again]
     scaled = [row for row in done if row["length_mm"] is not None]
     return {
         "images": len(rows),
-        "failed": len(rows) - len(analyzed),
+        "failed": len(rows) - len(analyzed) - not_reached,
+        "not_reached": not_reached,
         "copies": len(analyzed) - len(done),
         "unchanged": sum(row["status"] == "unchanged" for row in done),
         "earlier": sum(row["status"] == "earlier" for row in done),
@@ -285,11 +293,14 @@ def survey_detection(rows: Sequence[Mapping[str, Any]]) -> str | None:
 def row_place(row: Mapping[str, Any]) -> tuple[int, float]:
     """Return the place of an image in a survey: sort by it.
 
-    Failed images stand first, then those that cannot be judged, then by the severity x certainty of
-    their worst crack, in mm before px; then those with doubtful marks alone, then those without.
+    Failed images stand first, then those not reached, those that cannot be judged, those with
+    cracks by the severity x certainty of the worst, in mm before px, those with doubtful marks
+    alone, and those without.
     """
-    if row.get("status") == "failed":
+    if row.get("status") == FAILED:
         return 0, 0.0
+    if row.get("status") == NOT_REACHED:
+        return 0, 0.5
     if row.get("judged") is False:
         return 0, 1.0
     if not row.get("cracks"):
@@ -344,12 +355,12 @@ def impaired_text(row: Mapping[str, Any]) -> str:
 
 
 def _tile(row: Mapping[str, Any], name: str) -> dict[str, Any]:
-    failed = row["status"] == "failed"
+    result = has_result(row)
     has_cracks = bool(row["cracks"])
     return {
         "name": name,
-        "link": None if failed else quote(row["folder"]),
-        "failed": failed,
+        "link": quote(row["folder"]) if result else None,
+        "failed": row["status"] == FAILED,
         "earlier": row["status"] == "earlier",
         "reason": row["reason"],
         "judged": row.get("judged") is not False,

@@ -10,7 +10,7 @@ from crackseg import __version__
 from crackseg.errors import CracksegError
 from crackseg.inference.models import read_card, shipped_models
 from crackseg.records import ModelCard
-from crackseg.reporting.gather import FAILED, Gathered
+from crackseg.reporting.gather import Gathered
 from crackseg.survey import Survey
 from crackseg.words import Words
 
@@ -58,7 +58,7 @@ def missing_facts(survey: Survey, words: Words) -> str:
 
 def record_rows(gathered: Gathered, words: Words) -> Iterator[tuple[str, str]]:
     """Yield what a later reader needs to repeat the analysis: label and value."""
-    readable = [p for p in gathered.photographs if p.status != FAILED]
+    readable = [p for p in gathered.photographs if p.folder]
     releases = sorted({p.release for p in readable}) or [__version__]
     yield words("record.package"), ", ".join(releases)
     models = {p.model["sha256"]: p.model for p in readable if p.model}

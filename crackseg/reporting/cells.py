@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from crackseg.exports.survey import NO_RESULT
 from crackseg.exports.tables import read_measure
 from crackseg.reporting import sums
-from crackseg.reporting.gather import COPY, FAILED, NOT_JUDGED, Photograph, SurveyCrack
+from crackseg.reporting.gather import COPY, NOT_JUDGED, Photograph, SurveyCrack
 from crackseg.survey import WidthBins
 from crackseg.words import Words
 
@@ -35,8 +35,8 @@ def crack(number: int, entry: SurveyCrack, words: Words) -> tuple[str, ...]:
 def photograph(entry: Photograph, words: Words) -> tuple[str, ...]:
     """Return the row of a photograph."""
     row = {**NO_RESULT, **entry.row}
-    if entry.status == FAILED:
-        failed = words("status.failed")
+    if entry.folder is None:
+        failed = words(f"status.{entry.status}")
         return (
             str(entry.number),
             entry.name,

@@ -13,9 +13,17 @@ from typing import Any
 
 from crackseg.detection import UNTESTED
 from crackseg.exports import wording
+from crackseg.exports.survey import FAILED, NOT_REACHED
 from crackseg.reporting import cells, sums
 from crackseg.reporting.about import head_facts, missing_facts, record_rows
-from crackseg.reporting.gather import COPY, FAILED, NOT_JUDGED, Gathered, Photograph, SurveyCrack
+from crackseg.reporting.gather import (
+    ANALYZED,
+    COPY,
+    NOT_JUDGED,
+    Gathered,
+    Photograph,
+    SurveyCrack,
+)
 from crackseg.reporting.on_face import each_once, on_map
 from crackseg.reporting.pictures import CloseUp, close_up, thumb
 from crackseg.reporting.plan import FARTHEST_M, Plan, draw_plan, spread_m
@@ -132,7 +140,7 @@ def compose(
 
 def _lead(gathered: Gathered, figures: sums.Sums, words: Words) -> Iterable[str]:
     """Yield what was seen and found, in sentences."""
-    readable = [p for p in gathered.photographs if p.status not in (FAILED, COPY)]
+    readable = [p for p in gathered.photographs if p.folder and p.status != COPY]
     if not readable:
         yield words("lead.nothing_analyzed")
         return
@@ -195,18 +203,20 @@ def _worst_sentence(crack: SurveyCrack, words: Words) -> str:
 def _findings(gathered: Gathered, words: Words) -> Iterable[Finding]:
     """Yield what could not be judged, and why."""
     failed, unjudged = gathered.of_status(FAILED), gathered.of_status(NOT_JUDGED)
-    partly = [
-        p for p in gathered.photographs if p.status not in (FAILED, NOT_JUDGED, COPY) and p.unjudged
-    ]
+    not_reached = gathered.of_status(NOT_REACHED)
+    partly = [p for p in gathered.photographs if p.status == ANALYZED and p.unjudged]
     copies = len(gathered.of_status(COPY))
     unscaled = [
-        p for p in gathered.photographs if p.status not in (FAILED, COPY) and p.scale is None
+        p for p in gathered.photographs if p.folder and p.status != COPY and p.scale is None
     ]
-    if not failed and not unjudged:
+    if not failed and not unjudged and not not_reached:
         yield Finding(sentence=words("judged.all_in_part" if partly else "judged.all"))
     if failed:
         reasons = [f"{p.name}: {words.sentence(p.reason)}" for p in failed]
         yield _finding(words("judged.failed", n=len(failed)), reasons)
+    if not_reached:
+        names = [p.name for p in not_reached]
+        yield _finding(words("judged.not_reached", n=len(names)), names)
     for key, group in (("judged.not_judged", unjudged), ("judged.partly", partly)):
         if group:
             shares = [f"{p.name}: {cells.unjudged(p, words)}" for p in group]
@@ -215,7 +225,9 @@ def _findings(gathered: Gathered, words: Words) -> Iterable[Finding]:
         shares = [f"{p.name}: {cells.shares(p.impaired, words)}" for p in impaired]
         yield _finding(words("judged.impaired", n=len(impaired)), shares)
     if unscaled:
-        all_of_them = len(unscaled) == len(gathered.photographs) - len(failed) - copies
+        all_of_them = (
+            len(unscaled) == sum(p.folder is not None for p in gathered.photographs) - copies
+        )
         names = [] if all_of_them else [p.name for p in unscaled]
         yield _finding(words("judged.no_scale", n=len(unscaled)), names)
     if gathered.passed_over:
@@ -430,7 +442,7 @@ def _filled(title: str, names: Sequence[str], rows: Iterable[Sequence[str]], wor
 
 
 def _method(gathered: Gathered, words: Words) -> tuple[str, ...]:
-    masks = [p for p in gathered.photographs if p.status != FAILED and p.model is None]
-    readable = [p for p in gathered.photographs if p.status != FAILED]
+    masks = [p for p in gathered.photographs if p.folder and p.model is None]
+    readable = [p for p in gathered.photographs if p.folder]
     texts = (words("method.text"),) if len(masks) < len(readable) else ()
     return (*texts, *((words("method.mask"),) if masks else ()))

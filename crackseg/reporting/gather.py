@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from crackseg.errors import ConfigError
-from crackseg.exports.survey import failure_row, judged_row, report_row, short_names
+from crackseg.exports.survey import (
+    failure_row,
+    has_result,
+    judged_row,
+    report_row,
+    short_names,
+)
 from crackseg.exports.tables import flat_crack, read_measure
 from crackseg.folders import read_mark
 from crackseg.imagery import greenery
@@ -24,7 +30,7 @@ from crackseg.records import Measure
 from crackseg.survey import NAME, Survey, read_survey, survey_from
 from crackseg.verdict_table import VERDICTS, Spoken, by_photograph, read_verdicts
 
-FAILED, NOT_JUDGED, ANALYZED, COPY = "failed", "not_judged", "analyzed", "copy"
+NOT_JUDGED, ANALYZED, COPY = "not_judged", "analyzed", "copy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +48,8 @@ class Photograph:
 
     number: int
     name: str
-    folder: Path | None  # of its results; None where it failed
-    status: str  # FAILED, NOT_JUDGED, ANALYZED or COPY
+    folder: Path | None  # of its results; None where it failed or was not reached
+    status: str  # FAILED, NOT_REACHED, NOT_JUDGED, ANALYZED or COPY
     row: Mapping[str, Any]  # of the survey, as ``exports.survey`` makes it
     image: Mapping[str, Any] = field(default_factory=dict)  # as in its report
     scale: Mapping[str, Any] | None = None
@@ -134,9 +140,9 @@ def gather(folder: Path, facts: Path | None = None) -> Gathered:
     about = _read_about(folder)
     rows = {row["folder"]: row for row in about.get("images", ()) if row.get("folder")}
     reports = list(_report_folders(folder, rows))
-    failed = [row for row in about.get("images", ()) if row["status"] == FAILED]
+    failed = [row for row in about.get("images", ()) if not has_result(row)]
     there = {name for name, _ in reports}
-    lost = [row for name, row in rows.items() if name not in there and row["status"] != FAILED]
+    lost = [row for name, row in rows.items() if name not in there and has_result(row)]
     failed += [_lost(row, folder / row["folder"]) for row in lost]
     if not reports and not failed:
         raise ConfigError(
@@ -368,7 +374,7 @@ def _photograph(
     report: Mapping[str, Any] | None,
 ) -> Photograph:
     if report is None:
-        return Photograph(number=number, name=name, folder=None, status=FAILED, row=row)
+        return Photograph(number=number, name=name, folder=None, status=row["status"], row=row)
     predict = report["options"]["predict"]
     return Photograph(
         number=number,

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from crackseg.exports.wording import round_length
-from crackseg.reporting.gather import COPY, FAILED, NOT_JUDGED, Gathered, Photograph, SurveyCrack
+from crackseg.reporting.gather import COPY, NOT_JUDGED, Gathered, Photograph, SurveyCrack
 from crackseg.reporting.on_face import places_m
 from crackseg.reporting.sums import bin_of
 from crackseg.survey import Survey, WidthBins
@@ -104,7 +104,7 @@ def _width(crack: SurveyCrack) -> float:
 
 def colour_of(photograph: Photograph, worst: SurveyCrack | None, bins: WidthBins) -> str:
     """Return the colour of a photograph by its widest crack."""
-    if photograph.status in (FAILED, NOT_JUDGED):
+    if photograph.folder is None or photograph.status == NOT_JUDGED:
         return UNJUDGED_COLOUR
     return FREE_COLOUR if worst is None else bin_colour(bin_of(worst, bins), bins)
 
