@@ -131,16 +131,17 @@ def draw(report: Report, picture: Array, factor: float = 1.0) -> Array:
 def _place_labels(
     report: Report, picture: Array, factor: float, pen: _Pen, boxes: list[_Box]
 ) -> list[_Label]:
-    """Return the labels that find room: the worst and the widest with their width."""
+    """Return the labels that find room and hide no mark: the worst and widest with their width."""
     main = [crack for crack in report.cracks if crack.section == "main"]
     widest = sorted(main, key=lambda crack: -(crack.width_max.px or 0.0))[:WITH_WIDTH]
     with_text = {crack.id for crack in (*main[:WITH_WIDTH], *widest)}
     chosen = [crack for k, crack in enumerate(main) if k < NUMBERED or crack.id in with_text]
+    marks = _Marks.of(report, picture.shape, factor, max(pen.font_px // 4, 1))
     labels = []
     for crack in sorted(chosen, key=lambda crack: crack.id not in with_text):
         number = str(crack.id)
         texts = (wording.label(crack), number) if crack.id in with_text else (number,)
-        label = _label(crack, texts, factor, pen, boxes, picture.shape)
+        label = _label(crack, texts, factor, pen, boxes, marks, picture.shape)
         if label is not None:
             labels.append(label)
             boxes.append(label.box)
@@ -249,6 +250,7 @@ def _label(
     factor: float,
     pen: _Pen,
     boxes: list[_Box],
+    marks: _Marks,
     shape: tuple[int, ...],
 ) -> _Label | None:
     """Return the first of the texts that finds room beside the crack's widest place."""
@@ -256,7 +258,7 @@ def _label(
     for text in texts:
         tag = _tag(text, pen.font_px)
         places = _free_places(tag.shape[:2], (row, col), shape, pen, boxes)
-        box = min(places, key=lambda place: _hidden_px(crack, place, factor), default=None)
+        box = next((place for place in places if not marks.under(place)), None)
         if box is not None:
             return _Label(tag=tag, box=box, anchor=(col, row))
     return None
@@ -281,7 +283,11 @@ def _free_places(
     """Yield places round the anchor, inside the picture and not taken, the nearest first."""
     height, width = size
     row, col = anchor
-    for distance in (pen.gap_px, 3 * pen.gap_px):  # a longer leader belongs to nothing
+    for distance in (
+        pen.gap_px,
+        2 * pen.gap_px,
+        3 * pen.gap_px,
+    ):  # a longer leader belongs to nothing
         rows = (row - height // 2, row - distance - height, row + distance)
         cols = (col + distance, col - distance - width, col - width // 2)
         for top, left in itertools.product(rows, cols):
@@ -290,15 +296,31 @@ def _free_places(
                 yield box
 
 
-def _hidden_px(crack: Crack, box: _Box, factor: float) -> int:
-    """Return how many pixels of a crack a box on the picture would hide."""
-    top, left = (
-        max(round(start / factor) - first, 0)
-        for start, first in ((box.row, crack.window.row), (box.col, crack.window.col))
-    )
-    bottom = round((box.row + box.height) / factor) - crack.window.row
-    right = round((box.col + box.width) / factor) - crack.window.col
-    return int(np.count_nonzero(crack.mask[top : max(bottom, 0), left : max(right, 0)]))
+@dataclass(frozen=True)
+class _Marks:
+    """Where marks lie on the picture, in square cells: no tag may hide one."""
+
+    cell_px: int
+    sums: Array  # (rows + 1, cols + 1) int, of the cells with a mark above and left of each corner
+
+    @staticmethod
+    def of(report: Report, shape: tuple[int, ...], factor: float, cell_px: int) -> _Marks:
+        marked = np.zeros((shape[0] // cell_px + 1, shape[1] // cell_px + 1), bool)
+        for crack in report.cracks:
+            rows, cols = crack.mask.nonzero()
+            at = (rows + crack.window.row, cols + crack.window.col)
+            row, col = ((each * factor).astype(int) // cell_px for each in at)
+            marked[row, col] = True
+        sums = marked.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
+        return _Marks(cell_px, np.pad(sums, ((1, 0), (1, 0))))
+
+    def under(self, box: _Box) -> bool:
+        """Return whether a box would hide a part of a mark or touch one."""
+        top, left = box.row // self.cell_px, box.col // self.cell_px
+        bottom = (box.row + box.height - 1) // self.cell_px + 1
+        right = (box.col + box.width - 1) // self.cell_px + 1
+        s = self.sums
+        return bool(s[bottom, right] - s[top, right] - s[bottom, left] + s[top, left])
 
 
 def _draw_scale_bar(picture: Array, scale: Scale, factor: float, pen: _Pen) -> _Box:

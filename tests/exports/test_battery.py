@@ -228,6 +228,11 @@ def test_three_hundred_marks_stay_readable(make_report: Make) -> None:
     assert max(reach) < 0.1 * 3000  # no leader across the picture
     for one, other in itertools.combinations(labels, 2):
         assert not one.box.meets(other.box)
+    marked_px = np.zeros(picture.shape[:2], bool)
+    for crack in cracks:
+        marked_px[crack.window.slices] |= crack.mask
+    for box in (label.box for label in labels):  # no number hides a mark, its own or another
+        assert not marked_px[box.row : box.row + box.height, box.col : box.col + box.width].any()
 
 
 def test_outlines_tell_doubtful_marks_from_cracks(make_report: Make) -> None:
