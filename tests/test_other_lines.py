@@ -115,7 +115,7 @@ def test_other_lines_are_measured_and_in_no_total(picture, model, tmp_path, monk
     assert (line.openings, line.contrast, line.step) == ((), None, None), "no report tells of them"
     assert report.cracks[0].contrast is not None
     assert "Other lines: 1 dark line taken" in page
-    assert "One dark line was taken for no crack" in page
+    assert "One dark line was taken for no crack and stands under" in page
 
 
 def test_the_screen_and_the_summary_name_lines_that_are_no_crack(

@@ -127,7 +127,8 @@ def lead(report: Report) -> str:
     if report.other_lines:
         count = len(report.other_lines)
         lines = "One dark line was" if count == 1 else f"{count} dark lines were"
-        text = f"{text} {lines} taken for no crack and stand under “Other lines”."
+        stand = "stands" if count == 1 else "stand"
+        text = f"{text} {lines} taken for no crack and {stand} under “Other lines”."
     if not besides:
         return text
     marks = "One doubtful mark stands" if besides == 1 else f"{besides} doubtful marks stand"

@@ -22,6 +22,7 @@ from crackseg.exports.survey import report_row, write_survey
 from crackseg.exports.tables import report_to_dict
 from crackseg.imagery.files import open_image
 from crackseg.records import Certainty, Measure, Report, Scale, WidthClass
+from crackseg.reporting.command import write_report
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 A4_PX = round((210 - 2 * 13) / 25.4 * 96)  # between the margins of the style
@@ -69,14 +70,21 @@ def folder(make_report: Callable[..., Report], tmp_path: Path) -> Path:
     card = replace(CARD, certainty=Certainty(intercept=0.0, weights={}, limit=0.8))
     totals = replace(report.totals, cracks=60, also_marked=20, also_marked_length_px=2400.0)
     report = replace(report, cracks=cracks, model=card, thresholds=(0.9, 0.3), totals=totals)
-    result = tmp_path / "survey" / "a-very-long-name-of-a-photograph-of-a-dam"
+    named = replace(report.image, path=Path("a-very-long-name-of-a-photograph-of-a-dam.jpg"))
+    report = replace(report, image=named)
+    result = tmp_path / "survey" / named.path.stem
     result.mkdir(parents=True)
     Image.fromarray(np.full((4200, 5000, 3), 150, np.uint8)).save(tmp_path / "wall.jpg")
     with open_image(tmp_path / "wall.jpg") as image:
         page.write(report, result, image)
     rows = [report_row(report_to_dict(report), result.name, "analyzed")] * 9
-    about = {"package_version": "1", "started_at": "-", "model": {"name": "m", "version": "1"}}
+    about = {
+        "package_version": "1",
+        "started_at": "2026-05-13T08:00:00+00:00",
+        "model": {"name": "m", "version": "1"},
+    }
     write_survey(rows, about, result.parent, gallery=True)
+    write_report(result.parent, formats=["html"], locale="de")
     return result
 
 
@@ -92,7 +100,7 @@ def show(browser: Any, file: Path, width_px: int, media: str) -> None:
     ("width_px", "media"),
     [(A4_PX, "print"), (1300, "screen"), (820, "screen"), (390, "screen")],
 )
-@pytest.mark.parametrize("name", ["page.html", "../index.html"])
+@pytest.mark.parametrize("name", ["page.html", "../index.html", "../report/report.html"])
 def test_nothing_is_wider_than_the_page(
     browser: Any, folder: Path, name: str, width_px: int, media: str
 ) -> None:
