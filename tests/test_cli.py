@@ -411,7 +411,7 @@ def test_a_stop_says_what_is_done_and_how_to_go_on(
     assert "Stopped: 1 of 3 photographs are done" in shown
     assert "the same command goes on" in shown
     rows = json.loads((out / "survey.json").read_text(encoding="utf-8"))["images"]
-    assert [row["status"] for row in rows] == ["analyzed", "failed", "failed"]
+    assert [row["status"] for row in rows] == ["analyzed", "not_reached", "not_reached"]
     monkeypatch.undo()
     monkeypatch.setenv("COLUMNS", "120")
     assert crackseg("analyze", tmp_path / "in", "--out", out, "--model", dark_model) == 0
