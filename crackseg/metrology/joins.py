@@ -38,6 +38,8 @@ _MATCH = 0.25  # of the deeper piece's depth that the shallower one must have
 # Standard deviations a step by which a course must beat those beside it: more where it is short,
 # where it is long beside the pieces (from ``_FAR`` times the shorter one on), and where it turns.
 _GAIN, _GAIN_SHORT_PX, _GAIN_SHORT = 0.8, 6.0, 0.4
+# A line that stands out this much is no chance and may be this much fainter.
+_CLEAR_GAIN, _CLEAR = 3.5, 0.5
 _FAR, _TURN_COS, _TURN = 2.0, 0.8, 2.0
 _BESIDE_PX = 4.0  # that a tip may lie beside the crack: near tips may seem to turn more
 _DARKER = 1.5  # times as dark as the pieces: a line that both turn into is another one
@@ -77,7 +79,7 @@ def join(
         if not 1.0 < distance(one, two) <= _REACH * shorter:
             continue
         trials[a], trials[b] = trials.get(a, 0) + 1, trials.get(b, 0) + 1
-        course = find_course(one, two, photo, LEAST_SHARE)
+        course = find_course(one, two, photo, _CLEAR * LEAST_SHARE)
         if course is None or not shows_crack(course, one, two, shorter):
             continue
         if covered(course, one, two, mask) or is_ruled(course, one, two, photo):
@@ -105,6 +107,7 @@ def shows_crack(course: Course, one: Tip, two: Tip, shorter_px: float) -> bool:
     if cosine < _AHEAD_COS or (cosine < _TURN_COS and course.share > _DARKER):
         return False
     least = LEAST_SHARE if far > SHORT_PX else SHORT_SHARE
+    least *= _CLEAR if course.gain >= _CLEAR_GAIN else 1.0
     is_line = course.share >= least and course.match >= _MATCH and course.gain >= needed
     return is_line and course.past < _PAST
 

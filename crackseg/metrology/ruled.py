@@ -23,6 +23,9 @@ _RULED_PX = 0.5
 # One straight line is as dark on one side of a gap as on the other, and as straight over all as
 # its straightest side, up to these.
 _EVEN, _ONE, _ONE_PX = 1.5, 1.2, 0.1
+# A joint and the crack that runs into it differ: in darkness by more than this, or the crack
+# wanders this many times more. Pieces that differ in neither are of one kind, and joined.
+_ALIKE, _WANDER = 1.15, 3.0
 _SMOOTH_PX = 3.0  # of the way along which is looked
 _ALONG_PX = 2.0  # standard deviation of the mean over neighbouring profiles
 _REACH_PX, _SIDE_PX = 2.0, 4.0  # searched beyond the mask's half width, and looked at beyond that
@@ -33,8 +36,9 @@ _FAINT = 1e-6
 def is_ruled(course: Course, one: Tip, two: Tip, photo: Photograph) -> bool:
     """Say whether a course and a piece at one of its ends make a line as by a ruler.
 
-    Where both pieces and the course make one straight line that is everywhere as dark, nothing
-    else runs into it, and it is not called ruled: its pieces are one, whatever it is.
+    Where both pieces and the course make one straight line that is everywhere as dark, or the
+    pieces are as dark and as straight as each other, nothing else runs into a joint, and the line
+    is not called ruled: its pieces are one, whatever it is.
 
     Args:
         course: the way between the tips.
@@ -46,14 +50,16 @@ def is_ruled(course: Course, one: Tip, two: Tip, photo: Photograph) -> bool:
     path, first, last = _one_path(tails[0], course.points, tails[1])
     half_px = max(one.radius_px, two.radius_px) + _REACH_PX
     points, dark = _trace(path, half_px, photo)
-    sides = (points[:last], first), (points[first:], len(points) - last)
-    straight = [off_line(side) for side, tail_px in sides if tail_px >= _TELLING_PX]
-    least = min(straight, default=_RULED_PX)
+    pieces = points[:first], points[last:]
+    sides = (points[:last], pieces), (points[first:], pieces[::-1])
+    straight = [(off_line(side), off_line(b)) for side, (a, b) in sides if len(a) >= _TELLING_PX]
+    least, other = min(straight, default=(_RULED_PX, 0.0))
     if least >= _RULED_PX:
         return False
     depth = np.median(dark[:first]), np.median(dark[last:])
-    even = bool(max(depth) <= _EVEN * max(min(depth), _FAINT))
-    return not (even and off_line(points) < min(_RULED_PX, _ONE * least + _ONE_PX))
+    uneven = max(depth) / max(min(depth), _FAINT)
+    one_line = uneven <= _EVEN and off_line(points) < min(_RULED_PX, _ONE * least + _ONE_PX)
+    return not (one_line or (uneven <= _ALIKE and other <= _WANDER * least))
 
 
 def off_line(points: Array) -> float:

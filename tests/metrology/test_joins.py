@@ -59,6 +59,22 @@ def test_a_faint_line_is_followed(cracks_of: Any, seed: int) -> None:
     assert (crack.tips, crack.junctions, crack.loops) == (2, 0, 0)
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("gap", [12, 25, 50])
+def test_a_smooth_crack_is_followed_where_it_is_much_fainter(
+    cracks_of: Any, gap: int, seed: int
+) -> None:
+    """Its pieces are as straight as a joint, but one as straight and as dark as the other."""
+    rng = np.random.default_rng(300 + seed)
+    course = wandering((110, 30), 0, 340, 2.5, rng, bend_deg=12, wave_px=100)
+    between = np.abs(course.points[:, 1] - 210) < gap / 2
+    stroke = Stroke(points=course.points, width_px=np.where(between, 0.7, 2.5))
+    phantom = draw(SHAPE, [stroke], LOOK, rng)
+    first = 210 - gap // 2
+    (crack,) = cracks_of(gap_in(phantom.mask, first, first + gap), phantom.picture)
+    assert crack.joined_length.px + crack.bridged_length.px == pytest.approx(gap, abs=6)
+
+
 def test_a_joined_stretch_has_the_width_that_the_photograph_shows(cracks_of: Any) -> None:
     _, phantom = faint_in_the_middle(1, Look(blur_px=0.8))  # as dark inside as is assumed
     (crack,) = cracks_of(gap_in(phantom.mask), phantom.picture)
