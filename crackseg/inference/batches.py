@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from threading import Lock
 
 import numpy as np
 
@@ -49,38 +52,46 @@ class Batcher:
     Args:
         forward: of a runtime.
         batch: tiles at once.
-        ahead: read the next batch while the caller works on the last: a device of its own has
-            nothing else to do then.
+        lanes: batches that are read at a time while the caller works on what is read: as many as
+            ``forward`` may be called at once. 0: the caller reads them itself.
     """
 
-    def __init__(self, forward: Forward, batch: int, *, ahead: bool = False) -> None:
-        self._forward = forward
-        self._reader = ThreadPoolExecutor(1) if ahead else None
+    def __init__(self, forward: Forward, batch: int, lanes: int = 0) -> None:
+        self._forward, self._lanes = forward, lanes
         self.batch = batch
-        self.seconds = 0.0
+        self._busy = _Busy()
 
-    def __call__(self, tiles: list[Array]) -> Iterator[Array]:
-        """Yield the (h, w) float32 probability of each (h, w, 3) uint8 tile, in order."""
-        done = 0
-        pending = self._start(tiles)
-        while done < len(tiles):
-            answer = pending()
-            done += len(answer)
-            pending = self._start(tiles[done:])
-            yield from answer
+    @property
+    def seconds(self) -> float:
+        """How long the network was at work so far."""
+        return self._busy.seconds
 
-    def _start(self, tiles: list[Array]) -> Callable[[], Array]:
-        """Return what gives the answer to the first of these tiles, as many as a batch takes."""
-        if self._reader is None or not tiles:
-            return lambda: self._answer(tiles)
-        return self._reader.submit(self._answer, tiles).result
+    def __call__(self, tiles: Iterable[Array]) -> Iterator[Array]:
+        """Yield the (h, w) float32 probability of each (h, w, 3) uint8 tile, in order.
+
+        Tiles are taken as they are needed: for the batches in the lanes and one more.
+        """
+        source = iter(tiles)
+        stacks = iter(lambda: list(islice(source, self.batch)), [])
+        if not self._lanes:
+            for stack in stacks:
+                yield from self._answer(stack)
+            return
+        pending: deque[Future[Array]] = deque()
+        readers = ThreadPoolExecutor(self._lanes)
+        try:
+            for stack in stacks:
+                pending.append(readers.submit(self._answer, stack))
+                if len(pending) > self._lanes:
+                    yield from pending.popleft().result()
+            while pending:
+                yield from pending.popleft().result()
+        finally:
+            readers.shutdown(cancel_futures=True)
 
     def _answer(self, tiles: list[Array]) -> Array:
-        start = time.perf_counter()
-        try:
+        with self._busy:
             answer = self._with_room(tiles)
-        finally:
-            self.seconds += time.perf_counter() - start
         if not math.isfinite(float(answer.sum())):
             raise ModelError(
                 "the network gave values that are not finite; its weights are damaged, or the "
@@ -89,10 +100,42 @@ class Batcher:
         return answer
 
     def _with_room(self, tiles: list[Array]) -> Array:
-        while True:
+        answers: list[Array] = []
+        done = 0
+        while done < len(tiles):
+            size = self.batch
             try:
-                return self._forward(np.stack(tiles[: self.batch]))
+                answers.append(self._forward(np.stack(tiles[done : done + size])))
             except MemoryError:
-                if self.batch == 1:
+                if size == 1:
                     raise
-                self.batch //= 2
+                self.batch = size // 2
+            else:
+                done += size
+        return answers[0] if len(answers) == 1 else np.concatenate(answers)
+
+
+class _Busy:
+    """Time during which somebody is at work: several at once count once."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._at_work, self._since, self._before = 0, 0.0, 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._at_work:
+                self._since = time.perf_counter()
+            self._at_work += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._at_work -= 1
+            if not self._at_work:
+                self._before += time.perf_counter() - self._since
+
+    @property
+    def seconds(self) -> float:
+        with self._lock:
+            now = time.perf_counter() - self._since if self._at_work else 0.0
+            return self._before + now

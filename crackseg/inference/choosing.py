@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -31,12 +32,13 @@ from crackseg.inference.runtimes import (
     forward_on_probe,
     open_forward,
 )
-from crackseg.processors import has_byte_products, processor_name
+from crackseg.processors import cpu_count, has_byte_products, processor_name
 from crackseg.records import Notice
 
 LOSS_MAX = 0.005  # of the judge's score, for 8 bit to be taken unasked
 _TILES = 3  # timed on each runtime, after one to warm up
 _MOST_REMEMBERED = 200
+_MOST_LANES = 4  # each takes 100 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,7 @@ class Chosen:
 
     forward: Forward
     options: PredictOptions  # with the runtime and precision that were taken
+    lanes: int  # threads that read at a time; 0: whoever asks reads by himself
     notices: tuple[Notice, ...] = ()
 
 
@@ -73,7 +76,21 @@ def choose(model: Model, options: PredictOptions) -> Chosen:
         )
     name = next(iter(opened)) if len(opened) == 1 else _faster(model, options, precision, opened)
     resolved = replace(options, runtime=name, precision=precision)
-    return Chosen(forward=opened[name], options=resolved, notices=tuple(notices))
+    lanes = _lanes(name, options)
+    return Chosen(forward=opened[name], options=resolved, lanes=lanes, notices=tuple(notices))
+
+
+def _lanes(name: str, options: PredictOptions) -> int:
+    """Return how many tiles a runtime reads at a time.
+
+    On a CPU a thread for each tile does a quarter more than all threads on one: none waits for
+    another. An accelerator reads one batch after the other.
+    """
+    if options.device != "cpu":
+        return 1
+    threads = options.threads or cpu_count()
+    each = math.ceil(threads / _MOST_LANES)
+    return threads // each if name != "torch" and threads > each else 0
 
 
 def _precision(model: Model, options: PredictOptions) -> str:
@@ -115,6 +132,7 @@ def _sound(
                 device=options.device,
                 threads=options.threads,
                 precision=precision,
+                lanes=max(_lanes(name, options), 1),
             )
             away = 0.0 if plain else forward_on_probe(model, forward, name, precision)
         except (ModelError, ImportError):  # ImportError: a package that is there and broken

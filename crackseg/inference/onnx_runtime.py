@@ -41,7 +41,12 @@ _NO_MEMORY = ("failed to allocate memory", "bad_alloc", "bad allocation", "out o
 
 
 def open_runtime(
-    model: Model, *, device: str = "cpu", threads: int | None = None, precision: str = "float"
+    model: Model,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    precision: str = "float",
+    lanes: int = 1,
 ) -> Forward:
     """Return a function from (n, h, w, 3) uint8 tiles to probability, see ``runtimes``.
 
@@ -51,7 +56,7 @@ def open_runtime(
     """
     providers = _providers(device)
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or cpu_count()
+    options.intra_op_num_threads = max((threads or cpu_count()) // lanes, 1)
     options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads sleep
     options.log_severity_level = 3  # errors only; what matters is raised
     path = model.folder / GRAPHS[precision]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from crackseg.inference.choosing import Chosen, choose
 from crackseg.inference.models import Model, load_model
 from crackseg.inference.runtimes import Forward
 from crackseg.inference.tile_rows import (
+    Loaded,
     Progress,
     TileRows,
     Validity,
@@ -187,14 +187,17 @@ class Predictor:
         options = self.options
         batcher = self._batcher(options)
         tiles = TileRows(image, self.card, options, batcher, inside)
-        for i in range(first_again(tiles.rows, part.start), part.stop):
-            finished = tiles.finish(i, tiles.load(i), lambda share: None)
+        for i, finished in tiles.read(range(first_again(tiles.rows, part.start), part.stop)):
             if i in part:
                 yield finished, batcher.seconds
 
     def open_here(self) -> Forward:
         """Return the forward function on the device of the options; see ``runtimes``."""
         return self._open_on(self.options.device).forward
+
+    def lanes_here(self) -> int:
+        """Return how many threads may call the forward function at a time, at least 1."""
+        return max(self._open_on(self.options.device).lanes, 1)
 
     def _open_on(self, device: str) -> Chosen:
         """Return what runs on a device; what another one holds is released first."""
@@ -205,11 +208,10 @@ class Predictor:
 
     def _batcher(self, attempt: PredictOptions) -> Batcher:
         """Return what reads tiles as often as is asked for, so many at once as pay."""
-        forward = _read_often(
-            self._open_on(attempt.device).forward, attempt.readings, attempt.reread_from
-        )
+        chosen = self._open_on(attempt.device)
+        forward = _read_often(chosen.forward, attempt.readings, attempt.reread_from)
         batch = attempt.batch or self._batch_on(attempt.device, tile_px_of(self.card, attempt))
-        return Batcher(forward, batch, ahead=attempt.device != "cpu")
+        return Batcher(forward, batch, chosen.lanes)
 
     def _batch_on(self, device: str, tile_px: int) -> int:
         """Return how many tiles at once pay on a device, which is tried once."""
@@ -263,23 +265,21 @@ def _all_tiles(
     count = len(tiles.rows.starts)
     tiles.add_maps(len(store.planes))
     valid = Validity(image.info.width_px)
-    first = first_again(tiles.rows, store.finished)
-    for i, row in enumerate(tiles.rows.starts):
-        loaded = pixels, _, counts = tiles.load(i)
+
+    def seen(i: int, loaded: Loaded) -> None:
+        pixels, _, counts = loaded
+        row = tiles.rows.starts[i]
         for counter in counters:
             counter.add(row, pixels, counts)
         valid.add(row, len(pixels), counts)
-        if i < first:
-            continue
-        finished = tiles.finish(i, loaded, partial(_tell, progress, i, count))
+
+    first = first_again(tiles.rows, store.finished)
+    for i in range(first):
+        seen(i, tiles.load(i))
+    for i, finished in tiles.read(range(first, count), seen, progress or (lambda share: None)):
         if i >= store.finished:
-            store.take(row, finished, batcher.seconds)
+            store.take(tiles.rows.starts[i], finished, batcher.seconds)
     return valid.runs()
-
-
-def _tell(progress: Progress | None, i: int, count: int, share: float) -> None:
-    if progress:
-        progress((i + share) / count)
 
 
 def _made_of(

@@ -1,8 +1,8 @@
 """The runtimes by name: each opens a model folder and returns a function from tiles to probability.
 
-A runtime is ``open_runtime(model, *, device, threads, precision)`` gives ``forward``: it turns
-(n, h, w, 3) uint8 RGB tiles into (n, h, w) float32 crack probability, or for a network that tells
-other lines apart into (n, h, w, 2), crack first. It raises ``MemoryError``
+A runtime is ``open_runtime(model, *, device, threads, precision, lanes)`` gives ``forward``: it
+turns (n, h, w, 3) uint8 RGB tiles into (n, h, w) float32 crack probability, or for a network that
+tells other lines apart into (n, h, w, 2), crack first. It raises ``MemoryError``
 when the device has no room for the batch, and ``ModelError`` when the device is not there: a
 runtime never takes another device than the one asked for.
 """
@@ -37,6 +37,7 @@ def open_forward(
     device: str = "cpu",
     threads: int | None = None,
     precision: str = "float",
+    lanes: int = 1,
 ) -> Forward:
     """Return the forward function of ``model`` on a device.
 
@@ -46,13 +47,15 @@ def open_forward(
         device: "cpu", or what the runtime calls an accelerator ("cuda", "cuda:1", "GPU").
         threads: CPU threads; None takes all cores.
         precision: "float" or "int8".
+        lanes: how many threads may call the function at a time, and share the CPU threads.
 
     Raises:
         UnknownName: no such runtime.
         MissingExtra: the runtime's package is not installed.
         ModelError: the device is not there, or the runtime cannot read the model.
     """
-    return find_runtime(runtime)(model, device=device, threads=threads, precision=precision)
+    opener = find_runtime(runtime)
+    return opener(model, device=device, threads=threads, precision=precision, lanes=lanes)
 
 
 def find_runtime(runtime: str) -> Callable[..., Forward]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -26,7 +27,7 @@ class TileRows:
         image: OpenImage,
         card: ModelCard,
         options: PredictOptions,
-        batcher: Callable[[list[Array]], Iterator[Array]],
+        batcher: Callable[[Iterable[Array]], Iterator[Array]],
         inside: Array | None,
     ) -> None:
         self._image, self._batcher, self._inside = image, batcher, inside
@@ -50,16 +51,49 @@ class TileRows:
         counts = has_data if inside is None else _both(has_data, inside[window.slices])
         return pixels, has_data, counts
 
-    def finish(self, i: int, loaded: Loaded, progress: Progress) -> list[Array]:
-        """Return the uint8 rows of each plane that no later row of tiles touches."""
-        pixels, has_data, counts = loaded
-        tiles = dict(_cut(pixels, (has_data, counts), self.rows, self._cols))
-        for k, (j, answer) in enumerate(zip(tiles, self._batcher([*tiles.values()]), strict=True)):
+    def read(
+        self,
+        part: range,
+        seen: Callable[[int, Loaded], None] = lambda i, loaded: None,
+        progress: Progress = lambda share: None,
+    ) -> Iterator[tuple[int, list[Array]]]:
+        """Yield number, and uint8 rows of each plane that no later one touches, of rows of tiles.
+
+        The next row is loaded while the network is at work on this one.
+
+        Args:
+            part: numbers of the rows, one after the other.
+            seen: called with the number and what was loaded, from top to bottom.
+            progress: called with the share of all rows of the picture.
+        """
+        counts: dict[int, Runs | None] = {}
+        places: deque[tuple[int, int]] = deque()
+
+        def tiles() -> Iterator[Array]:
+            for i in part:
+                loaded = pixels, has_data, here = self.load(i)
+                seen(i, loaded)
+                counts[i] = None if here is None else Runs.of(here)  # bytes of many rows are large
+                for j, tile in _cut(pixels, (has_data, here), self.rows, self._cols):
+                    places.append((i, j))
+                    yield tile
+
+        row, count = part.start, len(self.rows.starts)
+        for answer in self._batcher(tiles()):
+            i, j = places.popleft()
+            while row < i:
+                yield row, self._finish(row, counts.pop(row))
+                row += 1
             self.add_maps(answer.shape[2] if answer.ndim == 3 else 1)
             parts = np.atleast_3d(answer).transpose(2, 0, 1)
-            for part, plane in zip(parts, self._maps, strict=False):
-                plane.band.add(i, j, part)
-            progress((k + 1) / len(tiles))
+            for plane, here in zip(self._maps, parts, strict=False):
+                plane.band.add(i, j, here)
+            progress((i + (j + 1) / len(self._cols.starts)) / count)
+        for last in range(row, part.stop):
+            yield last, self._finish(last, counts.pop(last))
+            progress((last + 1) / count)
+
+    def _finish(self, i: int, counts: Runs | None) -> list[Array]:
         return [plane.finish(i, counts) for plane in self._maps]
 
 
@@ -73,7 +107,7 @@ class _Map:
     def _take(self, row: int, finished: Array) -> None:
         self._finished = finished
 
-    def finish(self, i: int, counts: Array | None) -> Array:
+    def finish(self, i: int, counts: Runs | None) -> Array:
         """Return the rows that no later row of tiles touches, 0 where a pixel does not count."""
         self.band.finish(i)
         if counts is not None:

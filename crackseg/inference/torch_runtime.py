@@ -15,9 +15,16 @@ from crackseg.records import Array
 
 
 def open_runtime(
-    model: Model, *, device: str = "cpu", threads: int | None = None, precision: str = "float"
+    model: Model,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    precision: str = "float",
+    lanes: int = 1,
 ) -> Forward:
     """Return a function from (n, h, w, 3) uint8 tiles to probability, see ``runtimes``.
+
+    All threads work on one call, however many ``lanes`` there are.
 
     Raises:
         ConfigError: the device is not there.

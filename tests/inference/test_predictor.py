@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -220,10 +221,8 @@ def spy(monkeypatch: pytest.MonkeyPatch, fits: Callable[[str, Array], bool] | No
     """Record the batch sizes that reach the runtime; ``fits`` says whether one has room there."""
     real, batches = room.open_forward, []
 
-    def opened(
-        model: Model, *, runtime: str, device: str, threads: int | None, precision: str
-    ) -> Forward:
-        forward = real(model, runtime=runtime, device="cpu", threads=threads)
+    def opened(model: Model, *, runtime: str, device: str, **how: Any) -> Forward:
+        forward = real(model, runtime=runtime, device="cpu", threads=how["threads"])
 
         def limited(tiles: Array) -> Array:
             if fits and not fits(device, tiles):
