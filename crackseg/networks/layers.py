@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import timm
@@ -207,17 +208,35 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
 _COUNTER = "num_batches_tracked"
 
 
+_NO_TENSORS = (  # what readers raise of bytes that are no such file
+    SafetensorError, UnpicklingError, EOFError, RuntimeError, ValueError, LookupError,
+    AttributeError, TypeError,
+)  # fmt: skip
+
+
 def _read_tensors(path: Path) -> Mapping[str, Tensor]:
+    state: Any = None
     try:
         if path.suffix == ".safetensors":
-            tensors: Mapping[str, Tensor] = load_file(path)
-            return tensors
-        state: Mapping[str, Tensor] = torch.load(  # noqa: TID251 - the one door, tensors only
-            path, map_location="cpu", weights_only=True
+            state = load_file(path)
+        else:
+            state = torch.load(  # noqa: TID251 - the one door, tensors only
+                path, map_location="cpu", weights_only=True
+            )
+    except OSError as error:
+        raise ModelError(
+            f"`encoder_weights` {path} cannot be read: {error.strerror or error}."
+        ) from error
+    except _NO_TENSORS:
+        pass  # told below
+    whole = isinstance(state, Mapping) and all(isinstance(t, torch.Tensor) for t in state.values())
+    if not whole or not all(isinstance(name, str) for name in state):
+        raise ModelError(
+            f"`encoder_weights` {path} must be a table of tensors by name, as safetensors or a "
+            "state dict that torch saved; save the encoder's `state_dict()`."
         )
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"`encoder_weights` {path} do not fit: {error}") from error
-    return state
+    tensors: Mapping[str, Tensor] = state
+    return tensors
 
 
 class _PaddedConv(nn.Conv2d):

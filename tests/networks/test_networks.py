@@ -559,5 +559,13 @@ def test_local_encoder_weights_are_loaded_or_refused(tmp_path):
     assert all(torch.equal(loaded[key], donor[key]) for key in donor)
     with pytest.raises(ModelError, match="do not fit"):
         build("smp:unet:resnet18", encoder_weights=tmp_path / "encoder.safetensors")
-    with pytest.raises(ModelError, match="missing"):
+    with pytest.raises(ModelError, match=r"missing.* cannot be read: No such file"):
         build("smp:unet:resnet18", encoder_weights=tmp_path / "missing.safetensors")
+    for content in ([1, 2], {"a": 1}, {1: torch.zeros(1)}):
+        torch.save(content, tmp_path / "other.pt")
+        with pytest.raises(ModelError, match="must be a table of tensors by name"):
+            build("cdds_lite", encoder_weights=tmp_path / "other.pt")
+    for name, content in (("a.pt", b"text"), ("b.pt", b""), ("c.safetensors", b"text")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ModelError, match="must be a table of tensors by name"):
+            build("cdds_lite", encoder_weights=tmp_path / name)
