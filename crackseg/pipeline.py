@@ -22,7 +22,7 @@ from crackseg.errors import ConfigError
 from crackseg.exports import find_exports
 from crackseg.folders import filling
 from crackseg.imagery.blank import find_unjudged, unjudged_notices, unjudged_parts
-from crackseg.imagery.clarity import impaired_notices
+from crackseg.imagery.clarity import impaired_notices, sharpness_notices
 from crackseg.imagery.drawn import (
     Look,
     check_sizes,
@@ -148,14 +148,17 @@ def analyze(
         cracks = flag_run_on(cracks, other_lines or ())
     untested = _untested(card, scale, scale_notices)
     of_region = _region_notices(region, joints, (*cracks, *(other_lines or ())), options.region)
+    unjudged = find_unjudged(prediction)
+    tells = prediction.tells_sharpness or not can_judge(unjudged)  # which says more
+    of_sharpness = sharpness_notices(tells, bool(cracks))
     measured = _Measured(
         shape=mask.shape,
         cracks=cracks,
         joints=joints,
-        unjudged=find_unjudged(prediction),
+        unjudged=unjudged,
         impaired=prediction.impaired,
         notices_before=(*decoded, *scale_notices, *untested, *prediction.notices, *of_region),
-        notices=notices,
+        notices=(*notices, *of_sharpness),
     )
     report = _report(image.info, options, scale, region, measured, clock.seconds)
     report = replace(report, model=card, unsteady=prediction.unsteady)

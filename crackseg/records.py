@@ -146,6 +146,7 @@ class Prediction:
     spoilt: tuple[Unjudged, ...] = ()  # parts that show too little to say anything
     impaired: tuple[Unjudged, ...] = ()  # parts that show less than the model was tested for
     unsteady: tuple[Unjudged, ...] = ()  # parts in which motion of some px cannot be excluded
+    tells_sharpness: bool = True  # False: too little structure to say whether it is sharp
     device: str
     runtime: str = "onnx"
     precision: str = "float"

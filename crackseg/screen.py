@@ -231,7 +231,7 @@ def _result(outcome: Outcome) -> str:
     if row["cracks"]:
         text = f"{count(row['cracks'], 'crack')}, {length_text(row)}, widest {width_text(row)}"
         text += f"; also {besides}" if besides else ""
-        text += f"; the rest {BLANK}" if blank else ""
+        text += f"; as a whole it {BLANK}" if blank else ""
     else:
         text = BLANK if blank else NO_CRACK
         text = f"{text} in the main list; {besides}" if besides else text

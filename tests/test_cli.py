@@ -511,7 +511,7 @@ def test_what_cannot_be_judged_is_said_beside_its_cracks_and_each_has_its_own_fi
     assert crackseg("analyze", tmp_path / "in", *out) == 0
     shown = capsys.readouterr().err
     assert shown.count("1 crack") == 4
-    assert shown.count("; the rest cannot be judged: it shows too little") == 4
+    assert shown.count("; as a whole it cannot be judged: it shows too little") == 4
     assert (
         "warning: 4 of 4 photographs (a.png, b.png, c.png, ...), each by figures of its own in "
         "its report; a.png: This picture cannot be judged" in shown

@@ -13,7 +13,7 @@ import numpy as np
 from crackseg.config import AnalyzeOptions
 from crackseg.errors import ImageError
 from crackseg.imagery.blank import BlankCounter
-from crackseg.imagery.clarity import ClarityCounter, impaired, spoilt, unsteady
+from crackseg.imagery.clarity import ClarityCounter, impaired, spoilt, unsteady, with_noise
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.regions import Region
 from crackseg.records import Array, Crack, Notice, Unjudged, Window
@@ -139,4 +139,5 @@ def look_at(image: OpenImage, region: Region | None) -> Look:
         for counter in (blank, clarity):
             counter.add(top, pixels, counts)
     measures = clarity.measures()
-    return Look(valid, blank.areas_px2(), spoilt(measures), impaired(measures), unsteady(measures))
+    blank_px2 = with_noise(blank.areas_px2(), measures)
+    return Look(valid, blank_px2, spoilt(measures), impaired(measures), unsteady(measures))

@@ -18,7 +18,14 @@ from crackseg import __version__
 from crackseg.config import PredictOptions
 from crackseg.errors import ModelError
 from crackseg.imagery.blank import BlankCounter
-from crackseg.imagery.clarity import ClarityCounter, impaired, spoilt, unsteady
+from crackseg.imagery.clarity import (
+    ClarityCounter,
+    impaired,
+    spoilt,
+    tells_sharpness,
+    unsteady,
+    with_noise,
+)
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.greenery import ColourCounter
 from crackseg.imagery.tiles import Axis
@@ -136,10 +143,11 @@ class Predictor:
             overlap_px=attempt.overlap_px,
             forward_s=store.forward_s + batcher.seconds,
             outside_px2=0.0 if inside is None else float(np.count_nonzero(~inside)),
-            blank_px2=blank.areas_px2(),
+            blank_px2=with_noise(blank.areas_px2(), measures),
             spoilt=spoilt(measures),
             impaired=impaired(measures),
             unsteady=unsteady(measures),
+            tells_sharpness=tells_sharpness(measures),
             device=attempt.device,
             runtime=chosen.options.runtime,
             precision=chosen.options.precision,

@@ -13,6 +13,7 @@ from crackseg.config import AnalyzeOptions
 from crackseg.exports import survey
 from crackseg.exports.tables import report_to_dict
 from crackseg.imagery.blank import BLOCK_PX, BlankCounter, unjudged_notices
+from crackseg.imagery.clarity import ClarityCounter, with_noise
 from crackseg.imagery.files import open_image
 from crackseg.inference.predictor import Predictor
 from crackseg.records import Array, Report, Unjudged, can_judge
@@ -185,3 +186,33 @@ def one_code(picture: Array, valid: Array, number: int) -> int:
     if block.min() >= 250:
         return 2
     return 3 if np.ptp(block, axis=0).max() <= 2 else 0
+
+
+@pytest.mark.parametrize(
+    ("colour", "noise", "code"),
+    [((257, 257, 257), 3, "white"), ((0, 0, 0), 12, "black"), ((20, 2, 2), 2, "black")],
+)
+def test_noise_makes_nothing_of_a_frame_worth_judging(
+    colour: tuple[int, int, int], noise: float, code: str
+) -> None:
+    spread = np.random.default_rng(0).normal(0, noise, (320, 448, 1))
+    pixels = np.clip(np.rint(colour + spread), 0, 255).astype(np.uint8)
+    blank, clarity = BlankCounter(320, 448), ClarityCounter(320, 448)
+    blank.add(0, pixels, None)
+    clarity.add(0, pixels, None)
+    area = 320 * 448
+    assert sum(blank.areas_px2().values()) < area / 2, "no pixel may be out of the ordinary there"
+    assert with_noise(blank.areas_px2(), clarity.measures()) == {code: pytest.approx(area)}
+
+
+def test_a_picture_that_tells_nothing_of_its_sharpness_is_no_sound_wall_without_a_word(
+    tmp_path: Path, dark_model: Path
+) -> None:
+    finger = np.array([190.0, 150.0, 130.0]) - np.linspace(0, 30, 300)[:, None]
+    finger = finger + np.random.default_rng(0).normal(0, 3, (200, 300, 3))
+    notices = analyzed(np.clip(finger, 0, 255).astype(np.uint8), tmp_path, dark_model).notices
+    assert "no_structure" in [n.code for n in notices]
+    finger[80:84, 40:260] = 20
+    report = analyzed(np.clip(finger, 0, 255).astype(np.uint8), tmp_path, dark_model)
+    assert report.totals.cracks == 1
+    assert "no_structure" not in [n.code for n in report.notices], "what is marked is to be seen"
