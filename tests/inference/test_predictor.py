@@ -25,8 +25,10 @@ MakeModel = Callable[..., Model]
 MakePicture = Callable[..., tuple[Path, Array]]
 
 
-def run(path: Path, model: Model, *, readings: int = 1, **options: object) -> Prediction:
-    plain = PredictOptions(threads=1, readings=readings, **options)  # type: ignore[arg-type]
+def run(
+    path: Path, model: Model, *, readings: int = 1, threads: int = 1, **options: object
+) -> Prediction:
+    plain = PredictOptions(threads=threads, readings=readings, **options)  # type: ignore[arg-type]
     with open_image(path) as image:
         return Predictor(model, plain).predict(image)
 
@@ -68,6 +70,21 @@ def test_a_batch_changes_nothing(make_model: MakeModel, make_picture: MakePictur
     model = make_model()
     one, three = (run(path, model, batch=n).probability for n in (1, 3))
     assert np.abs(one.astype(int) - three).max() <= 1
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_threads_change_nothing(
+    make_model: MakeModel, make_picture: MakePicture, threads: int
+) -> None:
+    """Whether a tile is read by each or one after the other, beside rows without data as well."""
+    alpha = np.full((700, 300), 255, np.uint8)
+    alpha[:150] = alpha[300:460] = alpha[640:] = 0
+    path, _ = make_picture(700, 300, alpha=alpha)
+    model = make_model()
+    alone, shared = (run(path, model, overlap_px=32, threads=n) for n in (1, threads))
+    assert np.array_equal(alone.probability, shared.probability)
+    assert np.array_equal(np.asarray(alone.valid), np.asarray(shared.valid))
+    assert shared.forward_s > 0
 
 
 def test_pixels_that_do_not_count_are_zero_and_not_run(
