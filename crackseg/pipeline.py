@@ -22,7 +22,7 @@ from crackseg.errors import ConfigError
 from crackseg.exports import find_exports
 from crackseg.folders import filling
 from crackseg.imagery.blank import find_unjudged, unjudged_notices, unjudged_parts
-from crackseg.imagery.clarity import impaired_notices, sharpness_notices
+from crackseg.imagery.clarity import impaired_notices
 from crackseg.imagery.drawn import (
     Look,
     check_sizes,
@@ -44,6 +44,7 @@ from crackseg.imagery.regions import (
     share_on_joints,
 )
 from crackseg.imagery.scale import find_scale
+from crackseg.imagery.structure import sharpness_notices
 from crackseg.inference.models import is_classifier, is_detector, thresholds
 from crackseg.inference.predictor import Predictor
 from crackseg.metrology.classes import read_documents

@@ -38,7 +38,6 @@ _LEAST_SHARE = 0.005  # of the picture: a smaller part is not told of
 # Shares of the picture from which on it is warned of, of light, noise and compression, and of blur:
 # less is a shadow, a puddle, a smooth patch.
 _WORTH, WORTH_BLURRED = 0.15, 0.25
-_SILENT = 0.9  # share of the blocks that tell nothing of blur, from which on the picture does not
 _LEAST_PX = 24  # of a strip: of fewer rows the longest lag has hardly any at half the size
 _LEAST_SIDE_PX = 2 * BLOCK_PX  # of a picture: a block alone says too little
 _LAGS = (1, 2, 3, 4, 6, 8)
@@ -97,7 +96,7 @@ BLURRED, SPOILT = 1.0, 3.0
 UNSTEADY = -4.0
 _CLIPPED = 250  # level of 255 of the darkest channel
 DARK_MEAN, BLACK_MEAN = 34.0, 9.0  # grey level; below the latter a frame shows nothing
-OVEREXPOSED_SHARE, _WHITE_SHARE = 0.05, 0.98  # of the pixels of a block that are clipped
+OVEREXPOSED_SHARE, WHITE_SHARE = 0.05, 0.98  # of the pixels of a block that are clipped
 # Grey levels by which steps on JPEG's grid are higher than others, over the root of those and of
 # what any stored picture of a smooth wall shows.
 COMPRESSED_STEP, _LEAST_STEP = 2.5, 0.3
@@ -179,7 +178,7 @@ class Measures:
             "blurred": blur > BLURRED,
             "soft": blur > 0,
         }
-        shows = (self.mean > BLACK_MEAN) & (self.clipped <= _WHITE_SHARE)  # else: ``blank``
+        shows = (self.mean > BLACK_MEAN) & (self.clipped <= WHITE_SHARE)  # else: ``blank``
         free = shows & (self.counts >= 0.5)
         areas = {}
         for code, blocks in blocks_by_code.items():
@@ -258,51 +257,6 @@ def impaired(measures: Measures | None) -> tuple[Unjudged, ...]:
 def spoilt(measures: Measures | None) -> tuple[Unjudged, ...]:
     """Return the parts of a picture in which blur hides half of all cracks or more."""
     return () if measures is None else _parts({"blurred": _too_blurred(measures)}, measures)
-
-
-def with_noise(blank_px2: Mapping[str, float], measures: Measures | None) -> dict[str, float]:
-    """Return the areas that show nothing, with those that noise alone keeps from being plain.
-
-    ``BlankCounter`` asks every pixel of small blocks; here a block's mean tells, and the share of
-    its pixels that are clipped. Where the two differ the larger area counts.
-
-    Args:
-        blank_px2: areas that show nothing, by kind, as ``BlankCounter`` found them.
-    """
-    if measures is None:
-        return dict(blank_px2)
-    area = np.outer(*(np.diff(edges) for edges in measures.edges)) * (measures.counts >= 0.5)
-    found = {
-        "black": float(area[measures.mean <= BLACK_MEAN].sum()),
-        "white": float(area[measures.clipped > _WHITE_SHARE].sum()),
-    }
-    codes = dict.fromkeys((*blank_px2, *found))
-    areas = {code: max(blank_px2.get(code, 0.0), found.get(code, 0.0)) for code in codes}
-    return {code: px2 for code, px2 in areas.items() if px2}
-
-
-def tells_sharpness(measures: Measures | None) -> bool:
-    """Return whether a picture has structure enough to tell whether it is sharp.
-
-    Source: of 1,052 pictures of walls, roads and tiles on the training and validation lists none
-    of a wall has less, 18 of tiles, paint and asphalt have.
-    """
-    if measures is None:
-        return True
-    silent = ~np.isfinite(measures.blur())[measures.counts >= 0.5]
-    return not silent.size or bool(silent.mean() < _SILENT)
-
-
-def sharpness_notices(tells: bool, marked: bool) -> list[Notice]:
-    """Return what the report says of a picture without structure in which nothing is marked."""
-    if tells or marked:
-        return []
-    text = (
-        "Nothing in this picture tells whether it is sharp, for it shows hardly any structure: a "
-        "smooth wall, but also a covered lens, fog, or a picture far out of focus looks like "
-        "that. That nothing is marked says little: look at it."
-    )
-    return [Notice(code="no_structure", message=text)]
 
 
 def unsteady(measures: Measures | None) -> tuple[Unjudged, ...]:

@@ -13,9 +13,10 @@ import numpy as np
 from crackseg.config import AnalyzeOptions
 from crackseg.errors import ImageError
 from crackseg.imagery.blank import BlankCounter
-from crackseg.imagery.clarity import ClarityCounter, impaired, spoilt, unsteady, with_noise
+from crackseg.imagery.clarity import ClarityCounter, impaired, spoilt, unsteady
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.regions import Region
+from crackseg.imagery.structure import with_noise
 from crackseg.records import Array, Crack, Notice, Unjudged, Window
 from crackseg.runs import Runs
 

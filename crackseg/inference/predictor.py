@@ -18,16 +18,10 @@ from crackseg import __version__
 from crackseg.config import PredictOptions
 from crackseg.errors import ModelError
 from crackseg.imagery.blank import BlankCounter
-from crackseg.imagery.clarity import (
-    ClarityCounter,
-    impaired,
-    spoilt,
-    tells_sharpness,
-    unsteady,
-    with_noise,
-)
+from crackseg.imagery.clarity import ClarityCounter, impaired, spoilt, unsteady
 from crackseg.imagery.files import OpenImage
 from crackseg.imagery.greenery import ColourCounter
+from crackseg.imagery.structure import tells_sharpness, with_noise
 from crackseg.imagery.tiles import Axis
 from crackseg.inference.band_files import BandFiles
 from crackseg.inference.batches import Batcher, batch_that_pays

@@ -13,8 +13,9 @@ from crackseg.config import AnalyzeOptions
 from crackseg.exports import survey
 from crackseg.exports.tables import report_to_dict
 from crackseg.imagery.blank import BLOCK_PX, BlankCounter, unjudged_notices
-from crackseg.imagery.clarity import ClarityCounter, with_noise
+from crackseg.imagery.clarity import ClarityCounter
 from crackseg.imagery.files import open_image
+from crackseg.imagery.structure import with_noise
 from crackseg.inference.predictor import Predictor
 from crackseg.records import Array, Report, Unjudged, can_judge
 
