@@ -43,7 +43,9 @@ _CLEAR_GAIN, _CLEAR = 3.5, 0.5
 _FAR, _TURN_COS, _TURN = 2.0, 0.8, 2.0
 _BESIDE_PX = 4.0  # that a tip may lie beside the crack: near tips may seem to turn more
 _DARKER = 1.5  # times as dark as the pieces: a line that both turn into is another one
-_PAST = 0.6  # of a course's depth that may go on past both tips, as a joint does that it follows
+# Of a course's depth that may go on past both tips, as a joint does that the crack turns into; no
+# crack turns where both pieces are in line with the course.
+_PAST, _IN_LINE_COS = 0.6, 0.97
 _TRIALS = 5  # nearest tips looked at from each tip
 _BORDER_PX = 3.0  # a tip this near to the picture's border is where the crack leaves it
 _COVERED = 0.3  # of a course that may run on the mask: there is a piece already
@@ -109,7 +111,7 @@ def shows_crack(course: Course, one: Tip, two: Tip, shorter_px: float) -> bool:
     least = LEAST_SHARE if far > SHORT_PX else SHORT_SHARE
     least *= _CLEAR if course.gain >= _CLEAR_GAIN else 1.0
     is_line = course.share >= least and course.match >= _MATCH and course.gain >= needed
-    return is_line and course.past < _PAST
+    return is_line and (course.past < _PAST or cosine >= _IN_LINE_COS)
 
 
 def ahead(one: Tip, two: Tip) -> float:
