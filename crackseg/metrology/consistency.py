@@ -81,12 +81,14 @@ _SPANS = (15, 31, 61, 121)  # px along the line over which jumps are looked for
 _OFF_PX, _OFF_REL = 0.8, 0.2  # stretch and flanks disagree from here on
 _LESS_PX = 0.5  # from here on flanks that the mask allows tell how wide it may be as well
 _ALIKE = 0.6  # darkness against one shoulder by that against the other: two sides of one line
-_CLOSE = 0.7  # flanks so near to a stretch as wide as its mask are not those of debris in it
+_CLOSE = 0.6  # flanks so near to a stretch as wide as its mask are not those of debris in it
 _SHORT, _SHORT_PX = 1.1, 0.3  # a core takes so much more light away than the whole stretch, px
 _AGREES_PX = 2.0  # a width so near to what the mask says is the mask's
 _FITS_PX = 1.0  # a line that only its flanks show is not wider than the mask says by more
 # The width is another one than the outline tells from here on: masks are as unsure.
 _OUT_PX, _OUT_REL = 1.0, 0.1
+# A mask so wide is no centre line: it outlines the crack, and is too lean by so little.
+_DRAWN_PX, _LEAN_MASK_PX = 3.5, 1.0
 _MASK_OFF_PX = 4.0  # a mask is at most so much too fat or too lean throughout
 # A pore is about as long as wide: rises up to so many times that are looked for over these spans.
 _ROUND, _ROUND_SPANS = 1.5, (9, 13, 19, 27, 39, 55, 77)
@@ -158,8 +160,10 @@ def _settle(line: Evidence, beyond: float) -> Settled:
     less &= line.flank_px > line.width_px + _LESS_PX
     less &= line.flank_px <= np.nan_to_num(line.mask_px) + _FITS_PX
     # Where another dark thing crosses the crack, one dark stretch is both; the outline is not.
-    unsure = np.where(np.isfinite(expected), np.maximum(_OUT_PX, _OUT_REL * expected), 0)
-    out = np.where(flank, line.flank_px, line.width_px) - expected
+    drawn = line.mask_px > _DRAWN_PX
+    outline = np.where(drawn, np.minimum(expected, line.mask_px + _LEAN_MASK_PX), expected)
+    unsure = np.where(np.isfinite(outline), np.maximum(_OUT_PX, _OUT_REL * outline), 0)
+    out = np.where(flank, line.flank_px, line.width_px) - outline
     out = np.where((line.dark | flank) & (out > unsure), out + unsure, 0)
     return Settled(
         flank=flank,

@@ -101,6 +101,19 @@ def strip(share: float) -> Callable[[float, np.random.Generator], Scene]:
     return make
 
 
+def band(share: float) -> Callable[[float, np.random.Generator], Scene]:
+    """Return what draws a strip with the crack in its middle, 45 % darker, 2 to 6 px to a side."""
+
+    def make(width: float, rng: np.random.Generator) -> Scene:
+        stroke = stroke_of(width, rng)
+        course, scene = course_of(stroke), scene_of([stroke], rng)
+        within = np.abs(course.side_px) < width / 2 + rng.uniform(2, 6)
+        within &= np.abs(course.along - 0.5) <= share / 2
+        return replace(scene, light=np.where(within, 0.55, 1.0) * scene.light)
+
+    return make
+
+
 def shadow(gap: float) -> Callable[[float, np.random.Generator], Scene]:
     """Return what draws a shadow of half the light that begins so many px beside the crack."""
 
@@ -162,6 +175,8 @@ SCENES: dict[str, Callable[[float, np.random.Generator], Scene]] = {
     "plain": plain,
     "dark strip touching, 40 % of the way": strip(0.4),
     "dark strip touching all the way": strip(1.0),
+    "in a dark strip, 40 % of the way": band(0.4),
+    "in a dark strip all the way": band(1.0),
     **{f"shadow's edge {gap} px beside": shadow(gap) for gap in (1, 2, 4, 8)},
     "smooth gap of 20 px": cut(20),
     "smooth gap of 30 px": cut(30),
@@ -286,7 +301,8 @@ Where a second line, or the tone beside the crack, is in its dark stretch, the i
 to what the line is without it; where no flank of its own is seen, the station is left out and
 counted. Of two cracks a single pixel apart no lighter ridge is seen between them: where two black
 lines explain the mean profile better than one pale one, the interval reaches down to one of them.
-What that misses stands in the table.
+What that misses stands in the table: above all a hair crack in the middle of a sharp-edged dark
+strip that follows it all along, which looks like one crack as wide as the strip.
 
 ## Out of focus and moved
 

@@ -71,6 +71,21 @@ def test_a_dark_strip_that_touches_the_crack(width: float, angle: float) -> None
     assert (crack.width_max.low_px or 0.0) <= width
 
 
+@pytest.mark.parametrize("angle", ANGLES_DEG)
+@pytest.mark.parametrize("width", [4.0, 6.0, 8.0])
+@pytest.mark.parametrize("reach", [4.0, 5.5])
+def test_a_dark_strip_around_the_crack_all_along(width: float, angle: float, reach: float) -> None:
+    """Its outline is the crack's, or flanks of its own are seen within the strip."""
+
+    def strip(side: Array) -> Array:
+        return np.where(np.abs(side) < width / 2 + reach, 0.55, 1.0)
+
+    (crack,) = cracks_of([straight((110.2, 110.2), angle, 150, width)], angle, strip)
+    assert crack.width_mean.low_px is not None
+    assert crack.width_mean.low_px <= width
+    assert (crack.width_max.low_px or 0.0) <= width
+
+
 @pytest.mark.parametrize("width", [1.0, 4.0, 6.0])
 def test_a_crossing_at_a_sharp_angle(width: float) -> None:
     for first in (5.0, 40.0, 75.0):
