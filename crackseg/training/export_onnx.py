@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import shutil
 import uuid
 import warnings
@@ -24,7 +25,16 @@ import torch
 from safetensors.torch import save_file
 
 from crackseg.errors import ModelError
-from crackseg.inference.models import CARD, is_classifier, write_card, write_probe
+from crackseg.folders import refuse_file, sha256_of
+from crackseg.inference.models import (
+    CARD,
+    GRAPHS,
+    PROBES,
+    is_classifier,
+    read_card,
+    write_card,
+    write_probe,
+)
 from crackseg.inference.weights import SAFETENSORS, read_weights
 from crackseg.networks import build
 from crackseg.records import Array, ModelCard
@@ -165,13 +175,15 @@ def export_run(
 
     Args:
         run: a run folder with ``run.json`` and ``weights.safetensors``; the card names its data.
-        folder: where to write; made if missing.
+        folder: where to write; made if missing. One that holds a model of the same name and
+            version is written anew.
         options: threshold (chosen on validation data) and what the card says.
         others: runs of the same network that went on from each other's weights; the mean of all
             is exported (Wortsman et al. 2022, Model soups). Runs from other starts do not mix.
 
     Raises:
-        ModelError: a run is not finished, the networks differ, or the graph differs from torch.
+        ModelError: a run is not finished, the networks differ, the graph differs from torch, or
+            the folder holds other files or another model.
     """
     identity, weights = _read_run(run)
     trained = identity["options"]
@@ -200,7 +212,7 @@ def export_run(
         data=tuple(identity["data"]),
         scores=options.scores,
     )
-    with _taking_place_of(folder) as part:
+    with _taking_place_of(folder, card) as part:
         write_graph(network, part / "model.onnx", mean=mean, std=std, multiple=multiple)
         if not _holds(part / "model.onnx", weights):
             save_file(weights, part / SAFETENSORS)
@@ -226,23 +238,60 @@ def _holds(graph: Path, weights: Mapping[str, Any]) -> bool:
 
 
 @contextmanager
-def _taking_place_of(folder: Path) -> Iterator[Path]:
+def _taking_place_of(folder: Path, card: ModelCard) -> Iterator[Path]:
     """Give a fresh folder whose files go into ``folder`` when the block ends well, the card last.
 
     Raises:
-        ModelError: the folder holds other files and no model.
+        ModelError: the folder holds other files, or another model.
+        OutputError: it, or one that it lies in, is a file.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / CARD).is_file():
-        raise ModelError(f"`--out` {folder} holds other files and no model; choose a new folder.")
+    earlier = _files_of_earlier(folder, card)
     part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
     part.mkdir(parents=True)
     try:
         yield part
         folder.mkdir(exist_ok=True)
-        for file in sorted(part.iterdir(), key=lambda path: path.name == CARD):
+        files = sorted(part.iterdir(), key=lambda path: path.name == CARD)
+        for name in earlier - {file.name for file in files}:  # no card would list it any more
+            (folder / name).unlink(missing_ok=True)
+        for file in files:
             file.replace(folder / file.name)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _files_of_earlier(folder: Path, card: ModelCard) -> set[str]:
+    """Return the files of the model that is exported anew; refuse whatever else is in the way."""
+    refuse_file(folder)
+    if not folder.exists() or not any(folder.iterdir()):
+        return set()
+    if not (folder / CARD).is_file():
+        raise ModelError(f"`--out` {folder} holds other files and no model; choose a new folder.")
+    try:
+        before = read_card(folder)
+    except ModelError as error:
+        raise ModelError(
+            f"`{folder / CARD}` is not of a model that crackseg wrote and would be replaced "
+            f"({str(error).rstrip('.')}); choose a new folder."
+        ) from error
+    if (before.name, before.version) != (card.name, card.version):
+        raise ModelError(
+            f"`--out` {folder} holds the model {before.name} {before.version}, which "
+            f"{card.name} {card.version} would replace; choose a new folder. Only a model of the "
+            "same name and version is exported anew."
+        )
+    made = {
+        name
+        for name, digest in before.sha256.items()
+        if (folder / name).is_file() and sha256_of(folder / name) == digest
+    }
+    for name in (*GRAPHS.values(), *PROBES.values(), SAFETENSORS):
+        if os.path.lexists(folder / name) and name not in made:
+            raise ModelError(
+                f"`{folder / name}` is not the file that {CARD} beside it tells of and would be "
+                "replaced; move it away or choose a new folder."
+            )
+    return made
 
 
 def _read_run(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:

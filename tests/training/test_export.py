@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import save_file  # noqa: E402
 
 from crackseg.commands import app  # noqa: E402
-from crackseg.errors import DataError, ModelError  # noqa: E402
+from crackseg.errors import DataError, ModelError, OutputError  # noqa: E402
 from crackseg.inference.models import load_model  # noqa: E402
 from crackseg.inference.runtimes import check_probe  # noqa: E402
 from crackseg.inference.weights import SAFETENSORS, read_weights, weights_file  # noqa: E402
@@ -235,3 +235,31 @@ def test_what_a_graph_does_not_hold_lies_beside_it(
     beside = read_weights(weights_file(tmp_path / "model"))
     assert beside.keys() == state.keys()
     Odd().load_state_dict(beside)
+
+
+def test_an_export_replaces_only_the_same_model(tmp_path: Path) -> None:
+    """A user's own files, and a model of another name or version, stay as they are."""
+    run, out = write_run(tmp_path / "run", 1), tmp_path / "out"
+    out.mkdir()
+    names = ("card.json", "model.onnx", "probe.npz", "weights.safetensors")
+    for name in names:
+        (out / name).write_text("mine")
+    with pytest.raises(ModelError, match=r"card.json` is not of a model that crackseg wrote"):
+        export_run(run, out, OPTIONS)
+    assert all((out / name).read_text() == "mine" for name in names)
+
+    model = tmp_path / "model"
+    export_run(run, model, OPTIONS)
+    for other in (replace(OPTIONS, name="other"), replace(OPTIONS, version="2")):
+        with pytest.raises(ModelError, match="holds the model mean 1, which"):
+            export_run(run, model, other)
+    assert load_model(model).card.version == "1"
+    export_run(run, model, replace(OPTIONS, threshold=0.7))  # the same model, exported anew
+    assert load_model(model).card.threshold == 0.7
+
+    (model / "weights.safetensors").write_text("mine")
+    with pytest.raises(ModelError, match=r"weights.safetensors` is not the file"):
+        export_run(run, model, OPTIONS)
+    assert (model / "weights.safetensors").read_text() == "mine"
+    with pytest.raises(OutputError, match="a file, not a folder"):
+        export_run(run, model / "card.json", OPTIONS)
