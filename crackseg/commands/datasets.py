@@ -139,6 +139,7 @@ def data_import(
 ) -> None:
     """Turn annotations into a set of photographs and masks."""
     from crackseg.imagery.masks import MaskRule
+    from crackseg.names import count
     from crackseg.training.annotations import ImportOptions, import_annotations
 
     if format == "masks":
@@ -162,7 +163,8 @@ def data_import(
     for note in done.notes:
         typer.echo(note, err=True)
     typer.echo(
-        f"{len(done.samples)} pictures, {done.empty} without crack, {done.shapes} shapes "
+        f"{count(len(done.samples), 'picture')}, {done.empty} without crack, "
+        f"{count(done.shapes, 'shape')} "
         f"({', '.join(done.labels) or 'no label'}) written to {out}"
     )
 
@@ -255,6 +257,7 @@ def data_tile(
 ) -> None:
     """Cut large photographs and their masks into tiles that stay in pairs."""
     from crackseg.imagery.masks import MaskRule
+    from crackseg.names import count
     from crackseg.training.annotations import ImportOptions
     from crackseg.training.tiling import TileOptions, parse_split, tile_data
 

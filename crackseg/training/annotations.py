@@ -12,14 +12,14 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crackseg.errors import DataError
 from crackseg.imagery.files import open_image
 from crackseg.imagery.masks import MOST_CRACK, MaskRule, encode_mask
-from crackseg.names import look_up
+from crackseg.names import count, look_up
 from crackseg.records import SPLITS, Sample
 from crackseg.training.annotation_readers import Annotated
 from crackseg.training.areas import areas_file, encode_areas
@@ -108,12 +108,18 @@ def import_annotations(
         facts = join_facts(out, stems, options.licence, options.site)
         samples = move_in(pairs, part, out)
         write_facts(facts, out)
+    used = {folded(str(photograph)) for photograph, _ in photographs}
+    used |= {folded(entry.where) for entry in entries}  # masks that lie among the photographs
     return Imported(
         samples=samples,
         empty=sum(one.empty for one in filled),
         shapes=sum(one.shapes for one in filled),
         labels=tuple(sorted(labels)),
-        notes=(*_passed_over(entries, labels, options), *_notes(entries, filled, out)),
+        notes=(
+            *_not_annotated(pictures, used, out),
+            *_passed_over(entries, labels, options),
+            *_notes(entries, filled, out),
+        ),
     )
 
 
@@ -168,16 +174,20 @@ def _match(entries: Sequence[Annotated], pictures: Path) -> list[tuple[Path, str
     return list(zip(photographs, stems, strict=True))
 
 
+def _pictures_in(folder: Path) -> list[Path]:
+    paths = sorted(folder.rglob("*"))
+    return [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+
+
 class _Photographs:
     """Finds the photograph of an entry: by its whole path, by less of it, then anywhere below."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.by_name: dict[str, list[Path]] = {}
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-                for name in {folded(path.name), folded(path.stem)}:
-                    self.by_name.setdefault(name, []).append(path)
+        for path in _pictures_in(folder):
+            for name in {folded(path.name), folded(path.stem)}:
+                self.by_name.setdefault(name, []).append(path)
 
     def __call__(self, entry: Annotated) -> Path:
         parts = entry.picture.split("/")
@@ -229,10 +239,11 @@ def _write_pair(
 ) -> tuple[Sample, Filled]:
     """Write one picture and its mask, and read them back as the pair they are."""
     drawn, filled = fill(entry.shapes, entry.size or _size_of(photograph), entry.where, how)
-    tagged = set(entry.tags) & how.labels
+    asked = {label.strip().casefold() for label in how.labels}  # `Crack` may be meant as well
+    tagged = [tag for tag in entry.tags if tag.strip().casefold() in asked]
     if tagged and filled.empty:
         raise DataError(
-            f"{entry.where}: the picture is tagged `{min(tagged)}` and no crack is outlined in it; "
+            f"{entry.where}: the picture is tagged `{tagged[0]}` and no crack is outlined in it; "
             "outline it, or take away the tag."
         )
     sample = Sample(
@@ -265,6 +276,20 @@ def _size_of(photograph: Path) -> tuple[int, int]:
         return image.info.height_px, image.info.width_px
 
 
+def _not_annotated(pictures: Path, used: Set[str], out: Path) -> Iterator[str]:
+    """Yield which pictures of the folder nobody annotated: some may have been meant as sound."""
+    rest = [
+        str(path.relative_to(pictures))
+        for path in _pictures_in(pictures)
+        if folded(str(path)) not in used and out.resolve() not in path.resolve().parents
+    ]
+    if rest:
+        has = "has no annotation and is" if len(rest) == 1 else "have no annotation and are"
+        more = f" and {len(rest) - _MOST_NAMES} more" if len(rest) > _MOST_NAMES else ""
+        names = ", ".join(rest[:_MOST_NAMES])
+        yield f"{count(len(rest), 'picture')} of `--images` {has} not imported: {names}{more}."
+
+
 def _passed_over(
     entries: Sequence[Annotated], labels: frozenset[str], options: ImportOptions
 ) -> Iterator[str]:
@@ -272,8 +297,8 @@ def _passed_over(
     named = labels | set(options.besides)
     drawn = Counter(shape.label for entry in entries for shape in entry.shapes)
     rest = [
-        f"{label} ({count})"
-        for label, count in sorted(drawn.items())
+        f"{label} ({times})"
+        for label, times in sorted(drawn.items())
         if label not in named and label.casefold() != BACKGROUND
     ]
     if rest:
@@ -284,9 +309,9 @@ def _passed_over(
 def _notes(entries: Sequence[Annotated], filled: Sequence[Filled], out: Path) -> Iterator[str]:
     """Yield what a person should look at."""
     for entry, one in zip(entries, filled, strict=True):
-        for label, count in one.covered:
+        for label, area_px in one.covered:
             yield (
-                f"{entry.where}: `{label}` lies on top of crack in {count} px, which stay crack; "
+                f"{entry.where}: `{label}` lies on top of crack in {area_px} px, which stay crack; "
                 f"`--labels-off {label}` cuts them out."
             )
     full = [

@@ -1,8 +1,8 @@
 """An export of Label Studio (JSON) -> the shapes of each picture.
 
 A task's annotation counts; of several somebody must say which (``ground_truth``), and a task that
-nobody has annotated is left out. A file that holds predictions alone, as pre-annotations do, is
-read as they are.
+nobody has annotated is left out. Predictions are what a model guessed and never count: a file that
+holds them alone is refused.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def read_label_studio(source: Path, rule: MaskRule) -> Iterator[Annotated]:
         rule: is not asked: shapes carry their labels.
 
     Raises:
-        DataError: it is of another form, or a task has several annotations.
+        DataError: it is of another form, holds predictions alone, or a task has several
+            annotations.
     """
     tasks = read_json(source)
     if not isinstance(tasks, list) or not all(isinstance(t, dict) and "data" in t for t in tasks):
@@ -63,11 +64,17 @@ def read_label_studio(source: Path, rule: MaskRule) -> Iterator[Annotated]:
             f"{source}: an export of Label Studio must be a list of tasks with `data`; export it "
             "as JSON (not JSON-MIN)."
         )
-    annotated = any(task.get("annotations") for task in tasks)
+    guessed = sum(bool(task.get("predictions")) for task in tasks)
+    if guessed and not any(task.get("annotations") for task in tasks):
+        raise DataError(
+            f"{source} must hold annotations, and {guessed} of {len(tasks)} tasks hold predictions "
+            "alone: what a model guessed is nothing to learn from or to judge by. Submit them in "
+            "Label Studio where they are right, and export again."
+        )
     for count, task in enumerate(tasks, start=1):
         where = f"{source}: task {task.get('id', count)}"
         with named(where):
-            made = _annotation(task, where) if annotated else _prediction(task)
+            made = _annotation(task, where)
             if made is not None:
                 yield _picture(task, made, where)
 
@@ -85,11 +92,6 @@ def _annotation(task: Mapping[str, Any], where: str) -> Sequence[Mapping[str, An
     return tables(chosen[0], "result") if chosen else None
 
 
-def _prediction(task: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
-    made = tables(task, "predictions") if task.get("predictions") else []
-    return tables(made[-1], "result") if made else None
-
-
 def _picture(task: Mapping[str, Any], made: Sequence[Mapping[str, Any]], where: str) -> Annotated:
     shapes = [one for one in made if not _NO_SHAPE.search(str(one.get("type", "")))]
     sizes = {(side_px(one, "original_height"), side_px(one, "original_width")) for one in shapes}
@@ -105,7 +107,17 @@ def _picture(task: Mapping[str, Any], made: Sequence[Mapping[str, Any]], where: 
             for count, one in enumerate(shapes, start=1)
         ),
         where=where,
+        tags=tuple(tag for one in made for tag in _tags(one)),
     )
+
+
+def _tags(one: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a result says of the picture as a whole: choices, and each step of a taxonomy."""
+    kind = str(one.get("type", ""))
+    if kind not in ("choices", "taxonomy") or not table(one, "value").get(kind):
+        return
+    for tag in listed(one["value"], kind):
+        yield from map(str, tag if isinstance(tag, list) else [tag])
 
 
 def _name(data: Mapping[str, Any], where: str) -> str:

@@ -23,6 +23,7 @@ from crackseg.training.annotation_readers import (
     turned_ring,
 )
 from crackseg.training.fields import (
+    as_table,
     listed,
     named,
     number,
@@ -36,6 +37,7 @@ from crackseg.training.fields import (
 from crackseg.training.shapes import Shape
 
 _CLASS_FILES = ("classes.txt", "obj.names", "_darknet.labels")
+_YES = ("yes", "true", "1")
 _FOLDERS_ABOVE = 3  # SET/data.yaml, and labels in SET/train/labels or SET/labels/train
 _NO_LABELS = {*_CLASS_FILES, "train.txt", "val.txt", "test.txt", "images.txt", "order.txt"}
 
@@ -71,6 +73,9 @@ def read_via(source: Path, rule: MaskRule) -> Iterator[Annotated]:
                     for count, region in enumerate(regions, start=1)
                 ),
                 where=where,
+                tags=tuple(
+                    _via_tags(as_table(entry.get("file_attributes") or {}, "`file_attributes`"))
+                ),
             )
 
 
@@ -106,6 +111,15 @@ def _via_shape(region: Mapping[str, Any], where: str) -> Shape:
         return Shape(label=label, where=where, rings=(ring,))
     trouble = f"is a `{kind}`, which cannot be filled; draw it as a polygon"
     return Shape(label=label, where=where, trouble=trouble)
+
+
+def _via_tags(attributes: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the attributes say of the picture as a whole: `damage` crack, or `crack` yes."""
+    for name, value in attributes.items():
+        said = _names_in(value)
+        yield from said
+        if any(one.casefold() in _YES for one in said):
+            yield name
 
 
 def _names_in(value: Any) -> list[str]:

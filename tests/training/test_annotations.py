@@ -238,7 +238,7 @@ def test_the_import_command(tmp_path, pictures):
         ],
     )
     assert answer.exit_code == 0, answer.output
-    assert "1 pictures, 0 without crack, 1 shapes (crack) written" in answer.output
+    assert "1 picture, 0 without crack, 1 shape (crack) written" in answer.output
     checked = CliRunner().invoke(app, ["data", "check", str(tmp_path / "set")])
     assert checked.exit_code == 0, checked.output
 

@@ -274,3 +274,58 @@ def test_what_yolo_does_not_tell_is_refused(line, sentence, pictures, tmp_path):
     (tmp_path / "task" / "a.txt").write_text(line, encoding="utf-8")
     with pytest.raises(DataError, match=sentence):
         _import(tmp_path / "task", pictures, "yolo")
+
+
+_SPALL = _region("polygon", _points(16, 10, 40, 20), "spall")
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        [{"type": "choices", "value": {"choices": ["Crack"]}}],
+        [{"type": "choices", "value": {"choices": ["crack"]}}, _SPALL],
+        [{"type": "taxonomy", "value": {"taxonomy": [["damage", "crack"]]}}],
+    ],
+)
+def test_a_picture_that_label_studio_calls_cracked_is_no_sound_one(result, pictures, tmp_path):
+    source = _tasks(tmp_path, _task(result, image="a.png"))
+    with pytest.raises(DataError, match=r"is tagged `[cC]rack` and no crack is outlined"):
+        _import(source, pictures, "labelstudio", labels=("crack",))
+
+
+@pytest.mark.parametrize(
+    "attributes", [{"damage": "crack"}, {"damage": {"crack": True}}, {"crack": "yes"}]
+)
+def test_a_picture_that_via_calls_cracked_is_no_sound_one(attributes, pictures, tmp_path):
+    path = tmp_path / "v.json"
+    entry = {"filename": "a.png", "size": 1, "regions": [], "file_attributes": attributes}
+    path.write_text(json.dumps({"a.png1": entry}))
+    with pytest.raises(DataError, match="is tagged `crack` and no crack is outlined"):
+        _import(path, pictures, "via", labels=("crack",))
+    entry["file_attributes"] = {"damage": {"crack": False}, "caption": "", "crack": "no"}
+    path.write_text(json.dumps({"a.png1": entry}))
+    assert _import(path, pictures, "via", labels=("crack",)).empty == 1
+
+
+def test_predictions_are_no_ground_truth(pictures, tmp_path):
+    region = _region("polygon", _points(16, 10, 40, 20))
+    task = {"id": 1, "data": {"image": "a.png"}, "predictions": [{"result": [region]}]}
+    with pytest.raises(DataError, match="1 of 1 tasks hold predictions alone"):
+        _import(_tasks(tmp_path, task), pictures, "labelstudio")
+    annotated = _task([region], image="b.png")
+    done = _import(_tasks(tmp_path, task, annotated), pictures, "labelstudio")
+    assert [sample.image.name for sample in done.samples] == ["b.png"]
+    assert done.notes[0] == (
+        "1 picture of `--images` has no annotation and is not imported: a.png."
+    )
+
+
+def test_pictures_that_nobody_annotated_are_named(pictures, tmp_path):
+    for k in range(6):
+        (pictures / f"more{k}.png").write_bytes((pictures / "b.png").read_bytes())
+    task = _task([_region("polygon", _points(16, 10, 40, 20))], image="a.png")
+    (note,) = _import(_tasks(tmp_path, task), pictures, "labelstudio").notes
+    assert note == (
+        "7 pictures of `--images` have no annotation and are not imported: b.png, more0.png, "
+        "more1.png, more2.png, more3.png and 2 more."
+    )
