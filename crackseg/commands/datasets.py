@@ -257,7 +257,6 @@ def data_tile(
 ) -> None:
     """Cut large photographs and their masks into tiles that stay in pairs."""
     from crackseg.imagery.masks import MaskRule
-    from crackseg.names import count
     from crackseg.training.annotations import ImportOptions
     from crackseg.training.tiling import TileOptions, parse_split, tile_data
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+CURVES = "curves.png"
 SMOOTH = 10  # logged losses under the running mean
 Curve = dict[int, float]  # step -> value
 
@@ -57,4 +58,4 @@ def plot_curves(run: Path) -> None:
         if names:
             axes.legend(fontsize=7, ncols=2, loc="lower left")
     every[-1].set(xlabel="step", ylim=(0, 1))
-    figure.savefig(run / "curves.png", dpi=120)
+    figure.savefig(run / CURVES, dpi=120)

@@ -38,7 +38,7 @@ from crackseg.training.dataset import (
     read_samples,
     split_samples,
 )
-from crackseg.training.identity import claim_folder, describe, find_weights
+from crackseg.training.identity import claim_folder, describe, find_weights, refuse_data_folder
 from crackseg.training.judge import LineCounts, count_levels, judge, pool
 from crackseg.training.labels import CRACK, EITHER, IGNORED, LEFT_OUT, OTHER, OUTLINED, UNKNOWN
 from crackseg.training.loggers import ShowSamples, open_loggers, sample_numbers, window_of
@@ -118,6 +118,7 @@ def train(options: TrainOptions) -> Path:
     check_machine(options)
     crops_of_each(options)  # before a folder is claimed
     if rank(options) == 0:
+        refuse_data_folder(options.out, samples)
         claim_folder(options.out, describe(options, samples), options)
     torch.set_num_threads(options.fit.threads)
     while True:

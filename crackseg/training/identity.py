@@ -29,6 +29,7 @@ from crackseg.inference.weights import SAFETENSORS, weights_file
 from crackseg.processors import processor_name
 from crackseg.records import Sample
 from crackseg.training.areas import areas_file
+from crackseg.training.curves import CURVES
 from crackseg.training.options import TrainOptions, differences
 
 RUN = "run.json"
@@ -47,7 +48,13 @@ PACKAGES = (  # that a training goes through
     "onnx",
 )
 _OF_START = ("started_at", "commit", "versions", "device")  # of each start of a run
-_OURS = ("checkpoints", "log", "tensorboard", SAFETENSORS)  # what a run writes beside run.json
+_OURS = (
+    "checkpoints",
+    "log",
+    "tensorboard",
+    CURVES,
+    SAFETENSORS,
+)  # what a run writes beside run.json
 
 
 def find_weights(name: Path, here: Path) -> Path:
@@ -127,6 +134,22 @@ def _is_installed(name: str) -> bool:
     return True
 
 
+def refuse_data_folder(out: Path, samples: Sequence[Sample]) -> None:
+    """Raise where a new run would be written among the pictures that it learns from.
+
+    Raises:
+        ConfigError: names a picture in the folder.
+    """
+    first = {folder: s for s in samples for folder in (s.image.parent, s.mask.parent)}
+    for folder, sample in first.items():
+        place = folder.resolve()
+        if not (out / RUN).exists() and out.resolve() in (place, *place.parents):
+            raise ConfigError(
+                f"`out` {out} is a folder of the data: `{sample.image}` and its mask are to learn "
+                "from. Choose a folder of its own for the run, such as `runs/NAME`."
+            )
+
+
 def claim_folder(out: Path, identity: Mapping[str, Any], options: TrainOptions) -> None:
     """Write run.json into the folder of a run that is new or goes on.
 
@@ -147,6 +170,7 @@ def claim_folder(out: Path, identity: Mapping[str, Any], options: TrainOptions) 
         earlier = [*before.get("earlier_starts", []), {key: before.get(key) for key in _OF_START}]
         identity = {**identity, "earlier_starts": earlier}
     else:
+        _read_identity(file)
         for name in ("log", "tensorboard"):  # of a start that failed
             shutil.rmtree(out / name, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)

@@ -126,7 +126,7 @@ class FitOptions:
         for name, names in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             value = getattr(self, name)
             _must(value in names, name, f"one of {', '.join(names)}", value)
-        _must(0 <= self.lr < math.inf, "lr", "a finite number from 0 on; 0.001 is usual", self.lr)
+        _must(0 < self.lr < math.inf, "lr", "a finite number above 0; 0.001 is usual", self.lr)
         for name in (
             "branch_weight", "other_weight", "encoder_lr_ratio", "weight_decay", "clip_norm"
         ):  # fmt: skip

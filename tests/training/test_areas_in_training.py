@@ -57,7 +57,7 @@ def test_a_network_with_a_loss_of_its_own_is_not_shown_what_is_left_out():
         normalize=lambda image: image.float() + 1,
         options=None,
         global_step=0,
-        lr=0.0,
+        lr=1e-30,
         log=lambda *_, **__: None,
     )
     module.loss_of = partial(Segmenter.loss_of, module)

@@ -153,6 +153,34 @@ def test_a_folder_that_is_not_of_a_run_is_not_written_to(write: Write) -> None:
     assert [p.name for p in options.out.iterdir()] == ["weights.safetensors"]
 
 
+def test_a_users_own_picture_of_curves_and_record_stay(write: Write) -> None:
+    options = read_run(write())
+    options.out.mkdir()
+    (options.out / "curves.png").write_text("mine")
+    with pytest.raises(ConfigError, match=r"holds curves.png and no run.json"):
+        train(options)
+    (options.out / "run.json").write_text("{}")  # of another program
+    with pytest.raises(ConfigError, match=r"run.json` does not say which run"):
+        train(options)
+    assert (options.out / "curves.png").read_text() == "mine"
+    assert (options.out / "run.json").read_text() == "{}"
+
+
+def test_a_run_is_not_written_among_its_pictures(write: Write) -> None:
+    options = read_run(write())
+    sample = read_manifest(options.data.manifest, root=options.data.root)[0]
+    for folder in (sample.image.parent, sample.mask.parent, sample.image.parent.parent):
+        before = sorted(folder.iterdir())
+        with pytest.raises(ConfigError, match=r"`out` .* is a folder of the data"):
+            train(replace(options, out=folder))
+        assert sorted(folder.iterdir()) == before
+
+
+def test_a_rate_of_nothing_trains_nothing(write: Write) -> None:
+    with pytest.raises(ConfigError, match=r"`lr` must be a finite number above 0; .* got 0"):
+        read_run(write(fit="lr = 0"))
+
+
 def test_every_option_can_be_read_back_and_compared(write: Write) -> None:
     options = read_run(write())
     stored = identity_of(options)["options"]
