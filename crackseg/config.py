@@ -109,6 +109,13 @@ class MaskOptions:
                 value is None or 0 < value < 1,
                 f"`{name}` must lie between 0 and 1, got {value}; 0.5 is a usual value.",
             )
+        if self.threshold is not None and self.threshold_low is not None:
+            _require(
+                self.threshold_low <= self.threshold,
+                f"`threshold_low` must be at most `threshold`, {self.threshold}, got "
+                f"{self.threshold_low}: it says how far down pixels beside a crack still count; "
+                "lower it, or leave it out.",
+            )
         # Beyond these a report would be empty, or join what has nothing to do with each other.
         _within(self, "min_area_px", 1, 1_000_000, "a speck of 12 px is a usual limit")
         _within(self, "gap_px", 0, 1000, "0 bridges nothing")

@@ -19,6 +19,7 @@ _JSON, _PICTURES = (".geojson", ".json"), (".png", ".tif", ".tiff", ".jpg", ".jp
 _GREYS = (32, 223)  # between them neither black nor white, nor the rings of JPEG around either
 _EVEN_PX, _JPEG_STEP = 5, 4  # an even square of this side, to so many levels, is no soft edge
 _LEAST_PX2 = 100  # of even grey: less is chance
+_STRUCTURE = "structure"  # another word for `region`
 _MOST_NAMED = 3  # greys in a sentence
 _FARTHEST = 1e12  # in px, degrees or m: farther is no place, and its square is no number
 
@@ -46,7 +47,7 @@ def read_shapes(path: Path, role: str) -> Shapes:
     """Return the polygons of a GeoJSON file, of ``role`` where they name no other, and its joints.
 
     Raises:
-        DataError: it is no GeoJSON, or draws something else, or nothing.
+        DataError: it is no GeoJSON, draws something else or of an unknown class, or nothing.
     """
     name = path.name
     try:
@@ -60,7 +61,13 @@ def read_shapes(path: Path, role: str) -> Shapes:
         where = f"`{name}`, geometry {number}"
         if kind in ("Polygon", "MultiPolygon"):
             polygons = [coordinates] if kind == "Polygon" else _listed(coordinates, where)
-            said = named if named in shapes else role
+            if named not in ("", _STRUCTURE, *shapes):
+                raise DataError(
+                    f"{where} is a polygon of class {named}; expected `region`, `{_STRUCTURE}` or "
+                    "`ignore` as the property `class`, or none. Name it `ignore` where nothing "
+                    "shall be looked at, or take it out of the file."
+                )
+            said = {"": role, _STRUCTURE: "region"}.get(named, named)
             for rings in polygons:
                 outlines = [_points(ring, where) for ring in _listed(rings, where)]
                 if any(len(np.unique(ring, axis=0)) < 3 for ring in outlines):

@@ -93,6 +93,14 @@ def test_polygons_in_pixels_with_holes(tmp_path: Path) -> None:
     assert near(inside(info(), region=bare), square())
 
 
+def test_a_polygon_of_an_unknown_class_is_refused(tmp_path: Path) -> None:
+    trees = feature("Polygon", [SQUARE], **{"class": "Vegetation"})
+    with pytest.raises(DataError, match="geometry 2 is a polygon of class vegetation; expected"):
+        read(info(), region=write(tmp_path / "r.json", feature("Polygon", [SQUARE]), trees))
+    named = write(tmp_path / "s.json", feature("Polygon", [SQUARE], **{"class": "structure"}))
+    assert np.array_equal(read(info(), ignore=named).inside, read(info(), region=named).inside)
+
+
 def test_a_plain_picture_in_a_gis_has_its_rows_upside_down(tmp_path: Path) -> None:
     turned = [[x + 0.5, -(y + 0.5)] for x, y in SQUARE]
     assert near(
