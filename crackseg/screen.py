@@ -38,7 +38,7 @@ from crackseg.exports.survey import (
     width_text,
 )
 from crackseg.exports.tables import read_measure, report_to_dict
-from crackseg.exports.wording import certainty, length, measured
+from crackseg.exports.wording import certainty, length, measured, total_length
 from crackseg.inputs import Passed
 from crackseg.metrology.ranking import place
 from crackseg.names import count
@@ -164,11 +164,14 @@ def show_map(face: FaceMap, folder: Path, *, quiet: bool) -> None:
 
     console = _console()
     summary = summary_of(face)
+    length_once, length_all = (
+        total_length(1000 * summary[name], None) for name in ("length_m", "marks_length_m")
+    )
     _say(
         console,
-        f"{count(summary['cracks'], 'crack')}, {summary['length_m']:.2f} m on "
+        f"{count(summary['cracks'], 'crack')}, {length_once} on "
         f"{summary['area_m2']:.1f} m2 ({count(summary['marks'], 'mark')} of "
-        f"{summary['marks_length_m']:.2f} m in {count(summary['photographs'], 'photograph')}).",
+        f"{length_all} in {count(summary['photographs'], 'photograph')}).",
     )
     if face.residuals:
         _say(

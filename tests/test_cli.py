@@ -49,7 +49,7 @@ def test_analyze_prints_lines_a_table_and_where_the_report_lies(
     )
     shown = capsys.readouterr()
     assert code == 0
-    assert "[1/2] a.jpg: 1 crack, 0.09 m, widest" in shown.err
+    assert "[1/2] a.jpg: 1 crack, 86 mm, widest" in shown.err
     assert "[2/2] b.jpg: 2 cracks" in shown.err
     assert "largest width" in shown.out
     assert shown.out.count("single") == 3

@@ -85,6 +85,7 @@ def test_what_a_region_says_of_other_places_reaches_the_terminal(wall: Path) -> 
     assert "2 of 3 lines named as joints" in texts["joints_idle"]
     assert "from column 21, row 0 to column 21, row 199" in texts["joints_idle"]
     assert "50 % of geometry 1" in texts["region_outside"]
+    assert "follow less than" not in texts["joints_idle"]
     assert all(text in shown for text in (texts["joints_idle"], texts["region_outside"]))
 
 
@@ -100,3 +101,13 @@ def test_a_region_that_is_not_there_is_a_sentence(wall: Path) -> None:
     result = CliRunner().invoke(app, arguments)
     assert "no.json" in str(result.exception)
     assert not list((wall / "out").glob("*/report.json"))
+
+
+def test_a_joint_along_a_part_of_a_crack_is_told_so(wall: Path) -> None:
+    line = geojson(wall / "joints.geojson", "LineString", [[0, 81], [90, 81]], **{"class": "joint"})
+    report = measured(wall, "--ignore", str(line))
+    assert not report["joints"]
+    (text,) = [n["message"] for n in report["warnings"] if n["code"] == "joints_idle"]
+    assert "1 of 1 lines named as joints follow less than 60 % of the crack" in text
+    assert "from column 0, row 81 to column 90, row 81" in text
+    assert "meet no crack" not in text

@@ -135,9 +135,9 @@ def test_the_screen_and_the_summary_name_lines_that_are_no_crack(
     monkeypatch.setattr(sys, "argv", ["crackseg", *map(str, arguments)])
     assert exit_code() == 0
     shown = capsys.readouterr().err
-    line = r"no crack; 1 other dark line, 0\.1\d m long, not counted: look at the report"
+    line = r"no crack; 1 other dark line, 1\d\d mm long, not counted: look at the report"
     assert re.search(rf"a\.png: {line}", shown)
-    assert re.search(r"not counted as cracks: 2 other dark lines, 0\.\d\d m long together", shown)
+    assert re.search(r"not counted as cracks: 2 other dark lines, \d\d\d mm long together", shown)
     with (out / "summary.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["other_lines"] for row in rows] == ["1", "1"]

@@ -240,7 +240,7 @@ def totals(report: Report) -> list[tuple[str, str]]:
     rows = [(str(sums.cracks), "crack" if sums.cracks == 1 else "cracks")]
     main = [crack for crack in report.cracks if crack.section == "main"]
     if main:
-        rows.append((_length(sums.length_mm, sums.length_px), "total length"))
+        rows.append((wording.total_length(sums.length_mm, sums.length_px), "total length"))
         widest = max(main, key=lambda crack: crack.width_max.px or 0.0)
         sure = (
             "" if widest.certainty is None else f", {wording.certainty(widest.certainty)} certain"
@@ -253,13 +253,9 @@ def totals(report: Report) -> list[tuple[str, str]]:
         if sums.density_m_per_m2 is not None:
             rows.append((f"{sums.density_m_per_m2:.2f} m/m²", "crack length per area seen"))
     if sums.also_marked:
-        length = _length(sums.also_marked_length_mm, sums.also_marked_length_px)
+        length = wording.total_length(sums.also_marked_length_mm, sums.also_marked_length_px)
         rows.append((str(sums.also_marked), f"also marked, {length} long, in no other figure"))
     return rows
-
-
-def _length(mm: float | None, px: float) -> str:
-    return f"{px:.0f} px" if mm is None else f"{mm / 1000:.2f} m"
 
 
 def unmeasured(report: Report) -> list[str]:

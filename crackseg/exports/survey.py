@@ -223,7 +223,12 @@ def write_survey(
         tiles = [_tile(row, names[id(row)]) for row in ranked]
         paths.append(out / "index.html")
         html = template.render(
-            totals=totals, images=tiles, about=about, passed=aside, detection=detection
+            totals=totals,
+            length=wording.total_length(totals["length_mm"], None),
+            images=tiles,
+            about=about,
+            passed=aside,
+            detection=detection,
         )
         paths[2].write_text(html, encoding="utf-8", errors="replace")
     return paths
@@ -317,9 +322,7 @@ def width_text(row: Mapping[str, Any]) -> str:
 
 def length_text(row: Mapping[str, Any]) -> str:
     """Return the total length of a row in words."""
-    if row["length_mm"] is not None:
-        return f"{row['length_mm'] / 1000:.2f} m"
-    return f"{row['length_px']:.0f} px"
+    return wording.total_length(row["length_mm"], row["length_px"])
 
 
 def other_lines_text(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -330,7 +333,8 @@ def other_lines_text(rows: Sequence[Mapping[str, Any]]) -> str:
     scaled = [row for row in rows if row["other_lines_length_mm"] is not None]
     lengths = []
     if scaled:
-        lengths.append(f"{sum(row['other_lines_length_mm'] for row in scaled) / 1000:.2f} m")
+        mm = sum(row["other_lines_length_mm"] for row in scaled)
+        lengths.append(wording.total_length(mm, None))
     if len(scaled) < len(rows):
         lacking = [row for row in rows if row["other_lines_length_mm"] is None]
         px = sum(row["other_lines_length_px"] for row in lacking)

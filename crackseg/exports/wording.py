@@ -154,6 +154,15 @@ def round_length(limit: float) -> float:
     return power * max(step for step in (1, 2, 5) if step * power <= limit * (1 + 1e-9))
 
 
+def total_length(mm: float | None, px: float | None) -> str:
+    """Return a sum of lengths, as ``4.27 m``, ``86 mm`` or ``1.2 mm``; without mm in px."""
+    if mm is None:
+        return f"{px or 0:.0f} px"
+    if mm >= 999.5:
+        return f"{mm / 1000:.2f} m"
+    return f"{mm:.{0 if mm >= 9.95 or mm == 0 else 1}f} mm"
+
+
 def plain_length(mm: float) -> str:
     """Return a round length in the unit that suits it: ``50 cm``."""
     if mm >= 1000:

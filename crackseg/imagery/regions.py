@@ -188,7 +188,7 @@ def share_on_joints(points: Array, joints: tuple[Array, ...], reach_px: float) -
 def idle_joints_notice(
     joints: tuple[Array, ...], lines: Sequence[Array], options: RegionOptions
 ) -> Iterator[Notice]:
-    """Yield the notice of joints that no line which was found follows.
+    """Yield the notice of joints that no line which was found follows, or for a part only.
 
     Args:
         joints: (N, 2) rows, cols of each joint.
@@ -198,25 +198,40 @@ def idle_joints_notice(
     reach_px, least = options.joint_reach_px, options.joint_share
     follow = [line for line in lines if share_on_joints(line, joints, reach_px) >= least]
 
-    def runs_along(line: Array, joint: Array) -> bool:
+    def runs_along(line: Array, joint: Array, of_it: float) -> bool:
         """A line that crosses the joint is near it for twice the reach."""
         share = share_on_joints(line, (joint,), reach_px)
-        return share >= least or share * len(line) > 2 * reach_px + 1
+        return share >= of_it or share * len(line) > 2 * reach_px + 1
 
-    idle = [joint for joint in joints if not any(runs_along(line, joint) for line in follow)]
-    if idle:
-        some = [
-            f"from column {line[0][1]:.0f}, row {line[0][0]:.0f} to column {line[-1][1]:.0f}, row "
-            f"{line[-1][0]:.0f}"
-            for line in idle[:_MOST_NAMED]
-        ]
-        more = f" and {len(idle) - _MOST_NAMED} more" if len(idle) > _MOST_NAMED else ""
-        text = (
-            f"{len(idle)} of {len(joints)} lines named as joints meet no crack and no other dark "
-            f"line that was found along them, and change nothing: {'; '.join(some)}{more}. Where a "
-            "joint is to be seen beside one, check its coordinates, or `joint_reach_px`."
+    idle = [joint for joint in joints if not any(runs_along(line, joint, least) for line in follow)]
+    short = [joint for joint in idle if any(runs_along(line, joint, 1) for line in lines)]
+    of_all = f"of {len(joints)} lines named as joints"
+    texts = []
+    if alone := [joint for joint in idle if not any(joint is other for other in short)]:
+        texts.append(
+            f"{len(alone)} {of_all} meet no crack and no other dark line that was found along "
+            f"them, and change nothing: {_courses(alone)}. Where a joint is to be seen beside one, "
+            "check its coordinates, or `joint_reach_px`."
         )
-        yield Notice(code="joints_idle", message=text)
+    if short:
+        texts.append(
+            f"{len(short)} {of_all} follow less than {100 * least:.0f} % of the crack or dark line "
+            f"that they run along, and change nothing: {_courses(short)}. Draw the joint along all "
+            "of it, or lower `joint_share`."
+        )
+    if texts:
+        yield Notice(code="joints_idle", message=" ".join(texts))
+
+
+def _courses(lines: Sequence[Array]) -> str:
+    """Return from where to where some lines of (N, 2) rows, cols run; of many, the first."""
+    some = [
+        f"from column {line[0][1]:.0f}, row {line[0][0]:.0f} to column {line[-1][1]:.0f}, row "
+        f"{line[-1][0]:.0f}"
+        for line in lines[:_MOST_NAMED]
+    ]
+    more = f" and {len(lines) - _MOST_NAMED} more" if len(lines) > _MOST_NAMED else ""
+    return f"{'; '.join(some)}{more}"
 
 
 def _of_photograph(role: str, folder: Path, photograph: Path) -> Path | None:

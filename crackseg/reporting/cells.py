@@ -196,7 +196,9 @@ def group_length(group: sums.Group, words: Words) -> str:
 
 
 def metres(length_mm: float, words: Words) -> str:
-    """Return a length in m to the centimetre."""
+    """Return a length in m to the centimetre, one that would be 0.00 m in mm."""
+    if 0 < length_mm < 5:
+        return f"{words.number(length_mm, 1)} mm"
     return f"{words.number(length_mm / 1000, 2)} m"
 
 

@@ -95,7 +95,7 @@ def test_doubtful_marks_are_in_no_headline(make_report: Make, tmp_path: Path) ->
     assert "2 cracks were found. One doubtful mark stands under “Also marked”" in page
     head = page[: page.index("Where the cracks are")]
     assert "22.50" not in head
-    assert "1 also marked, 0.03 m long, in no other figure" in head
+    assert "1 also marked, 30 mm long, in no other figure" in head
     assert "0.85 ± 0.10 mm largest width (crack 1, 97 % certain)" in head
     folded = text[text.index("<details") : text.index("</details>")]
     assert "22.50 ± 0.12 mm" in folded

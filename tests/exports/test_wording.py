@@ -64,3 +64,9 @@ def test_scale_bar_is_round_and_fits(limit_mm: float) -> None:
     length = wording.round_length(limit_mm)
     assert 0.3999 * limit_mm <= length <= limit_mm * (1 + 1e-6)
     assert f"{length:e}"[0] in "125"
+
+
+def test_a_sum_of_lengths_is_never_said_to_be_nothing() -> None:
+    said = [wording.total_length(mm, 0) for mm in (1.16, 9.96, 86.4, 999.4, 999.6, 4270)]
+    assert said == ["1.2 mm", "10 mm", "86 mm", "999 mm", "1.00 m", "4.27 m"]
+    assert wording.total_length(None, 41.7) == "42 px"
