@@ -103,18 +103,11 @@ class MaskOptions:
     ignore_border_px: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("threshold", "threshold_low"):
-            value = getattr(self, name)
+        for name, top in (("threshold", 1), ("threshold_low", self.threshold or 1)):
+            value, said = getattr(self, name), "" if top == 1 else " (`threshold`)"
             _require(
-                value is None or 0 < value < 1,
-                f"`{name}` must lie between 0 and 1, got {value}; 0.5 is a usual value.",
-            )
-        if self.threshold is not None and self.threshold_low is not None:
-            _require(
-                self.threshold_low <= self.threshold,
-                f"`threshold_low` must be at most `threshold`, {self.threshold}, got "
-                f"{self.threshold_low}: it says how far down pixels beside a crack still count; "
-                "lower it, or leave it out.",
+                value is None or (0 < value < 1 and value <= top),
+                f"`{name}` must lie between 0 and {top}{said}, got {value}; 0.5 is a usual value.",
             )
         # Beyond these a report would be empty, or join what has nothing to do with each other.
         _within(self, "min_area_px", 1, 1_000_000, "a speck of 12 px is a usual limit")

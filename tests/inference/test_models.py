@@ -224,7 +224,7 @@ def test_thresholds_come_from_the_card_unless_given(make_model: MakeModel) -> No
 
 def test_a_lower_threshold_above_the_threshold_is_refused(make_model: MakeModel) -> None:
     card = make_model(threshold=0.5, threshold_low=0.3).card
-    with pytest.raises(ConfigError, match=r"at most `threshold`, 0.2, got 0.9"):
+    with pytest.raises(ConfigError, match=r"between 0 and 0.2 \(`threshold`\), got 0.9"):
         MaskOptions(threshold=0.2, threshold_low=0.9)
     with pytest.raises(ConfigError, match=r"at most `threshold`, 0.5 as the model's card"):
         thresholds(MaskOptions(threshold_low=0.9), card)
