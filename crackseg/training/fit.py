@@ -435,8 +435,7 @@ class DrawCurves(Callback):
 
 
 def _single(batch: list[Any]) -> Any:
-    image, number, source = batch[0]
-    return image[None], number, source
+    return batch[0][0][None], *batch[0][1:]  # image, number, source
 
 
 def _write_weights(module: Segmenter, out: Path) -> None:
