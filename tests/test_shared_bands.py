@@ -182,14 +182,14 @@ def test_a_run_on_one_machine_goes_on_after_a_cluster_and_the_other_way_round(
     assert min(rows.start for rows in rays.rows) >= TILE_ROWS // 2
     with pytest.raises(Killed):
         analyzed(raster, tmp_path / "three", model, RAY, listener=dying)
-    read: list[int] = []
-    true_finish = predictor.TileRows.finish
+    read: list[range] = []
+    true_read = predictor.TileRows.read
     monkeypatch.setattr(
-        predictor.TileRows, "finish",
-        lambda rows, i, *rest: (read.append(i), true_finish(rows, i, *rest))[1],
+        predictor.TileRows, "read",
+        lambda rows, part, *rest: (read.append(part), true_read(rows, part, *rest))[1],
     )  # fmt: skip
     assert_same(one, analyzed(raster, tmp_path / "three", model))
-    assert min(read) >= TILE_ROWS // 2 - 1
+    assert min(part.start for part in read) >= TILE_ROWS // 2 - 1
 
 
 def test_where_this_machine_has_no_such_device_one_actor_reads_all(

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from scipy.ndimage import binary_propagation, grey_opening, maximum_filter1d
+from scipy.ndimage import binary_propagation, grey_opening, maximum_filter1d, uniform_filter1d
 
 from crackseg.metrology.columns import concatenate
+from crackseg.metrology.width import INTERIOR
 from crackseg.records import Array
 
 
@@ -91,6 +92,7 @@ _OUT_PX, _OUT_REL = 1.0, 0.1
 _DRAWN_PX, _LEAN_MASK_PX = 3.5, 1.0
 _MASK_OFF_PX = 4.0  # a mask is at most so much too fat or too lean throughout
 # A pore is about as long as wide: rises up to so many times that are looked for over these spans.
+_ALONG_PX, _ALL_ALONG = 31, 0.6
 _ROUND, _ROUND_SPANS = 1.5, (9, 13, 19, 27, 39, 55, 77)
 _BULGE_PX, _BULGE_REL = 1.25, 0.2  # a crack's own width changes by less over such a way
 _FEW = 5  # stations: fewer tell nothing of what is usual
@@ -262,8 +264,16 @@ def _judge(line: Evidence, usual: _Usual) -> Judged:
     uneven |= line.two & (line.flank_px < _WITHIN * line.width_px)
     through = (wide & _near(wide & uneven, _BESIDE_PX)) | slope
     through &= usual.thin & (reading == Reading.WHOLE)
-    alone = np.minimum(line.narrow_px, usual.width_px)
+    black = np.minimum(line.deepest / INTERIOR, 1)  # as narrow as that if its interior is black
+    alone = black * np.minimum(line.narrow_px, usual.width_px)
     narrower = np.where(through, line.width_px - np.minimum(alone, line.width_px), 0)
+    # All along a line in a dark stretch is the crack in a damp strip, or the deepest of a crack.
+    within = (reading == Reading.WHOLE) & line.two & (line.core < _LINE_SHARE)
+    within &= line.clear | (line.flank_px < _WITHIN * line.width_px)
+    share = uniform_filter1d(within.astype(np.float64), min(_ALONG_PX, len(within)), mode="reflect")
+    inner = black * np.minimum(line.narrow_px, line.flank_px)
+    within &= share >= _ALL_ALONG
+    narrower = np.where(within, np.maximum(narrower, line.width_px - inner), narrower)
     if not usual.thin:
         bulge = np.where(reading == Reading.WHOLE, _bulges_px(width), 0)
         narrower = np.maximum(narrower, bulge)

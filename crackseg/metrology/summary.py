@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -323,12 +323,13 @@ def _widths(
         np.abs(sized.read.width_px - np.median(sized.read.width_px)), kind="stable"
     )[:_RUN]
     tops = np.unique([_source(sized, int(k)) for k in np.flatnonzero(smooth >= smooth[top])])
-    measures = (
-        _measure(float(sized.read.width_px.mean()), whole, sized, scale),
-        _measure(float(np.median(sized.read.width_px)), middle, sized, scale),
-        _measure(float(np.percentile(smooth, 95)), near, sized, scale),
-        _measure(float(smooth[top]), tops, sized, scale),
-    )
+    mean = _measure(float(sized.read.width_px.mean()), whole, sized, scale)
+    median = _measure(float(np.median(sized.read.width_px)), middle, sized, scale)
+    p95 = _measure(float(np.percentile(smooth, 95)), near, sized, scale)
+    largest = _measure(float(smooth[top]), tops, sized, scale)
+    p95 = _not_less(p95, mean)
+    largest = _not_less(largest, p95)
+    measures = (mean, median, p95, largest)
     parts = (whole, middle, near, tops)
     moved = tuple(float(np.mean(sized.read.moved_px[part])) for part in parts)
     return measures, moved, (float(sized.points[top, 0]), float(sized.points[top, 1]))
@@ -384,6 +385,17 @@ def _measure(px: float, chosen: Array, sized: _Sized, scale: Scale | None) -> Me
     if not resolved:
         return Measure(px=None, status="below_detection", **interval)
     return Measure(px=px, mm=mm, **interval)
+
+
+def _not_less(larger: Measure, smaller: Measure) -> Measure:
+    """Return a width that may be as large as another one may be, which is at most as large."""
+    if larger.high_px is None or smaller.high_px is None:
+        return larger
+    high_mm = larger.high_mm
+    if high_mm is not None and smaller.high_mm is not None:
+        high_mm = max(high_mm, smaller.high_mm)
+    high_px = max(larger.high_px, smaller.high_px)
+    return replace(larger, high_px=high_px, high_mm=high_mm, u_px=None, u_mm=None)
 
 
 def _mean(values: Array) -> float:

@@ -17,9 +17,19 @@ ANGLES_DEG = (0, 33, 70)
 
 
 def cracks_of(
-    strokes: list[Stroke], angle: float, tone: Callable[[Array], Array] | None = None
+    strokes: list[Stroke],
+    angle: float,
+    tone: Callable[[Array], Array] | None = None,
+    fat_px: int = 1,
 ) -> list[Crack]:
-    """Return the cracks of strokes in even concrete, on which ``tone`` of the distance lies."""
+    """Return the cracks of strokes in even concrete, on which ``tone`` of the distance lies.
+
+    Args:
+        strokes: what is drawn, and marked wider by ``fat_px`` on either side.
+        angle: of the strokes, deg.
+        tone: light by the distance from them, px.
+        fat_px: see ``strokes``.
+    """
     rng = np.random.default_rng(int(angle))
     phantom = draw(SHAPE, strokes, Look(blur_px=0, noise=0), rng)
     rows, cols = np.indices(SHAPE) - 110.2
@@ -29,7 +39,7 @@ def cracks_of(
     grey += 2.0 * rng.standard_normal(SHAPE)
     picture = np.repeat(np.clip(np.rint(grey), 0, 255).astype(np.uint8)[..., None], 3, axis=2)
     found = measure(
-        binary_dilation(phantom.mask, np.ones((3, 3))),
+        binary_dilation(phantom.mask, np.ones((3, 3)), iterations=fat_px),
         image=lambda window: picture[window.slices],
         scale=None,
         mask_options=MaskOptions(),
@@ -81,6 +91,20 @@ def test_a_dark_strip_around_the_crack_all_along(width: float, angle: float, rea
         return np.where(np.abs(side) < width / 2 + reach, 0.55, 1.0)
 
     (crack,) = cracks_of([straight((110.2, 110.2), angle, 150, width)], angle, strip)
+    assert crack.width_mean.low_px is not None
+    assert crack.width_mean.low_px <= width
+    assert (crack.width_max.low_px or 0.0) <= width
+
+
+@pytest.mark.parametrize("angle", ANGLES_DEG)
+@pytest.mark.parametrize("width", [1.0, 2.0, 3.0])
+def test_a_crack_in_a_damp_strip_that_the_mask_holds_as_well(width: float, angle: float) -> None:
+    """A line all along it, darker than the strip: whichever is the crack, both are held."""
+
+    def strip(side: Array) -> Array:
+        return np.where(np.abs(side) < width / 2 + 6, 0.6, 1.0)
+
+    (crack,) = cracks_of([straight((110.2, 110.2), angle, 150, width)], angle, strip, fat_px=6)
     assert crack.width_mean.low_px is not None
     assert crack.width_mean.low_px <= width
     assert (crack.width_max.low_px or 0.0) <= width
