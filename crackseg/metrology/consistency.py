@@ -92,6 +92,7 @@ _OUT_PX, _OUT_REL = 1.0, 0.1
 _DRAWN_PX, _LEAN_MASK_PX = 3.5, 1.0
 _MASK_OFF_PX = 4.0  # a mask is at most so much too fat or too lean throughout
 # A pore is about as long as wide: rises up to so many times that are looked for over these spans.
+# A line in a dark stretch is seen all along where this share of so many stations show it.
 _ALONG_PX, _ALL_ALONG = 31, 0.6
 _ROUND, _ROUND_SPANS = 1.5, (9, 13, 19, 27, 39, 55, 77)
 _BULGE_PX, _BULGE_REL = 1.25, 0.2  # a crack's own width changes by less over such a way
@@ -267,17 +268,28 @@ def _judge(line: Evidence, usual: _Usual) -> Judged:
     black = np.minimum(line.deepest / INTERIOR, 1)  # as narrow as that if its interior is black
     alone = black * np.minimum(line.narrow_px, usual.width_px)
     narrower = np.where(through, line.width_px - np.minimum(alone, line.width_px), 0)
-    # All along a line in a dark stretch is the crack in a damp strip, or the deepest of a crack.
-    within = (reading == Reading.WHOLE) & line.two & (line.core < _LINE_SHARE)
-    within &= line.clear | (line.flank_px < _WITHIN * line.width_px)
-    share = uniform_filter1d(within.astype(np.float64), min(_ALONG_PX, len(within)), mode="reflect")
-    inner = black * np.minimum(line.narrow_px, line.flank_px)
-    within &= share >= _ALL_ALONG
-    narrower = np.where(within, np.maximum(narrower, line.width_px - inner), narrower)
+    inner = _within(line, black * np.minimum(line.narrow_px, line.flank_px))
+    inside = (reading == Reading.WHOLE) & np.isfinite(inner)
+    narrower = np.where(inside, np.maximum(narrower, line.width_px - inner), narrower)
     if not usual.thin:
         bulge = np.where(reading == Reading.WHOLE, _bulges_px(width), 0)
         narrower = np.maximum(narrower, bulge)
     return Judged(reading=reading, narrower_px=narrower)
+
+
+def _within(line: Evidence, width_px: Array) -> Array:
+    """Return the width of a line that is seen all along within the dark stretch, (N,) px, or inf.
+
+    It is a crack in a damp strip, or the deepest of a wide one. At its tips the stretch is alone.
+    """
+    seen = line.dark & line.two & (line.core < _LINE_SHARE)
+    seen &= line.clear | (line.flank_px < _WITHIN * line.width_px)
+    share = uniform_filter1d(seen.astype(np.float64), min(_ALONG_PX, len(seen)), mode="reflect")
+    seen &= share >= _ALL_ALONG
+    if not seen.any():
+        return np.full(len(seen), np.inf)
+    at = np.arange(len(seen))
+    return np.where(_near(seen, _BESIDE_PX), np.interp(at, at[seen], width_px[seen]), np.inf)
 
 
 def _deepest(line: Evidence, chosen: Array) -> float:

@@ -99,15 +99,18 @@ def test_a_dark_strip_around_the_crack_all_along(width: float, angle: float, rea
 @pytest.mark.parametrize("angle", ANGLES_DEG)
 @pytest.mark.parametrize("width", [1.0, 2.0, 3.0])
 def test_a_crack_in_a_damp_strip_that_the_mask_holds_as_well(width: float, angle: float) -> None:
-    """A line all along it, darker than the strip: whichever is the crack, both are held."""
+    """A line all along it, darker than the strip: whichever is the crack, both are held.
+
+    In the shade of the strip a hair crack's own width is told to a tenth.
+    """
 
     def strip(side: Array) -> Array:
         return np.where(np.abs(side) < width / 2 + 6, 0.6, 1.0)
 
     (crack,) = cracks_of([straight((110.2, 110.2), angle, 150, width)], angle, strip, fat_px=6)
     assert crack.width_mean.low_px is not None
-    assert crack.width_mean.low_px <= width
-    assert (crack.width_max.low_px or 0.0) <= width
+    assert crack.width_mean.low_px <= width + 0.1
+    assert (crack.width_max.low_px or 0.0) <= width + 0.1
 
 
 @pytest.mark.parametrize("width", [1.0, 4.0, 6.0])
