@@ -103,11 +103,11 @@ class MaskOptions:
     ignore_border_px: int = 0
 
     def __post_init__(self) -> None:
-        for name, top in (("threshold", 1), ("threshold_low", self.threshold or 1)):
-            value, said = getattr(self, name), "" if top == 1 else " (`threshold`)"
+        for name in ("threshold", "threshold_low"):
+            value = getattr(self, name)
             _require(
-                value is None or (0 < value < 1 and value <= top),
-                f"`{name}` must lie between 0 and {top}{said}, got {value}; 0.5 is a usual value.",
+                value is None or 0 < value < 1,
+                f"`{name}` must lie between 0 and 1, got {value}; 0.5 is a usual value.",
             )
         # Beyond these a report would be empty, or join what has nothing to do with each other.
         _within(self, "min_area_px", 1, 1_000_000, "a speck of 12 px is a usual limit")

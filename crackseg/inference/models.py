@@ -21,7 +21,7 @@ import numpy as np
 
 from crackseg import __version__
 from crackseg.config import MaskOptions, read_options, to_plain
-from crackseg.errors import ConfigError, ModelError, UnknownName
+from crackseg.errors import ModelError, UnknownName
 from crackseg.folders import sha256_of
 from crackseg.metrology.ranking import FEATURES
 from crackseg.model_card import refuse_newer
@@ -151,18 +151,9 @@ def has_eight_bit(card: ModelCard) -> bool:
 
 
 def thresholds(options: MaskOptions, card: ModelCard) -> tuple[float, float]:
-    """Return the threshold and the lower one of the hysteresis: the options', else the card's.
-
-    Raises:
-        ConfigError: a lower one is given that lies above the card's threshold.
-    """
+    """Return the threshold and the lower one of the hysteresis: the options', else the card's."""
     high = card.threshold if options.threshold is None else options.threshold
     low = card.threshold_low if options.threshold_low is None else options.threshold_low
-    if low > high and options.threshold_low is not None:
-        raise ConfigError(
-            f"`threshold_low` must be at most `threshold`, {high} as the model's card has it, got "
-            f"{low}; lower it, or give `threshold` too."
-        )
     return high, min(low, high)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from crackseg import __version__
 from crackseg.config import MaskOptions
-from crackseg.errors import ConfigError, ModelError, UnknownName
+from crackseg.errors import ModelError, UnknownName
 from crackseg.exports.tables import model_to_dict
 from crackseg.inference import models
 from crackseg.inference.models import (
@@ -220,11 +220,3 @@ def test_thresholds_come_from_the_card_unless_given(make_model: MakeModel) -> No
     assert thresholds(MaskOptions(), card) == (0.5, 0.3)
     assert thresholds(MaskOptions(threshold=0.2), card) == (0.2, 0.2)
     assert thresholds(MaskOptions(threshold=0.8, threshold_low=0.6), card) == (0.8, 0.6)
-
-
-def test_a_lower_threshold_above_the_threshold_is_refused(make_model: MakeModel) -> None:
-    card = make_model(threshold=0.5, threshold_low=0.3).card
-    with pytest.raises(ConfigError, match=r"between 0 and 0.2 \(`threshold`\), got 0.9"):
-        MaskOptions(threshold=0.2, threshold_low=0.9)
-    with pytest.raises(ConfigError, match=r"at most `threshold`, 0.5 as the model's card"):
-        thresholds(MaskOptions(threshold_low=0.9), card)
