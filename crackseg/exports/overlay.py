@@ -283,11 +283,8 @@ def _free_places(
     """Yield places round the anchor, inside the picture and not taken, the nearest first."""
     height, width = size
     row, col = anchor
-    for distance in (
-        pen.gap_px,
-        2 * pen.gap_px,
-        3 * pen.gap_px,
-    ):  # a longer leader belongs to nothing
+    for gaps in (1, 2, 3):  # a longer leader belongs to nothing
+        distance = gaps * pen.gap_px
         rows = (row - height // 2, row - distance - height, row + distance)
         cols = (col + distance, col - distance - width, col - width // 2)
         for top, left in itertools.product(rows, cols):

@@ -92,10 +92,10 @@ _OUT_PX, _OUT_REL = 1.0, 0.1
 _DRAWN_PX, _LEAN_MASK_PX = 3.5, 1.0
 _MASK_OFF_PX = 4.0  # a mask is at most so much too fat or too lean throughout
 # A pore is about as long as wide: rises up to so many times that are looked for over these spans.
-# A line in a dark stretch is seen all along where this share of so many stations show it.
-_ALONG_PX, _ALL_ALONG = 31, 0.6
 _ROUND, _ROUND_SPANS = 1.5, (9, 13, 19, 27, 39, 55, 77)
 _BULGE_PX, _BULGE_REL = 1.25, 0.2  # a crack's own width changes by less over such a way
+# A line in a dark stretch is seen all along where this share of so many stations show it.
+_ALONG_PX, _ALL_ALONG = 31, 0.6
 _FEW = 5  # stations: fewer tell nothing of what is usual
 
 
