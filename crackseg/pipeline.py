@@ -45,7 +45,7 @@ from crackseg.imagery.regions import (
 )
 from crackseg.imagery.scale import find_scale
 from crackseg.imagery.structure import sharpness_notices
-from crackseg.inference.models import is_classifier, is_detector, thresholds
+from crackseg.inference.models import is_classifier, is_detector, lowered, thresholds
 from crackseg.inference.predictor import Predictor
 from crackseg.metrology.classes import read_documents
 from crackseg.metrology.cracks import measure
@@ -148,6 +148,8 @@ def analyze(
         other_lines = _find_other_lines(prediction, mask, image, scale, options)
         cracks = flag_run_on(cracks, other_lines or ())
     untested = _untested(card, scale, scale_notices)
+    asked = lowered(options.mask, card)
+    of_mask = (Notice(code="threshold_low_lowered", message=asked),) if asked else ()
     of_region = _region_notices(region, joints, (*cracks, *(other_lines or ())), options.region)
     unjudged = find_unjudged(prediction)
     tells = prediction.tells_sharpness or not can_judge(unjudged)  # which says more
@@ -158,7 +160,14 @@ def analyze(
         joints=joints,
         unjudged=unjudged,
         impaired=prediction.impaired,
-        notices_before=(*decoded, *scale_notices, *untested, *prediction.notices, *of_region),
+        notices_before=(
+            *decoded,
+            *scale_notices,
+            *untested,
+            *of_mask,
+            *prediction.notices,
+            *of_region,
+        ),
         notices=(*notices, *of_sharpness),
     )
     report = _report(image.info, options, scale, region, measured, clock.seconds)

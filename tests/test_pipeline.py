@@ -85,6 +85,17 @@ def test_without_scale_there_is_one_warning_and_no_mm(image: OpenImage, dark_mod
     assert report.cracks[0].width_max.mm is None
 
 
+def test_a_lower_threshold_above_the_threshold_is_said_in_the_report(
+    image: OpenImage, dark_model: Path
+) -> None:
+    mask = {"threshold": 0.4, "threshold_low": 0.6}
+    report = pipeline.analyze(image, Predictor.open(dark_model), options(mask=mask))
+    assert report.thresholds == (0.4, 0.4)
+    said = [n.message for n in report.notices if n.code == "threshold_low_lowered"]
+    assert len(said) == 1
+    assert "got 0.6: 0.4 was used" in said[0]
+
+
 def test_measured_mask_agrees_with_analysis(
     image: OpenImage, dark_model: Path, tmp_path: Path
 ) -> None:

@@ -157,6 +157,17 @@ def thresholds(options: MaskOptions, card: ModelCard) -> tuple[float, float]:
     return high, min(low, high)
 
 
+def lowered(options: MaskOptions, card: ModelCard) -> str:
+    """Return a sentence where the lower threshold that was asked for was not used, or ""."""
+    high, low = thresholds(options, card)
+    if options.threshold_low is None or options.threshold_low <= high:
+        return ""
+    return (
+        f"`threshold_low` must be at most `threshold` ({high:g}), got {options.threshold_low:g}: "
+        f"{low:g} was used, so that no mark runs on below the threshold."
+    )
+
+
 def write_probe(folder: Path, image: Array, probability: Array, precision: str = "float") -> None:
     """Write ``probe.npz``, or that of another precision.
 

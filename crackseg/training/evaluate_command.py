@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from crackseg.config import to_plain
 from crackseg.detection import Detection
 from crackseg.folders import is_json_object, refuse_unless
-from crackseg.inference.models import CARD, load_model, thresholds, write_card
+from crackseg.inference.models import CARD, load_model, lowered, thresholds, write_card
+from crackseg.model_card import ModelCard
 from crackseg.names import require
 from crackseg.records import Sample
 from crackseg.training.evaluate import (
@@ -31,6 +33,11 @@ from crackseg.training.pod_text import as_markdown, plot
 from crackseg.training.score_text import as_text, without_nan
 
 
+def _warn_of_lowered(options: EvaluateOptions, card: ModelCard) -> None:
+    if text := lowered(options.mask, card):
+        print(f"warning: {text}", file=sys.stderr)
+
+
 def run_scores(
     samples: Sequence[Sample],
     options: EvaluateOptions,
@@ -45,6 +52,7 @@ def run_scores(
         refuse_unless(json_file, is_json_object, "figures of an evaluation")
     model = load_model(options.model)
     high, low = thresholds(options.mask, model.card)
+    _warn_of_lowered(options, model.card)
     with progress_bar() as bar:
         task = bar.add_task("", total=len(samples))
         scores = score_pictures(samples, options, lambda done, _: bar.update(task, completed=done))
@@ -119,6 +127,7 @@ def run_detection(
     if report is not None:
         require("matplotlib", extra="train")
     model = load_model(options.model)
+    _warn_of_lowered(options, model.card)
     with progress_bar() as bar:
         task = bar.add_task("", total=len(samples))
         pieces = find_all_pieces(samples, options, lambda done, _: bar.update(task, completed=done))

@@ -20,6 +20,7 @@ from crackseg.inference.models import (
     Model,
     default_model,
     load_model,
+    lowered,
     read_card,
     shipped_models,
     thresholds,
@@ -220,3 +221,17 @@ def test_thresholds_come_from_the_card_unless_given(make_model: MakeModel) -> No
     assert thresholds(MaskOptions(), card) == (0.5, 0.3)
     assert thresholds(MaskOptions(threshold=0.2), card) == (0.2, 0.2)
     assert thresholds(MaskOptions(threshold=0.8, threshold_low=0.6), card) == (0.8, 0.6)
+
+
+def test_a_lower_threshold_that_was_not_used_is_said(make_model: MakeModel) -> None:
+    card = make_model(threshold=0.5, threshold_low=0.3).card
+    for options, high in (
+        (MaskOptions(threshold_low=0.9), 0.5),
+        (MaskOptions(threshold=0.2, threshold_low=0.9), 0.2),
+    ):
+        assert thresholds(options, card) == (high, high)
+        assert f"at most `threshold` ({high:g}), got 0.9: {high:g} was used" in lowered(
+            options, card
+        )
+    for silent in (MaskOptions(), MaskOptions(threshold=0.2), MaskOptions(threshold_low=0.5)):
+        assert lowered(silent, card) == "", "the card's own is below it, or nothing was asked for"

@@ -169,6 +169,13 @@ def test_no_threshold_is_chosen_on_test(data, model):
     assert isinstance(answer.exception, ConfigError)
 
 
+def test_the_command_says_that_a_lower_threshold_was_not_used(data, model):
+    levels = ["--threshold", "0.5", "--threshold-low", "0.8"]
+    answer = CliRunner().invoke(app, ["evaluate", str(data), "--model", str(model), *levels])
+    assert answer.exit_code == 0, answer.output
+    assert "warning: `threshold_low` must be at most `threshold` (0.5), got 0.8" in answer.output
+
+
 def test_the_command_prints_writes_and_draws(data, model, tmp_path):
     pytest.importorskip("matplotlib")
     arguments = ["evaluate", str(data), "--model", str(model), "--json", str(tmp_path / "s.json")]
