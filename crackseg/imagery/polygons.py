@@ -67,10 +67,38 @@ def _refuse_bow_tie(ways: Array, where: str) -> None:
 def _inside(ring: Array, rows: slice, width_px: int, *, rim: bool) -> tuple[Array, tuple[int, int]]:
     """Return (h, W) bool of some rows: where an (N, 2) ring of x, y goes round the pixel's centre.
 
-    The second value counts the centres that it goes round one way and the other.
-
-    Each edge turns what lies right of it by one, up or down; 0 turns are outside. Centres that lie
+    The second value counts the centres that it goes round one way and the other. Centres that lie
     on an edge are as ``rim`` says.
+    """
+    turns, crossings = _turns(ring, rows, width_px)
+    both = int((turns > 0).sum()), int((turns < 0).sum())
+    inside: Array = turns != 0
+    on = np.concatenate([crossings, ring])
+    on = on[(on == np.rint(on)).all(axis=1) & (on[:, 0] >= 0) & (on[:, 0] < width_px)]
+    on = on[(on[:, 1] >= rows.start) & (on[:, 1] < rows.stop)].astype(int)
+    inside[on[:, 1] - rows.start, on[:, 0]] = rim
+    start, end = ring, np.roll(ring, -1, axis=0)
+    low, high = (pick(start[:, 1], end[:, 1]) for pick in (np.minimum, np.maximum))
+    flat = (low == high) & (low == np.rint(low)) & (low >= rows.start) & (low < rows.stop)
+    for (one, y), (other, _) in zip(start[flat], end[flat], strict=True):
+        left, right = sorted((one, other))
+        run_px = slice(max(int(np.ceil(left)), 0), max(int(np.floor(right)) + 1, 0))
+        inside[int(y) - rows.start, run_px] = rim
+    return inside, both
+
+
+def turns_round(ring: Array, size: tuple[int, int]) -> Array:
+    """Return (H, W) int32: how often an (N, 2) ring of x, y goes round the centre of each pixel.
+
+    One way counts up and the other down; 0 is outside.
+    """
+    return _turns(ring, slice(0, size[0]), size[1])[0]
+
+
+def _turns(ring: Array, rows: slice, width_px: int) -> tuple[Array, Array]:
+    """Return the (h, W) turns of ``turns_round`` in some rows, and where edges cross them, x, y.
+
+    Each edge turns what lies right of it by one, up or down.
     """
     start, end = ring, np.roll(ring, -1, axis=0)
     low, high = (pick(start[:, 1], end[:, 1]) for pick in (np.minimum, np.maximum))
@@ -80,19 +108,8 @@ def _inside(ring: Array, rows: slice, width_px: int, *, rim: bool) -> tuple[Arra
     row = first[edge] + np.arange(len(edge)) - (np.cumsum(count) - count)[edge]
     run = (end - start)[edge]
     x = start[edge, 0] + (row - start[edge, 1]) * run[:, 0] / run[:, 1]
-    turns = np.zeros((rows.stop - rows.start, width_px + 1), np.int32)
+    steps = np.zeros((rows.stop - rows.start, width_px + 1), np.int32)
     at = np.ceil(np.clip(x, 0, width_px)).astype(int)
-    np.add.at(turns, (row - rows.start, at), np.sign(run[:, 1]).astype(np.int32))
-    windings = np.cumsum(turns, axis=1, dtype=np.int32)[:, :-1]
-    both = int((windings > 0).sum()), int((windings < 0).sum())
-    inside: Array = windings != 0
-    on = np.concatenate([np.column_stack([x, row]), ring])
-    on = on[(on == np.rint(on)).all(axis=1) & (on[:, 0] >= 0) & (on[:, 0] < width_px)]
-    on = on[(on[:, 1] >= rows.start) & (on[:, 1] < rows.stop)].astype(int)
-    inside[on[:, 1] - rows.start, on[:, 0]] = rim
-    flat = (low == high) & (low == np.rint(low)) & (low >= rows.start) & (low < rows.stop)
-    for (one, y), (other, _) in zip(start[flat], end[flat], strict=True):
-        left, right = sorted((one, other))
-        run_px = slice(max(int(np.ceil(left)), 0), max(int(np.floor(right)) + 1, 0))
-        inside[int(y) - rows.start, run_px] = rim
-    return inside, both
+    np.add.at(steps, (row - rows.start, at), np.sign(run[:, 1]).astype(np.int32))
+    turns = np.cumsum(steps, axis=1, dtype=np.int32)[:, :-1]
+    return turns, np.column_stack([x, row])

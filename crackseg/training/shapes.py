@@ -3,9 +3,10 @@
 A polygon takes the pixels whose centre lies inside (tools count from the corner of the first pixel,
 pixels from its centre). One thinner than a pixel would take few or none, so that a hair crack would
 be taught as background: it becomes a line of one pixel along its middle. One that runs along the
-edges of pixels is their outline and holds just them. Shapes are laid on one
-another in their order; a label that cuts takes away what lies below it. A shape that gives no pixel
-inside the picture is refused.
+edges of pixels is their outline and holds just them. One that runs over itself holds all that it
+goes round; one that crosses itself like a bow tie is refused: its corners are out of order, or two
+shapes are drawn as one. Shapes are laid on one another in their order; a label that cuts takes away
+what lies below it. A shape that gives no pixel inside the picture is refused.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from skimage.draw import polygon2mask
 
 from crackseg.errors import DataError
+from crackseg.imagery.polygons import turns_round
 from crackseg.metrology import arc
 from crackseg.records import Array
 from crackseg.training.areas import LEFT_OUT, OTHER_LINE
@@ -28,6 +30,8 @@ BACKGROUND = "background"  # CVAT's way to draw a hole: a polygon of this label 
 _THIN_PX = 1.0  # mean width below which pixel centres are missed
 _STEP_PX = 0.2  # of points along a thin line
 _FARTHEST_PX = 1e7  # no picture is as wide; a shape may leave it, but not like this
+_SLIP_PX = 5  # the sides of a crack drawn by hand cross each other where it is thin, not like this
+_BOTH_WAYS = 0.01  # of what an outline goes round, as of regions
 _ROUNDED_PX = 0.05  # what is left of a corner of a pixel in shares of a picture, with four digits
 
 
@@ -172,8 +176,9 @@ def _draw(
             f"{name}: all its places lie in the first pixel, as shares of a picture's width and "
             "height do; give them in pixels."
         )
-    if shape.trouble:
-        raise DataError(f"{name} {shape.trouble}.")
+    trouble = shape.trouble or _without_area(shape, size)
+    if trouble and (check or shape.trouble):
+        raise DataError(f"{name} {trouble}.")
     thin = False
     if shape.pixels is not None:
         try:
@@ -187,6 +192,28 @@ def _draw(
     if check and not drawn.any() and not shape.whole:
         raise DataError(f"{name} gives no pixel inside the picture of {size[0]} x {size[1]} px.")
     return drawn, thin
+
+
+def _without_area(shape: Shape, size: tuple[int, int]) -> str:
+    """Return why a shape of rings or a line cannot give a pixel, empty where it can."""
+    parts = [*shape.rings, *([] if shape.line is None else [shape.line])]
+    parts = [part for part in parts if len(part)]
+    if shape.pixels is not None or not parts:
+        return ""
+    low, high = np.vstack(parts).min(axis=0), np.vstack(parts).max(axis=0)
+    if (low == high).all():
+        where = f"x = {low[0]:g}, y = {low[1]:g}"
+        return f"gives no pixel: all of its points lie at one place, {where}; draw it again"
+    if shape.boxed and any((np.ptp(part, axis=0) == 0).any() for part in parts):
+        wide, tall = high - low
+        return f"gives no pixel: it is a box {wide:g} px wide and {tall:g} px high; draw it again"
+    if (high <= 0).any() or (low >= [size[1], size[0]]).any():
+        return (
+            f"gives no pixel inside the picture of {size[0]} x {size[1]} px: it runs from x = "
+            f"{low[0]:g} to {high[0]:g} and from y = {low[1]:g} to {high[1]:g}, and may be of "
+            "another picture, or of one that was resized since"
+        )
+    return ""
 
 
 def _lies_in_one_pixel(shape: Shape) -> bool:
@@ -208,7 +235,7 @@ def _draw_rings(
 ) -> tuple[Array, bool]:
     """Return the union of the rings of a shape; of one inside another only the caller can tell."""
     rings = [ring for ring in _distinct(shape.rings) if len(ring)]
-    drawn = [_draw_ring(ring, size) for ring in rings]
+    drawn = [_draw_ring(ring, size, name if check else "") for ring in rings]
     if len(drawn) == 1:
         return drawn[0]
     mask, thin = np.zeros(size, dtype=bool), False
@@ -235,17 +262,57 @@ def _distinct(rings: Sequence[Array]) -> list[Array]:
     return distinct
 
 
-def _draw_ring(ring: Array, size: tuple[int, int]) -> tuple[Array, bool]:
-    """Return the pixels of a closed ring; of a thin one also those along its middle."""
+def _draw_ring(ring: Array, size: tuple[int, int], name: str) -> tuple[Array, bool]:
+    """Return the pixels of a closed ring; of a thin one also those along its middle.
+
+    Raises:
+        DataError: it crosses itself like a bow tie, and ``name`` is not empty.
+    """
     drawn: Array = polygon2mask(size, ring[:, ::-1] - 0.5)
     if _runs_along_pixels(ring):
         return drawn, False
+    drawn = _gone_round(ring, drawn, name)
     sides = np.linalg.norm(np.roll(ring, -1, axis=0) - ring, axis=1)
     x, y = ring.T
     area = abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
     if area >= _THIN_PX * sides.sum() / 2 and drawn.any():
         return drawn, False
     return drawn | _touched(_middle(ring), size), True
+
+
+def _gone_round(ring: Array, drawn: Array, name: str) -> Array:
+    """Return the (H, W) bool pixels ``drawn`` of a ring, with those that it goes round twice."""
+    low = np.clip(np.floor(ring.min(axis=0)), 0, drawn.shape[::-1]).astype(int)
+    high = np.clip(np.ceil(ring.max(axis=0)), 0, drawn.shape[::-1]).astype(int)
+    window = slice(low[1], high[1]), slice(low[0], high[0])
+    if not drawn[window].size:
+        return drawn
+    turns = turns_round(ring - 0.5 - low, drawn[window].shape)
+    drawn[window] |= np.abs(turns) > 1  # which ``polygon2mask`` takes for a hole
+    lesser = min(turns > 0, turns < 0, key=np.count_nonzero)
+    crossed_px = int(np.count_nonzero(lesser))
+    wide = cv2.erode(lesser.astype(np.uint8), np.ones((_SLIP_PX, _SLIP_PX)), borderValue=0)
+    both_ways = wide.any() and crossed_px > _BOTH_WAYS * np.count_nonzero(turns)
+    if name and both_ways and _crosses_itself(ring):
+        raise DataError(
+            f"{name} crosses itself like a bow tie: it goes round {crossed_px} px the other way "
+            "than round the rest, so that which area is meant would be a guess; put its corners in "
+            "order, or draw its parts as shapes of their own."
+        )
+    return drawn
+
+
+def _crosses_itself(ring: Array) -> bool:
+    """Return whether two edges cross; parts that programs join by a line there and back do not."""
+    start, run = ring, np.roll(ring, -1, axis=0) - ring
+    for at, way in zip(start, run, strict=True):
+        before = way[0] * (start - at)[:, 1] - way[1] * (start - at)[:, 0]
+        behind = before + way[0] * run[:, 1] - way[1] * run[:, 0]
+        own = run[:, 0] * (at - start)[:, 1] - run[:, 1] * (at - start)[:, 0]
+        own_end = own + run[:, 0] * way[1] - run[:, 1] * way[0]
+        if ((before * behind < 0) & (own * own_end < 0)).any():
+            return True
+    return False
 
 
 def _runs_along_pixels(ring: Array) -> bool:

@@ -122,6 +122,22 @@ REFUSED = {
         lambda t: coco(t, annotation([[200, 5, 209, 5, 209, 9]], 7)),
         "annotation 7.*no pix",
     ),
+    "bow tie": (
+        lambda t: coco(t, annotation([[10, 10, 60, 60, 60, 10, 10, 60]], 7)),
+        "annotation 7 .*crosses itself like a bow tie: .* 600 px the other way",
+    ),
+    "one place": (
+        lambda t: cvat(t, '<polygon label="crack" points="5,7;5,7;5,7"/>'),
+        "polygon 1 .*gives no pixel: all of its points lie at one place, x = 5, y = 7",
+    ),
+    "beside the picture": (
+        lambda t: labelme(t, shape([[-9, 5], [-2, 5], [-2, 9]])),
+        "shape 1 .*gives no pixel inside the picture of 80 x 100 px: it runs from x = -9 to -2",
+    ),
+    "flat box": (
+        lambda t: cvat(t, '<box label="crack" xtl="5" ytl="7" xbr="25" ybr="7"/>'),
+        "box 1 .*gives no pixel: it is a box 20 px wide and 0 px high",
+    ),
     "odd numbers": (lambda t: coco(t, annotation([[5, 5, 9, 9, 1]], 7)), "annotation 7.*pairs"),
     "nan": (
         lambda t: coco(t, annotation([[5, 5, float("nan"), 9, 1, 1]], 7)),
@@ -219,6 +235,33 @@ def test_what_is_no_sure_crack_is_refused_and_leaves_nothing(tmp_path, pictures,
     with pytest.raises(DataError, match=words):
         run(tmp_path, source, pictures)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_an_outline_that_runs_over_itself_holds_all_that_it_goes_round(tmp_path, pictures):
+    star = [50, 5, 70, 75, 10, 30, 90, 30, 30, 75]  # its middle is gone round twice
+    assert mask_of(run(tmp_path, coco(tmp_path, annotation([star])), pictures))[40, 50]
+
+
+def test_sides_of_a_hair_crack_may_cross(tmp_path, pictures):
+    outline = [10, 20, 50, 21.5, 90, 19, 90, 21, 50, 19, 10, 21.2]  # by a hand that is not steady
+    done = run(tmp_path, coco(tmp_path, annotation([outline])), pictures)
+    assert set(np.nonzero(mask_of(done))[1].tolist()) >= set(range(11, 89))
+
+
+def test_parts_that_a_program_joined_by_a_line_are_no_bow_tie(tmp_path, pictures):
+    # as converters to YOLO do: the second square the other way round, a line there and back
+    joined = [10, 10, 30, 10, 30, 30, 50, 30, 50, 50, 70, 50, 70, 30, 50, 30, 30, 30, 10, 30]
+    assert mask_of(run(tmp_path, coco(tmp_path, annotation([joined])), pictures)).sum() == 800
+
+
+def test_a_bow_tie_that_is_no_crack_is_in_nobodys_way(tmp_path, pictures):
+    other = labelme(
+        tmp_path,
+        shape([[10, 10], [20, 10], [20, 20]]),
+        shape([[10, 10], [60, 60], [60, 10], [10, 60]], label="stain"),
+        shape([[200, 10], [260, 10], [260, 60]], label="stain"),
+    )
+    assert mask_of(run(tmp_path, other, pictures, labels=("crack",))).sum() == 55
 
 
 def test_two_points_are_a_line_where_a_width_is_given(tmp_path, pictures):

@@ -329,3 +329,28 @@ def test_pictures_that_nobody_annotated_are_named(pictures, tmp_path):
         "7 pictures of `--images` have no annotation and are not imported: b.png, more0.png, "
         "more1.png, more2.png, more3.png and 2 more."
     )
+
+
+@pytest.mark.parametrize("tool", ["labelstudio", "via", "yolo"])
+@pytest.mark.parametrize(
+    ("corners", "sentence"),
+    [
+        (((10, 10), (60, 50), (60, 10), (10, 50)), "crosses itself like a bow tie"),
+        (((8, 12), (8, 12), (8, 12)), "all of its points lie at one place, x = 8, y = 12"),
+    ],
+)
+def test_an_outline_that_no_tool_should_let_pass(tool, corners, sentence, pictures, tmp_path):
+    x, y = (list(part) for part in zip(*corners, strict=True))
+    if tool == "labelstudio":
+        points = [[100 * a / SHAPE[1], 100 * b / SHAPE[0]] for a, b in corners]
+        source = _tasks(tmp_path, _task([_region("polygon", {"points": points})]))
+    elif tool == "via":
+        source = _via(tmp_path, {"name": "polygon", "all_points_x": x, "all_points_y": y})
+    else:
+        source = tmp_path / "task"
+        source.mkdir()
+        shares = " ".join(f"{a / SHAPE[1]} {b / SHAPE[0]}" for a, b in corners)
+        (source / "a.txt").write_text(f"0 {shares}\n")
+    with pytest.raises(DataError, match=sentence):
+        _import(source, pictures, tool)
+    assert not (pictures.parent / "set").exists()
