@@ -133,6 +133,7 @@ def analyze(
             measure,
             image=image.read,
             probability=prediction.probability,
+            other=prediction.other,
             valid=valid,
             scale=scale,
             mask_options=options.mask,

@@ -56,6 +56,7 @@ class Photograph:
     shape: tuple[int, int]
     read: Callable[[Window], Array]  # window -> (h, w, 3) uint8
     probability: Plane | None = None  # (H, W) uint8, 255 = 1.0
+    other: Plane | None = None  # (H, W) uint8, of another dark line
 
 
 @dataclass(frozen=True, slots=True)

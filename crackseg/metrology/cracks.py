@@ -45,6 +45,7 @@ def measure(
     *,
     image: Callable[[Window], Array] | None = None,
     probability: Plane | None = None,
+    other: Plane | None = None,
     valid: Mask | None = None,
     scale: Scale | None = None,
     mask_options: MaskOptions,
@@ -57,6 +58,7 @@ def measure(
         mask: (H, W) bool, True = crack; the whole picture, so that tile borders cut nothing.
         image: reads a window of the photograph as (h, w, 3) uint8 RGB; None: widths from the mask.
         probability: (H, W) uint8, 255 = 1.0, for the mean over each crack.
+        other: (H, W) uint8, 255 = 1.0, of other dark lines: no crack is joined along one of them.
         valid: (H, W) bool, False where the picture holds no data; None: everywhere data.
         scale: makes mm; None leaves every mm field None.
         mask_options: speck size and gap length.
@@ -65,10 +67,10 @@ def measure(
             line is no crack.
 
     Raises:
-        ConfigError: ``mask`` is not a bool picture, or ``probability`` or ``valid`` has another
-            shape.
+        ConfigError: ``mask`` is not a bool picture, or ``probability``, ``other`` or ``valid`` has
+            another shape.
     """
-    _check(mask, probability=probability, valid=valid)
+    _check(mask, probability=probability, other=other, valid=valid)
     documents = read_documents(options.documents, options.width_classes)
     notices: list[Notice] = []
     if scale is None:
@@ -81,7 +83,7 @@ def measure(
         return (), tuple(notices)
     count, component = label_runs(filled)
     lines = _lines(filled, component, count, options.smooth_px)
-    photo = None if image is None else Photograph(mask.shape, image, probability)
+    photo = None if image is None else Photograph(mask.shape, image, probability, other)
     lines, group = bridge(lines, mask_options.gap_px, photo)
     if photo is not None and options.join_px:
         lines, group = join(lines, group, filled, options.join_px, photo)

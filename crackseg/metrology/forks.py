@@ -23,7 +23,7 @@ from crackseg.metrology.bridges import (
 )
 from crackseg.metrology.centreline import UNMARKED, Line, kind_of
 from crackseg.metrology.courses import Photograph, Tip, find_course
-from crackseg.metrology.joins import covered, shows_crack, within
+from crackseg.metrology.joins import covered, on_other_line, shows_crack, within
 from crackseg.records import Array
 from crackseg.runs import Mask
 
@@ -132,7 +132,7 @@ def _course(
     course = find_course(one, two, photo, LEAST_SHARE)
     if course is None or not shows_crack(course, one, two, shorter_px):
         return None
-    if covered(course, one, two, mask):
+    if covered(course, one, two, mask) or on_other_line(course, one, two, photo):
         return None
     return arc.resample(np.vstack([course.points, goal]))
 

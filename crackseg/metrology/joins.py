@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 
+from crackseg.disk import Plane
 from crackseg.metrology import arc
 from crackseg.metrology.bridges import (
     LEAST_SHARE,
@@ -49,6 +51,10 @@ _PAST, _IN_LINE_COS = 0.6, 0.97
 _TRIALS = 5  # nearest tips looked at from each tip
 _BORDER_PX = 3.0  # a tip this near to the picture's border is where the crack leaves it
 _COVERED = 0.3  # of a course that may run on the mask: there is a piece already
+# Mean probability of another line from which a course runs on one, if it is more than the crack's.
+# No course along a labelled crack on concrete has half of it (train and val lists).
+_OTHER = 0.5
+_BESIDE = np.ones((3, 3), np.uint8)  # a course may run a pixel beside the line
 
 
 def join(
@@ -85,6 +91,8 @@ def join(
         if course is None or not shows_crack(course, one, two, shorter):
             continue
         if covered(course, one, two, mask) or is_ruled(course, one, two, photo):
+            continue
+        if on_other_line(course, one, two, photo):
             continue
         groups.unite(names[a[0]], names[b[0]])
         used |= {a, b}
@@ -134,7 +142,30 @@ def within(line: Line, side: int, shape: tuple[int, ...]) -> bool:
 
 def covered(course: Course, one: Tip, two: Tip, mask: Mask) -> bool:
     """Say whether a course runs along a piece that lies between the two tips."""
-    row, col = np.rint(course.points).astype(int).T
+    row, col = _between(course, one, two)
+    return bool(len(row) and mask[row, col].mean() > _COVERED)
+
+
+def on_other_line(course: Course, one: Tip, two: Tip, photo: Photograph) -> bool:
+    """Say whether a course runs along what the network takes for another line: a joint, a cable."""
+    if photo.other is None or photo.probability is None:
+        return False
+    row, col = _between(course, one, two)
+    if not len(row):
+        return False
+    other, crack = (_near(plane, row, col) for plane in (photo.other, photo.probability))
+    return other >= _OTHER and other > crack
+
+
+def _near(plane: Plane, row: Array, col: Array) -> float:
+    """Return the mean probability of the likeliest pixel at or beside each place."""
+    top, left = max(row.min() - 1, 0), max(col.min() - 1, 0)
+    part = plane[top : row.max() + 2, left : col.max() + 2]
+    return float(cv2.dilate(part, _BESIDE)[row - top, col - left].mean()) / 255
+
+
+def _between(course: Course, one: Tip, two: Tip) -> tuple[Array, Array]:
+    """Return row and column of the pixels of a course that lie off the pieces at its ends."""
     rim = [np.hypot(*(course.points - end.place).T) > end.radius_px + 2 for end in (one, two)]
-    between = rim[0] & rim[1]
-    return bool(between.any() and mask[row[between], col[between]].mean() > _COVERED)
+    row, col = np.rint(course.points[rim[0] & rim[1]]).astype(int).T
+    return row, col

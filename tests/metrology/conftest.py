@@ -29,6 +29,7 @@ def cracks_of() -> Callable[..., Measured]:
         picture: Any = None,
         scale: Any = None,
         probability: Any = None,
+        other: Any = None,
         mask_options: MaskOptions | None = None,
         **options: Any,
     ) -> Measured:
@@ -39,6 +40,7 @@ def cracks_of() -> Callable[..., Measured]:
             np.asarray(mask),
             image=None if picture is None else read,
             probability=probability,
+            other=other,
             scale=scale,
             mask_options=mask_options or MaskOptions(),
             options=MeasureOptions(**options),

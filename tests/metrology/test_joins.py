@@ -239,6 +239,29 @@ def test_the_network_is_asked_again_at_low_probability(cracks_of: Any) -> None:
     assert len(cracks_of(broken, phantom.picture, probability=probability)) == 1
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_line_that_the_network_calls_another_is_not_followed(cracks_of: Any, seed: int) -> None:
+    """Two cracks end at the same joint: only who knows joints can tell it from a crack."""
+    rng = np.random.default_rng(seed)
+    one = wandering((110, 40), 0, 140, 2.5, rng, bend_deg=15, wave_px=80)
+    end = one.points[-1]
+    two = wandering((float(end[0]), float(end[1]) + 60), 0, 140, 2.5, rng, bend_deg=15, wave_px=80)
+    joint = straight((float(end[0]), 210), 0, 400, 2.0)
+    phantom = wall([one, two, joint], rng)
+    cracks = draw(SHAPE, [one, two], LOOK, rng).mask
+    broken = gap_in(cracks, int(end[1]) + 1, int(end[1]) + 60)
+    marks = draw(SHAPE, [joint], LOOK, rng).mask
+    other = np.where(marks & ~broken, 255, 0).astype(np.uint8)
+    probability = np.where(broken, 255, 5).astype(np.uint8)
+    told = cracks_of(broken, phantom.picture, probability=probability, other=other)
+    assert len(told) == 2
+    # Where it takes the stretch for the crack's as much, the crack is followed.
+    likely = np.maximum(probability, other)
+    alike = cracks_of(broken, phantom.picture, probability=likely, other=other)
+    untold = cracks_of(broken, phantom.picture, probability=likely)
+    assert len(alike) == len(untold) == 1
+
+
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), 5000.0])
 def test_a_reach_that_means_nothing_is_refused(value: float) -> None:
     with pytest.raises(ConfigError, match="join_px"):
