@@ -58,6 +58,27 @@ def test_every_page_is_reached_from_the_index() -> None:
     assert pages == set(listed)
 
 
+PAGES = [ROOT / "README.md", ROOT / "data" / "EXPERIMENTS.md", *sorted(DOCS.glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_row_of_a_table_is_of_another_table(page: Path) -> None:
+    """A row has as many cells as the heading of its table, and no table has it twice."""
+    tables: list[list[str]] = [[]]
+    is_code = False
+    for line in page.read_text(encoding="utf-8").splitlines():
+        is_code ^= line.startswith("```")
+        if line.startswith("|") and not is_code:
+            tables[-1].append(line)
+        elif tables[-1]:
+            tables.append([])
+    for heading, *rows in filter(None, tables):
+        cells = [len(re.findall(r"(?<!\\)\|", re.sub(r"`[^`]*`", "", row))) for row in rows]
+        whole = len(re.findall(r"(?<!\\)\|", re.sub(r"`[^`]*`", "", heading)))
+        assert cells == [whole] * len(rows), heading
+        assert len(set(rows)) == len(rows), heading
+
+
 @pytest.mark.parametrize("module", ["options", "augment"])
 def test_every_option_of_a_run_says_why(module: str) -> None:
     text = (ROOT / "crackseg" / "training" / f"{module}.py").read_text(encoding="utf-8")
