@@ -23,9 +23,10 @@ from scipy.optimize import minimize, minimize_scalar
 
 from crackseg.config import AnalyzeOptions, PredictOptions
 from crackseg.errors import DataError
+from crackseg.folders import refuse_beside
 from crackseg.imagery.files import open_image
 from crackseg.imagery.masks import read_mask
-from crackseg.inference.models import CARD, Model, load_model, write_card
+from crackseg.inference.models import CARD, Model, load_model, own_files, write_card
 from crackseg.inference.predictor import Predictor
 from crackseg.metrology.ranking import ALIKE, FEATURES, REPETITION
 from crackseg.metrology.repeats import LONGEST_PX, repetitions
@@ -254,9 +255,10 @@ def _table(marks: Sequence[Mark]) -> tuple[Array, Array]:
     return np.array([m.features for m in marks]), np.array([m.real for m in marks], dtype=float)
 
 
+_MADE_BY = "Written by `crackseg calibrate`"
 TEXT = """# How certain a mark is a crack
 
-Written by `crackseg calibrate` for the model {name} {version}.
+{made_by} for the model {name} {version}.
 
 Learned on {about}, by the chain that analyzes a photograph.
 
@@ -314,10 +316,15 @@ def run(
         DataError: the data is broken, or holds no real or no false mark.
         ModelError: the model is incomplete.
         MissingExtra: a report was asked for and matplotlib is not installed.
+        OutputError: a file of the report is there and was not written by this command.
     """
     if report is not None:
         require("matplotlib", extra="train")
+        page = report / "certainty.md"
+        refuse_beside(page, lambda text: _MADE_BY in text, "page of this command", "certainty.png")
     model = load_model(model_name)
+    if write:
+        own_files(model.folder, model.card)
     samples = load_samples(data, root=root, split="val", sets=(*sets, *judges) if sets else ())
     refuse_unknown_sets(judges, samples, "judge")
     learned = [sample for sample in samples if sample.source not in judges]
@@ -372,6 +379,7 @@ def _text(
         for name, (some, sure) in groups.items()
     ]
     return TEXT.format(
+        made_by=_MADE_BY,
         name=model.name,
         version=model.version,
         about=card.fitted_on,

@@ -199,9 +199,45 @@ def read_figures(file: Path) -> dict[str, Any]:
     return values
 
 
-def is_json_object(text: str) -> bool:
-    """Return whether a text is a JSON object, as all figures are written."""
-    return isinstance(json.loads(text), dict)
+def holds_keys(*choices: str) -> Callable[[str], bool]:
+    """Return what tells, by the text of a file, whether it is a JSON object that we wrote.
+
+    Args:
+        choices: names parted by spaces; of one choice it must hold all.
+
+    Example:
+        >>> holds_keys("protocol sets")('{"type": "FeatureCollection"}')
+        False
+    """
+
+    def is_own(text: str) -> bool:
+        values = json.loads(text)
+        return isinstance(values, dict) and any(set(c.split()) <= values.keys() for c in choices)
+
+    return is_own
+
+
+def refuse_beside(page: Path, is_own: Callable[[str], bool], kind: str, *others: str) -> None:
+    """Raise where a page that is to be written, or what goes with it, is there and is not ours.
+
+    What goes with a page is no text that tells whose it is: it is ours where the page is.
+
+    Args:
+        page: where to write.
+        is_own: tells by the text of a page.
+        kind: what is written, in words.
+        others: names of files and folders that are written beside it.
+
+    Raises:
+        OutputError: the page is of another kind, or is not there and one of the others is.
+    """
+    refuse_unless(page, is_own, kind)
+    foreign = [name for name in others if os.path.lexists(page.parent / name)]
+    if foreign and not os.path.lexists(page):
+        raise OutputError(
+            f"`{page.parent / foreign[0]}` is there without `{page.name}`, was not written by "
+            "crackseg and would be replaced; move it away or choose another folder."
+        )
 
 
 @contextmanager

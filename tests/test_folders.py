@@ -16,10 +16,11 @@ from crackseg.folders import (
     MARK,
     clear_leftovers,
     filling,
-    is_json_object,
+    holds_keys,
     origin_of,
     read_figures,
     read_mark,
+    refuse_beside,
     refuse_unless,
     require_new,
 )
@@ -238,15 +239,34 @@ def test_a_set_goes_into_a_new_folder_alone(tmp_path: Path) -> None:
             require_new(tmp_path / name)
 
 
-@pytest.mark.parametrize("content", [b"a photograph \xff", b"[1]", b"", b"text"])
+@pytest.mark.parametrize("content", [b"photograph \xff", b"[1]", b"", b"text", b'{"type": 1}'])
 def test_figures_replace_figures_alone(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "scores.json"
-    refuse_unless(file, is_json_object, "figures")
+    is_own = holds_keys("sets", "f1 iou")
+    refuse_unless(file, is_own, "figures")
     file.write_bytes(content)
     with pytest.raises(OutputError, match="holds no figures"):
-        refuse_unless(file, is_json_object, "figures")
-    file.write_text('{"f1": 1}')
-    refuse_unless(file, is_json_object, "figures")
+        refuse_unless(file, is_own, "figures")
+    for own in ('{"f1": 1, "iou": 1}', '{"sets": {}}'):
+        file.write_text(own)
+        refuse_unless(file, is_own, "figures")
+
+
+def test_what_goes_with_a_page_is_ours_where_the_page_is(tmp_path: Path) -> None:
+    page, plot = tmp_path / "page.md", tmp_path / "plot.png"
+
+    def check() -> None:
+        refuse_beside(page, lambda text: text.startswith("# Ours"), "page of ours", plot.name)
+
+    check()
+    plot.write_bytes(b"a plot of somebody else")
+    with pytest.raises(OutputError, match=r"plot\.png` is there without `page\.md`"):
+        check()
+    page.write_text("# Ours")
+    check()
+    page.write_text("# Theirs")
+    with pytest.raises(OutputError, match=r"page\.md` is there and holds no page of ours"):
+        check()
 
 
 @pytest.mark.parametrize("content", [b"a photograph \xff", b"[1]", b"", b"text"])

@@ -14,7 +14,7 @@ from rich.table import Table
 from crackseg.bench.comparing import Photographs, compare, render
 from crackseg.bench.variants import DEFAULT, read_variant
 from crackseg.errors import ConfigError
-from crackseg.folders import is_json_object, refuse_unless
+from crackseg.folders import holds_keys, refuse_unless
 from crackseg.inputs import find_inputs
 from crackseg.names import count
 
@@ -52,7 +52,7 @@ def run_bench(
         )
     variants = [read_variant(text) for text in texts or [DEFAULT]]
     if json_file:
-        refuse_unless(json_file, is_json_object, "figures of a bench")
+        refuse_unless(json_file, holds_keys("variants machine"), "figures of a bench")
     console = Console(stderr=True, highlight=False)
     with tempfile.TemporaryDirectory() as folder, console.status("rendering") as status:
         if pictures:

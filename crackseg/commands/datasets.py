@@ -72,12 +72,11 @@ def hair_command(
     seed: Annotated[int, typer.Option(help="Of the cracks that are drawn.")] = 0,
 ) -> None:
     """Make hair cracks to judge by: val pictures shrunk, and cracks drawn on sound ones."""
-    from crackseg.errors import ConfigError
+    from crackseg.folders import require_new
     from crackseg.training.evaluate import load_samples
     from crackseg.training.hair_sets import make_hair_sets
 
-    if out.exists() and any(out.iterdir()):
-        raise ConfigError(f"`--out` must be a new or empty folder, got `{out}`.")
+    require_new(out)
     names = [name for name in sets.split(",") if name]
     samples = load_samples(data, root=root, split="val", sets=names)
     for name, count in make_hair_sets(samples, out, seed).items():

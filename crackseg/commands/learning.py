@@ -254,7 +254,7 @@ def evaluate_widths_command(
     as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON.")] = False,
 ) -> None:
     """Hold the width code against cracks that were measured on the wall."""
-    from crackseg.folders import is_json_object, refuse_unless
+    from crackseg.folders import holds_keys, refuse_unless
     from crackseg.metrology.field_widths import read_field_widths, score, score_text
 
     scores = score(read_field_widths(csv))
@@ -266,7 +266,7 @@ def evaluate_widths_command(
     if json_file is None or str(json_file) == "-":
         typer.echo(text)
     else:
-        refuse_unless(json_file, is_json_object, "figures of an evaluation")
+        refuse_unless(json_file, holds_keys("mae_px by_site"), "figures of an evaluation")
         json_file.write_text(text + "\n", encoding="utf-8")
 
 

@@ -13,6 +13,7 @@ Normalisation and the final sigmoid are inside model.onnx; nothing is unpickled.
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,8 @@ from crackseg.records import Array, ModelCard
 CARD = "card.json"
 GRAPHS = {"float": "model.onnx", "int8": "model.int8.onnx"}  # by precision
 PROBES = {"float": "probe.npz", "int8": "probe.int8.npz"}
+SAFETENSORS = "weights.safetensors"
+FILES = (*GRAPHS.values(), *PROBES.values(), SAFETENSORS)  # that a card tells of
 REQUIRED = (GRAPHS["float"], PROBES["float"])
 SHIPPED = Path(__file__).parent.parent / "models"
 
@@ -132,10 +135,35 @@ def read_card(folder: Path) -> ModelCard:
     return card
 
 
+def own_files(folder: Path, card: ModelCard) -> set[str]:
+    """Return the files of a model's folder that its card tells of, as they are.
+
+    Raises:
+        ModelError: a file has the name of one of a model's and is another.
+    """
+    made = {
+        name
+        for name, digest in card.sha256.items()
+        if (folder / name).is_file() and sha256_of(folder / name) == digest
+    }
+    for name in FILES:
+        if os.path.lexists(folder / name) and name not in made:
+            raise ModelError(
+                f"`{folder / name}` is not the file that {CARD} beside it tells of and would be "
+                "replaced; move it away or choose a new folder."
+            )
+    return made
+
+
 def write_card(folder: Path, card: ModelCard) -> ModelCard:
-    """Write ``card.json`` with this release and every other file's digest; return that card."""
-    files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix != ".tmp")
-    digests = {p.name: sha256_of(p) for p in files if p.name != CARD}
+    """Write ``card.json`` with this release and the digest of each file of a model.
+
+    What else lies in the folder is somebody's own.
+
+    Returns:
+        That card.
+    """
+    digests = {n: sha256_of(folder / n) for n in sorted(FILES) if (folder / n).is_file()}
     card = replace(card, sha256=digests, needs=__version__)
     text = json.dumps(to_plain(card), indent=2, ensure_ascii=False, allow_nan=False)
     temporary = folder / f"{CARD}.tmp"

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from crackseg.errors import ConfigError, ModelError
-from crackseg.inference.models import GRAPHS, Model
+from crackseg.inference.models import GRAPHS, SAFETENSORS, Model
 from crackseg.inference.runtimes import Forward
-from crackseg.inference.weights import SAFETENSORS, read_weights
+from crackseg.inference.weights import read_weights
 from crackseg.networks import build
 from crackseg.records import Array
 

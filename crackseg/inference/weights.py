@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from crackseg.errors import ModelError
-from crackseg.inference.models import GRAPHS
+from crackseg.inference.models import GRAPHS, SAFETENSORS
 from crackseg.names import require
 
-SAFETENSORS = "weights.safetensors"
 PREFIX = "network."  # of a trained tensor's name in a graph
 
 

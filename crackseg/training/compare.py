@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from crackseg.errors import TrainingError
+from crackseg.folders import holds_keys, refuse_beside, refuse_unless, require_new
 from crackseg.training import compare_cell as cells
-from crackseg.training.compare_options import CompareOptions, Contestant
-from crackseg.training.compare_table import write_sheet, write_tables
+from crackseg.training.compare_options import CompareOptions, Contestant, file_name
+from crackseg.training.compare_table import HEAD, write_sheet, write_tables
 from crackseg.training.crop_pool import STEPS_PER_CHUNK
 
 Say = Callable[[str], None]
@@ -48,7 +49,9 @@ def compare(options: CompareOptions, say: Say = print, *, workers: int = 0) -> l
     Raises:
         ConfigError: a cell was made, or begun, with other options.
         TrainingError: a process was ended from outside.
+        OutputError: a file in the way was not written by a comparison.
     """
+    refuse_foreign(options)
     options.out.mkdir(parents=True, exist_ok=True)
     finished: dict[str, Cell] = {}
 
@@ -62,6 +65,24 @@ def compare(options: CompareOptions, say: Say = print, *, workers: int = 0) -> l
     made = _in_order(finished, options)
     write_sheet(made, cells.labels_of(options), options)
     return made
+
+
+def refuse_foreign(options: CompareOptions) -> None:
+    """Raise where a file that a comparison would write is there and is not of one.
+
+    Raises:
+        OutputError: names it.
+    """
+    pictures = ("compare.csv", "scores.png", "sheet.png")  # written after the page, never alone
+    page = options.out / "compare.md"
+    refuse_beside(page, lambda text: text.startswith(HEAD[:30]), "comparison", *pictures)
+    for row in options.network:
+        tuned = options.out / f"{file_name(row.name)}-tuned.json"
+        refuse_unless(tuned, holds_keys("trials"), "trials of a comparison")
+        for seed in row.seeds or options.seeds:
+            folder = options.out / f"{file_name(row.name)}-seed{seed}"
+            if not any((folder / name).is_file() for name in (cells.CELL, cells.CURVE)):
+                require_new(folder)
 
 
 def tasks_of(options: CompareOptions) -> list[Task]:

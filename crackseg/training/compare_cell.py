@@ -39,7 +39,7 @@ from crackseg.training.manifest import index_folder, read_manifest, read_pair
 from crackseg.training.options import DataOptions, TrainOptions, same_options
 
 Cell = dict[str, Any]
-CURVE = "curve.json"
+CELL, CURVE = "cell.json", "curve.json"
 
 
 def start_worker() -> None:
@@ -95,7 +95,7 @@ def run_cell(options: CompareOptions, row: Contestant, seed: int) -> Cell:
         ConfigError: it was made with other options.
     """
     run = run_options(row, seed, options, tuned(options, row))
-    file = run.out / "cell.json"
+    file = run.out / CELL
     for made in (file, run.out / CURVE):
         if made.exists() and not same_options(_read(made).get("run", to_plain(run)), run):
             raise ConfigError(

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from crackseg.config import to_plain
 from crackseg.errors import ConfigError, DataError
+from crackseg.folders import holds_keys, refuse_unless
 from crackseg.records import Sample
 from crackseg.training.evaluate import (
     EvaluateOptions,
@@ -126,6 +127,8 @@ def cross_validate(
     )
     listed = {sample.image for sample in samples if sample.split == "val"}
     out = run.out.with_name(f"{run.out.name}-folds")
+    result_file = out / "cross_validation.json"
+    refuse_unless(result_file, holds_keys("together folds"), "result of a cross-validation")
     tallies: list[Tally] = []
     of_val: list[Tally] = []
     choices, pictures = [], 0
@@ -147,7 +150,7 @@ def cross_validate(
     say(f"together: {_text(result.together)}, {pictures} pictures")
     if result.val:
         say(f"val alone: {_text(result.val)}, {len(listed)} pictures")
-    (out / "cross_validation.json").write_text(
+    result_file.write_text(
         json.dumps(to_plain(result), indent=2, allow_nan=False) + "\n", encoding="utf-8"
     )
     return result

@@ -9,7 +9,7 @@ from pathlib import Path
 from crackseg.config import PredictOptions
 from crackseg.eight_bit import EightBit
 from crackseg.inference.choosing import LOSS_MAX
-from crackseg.inference.models import load_model, write_card
+from crackseg.inference.models import load_model, own_files, write_card
 from crackseg.metrics import mean_defined
 from crackseg.records import ModelCard, Sample
 from crackseg.training.evaluate import (
@@ -49,9 +49,11 @@ def add_eight_bit(
 
     Raises:
         DataError: there are no train or no val pictures.
-        ModelError: the folder is no model, or its 8-bit graph is not sound.
+        ModelError: the folder is no model, holds another file in the place of one of a model's, or
+            its 8-bit graph is not sound.
     """
     model = load_model(folder)
+    own_files(folder, model.card)  # refused before the work
     train = load_samples(data, root=root, split="train", sets=sets)
     val = load_samples(data, root=root, split="val", sets=sets)[::step]
     tiles = calibration_tiles(train, model.card.tile_px, TILES, _SEED)

@@ -13,8 +13,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from crackseg.config import to_plain
 from crackseg.detection import Detection
-from crackseg.folders import is_json_object, refuse_unless
-from crackseg.inference.models import CARD, load_model, lowered, thresholds, write_card
+from crackseg.folders import filling, holds_keys, refuse_beside, refuse_foreign, refuse_unless
+from crackseg.inference.models import (
+    CARD,
+    load_model,
+    lowered,
+    own_files,
+    thresholds,
+    write_card,
+)
 from crackseg.model_card import ModelCard
 from crackseg.names import require
 from crackseg.records import Sample
@@ -31,6 +38,9 @@ from crackseg.training.picture_table import is_picture_table, write_picture_tabl
 from crackseg.training.pod import detection
 from crackseg.training.pod_text import as_markdown, plot
 from crackseg.training.score_text import as_text, without_nan
+
+IS_SCORES = holds_keys("sets", "threshold threshold_low objective")
+_MADE_BY = "Written by `crackseg evaluate --pod`"
 
 
 def _warn_of_lowered(options: EvaluateOptions, card: ModelCard) -> None:
@@ -49,7 +59,10 @@ def run_scores(
     if per_picture:
         refuse_unless(per_picture, is_picture_table, "table of pictures")
     if json_file:
-        refuse_unless(json_file, is_json_object, "figures of an evaluation")
+        refuse_unless(json_file, IS_SCORES, "figures of an evaluation")
+    if plots:
+        of_sets = (f"worst_{source}.jpg" for source in {sample.source for sample in samples})
+        refuse_foreign(plots, ["precision_recall.png", "worst.jpg", *of_sets])
     model = load_model(options.model)
     high, low = thresholds(options.mask, model.card)
     _warn_of_lowered(options, model.card)
@@ -88,7 +101,7 @@ def run_boxes(
     from crackseg.training.box_scores import box_text, score_boxes
 
     if json_file:
-        refuse_unless(json_file, is_json_object, "figures of an evaluation")
+        refuse_unless(json_file, IS_SCORES, "figures of an evaluation")
     with progress_bar() as bar:
         task = bar.add_task("", total=len(samples))
         scores = score_boxes(
@@ -104,7 +117,7 @@ def run_boxes(
 def run_choice(samples: Sequence[Sample], options: EvaluateOptions, json_file: Path | None) -> None:
     """Choose the thresholds and print them."""
     if json_file:
-        refuse_unless(json_file, is_json_object, "figures of an evaluation")
+        refuse_unless(json_file, IS_SCORES, "figures of an evaluation")
     with progress_bar() as bar:
         task = bar.add_task("", total=len(samples))
         choice = choose_threshold(
@@ -126,7 +139,11 @@ def run_detection(
     """
     if report is not None:
         require("matplotlib", extra="train")
+        page = report / "detection.md"
+        refuse_beside(page, lambda text: _MADE_BY in text, "page of this command", "detection.png")
     model = load_model(options.model)
+    if write:
+        own_files(model.folder, model.card)
     _warn_of_lowered(options, model.card)
     with progress_bar() as bar:
         task = bar.add_task("", total=len(samples))
@@ -161,12 +178,12 @@ def _write_plots(
     require("matplotlib", extra="train")
     from crackseg.training.score_plots import draw_worst, plot_precision_recall
 
-    folder.mkdir(parents=True, exist_ok=True)
-    plot_precision_recall(groups, folder / "precision_recall.png")
-    draw_worst(scores, options, folder / "worst.jpg")
-    for name, of_group in groups.items():
-        if "official" not in name:
-            draw_worst(of_group, options, folder / f"worst_{name}.jpg")
+    with filling(folder) as fresh:
+        plot_precision_recall(groups, fresh / "precision_recall.png")
+        draw_worst(scores, options, fresh / "worst.jpg")
+        for name, of_group in groups.items():
+            if "official" not in name:
+                draw_worst(of_group, options, fresh / f"worst_{name}.jpg")
 
 
 def progress_bar() -> Progress:

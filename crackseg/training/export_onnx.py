@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import shutil
 import uuid
 import warnings
@@ -25,17 +24,17 @@ import torch
 from safetensors.torch import save_file
 
 from crackseg.errors import ModelError
-from crackseg.folders import refuse_file, sha256_of
+from crackseg.folders import refuse_file
 from crackseg.inference.models import (
     CARD,
-    GRAPHS,
-    PROBES,
+    SAFETENSORS,
     is_classifier,
+    own_files,
     read_card,
     write_card,
     write_probe,
 )
-from crackseg.inference.weights import SAFETENSORS, read_weights
+from crackseg.inference.weights import read_weights
 from crackseg.networks import build
 from crackseg.records import Array, ModelCard
 from crackseg.training.export_scan import scan_pictures
@@ -212,7 +211,7 @@ def export_run(
         data=tuple(identity["data"]),
         scores=options.scores,
     )
-    with _taking_place_of(folder, card) as part:
+    with taking_place_of(folder, card) as part:
         write_graph(network, part / "model.onnx", mean=mean, std=std, multiple=multiple)
         if not _holds(part / "model.onnx", weights):
             save_file(weights, part / SAFETENSORS)
@@ -238,14 +237,14 @@ def _holds(graph: Path, weights: Mapping[str, Any]) -> bool:
 
 
 @contextmanager
-def _taking_place_of(folder: Path, card: ModelCard) -> Iterator[Path]:
+def taking_place_of(folder: Path, card: ModelCard) -> Iterator[Path]:
     """Give a fresh folder whose files go into ``folder`` when the block ends well, the card last.
 
     Raises:
         ModelError: the folder holds other files, or another model.
         OutputError: it, or one that it lies in, is a file.
     """
-    earlier = _files_of_earlier(folder, card)
+    earlier = files_of_earlier(folder, card.name, card.version)
     part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
     part.mkdir(parents=True)
     try:
@@ -260,8 +259,13 @@ def _taking_place_of(folder: Path, card: ModelCard) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _files_of_earlier(folder: Path, card: ModelCard) -> set[str]:
-    """Return the files of the model that is exported anew; refuse whatever else is in the way."""
+def files_of_earlier(folder: Path, name: str, version: str) -> set[str]:
+    """Return the files of the model that is exported anew; refuse whatever else is in the way.
+
+    Raises:
+        ModelError: the folder holds other files, or another model.
+        OutputError: it, or one that it lies in, is a file.
+    """
     refuse_file(folder)
     if not folder.exists() or not any(folder.iterdir()):
         return set()
@@ -274,24 +278,13 @@ def _files_of_earlier(folder: Path, card: ModelCard) -> set[str]:
             f"`{folder / CARD}` is not of a model that crackseg wrote and would be replaced "
             f"({str(error).rstrip('.')}); choose a new folder."
         ) from error
-    if (before.name, before.version) != (card.name, card.version):
+    if (before.name, before.version) != (name, version):
         raise ModelError(
             f"`--out` {folder} holds the model {before.name} {before.version}, which "
-            f"{card.name} {card.version} would replace; choose a new folder. Only a model of the "
+            f"{name} {version} would replace; choose a new folder. Only a model of the "
             "same name and version is exported anew."
         )
-    made = {
-        name
-        for name, digest in before.sha256.items()
-        if (folder / name).is_file() and sha256_of(folder / name) == digest
-    }
-    for name in (*GRAPHS.values(), *PROBES.values(), SAFETENSORS):
-        if os.path.lexists(folder / name) and name not in made:
-            raise ModelError(
-                f"`{folder / name}` is not the file that {CARD} beside it tells of and would be "
-                "replaced; move it away or choose a new folder."
-            )
-    return made
+    return own_files(folder, before)
 
 
 def _read_run(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -24,7 +24,7 @@ from crackseg import __version__
 from crackseg.config import to_plain
 from crackseg.errors import ConfigError
 from crackseg.folders import lock, sha256_of
-from crackseg.inference.models import CARD, find_folder, read_card, write_card
+from crackseg.inference.models import find_folder, read_card, write_card
 from crackseg.names import count
 from crackseg.networks import build
 from crackseg.records import ModelCard, Sample
@@ -36,7 +36,12 @@ from crackseg.training.evaluate import (
     score_pictures,
     tally_thresholds,
 )
-from crackseg.training.export_onnx import ExportOptions, export_run
+from crackseg.training.export_onnx import (
+    ExportOptions,
+    export_run,
+    files_of_earlier,
+    taking_place_of,
+)
 from crackseg.training.fine_tune_scores import (
     CHECK,
     DRAWN,
@@ -151,7 +156,7 @@ def _fine_tune(
     require_no_worse(before, after)
     if lost := as_loss(before, after):
         say(lost)
-    _put(model, options.out)
+    _put(model, card, options.out)
     shutil.rmtree(options.folder)
     return card
 
@@ -164,8 +169,7 @@ def _require_parent(options: FineTuneOptions) -> ModelCard:
             f"{card.name}, a `{card.network}`; a model of a site learns more where its parent is "
             "fine-tuned again with all photographs."
         )
-    if options.out.exists() and any(options.out.iterdir()) and not (options.out / CARD).is_file():
-        raise ConfigError(f"`--out` {options.out} holds other files and no model; choose another.")
+    files_of_earlier(options.out, options.name, options.version)  # refused before the work
     return card
 
 
@@ -400,9 +404,8 @@ def _write_facts(
     )
 
 
-def _put(model: Path, out: Path) -> None:
+def _put(model: Path, card: ModelCard, out: Path) -> None:
     """Move the finished model to where it is wanted, the card last."""
-    out.mkdir(parents=True, exist_ok=True)
-    for file in sorted(model.iterdir(), key=lambda path: path.name == CARD):
-        shutil.copyfile(file, part := out / f".{file.name}.part")
-        part.replace(out / file.name)
+    with taking_place_of(out, card) as part:
+        for file in model.iterdir():
+            shutil.copyfile(file, part / file.name)

@@ -24,8 +24,8 @@ from crackseg import __version__
 from crackseg.config import to_plain
 from crackseg.errors import ConfigError, ModelError
 from crackseg.folders import sha256_of
-from crackseg.inference.models import default_model, read_card, shipped_models
-from crackseg.inference.weights import SAFETENSORS, weights_file
+from crackseg.inference.models import SAFETENSORS, default_model, read_card, shipped_models
+from crackseg.inference.weights import weights_file
 from crackseg.processors import processor_name
 from crackseg.records import Sample
 from crackseg.training.areas import areas_file
@@ -52,6 +52,12 @@ _OURS = (
     "checkpoints",
     "log",
     "tensorboard",
+    "cache",
+    "mlflow",
+    "mlflow.db",
+    "mlflow.id",
+    "wandb",
+    "wandb.id",
     CURVES,
     SAFETENSORS,
 )  # what a run writes beside run.json

@@ -8,6 +8,7 @@ levels are read as they are, see ``_read_whole_levels``.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -77,9 +78,9 @@ def quantize(model: Model, tiles: Array) -> float:
     Raises:
         ModelError: the 8-bit graph gives values that are not finite.
     """
-    target = model.folder / GRAPHS["int8"]
     with tempfile.TemporaryDirectory() as folder:
         plain, rough = Path(folder) / "plain.onnx", Path(folder) / "rough.onnx"
+        target = Path(folder) / GRAPHS["int8"]
         graph = sum_tail(_folded(model.folder / GRAPHS["float"], plain))
         onnx.save(graph, str(plain))
         ends = sensitive_ends(graph)
@@ -97,11 +98,16 @@ def quantize(model: Model, tiles: Array) -> float:
         )
         whole = _read_whole_levels(onnx.load(str(rough)))
         onnx.save(_without_vain_rounding(whole, graph, ends), str(target))
-    image, _ = read_probe(model.folder)
-    fused = _run(target, image, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
-    by_steps = _run(target, image, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
-    if not (np.isfinite(fused).all() and np.isfinite(by_steps).all()):
-        raise ModelError(f"`{target}` gives values that are not finite; keep the float graph.")
+        image, _ = read_probe(model.folder)
+        fused = _run(target, image, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+        by_steps = _run(target, image, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
+        if not (np.isfinite(fused).all() and np.isfinite(by_steps).all()):
+            raise ModelError(
+                f"the 8-bit graph of `{model.folder}` gives values that are not finite; keep the "
+                "float graph."
+            )
+        shutil.copyfile(target, part := model.folder / f"{target.name}.tmp")
+    part.replace(model.folder / target.name)
     write_probe(model.folder, image, fused, "int8")
     return max(2 * float(np.abs(fused - by_steps).max()), _LEAST_TOLERANCE)
 

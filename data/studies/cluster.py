@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from crackseg.folders import MARK, holds_keys, refuse_unless, require_new
 from crackseg.metrology.phantoms import Look, Stroke, draw
 
 SIZE_PX = (240, 320)
@@ -56,9 +57,16 @@ def begin(photographs: Path, out: Path, *options: str) -> subprocess.Popen[bytes
     return subprocess.Popen([*command, "--quiet", *COMMON, *options], stderr=subprocess.DEVNULL)
 
 
+def remove(out: Path) -> None:
+    """Remove the results of an earlier round; a folder of somebody else is none."""
+    if out.exists() and not any(out.glob(f"*/{MARK}")):
+        require_new(out)
+    shutil.rmtree(out, ignore_errors=True)
+
+
 def seconds(photographs: Path, out: Path, *options: str) -> float:
     """Return the seconds of an analysis into a new folder."""
-    shutil.rmtree(out, ignore_errors=True)
+    remove(out)
     started = time.perf_counter()
     if begin(photographs, out, *options).wait():
         raise SystemExit(f"the analysis with {options} failed")
@@ -121,7 +129,7 @@ def compare(out: Path, one: Path) -> dict[str, Any]:
 
 def kill_actor(photographs: Path, out: Path, count: int) -> dict[str, Any]:
     """Run, and kill an actor when a third is done."""
-    shutil.rmtree(out, ignore_errors=True)
+    remove(out)
     process = begin(photographs, out, *RAY)
     wait_for(out, count // 3, process)
     actors = [pid for pid, name in below(process.pid).items() if name.startswith("ray::_Actor")]
@@ -132,7 +140,7 @@ def kill_actor(photographs: Path, out: Path, count: int) -> dict[str, Any]:
 
 def kill_driver(photographs: Path, out: Path, count: int) -> dict[str, Any]:
     """Kill the whole program when a third is done, and run it again."""
-    shutil.rmtree(out, ignore_errors=True)
+    remove(out)
     process = begin(photographs, out, *RAY)
     wait_for(out, count // 3, process)
     children = below(process.pid)
@@ -159,7 +167,7 @@ def kept_rows(out: Path) -> int:
 
 def stop_at(raster: Path, out: Path, rows: int, *, actor: bool) -> dict[str, Any]:
     """Kill an actor or the whole program when so many rows are kept, and come to the end."""
-    shutil.rmtree(out, ignore_errors=True)
+    remove(out)
     process = begin(raster, out, *RAY)
     while kept_rows(out) < rows and process.poll() is None:
         time.sleep(0.5)
@@ -212,9 +220,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--raster", type=Path)
     chosen = parser.parse_args()
+    raster, answers = chosen.folder / "raster.json", chosen.folder / "answer.json"
+    for file in (raster, answers):
+        refuse_unless(file, holds_keys("one_s"), "answer of this study")
     if chosen.raster:
         answer = ask_raster(chosen.raster, chosen.folder)
-        (chosen.folder / "raster.json").write_text(json.dumps(answer, indent=1) + "\n")
+        raster.write_text(json.dumps(answer, indent=1) + "\n")
         print(json.dumps(answer, indent=1))
         return
     photographs, count = chosen.folder / "photographs", chosen.photographs
@@ -236,7 +247,7 @@ def main() -> None:
     answer["actor"] |= compare(outs["actor"], outs["one"])
     answer["driver"] = kill_driver(photographs, outs["driver"], count)
     answer["driver"] |= compare(outs["driver"], outs["one"])
-    (chosen.folder / "answer.json").write_text(json.dumps(answer, indent=1) + "\n")
+    answers.write_text(json.dumps(answer, indent=1) + "\n")
     print(json.dumps(answer, indent=1))
 
 

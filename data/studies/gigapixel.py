@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
+from crackseg.folders import holds_keys, refuse_unless
 from crackseg.metrology.phantoms import Look, Stroke, draw
 
 Array = NDArray[Any]
@@ -273,6 +274,8 @@ def main() -> None:
     if chosen.render_only:
         return
     out = chosen.folder / f"out_{name}"
+    answer_file = chosen.folder / f"answer_{name}.json"
+    refuse_unless(answer_file, holds_keys("megapixels cpu_s"), "answer of this study")
     figures = analyze(path, out, options, kill=chosen.kill)
     megapixels = math.prod(shape) / 1e6
     figures["cpu_s_per_mp"] = figures["cpu_s"] / megapixels
@@ -280,7 +283,7 @@ def main() -> None:
         out, json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     )
     answer = {"megapixels": megapixels, **figures, **figures_of_cracks}
-    (chosen.folder / f"answer_{name}.json").write_text(json.dumps(answer, indent=1) + "\n")
+    answer_file.write_text(json.dumps(answer, indent=1) + "\n")
     print(json.dumps(answer, indent=1))
 
 

@@ -23,6 +23,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
 from crackseg.config import MaskOptions, MeasureOptions
+from crackseg.folders import refuse_unless
 from crackseg.imagery.files import open_image
 from crackseg.metrology.bridges import bridge, free_tips, outward
 from crackseg.metrology.centreline import Line, centre_lines
@@ -65,6 +66,8 @@ class Case:
 
 def main(root: Path, out: Path | None) -> None:
     """Print the table, and write it if there is a place for it."""
+    if out is not None:
+        refuse_unless(out, lambda text: text.startswith(_HEAD), "table of this study")
     results = [(case.kind, case.gap_px, is_joined(case)) for case in cases(root)]
     text = table(results)
     print(text)
@@ -328,10 +331,13 @@ def log_uniform(low: float, high: float, rng: Rng) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
+_HEAD = "| gaps | all | "  # of the table
+
+
 def table(results: list[tuple[str, float, bool]]) -> str:
     """Return the share joined by kind and length of the gap."""
     heads = [f"{low} to {high} px" for low, high in CLASSES_PX]
-    rows = ["| gaps | all | " + " | ".join(heads) + " |", "|---" * (len(heads) + 2) + "|"]
+    rows = [_HEAD + " | ".join(heads) + " |", "|---" * (len(heads) + 2) + "|"]
     for kind in dict.fromkeys(kind for kind, _, _ in results):
         mine = [(gap, yes) for name, gap, yes in results if name == kind]
         cells = [share([yes for _, yes in mine])]

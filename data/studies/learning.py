@@ -28,6 +28,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter1d
 
 from crackseg import batch
 from crackseg.config import AnalyzeOptions, read_options
+from crackseg.folders import refuse_unless
 from crackseg.metrology.phantoms import Look, draw, wandering
 from crackseg.training import concrete
 
@@ -199,6 +200,8 @@ def main(
     site: Site, work: Path, sets: Path | None = None, out: Path | None = None, each: int = EACH
 ) -> None:
     """Run the study and print its table."""
+    if out:
+        refuse_unless(out, lambda text: text.startswith("Verdicts: "), "table of this study")
     learn, test = work / "learn", work / "test"
     cracks = write_views(site, learn, range(each))
     cracks |= write_views(site, test, range(each, 2 * each))

@@ -38,7 +38,7 @@ from crackseg.face.matching import Features, find_features
 from crackseg.face.scaling import read_references
 from crackseg.face.writing import write_map
 from crackseg.folder_names import choose_folder
-from crackseg.folders import origin_of
+from crackseg.folders import holds_keys, origin_of, refuse_unless
 from crackseg.imagery.files import open_image
 from crackseg.metrology import arc
 from crackseg.survey import read_survey
@@ -465,6 +465,8 @@ def main() -> None:
     parser.add_argument("--marks", choices=("network", "true"), default="network")
     options = parser.parse_args()
     plan = plan_of(options.photographs)
+    answers = options.folder / f"scores_{options.marks}.json"
+    refuse_unless(answers, holds_keys("maps marked changes"), "scores of this study")
     folder, wall = options.folder, the_wall(plan, count_cracks(plan))
     truths = render(wall, folder)
     remember_features(folder / "features")
@@ -474,8 +476,7 @@ def main() -> None:
     old, new = (folder / f"{date}_{options.marks}" for date in wall.plans)
     write_changes(compare_folders(old, new), new, new / "changes")
     scores = score(folder, wall, truths, options.marks)
-    (folder / f"scores_{options.marks}.json").write_text(json.dumps(scores, indent=1) + "\n",
-                                                         encoding="utf-8")  # fmt: skip
+    answers.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     for date, values in scores["marked"].items():
         print(f"{date}: marked {values['cracks_m']:.2f} m of the truth as cracks, "
               f"{values['other_lines_m']:.2f} m as other lines; {values['share']}")  # fmt: skip

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from crackseg.commands import app
-from crackseg.errors import ConfigError, ModelError, TrainingError
+from crackseg.errors import ConfigError, ModelError, OutputError, TrainingError
 from crackseg.training import compare_cell, contest
 from crackseg.training.compare import Task, compare, run_tasks, tasks_of
 from crackseg.training.compare_options import only, read_compare, run_options, shortened
@@ -216,6 +216,26 @@ def test_a_failed_cell_is_named_and_tried_again(file, monkeypatch):
         assert cells[0]["failed"] == "no room"
         assert "- narrow, seed 1: no room" in (options.out / "compare.md").read_text()
     assert "failed" not in compare(options, quiet)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sheet.png", "sheet.png` is there without `compare.md`"),
+        ("compare.md", "compare.md` is there and holds no comparison"),
+        ("narrow-tuned.json", "narrow-tuned.json` is there and holds no trials"),
+        ("narrow-seed1/notes.txt", "narrow-seed1` is there and not empty"),
+    ],
+)
+def test_a_file_of_somebody_else_is_not_replaced(file, name, words):
+    options = only(read_compare(file), ["narrow"], [1])
+    foreign = options.out / name
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("mine")
+    with pytest.raises(OutputError, match=words):
+        compare(options, quiet)
+    assert foreign.read_text() == "mine"
+    assert [path for path in options.out.rglob("*") if path.is_file()] == [foreign]
 
 
 def test_a_cell_of_other_options_is_refused_and_one_of_before_an_option_is_not(file):

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from crackseg.commands import app
 from crackseg.config import MaskOptions
-from crackseg.errors import ConfigError, DataError
+from crackseg.errors import ConfigError, DataError, OutputError
 from crackseg.training.evaluate import (
     EvaluateOptions,
     choose_threshold,
@@ -176,11 +176,24 @@ def test_the_command_says_that_a_lower_threshold_was_not_used(data, model):
     assert "warning: `threshold_low` must be at most `threshold` (0.5), got 0.8" in answer.output
 
 
+def test_the_command_replaces_no_file_of_somebody_else(data, model, tmp_path):
+    region = tmp_path / "region.geojson"
+    region.write_text('{"type": "FeatureCollection", "features": []}')
+    (tmp_path / "worst.jpg").write_bytes(b"mine")
+    for option, file in (("--json", region), ("--plots", tmp_path)):
+        before = region.read_bytes()
+        command = ["evaluate", str(data), "--model", str(model), option, str(file)]
+        assert isinstance(CliRunner().invoke(app, command).exception, OutputError)
+        assert region.read_bytes() == before
+    assert (tmp_path / "worst.jpg").read_bytes() == b"mine"
+
+
 def test_the_command_prints_writes_and_draws(data, model, tmp_path):
     pytest.importorskip("matplotlib")
     arguments = ["evaluate", str(data), "--model", str(model), "--json", str(tmp_path / "s.json")]
     answer = CliRunner().invoke(app, [*arguments, "--plots", str(tmp_path / "plots")])
     assert answer.exit_code == 0, answer.output
+    assert CliRunner().invoke(app, [*arguments, "--plots", str(tmp_path / "plots")]).exit_code == 0
     assert "threshold 0.5 with hysteresis down to 0.3" in answer.output
     assert "cracks official (with test_leaky)" in answer.output
     assert "free: 2 crack-free images" in answer.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dark_model import write_dark_model
 from PIL import Image
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
@@ -22,7 +24,7 @@ pytest.importorskip("lightning", reason="training needs the extra `train`")
 from safetensors.torch import save_file  # noqa: E402 - optional
 
 from crackseg.config import AnalyzeOptions, read_options  # noqa: E402
-from crackseg.errors import ConfigError, DataError, TrainingError  # noqa: E402
+from crackseg.errors import ConfigError, DataError, ModelError, TrainingError  # noqa: E402
 from crackseg.imagery.files import open_image  # noqa: E402
 from crackseg.imagery.masks import encode_mask  # noqa: E402
 from crackseg.inference.models import read_card, write_card  # noqa: E402
@@ -212,9 +214,13 @@ def test_nothing_decided_on_what_is_held_out_is_refused(small: FineTuneOptions) 
 def test_what_is_in_the_way_is_refused(small: FineTuneOptions) -> None:
     small.out.mkdir()
     (small.out / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="holds other files and no model"):
+    with pytest.raises(ModelError, match="holds other files and no model"):
         fine_tune(small, print)
-    (small.out / "notes.txt").unlink()
+    shutil.rmtree(small.out)
+    write_dark_model(small.out)
+    with pytest.raises(ModelError, match=rf"holds the model .* which {small.name} 1 would replace"):
+        fine_tune(small, print)
+    shutil.rmtree(small.out)
     small.folder.mkdir()
     (small.folder / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match="the work of another fine-tuning"):

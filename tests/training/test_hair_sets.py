@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from crackseg.commands import app
-from crackseg.errors import ConfigError
+from crackseg.errors import OutputError
 from crackseg.training.evaluate import load_samples
 from crackseg.training.hair_sets import draw, shrink
 from crackseg.training.manifest import index_folder, read_pair
@@ -64,4 +64,4 @@ def test_the_command_writes_two_val_sets_of_what_val_holds(tmp_path):
     assert all(read_pair(sample)[1].any() for sample in made)
     assert len(index_folder(out)) == len(made)
     again = CliRunner().invoke(app, command)
-    assert isinstance(again.exception, ConfigError)
+    assert isinstance(again.exception, OutputError)

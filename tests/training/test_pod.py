@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from crackseg.commands import app
 from crackseg.detection import UNTESTED, Detection, WidthShare, detection_text, untested_text
-from crackseg.errors import ModelError
+from crackseg.errors import ModelError, OutputError
 from crackseg.inference.models import read_card
 from crackseg.records import Sample
 from crackseg.training import pod
@@ -241,6 +241,22 @@ def test_the_command_writes_page_plot_and_card(data, tmp_path):
     assert tested is not None
     assert "30 pieces of labelled crack in the val lists of set" in tested.tested_on
     assert json.loads((model / "card.json").read_text(encoding="utf-8"))["detection"]["classes"]
+
+
+def test_the_command_replaces_no_page_or_plot_of_somebody_else(data, tmp_path):
+    pytest.importorskip("matplotlib")
+    model = write_dark_model(tmp_path / "dark", level=90)
+    args = ["evaluate", data, "--pod", "--model", model, "--report", tmp_path]
+    for name in ("detection.png", "detection.md"):
+        (tmp_path / name).write_text("mine")
+        refused = CliRunner().invoke(app, [str(a) for a in args]).exception
+        assert isinstance(refused, OutputError)
+        assert f"{name}` is there" in str(refused)
+        assert (tmp_path / name).read_text() == "mine"
+    (tmp_path / "detection.md").unlink()
+    (tmp_path / "detection.png").unlink()
+    for _ in range(2):
+        assert CliRunner().invoke(app, [str(a) for a in args]).exit_code == 0
 
 
 def test_a_scale_outside_of_the_test_says_so() -> None:

@@ -219,6 +219,22 @@ def test_the_command_adds_eight_bit_to_a_model_folder(tmp_path: Path) -> None:
     assert values["threshold"] == CARD.threshold  # all else is as it was
 
 
+def test_eight_bit_replaces_no_file_that_the_card_does_not_tell_of(tmp_path: Path) -> None:
+    model, sets = write_dark_model(tmp_path / "dark"), str(write_set(tmp_path / "sets"))
+    (model / "notes.txt").write_text("mine")
+    foreign = model / GRAPHS["int8"]
+    foreign.write_bytes(b"of somebody else")
+    command = ["export", str(model), "--int8", "--data", sets]
+    refused = CliRunner().invoke(app, command).exception
+    assert isinstance(refused, ModelError)
+    assert "model.int8.onnx` is not the file that card.json beside it tells of" in str(refused)
+    assert foreign.read_bytes() == b"of somebody else"
+    foreign.unlink()
+    for _ in range(2):  # what it made itself it makes anew
+        assert CliRunner().invoke(app, command).exit_code == 0
+    assert "notes.txt" not in load_model(model).card.sha256, "which a later export would remove"
+
+
 def test_what_the_command_needs_is_named(tmp_path: Path) -> None:
     model = write_dark_model(tmp_path / "dark")
     done = CliRunner().invoke(app, ["export", str(model), "--int8"])
