@@ -28,6 +28,7 @@ from rich.text import Text
 from crackseg.batch import Listener
 from crackseg.exports.survey import (
     copies,
+    counted,
     impaired_text,
     length_text,
     main_list,
@@ -269,8 +270,9 @@ def show_outcomes(
     _show_passed(passed)
     done = [outcome for outcome in outcomes if outcome.folder is not None]
     if len(done) <= MOST_ROWS:
-        names = [_on_one_line(n) for n in short_names([outcome.path for outcome in done])]
-        show_cracks({n: o.folder for n, o in zip(names, done, strict=True) if o.folder})
+        names = _names([outcome.path for outcome in done])
+        once = _counted(done)
+        show_cracks({_on_one_line(names[o.path]): o.folder for o in once if o.folder})
     failed = len(outcomes) - len(done)
     if failed:
         survey = out / "survey.json"
@@ -310,6 +312,7 @@ def show_warnings(outcomes: Sequence[Outcome], *, quiet: bool) -> None:
     """
     console = _console(stderr=True)
     names = _names([outcome.path for outcome in outcomes])
+    outcomes = _counted(outcomes)
     kinds: dict[str, list[tuple[str, str]]] = {}
     for outcome in outcomes:
         for notice in outcome.notices:
@@ -340,6 +343,12 @@ def show_warnings(outcomes: Sequence[Outcome], *, quiet: bool) -> None:
             _say(console, f"warning: {where}: {message}", "yellow")
 
 
+def _counted(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return the outcomes that count: of one file under several names one."""
+    once = {id(row) for row in counted([outcome.row for outcome in outcomes])}
+    return [outcome for outcome in outcomes if id(outcome.row) in once]
+
+
 def _show_not_counted(outcomes: Sequence[Outcome]) -> None:
     """Print what the figures leave out: lines taken for no crack, files that stand there twice."""
     console = _console(stderr=True)
@@ -347,8 +356,7 @@ def _show_not_counted(outcomes: Sequence[Outcome]) -> None:
     path_of = {id(outcome.row): outcome.path for outcome in outcomes}
     rows = [outcome.row for outcome in outcomes]
     again = copies(rows)
-    twice = {id(row) for row, _ in again}
-    if others := other_lines_text([row for row in rows if id(row) not in twice]):
+    if others := other_lines_text(counted(rows)):
         _say(
             console,
             f"not counted as cracks: {others}, taken for joints, cables or edges. A crack that "

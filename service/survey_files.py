@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from crackseg import __version__
-from crackseg.exports.survey import NOT_REACHED, failure_row, write_survey
+from crackseg.exports.survey import NOT_REACHED, counted, failure_row, write_survey
 from service import facts, ledger
 from service.database import Record, State
 from service.history import changes_csv, find_changes, people
@@ -69,7 +69,7 @@ def write_survey_files(
         "facts": facts.for_report(db, job.survey_id, name),
         "options": job.options,
         "verdicts": verdicts_of_images,
-        "rejected": sum(row.get("rejected", 0) for row in rows),
+        "rejected": sum(row.get("rejected", 0) for row in counted(rows)),
     }
     write_survey(rows, about, folder, gallery=True)
     write_verdicts(verdicts_of_images, job.id, folder)

@@ -276,8 +276,8 @@ def test_a_scale_that_was_asked_for_and_not_found_is_on_the_screen(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     names = [f"{n}.jpg" for n in "abcde"]
-    for name in names:
-        photo(tmp_path / "in" / name)
+    for number, name in enumerate(names):
+        photo(tmp_path / "in" / name, size=(260 + number, 180))
     common = ["--out", tmp_path / "out", "--model", dark_model, "--marker-mm", 100]
     assert crackseg("analyze", tmp_path / "in", *common) == 0
     shown = capsys.readouterr().err
@@ -315,7 +315,7 @@ def test_no_scale_at_all_is_one_line(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    paths = [photo(tmp_path / f"{name}.jpg") for name in "ab"]
+    paths = [photo(tmp_path / f"{n}.jpg", size=(260, w)) for n, w in (("a", 180), ("b", 190))]
     assert crackseg("analyze", *paths, "--out", tmp_path / "out", "--model", dark_model) == 0
     shown = capsys.readouterr().err
     assert "no scale is known for 2 of 2 (a.jpg, b.jpg): figures there are in px." in shown
@@ -328,8 +328,8 @@ def test_photographs_of_one_name_are_told_apart_on_the_screen(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for folder in ("north", "south"):
-        photo(tmp_path / folder / "550.jpg")
+    for folder, width in (("north", 260), ("south", 270)):
+        photo(tmp_path / folder / "550.jpg", size=(width, 180))
     (tmp_path / "north" / "flight.mp4").write_bytes(b"....ftypmp42")
     out = tmp_path / "out"
     assert crackseg("analyze", tmp_path / "*th", "--out", out, "--model", dark_model) == 0
@@ -356,7 +356,13 @@ def test_copies_of_a_photograph_are_named_on_the_screen(
     command = ["analyze", tmp_path / "in", "--out", tmp_path / "out", "--model", dark_model]
     crackseg(*command)
     sentence = "1 photograph is the very file of another and counts once with it: b.png is a.png."
-    assert sentence in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert sentence in shown.err
+    assert "no scale is known for 2 of 2 (a.png, other.png)" in shown.err
+    totals = json.loads((tmp_path / "out" / "survey.json").read_text())["totals"]
+    in_table = [line for line in shown.out.splitlines() if ".png" in line]
+    assert len(in_table) == totals["cracks"] == 3, "one of a.png, two of other.png"
+    assert (totals["without_scale"], totals["copies"]) == (2, 1)
     for n in range(12):
         (tmp_path / "in" / f"c{n:02}.png").write_bytes(first.read_bytes())
     crackseg(*command)

@@ -30,8 +30,10 @@ COLUMNS = (
     "area_px2", "area_mm2", "density_m_per_m2", "also_marked", "also_marked_length_px",
     "also_marked_length_mm", "mm_per_px", "scale_source", "taken_at", "camera", "warnings",
     "judged", "impaired_share", "impaired_by", "width_90_px", "width_90_mm",
-    "other_lines", "other_lines_length_px", "other_lines_length_mm", "joints",
+    "other_lines", "other_lines_length_px", "other_lines_length_mm", "joints", "copy_of",
 )  # fmt: skip
+_COUNTS = frozenset(c for c in COLUMNS if c.startswith(
+    ("cracks", "length_", "area_", "also_marked", "other_lines", "joints")))  # fmt: skip
 AS_MEASURED = ("cracks", "also_marked", "severity_mm2", "severity_px2", "judged")  # its place
 _SUMS = ("length_px", "length_mm", "area_px2", "area_mm2")
 FILES = ("survey.json", "summary.csv", "index.html")
@@ -112,6 +114,11 @@ def _round(value: float | None, digits: int) -> float | None:
 def main_list(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the cracks of a ``report.json`` that its headlines are about, in their order."""
     return [crack for crack in report["cracks"] if crack.get("section", "main") == "main"]
+
+
+def without_counts(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of a copy for a table, whose columns add up to the totals of the survey."""
+    return {name: None if name in _COUNTS else value for name, value in row.items()}
 
 
 def has_result(row: Mapping[str, Any]) -> bool:
@@ -202,6 +209,8 @@ def write_survey(
         gallery: write ``index.html`` too; the images need the export ``page``.
         passed: files that are no failure and were not analyzed -> why.
     """
+    again = {id(row): first["image"] for row, first in copies(rows)}
+    rows = [{**row, "copy_of": again.get(id(row))} for row in rows]
     aside = [{"path": plain_path(Path(p)), "reason": why} for p, why in (passed or {}).items()]
     totals = survey_totals(rows) | {"passed_over": len(aside)}
     survey = {"schema_version": "1", **about, "totals": totals, "images": list(rows)}
@@ -214,13 +223,15 @@ def write_survey(
         for i in aside
     ]
     ranked = sorted(rows, key=row_place)
-    cells = ([plain_cell(row.get(column)) for column in COLUMNS] for row in [*ranked, *passed_rows])
+    told = [without_counts(row) if row["copy_of"] else row for row in ranked]
+    cells = ([plain_cell(row.get(column)) for column in COLUMNS] for row in [*told, *passed_rows])
     form = CsvForm.of_locale((about.get("options") or {}).get("locale", "en"))
     write_table(paths[1], COLUMNS, cells, form)
     if gallery:
         template = templates().get_template("index.html.j2")
         names = dict(zip(map(id, rows), short_names([row["image"] for row in rows]), strict=True))
-        tiles = [_tile(row, names[id(row)]) for row in ranked]
+        of_path = {row["image"]: names[id(row)] for row in rows}
+        tiles = [_tile(row, names[id(row)], of_path.get(row["copy_of"], "")) for row in ranked]
         paths.append(out / "index.html")
         html = template.render(
             totals=totals,
@@ -235,14 +246,25 @@ def write_survey(
 
 
 def copies(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """Return the rows whose file stands there under another name before, each with that one."""
+    """Return the rows whose very file has another name too, each with the row that counts for it.
+
+    That is the first by name of those whose cracks a person looked at, else the first by name.
+    """
+    told = [row for row in rows if has_result(row) and row.get("sha256")]
     first: dict[str, Mapping[str, Any]] = {}
-    again = []
-    for row in rows:
-        digest = row.get("sha256")
-        if has_result(row) and digest and first.setdefault(digest, row) is not row:
-            again.append((row, first[digest]))
-    return again
+    for row in sorted(told, key=lambda row: (not _is_looked_at(row), str(row["image"]))):
+        first.setdefault(row["sha256"], row)
+    return [(row, first[row["sha256"]]) for row in told if first[row["sha256"]] is not row]
+
+
+def counted(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the rows that count: a file that stands there under two names does so once."""
+    again = {id(row) for row, _ in copies(rows)}
+    return [row for row in rows if id(row) not in again]
+
+
+def _is_looked_at(row: Mapping[str, Any]) -> bool:
+    return "rejected" in row or "corrected" in row["warnings"]
 
 
 def survey_totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -252,8 +274,7 @@ def survey_totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     analyzed = [row for row in rows if has_result(row)]
     not_reached = sum(row["status"] == NOT_REACHED for row in rows)
-    again = {id(row) for row, _ in copies(rows)}
-    done = [row for row in analyzed if id(row) not in again]
+    done = counted(analyzed)
     scaled = [row for row in done if row["length_mm"] is not None]
     return {
         "images": len(rows),
@@ -358,7 +379,7 @@ def impaired_text(row: Mapping[str, Any]) -> str:
     return f"{100 * row['impaired_share']:.0f} % {', '.join(codes)}" if codes else ""
 
 
-def _tile(row: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _tile(row: Mapping[str, Any], name: str, copy_of: str) -> dict[str, Any]:
     result = has_result(row)
     has_cracks = bool(row["cracks"])
     return {
@@ -366,6 +387,7 @@ def _tile(row: Mapping[str, Any], name: str) -> dict[str, Any]:
         "link": quote(row["folder"]) if result else None,
         "failed": row["status"] == FAILED,
         "earlier": row["status"] == "earlier",
+        "copy_of": copy_of,
         "reason": row["reason"],
         "judged": row.get("judged") is not False,
         "impaired": impaired_text(row),

@@ -221,7 +221,7 @@ def _findings(gathered: Gathered, words: Words) -> Iterable[Finding]:
         if group:
             shares = [f"{p.name}: {cells.unjudged(p, words)}" for p in group]
             yield _finding(words(key, n=len(group)), shares)
-    if impaired := [p for p in gathered.photographs if p.is_impaired]:
+    if impaired := [p for p in gathered.photographs if p.is_impaired and p.status != COPY]:
         shares = [f"{p.name}: {cells.shares(p.impaired, words)}" for p in impaired]
         yield _finding(words("judged.impaired", n=len(impaired)), shares)
     if unscaled:
@@ -241,7 +241,7 @@ def _findings(gathered: Gathered, words: Words) -> Iterable[Finding]:
             words("judged.copy_of", name=p.name, other=p.copy_of) for p in gathered.of_status(COPY)
         ]
         yield _finding(words("judged.copies", n=copies), same)
-    warned = _warned(gathered.photographs, words)
+    warned = _warned([p for p in gathered.photographs if p.status != COPY], words)
     if warned:
         yield _finding(words("judged.warnings"), warned)
     yield Finding(sentence=words("judged.no_wall"))

@@ -15,6 +15,7 @@ from typing import Any
 
 from crackseg.errors import ConfigError
 from crackseg.exports.survey import (
+    copies,
     failure_row,
     has_result,
     judged_row,
@@ -321,25 +322,20 @@ def _by_folder(
 def _once(
     photographs: list[Photograph], cracks: list[SurveyCrack]
 ) -> tuple[list[Photograph], list[SurveyCrack]]:
-    """Mark photographs that are one file under several names; the cracks of one of them count.
-
-    That one is the first whose cracks a person looked at, else the first.
-    """
+    """Mark photographs that are one file under several names, by the rule of ``copies``."""
     looked_at = {c.photograph.number for c in cracks if c.verdict or c.facts.get("correction")}
-    first: dict[str, Photograph] = {}
-    for photograph in sorted(photographs, key=lambda p: p.number not in looked_at):
-        if photograph.folder is not None:
-            first.setdefault(photograph.image["sha256"], photograph)
-    copies = {
-        p.number: first[p.image["sha256"]].name
-        for p in photographs
-        if p.folder is not None and first[p.image["sha256"]] is not p
-    }
-    marked = [
-        replace(p, status=COPY, copy_of=copies[p.number]) if p.number in copies else p
+    rows = [
+        {**p.row, "sha256": p.image.get("sha256"), "number": p.number}
+        | ({"rejected": 0} if p.number in looked_at else {})
         for p in photographs
     ]
-    return marked, [crack for crack in cracks if crack.photograph.number not in copies]
+    name_of = {p.number: p.name for p in photographs}
+    again = {row["number"]: name_of[first["number"]] for row, first in copies(rows)}
+    marked = [
+        replace(p, status=COPY, copy_of=again[p.number]) if p.number in again else p
+        for p in photographs
+    ]
+    return marked, [crack for crack in cracks if crack.photograph.number not in again]
 
 
 def _let_go(report: dict[str, Any]) -> None:

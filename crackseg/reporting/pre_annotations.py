@@ -29,7 +29,7 @@ from crackseg.exports.csv_tables import text_cell
 from crackseg.exports.reading import read_report
 from crackseg.folders import require_new
 from crackseg.names import look_up
-from crackseg.reporting.gather import Photograph, SurveyCrack, gather
+from crackseg.reporting.gather import COPY, Photograph, SurveyCrack, gather
 
 UNSURE = "unsure"  # label of what stands under also marked
 LABELS = (LABEL, UNSURE)
@@ -67,7 +67,7 @@ def in_order_of_doubt(results: Path) -> list[Doubtful]:
     gathered = gather(results)
     doubtful = []
     for photograph in gathered.photographs:
-        if photograph.folder is None:
+        if photograph.folder is None or photograph.status == COPY:
             continue
         main, unsure = (
             tuple(c for c in cracks if c.photograph is photograph)

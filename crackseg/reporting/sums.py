@@ -55,7 +55,9 @@ def sum_up(gathered: Gathered) -> Sums:
     analyzed = sum(area for area in areas if area is not None) or None
     counted = sum(c.length_mm or 0.0 for c in scaled if _counts(c.photograph))
     length_mm = sum(crack.length_mm or 0.0 for crack in scaled) if scaled else None
-    scales = sorted(p.scale["mm_per_px"] for p in gathered.photographs if p.scale)
+    scales = sorted(
+        p.scale["mm_per_px"] for p in gathered.photographs if p.scale and p.status != COPY
+    )
     middle = (scales[0], statistics.median(scales), scales[-1]) if scales else None
     return Sums(
         cracks=len(cracks),

@@ -16,11 +16,11 @@ from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
 from crackseg.exports.csv_tables import CsvForm, write_table
-from crackseg.exports.survey import COLUMNS, NO_RESULT
+from crackseg.exports.survey import COLUMNS, NO_RESULT, without_counts
 from crackseg.exports.tables import CRACK_COLUMNS
 from crackseg.reporting import cells, sums
 from crackseg.reporting.content import Content
-from crackseg.reporting.gather import NOT_JUDGED, Gathered, Photograph, SurveyCrack
+from crackseg.reporting.gather import COPY, NOT_JUDGED, Gathered, Photograph, SurveyCrack
 from crackseg.words import Words
 
 _FIRST = [
@@ -67,7 +67,9 @@ def photograph_rows(photographs: Iterable[Photograph], words: Words) -> Iterator
     """Yield the rows of photographs in the order of ``PHOTO_HEADER``."""
     for photograph in photographs:
         gps = photograph.image.get("gps") or {}
-        scale, area = photograph.scale or {}, photograph.analyzed_mm2
+        is_copy = photograph.status == COPY  # its figures are those of another row
+        scale, area = photograph.scale or {}, None if is_copy else photograph.analyzed_mm2
+        others = None if is_copy else photograph.others
         nothing = photograph.folder is None or photograph.status == NOT_JUDGED
         share = 0.0 if nothing else 1 - sum(part for _, part in photograph.unjudged)
         first = [
@@ -76,10 +78,11 @@ def photograph_rows(photographs: Iterable[Photograph], words: Words) -> Iterator
             photograph.image.get("height_px"), photograph.image.get("width_px"),
             scale.get("sigma_rel"), None if area is None else area / 1e6, round(share, 4),
             cells.unjudged(photograph, words) or None,
-            *(getattr(photograph.others, name, None) for name in _OTHERS),
+            *(getattr(others, name, None) for name in _OTHERS),
             photograph.image.get("sha256"),
         ]  # fmt: skip
-        row = {**NO_RESULT, **photograph.row}
+        row = {**NO_RESULT, **photograph.row, "copy_of": photograph.copy_of or None}
+        row = without_counts(row) if is_copy else row
         yield [*first, *(row[name] for name in PHOTO_HEADER[len(_PHOTO) :])]
 
 

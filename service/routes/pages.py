@@ -19,6 +19,7 @@ from crackseg import __version__
 from crackseg.exports import wording
 from crackseg.exports.page import environment
 from crackseg.exports.survey import (
+    counted,
     impaired_text,
     length_text,
     not_counted_text,
@@ -197,7 +198,7 @@ def _job_values(db: Connection, chosen: Record, every: list[Record]) -> dict[str
         "state": chosen.state,
         "totals": survey_totals(rows),
         "detection": survey_detection(rows),
-        "rejected": sum(row.get("rejected", 0) for row in rows),
+        "rejected": sum(row.get("rejected", 0) for row in counted(rows)),
         "images": [_tile(task, verdicts.get(task.image_id, 0), unit) for task in tasks],
         "downloads": DOWNLOADS,
         "unit": unit,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 from typing import Any
 
-from crackseg.exports.survey import NO_RESULT, survey_totals, write_survey
+from crackseg.exports.survey import NO_RESULT, copies, survey_totals, write_survey
 
 
 def row(name: str, sha256: str, cracks: int, status: str = "analyzed") -> dict[str, Any]:
@@ -22,7 +24,23 @@ def test_a_file_under_two_names_counts_once(tmp_path: Path) -> None:
     assert (totals["cracks"], totals["length_mm"], totals["with_cracks"]) == (3, 3000.0, 2)
     about = {"package_version": "", "started_at": "", "model": {"name": "", "version": ""}}
     write_survey(rows, about, tmp_path, gallery=True)
-    assert "very file of another" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "very file of another" in page
+    assert "the very file of a, counted there" in page
+    survey = json.loads((tmp_path / "survey.json").read_text(encoding="utf-8"))
+    assert [row["copy_of"] for row in survey["images"]] == [None, None, "a"]
+    with (tmp_path / "summary.csv").open(encoding="utf-8-sig", newline="") as stream:
+        table = {line["image"]: line for line in csv.DictReader(stream)}
+    assert sum(int(line["cracks"] or 0) for line in table.values()) == totals["cracks"]
+    assert (table["c"]["copy_of"], table["c"]["cracks"]) == ("a", "")
+
+
+def test_of_two_names_the_one_that_somebody_looked_at_counts_else_the_first() -> None:
+    rows = [row("c", "1", 2), row("b", "1", 2), row("a", "2", 1)]
+    assert [(again["image"], first["image"]) for again, first in copies(rows)] == [("c", "b")]
+    rows[0] |= {"cracks": 0, "rejected": 2}
+    assert [(again["image"], first["image"]) for again, first in copies(rows)] == [("b", "c")]
+    assert survey_totals(rows)["cracks"] == 1
 
 
 def test_rows_of_an_earlier_release_without_a_hash_all_count() -> None:

@@ -21,6 +21,7 @@ from crackseg.reporting import sums
 from crackseg.reporting.command import write_report
 from crackseg.reporting.content import Content, compose
 from crackseg.reporting.gather import gather
+from crackseg.reporting.pre_annotations import in_order_of_doubt
 from crackseg.screen import show_cracks
 from crackseg.survey import WidthBins
 from crackseg.words import read_words
@@ -527,6 +528,8 @@ def test_a_file_under_two_names_counts_once_and_is_said(results: Path) -> None:
     twice(results)
     gathered = gather(results)
     assert sums.sum_up(gathered) == before
+    assert gathered.cracks
+    assert "zz.png" not in {one.photograph.name for one in in_order_of_doubt(results)}
     assert [(p.name, p.copy_of) for p in gathered.of_status("copy")] == [("zz.png", "b =1+1.png")]
     shown = content(results, "de")
     assert any(f.items == ("zz.png ist b =1+1.png",) for f in shown.findings)
