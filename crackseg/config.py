@@ -27,6 +27,7 @@ from crackseg.scales import MM_PER_PX_LIMITS, SIGMA_REL_MAX
 
 T = TypeVar("T")
 MOST_THREADS = 1024
+_LARGEST = 1e6  # m or mm of anything that a scale comes of; the service's schema says so too
 
 
 def _require(ok: bool, message: str) -> None:
@@ -156,6 +157,10 @@ class ScaleOptions:
                 value is None or 0 < value < math.inf,
                 f"`{name}` must be a finite number larger than 0, got {value}.",
             )
+            _require(
+                value is None or value <= _LARGEST,
+                f"`{name}` must be at most {_LARGEST:g}, got {value}.",
+            )
         low, high = MM_PER_PX_LIMITS
         _require(
             self.mm_per_px is None or low <= self.mm_per_px <= high,
@@ -168,11 +173,11 @@ class ScaleOptions:
                 0 < value <= SIGMA_REL_MAX,
                 f"`{name}` must lie between 0 and {SIGMA_REL_MAX:g}, got {value}; 0.02 is 2 %.",
             )
-        for name in ("face_batter", "face_azimuth_deg"):
+        for name, most in (("face_batter", 10), ("face_azimuth_deg", 360)):
             value = getattr(self, name)
             _require(
-                value is None or abs(value) <= 360,
-                f"`{name}` must be a finite number, got {value}.",
+                value is None or abs(value) <= most,
+                f"`{name}` must lie between -{most} and {most}, got {value}.",
             )
 
 

@@ -22,6 +22,7 @@ from crackseg.stores import as_folder
 
 NAME = "survey.toml"
 TEMPLATE = Path(__file__).with_name("survey_template.toml")
+_FARTHEST_M = 100_000_000  # false eastings of zones reach tens of millions
 SIDES = ("right", "left")
 Point3 = tuple[float, float, float]
 
@@ -29,6 +30,14 @@ Point3 = tuple[float, float, float]
 def _require(ok: bool, message: str) -> None:
     if not ok:
         raise ConfigError(message)
+
+
+def _require_sane(record: Any, name: str, low: float, high: float, table: str = "") -> None:
+    value = getattr(record, name)
+    _require(
+        value is None or low <= value <= high,
+        f"`{table}{name}` must be a finite number between {low} and {high}, got {value}.",
+    )
 
 
 def _is_crs(name: str) -> bool:
@@ -95,6 +104,13 @@ class Face:
             f"`face.crs` must be a reference system, got {self.crs!r}; its number in the list of "
             'EPSG is the surest name: "EPSG:25832".',
         )
+        _require_sane(self, "origin_station_m", -_FARTHEST_M, _FARTHEST_M, "face.")
+        _require_sane(self, "origin_elevation_m", -_FARTHEST_M, _FARTHEST_M, "face.")
+        for point in filter(None, (self.origin, self.origin_gps)):
+            _require(
+                max(map(abs, point)) <= _FARTHEST_M,
+                f"`face.origin` must be a place on Earth, got {point}.",
+            )
         lat, lon = (0.0, 0.0) if self.origin_gps is None else self.origin_gps[:2]
         _require(
             abs(lat) <= 90 and abs(lon) <= 180,
@@ -144,6 +160,10 @@ class Earlier:
     temperature_c: float | None = None
     note: str = ""
 
+    def __post_init__(self) -> None:
+        _require_sane(self, "reservoir_level_m", -1000, 10_000, "earlier.")
+        _require_sane(self, "temperature_c", -90, 70, "earlier.")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WidthBins:
@@ -178,6 +198,10 @@ class Survey:
     drone: Drone = field(default_factory=Drone)
     earlier: Earlier = field(default_factory=Earlier)
     widths: WidthBins = field(default_factory=WidthBins)
+
+    def __post_init__(self) -> None:
+        _require_sane(self, "reservoir_level_m", -1000, 10_000)
+        _require_sane(self, "temperature_c", -90, 70)
 
 
 def read_survey(path: Path) -> Survey:

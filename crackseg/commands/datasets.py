@@ -69,7 +69,7 @@ def hair_command(
     ],
     sets: SetNames = "",
     root: Root = None,
-    seed: Annotated[int, typer.Option(help="Of the cracks that are drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the cracks that are drawn.", min=0)] = 0,
 ) -> None:
     """Make hair cracks to judge by: val pictures shrunk, and cracks drawn on sound ones."""
     from crackseg.folders import require_new
@@ -88,7 +88,10 @@ def data_check(
     data: Annotated[Path, typer.Argument(help="Manifest CSV, or a folder of sets.")],
     root: Root = None,
     near_bits: Annotated[
-        int, typer.Option(help="Fingerprints that differ in so many of 255 bits are one picture.")
+        int,
+        typer.Option(
+            help="Fingerprints that differ in so many of 255 bits are one picture.", min=0, max=255
+        ),
     ] = 50,
 ) -> None:
     """Find broken pairs, odd masks and pictures on both sides of a split; exit code 1 if any."""

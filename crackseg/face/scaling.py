@@ -27,6 +27,7 @@ from crackseg.scales import SIGMA_REL_MAX
 _PICK_PX = 0.7  # standard deviation of a point picked by hand, each direction
 _AGREE_SIGMAS, _AGREE_FLOOR = 3.0, 0.02
 _GROSS_SIGMAS, _GROSS = 5.0, math.log(1.5)  # beyond both no map: a scale was typed wrong
+FARTHEST_M = 1e7  # a place on a structure, or east and north of it: the Earth is no larger
 _MISFIT_SIGMAS = 5.0  # of a reference point, beyond which it is named
 
 
@@ -61,6 +62,14 @@ class Point:
     col: float
     station_m: float
     elevation_m: float
+
+    def __post_init__(self) -> None:
+        for name in ("station_m", "elevation_m"):
+            value = getattr(self, name)
+            if not abs(value) <= FARTHEST_M:
+                raise ConfigError(
+                    f"`{name}` must be a finite number of m up to {FARTHEST_M:g}, got {value:g}."
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

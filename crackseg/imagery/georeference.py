@@ -15,6 +15,8 @@ Affine = tuple[float, float, float, float, float, float]
 # ProjLinearUnitsGeoKey -> metres (EPSG unit codes)
 _UNITS_M = {9001: 1.0, 9002: 0.3048, 9003: 1200 / 3937, 9036: 1000.0, 1025: 0.001, 1033: 0.01}
 _USER_DEFINED = 32767
+_FARTHEST = 1e12  # map units; what lies farther is no place
+_UNIT_M = (1e-6, 1e6)  # what a map's unit may be
 _MERCATOR = {3857, 3785, 3395, 900913, 102100}  # their metre is longer than a metre off the equator
 
 
@@ -67,19 +69,31 @@ def _place(tags: dict[str, Any]) -> Place:
 
 
 def _transform(tags: dict[str, Any]) -> Affine | None:
+    """Return the transform of the tags, None where there are none.
+
+    Raises:
+        ValueError: one lacks its other half, or they lay the picture nowhere.
+    """
+    scale, point = (tags.get(name) is not None for name in ("ModelPixelScale", "ModelTiepoint"))
     if tags.get("ModelTransformation") is not None:
         m = np.asarray(tags["ModelTransformation"], dtype=np.float64).reshape(4, 4)
         parts = (m[0, 0], m[0, 1], m[0, 3], m[1, 0], m[1, 1], m[1, 3])
-    elif tags.get("ModelPixelScale") is not None and tags.get("ModelTiepoint") is not None:
+    elif scale and point:
         sx, sy = np.asarray(tags["ModelPixelScale"], dtype=np.float64).ravel()[:2]
         col, row, _, x, y, _ = np.asarray(tags["ModelTiepoint"], dtype=np.float64).ravel()[:6]
         parts = (sx, 0.0, x - col * sx, 0.0, -sy, y + row * sy)
+    elif scale or point:
+        known, missing = ("ModelPixelScale", "ModelTiepoint")[:: 1 if scale else -1]
+        raise ValueError(f"{known} without {missing} lays the picture nowhere")
     else:
         return None
     a, b, c, d, e, f = (float(part) for part in parts)
     if _code(tags, "GTRasterTypeGeoKey") == 2:  # tie points name pixel centres
         c, f = c - (a + b) / 2, f - (d + e) / 2
-    return (a, b, c, d, e, f) if np.isfinite([a, b, c, d, e, f]).all() else None
+    if not (np.abs([a, b, c, d, e, f]) < _FARTHEST).all() or a * e == b * d:
+        text = ", ".join(f"{part:g}" for part in (a, b, c, d, e, f))
+        raise ValueError(f"a pixel must have a size and a place, got the transform ({text})")
+    return (a, b, c, d, e, f)
 
 
 def _kind(model: int | None, projected: int | None, geographic: int | None) -> str:
@@ -95,8 +109,13 @@ def _unit_m(tags: dict[str, Any], projected: int | None) -> float | None:
     if unit in _UNITS_M:
         return _UNITS_M[unit]
     size = tags.get("ProjLinearUnitSizeGeoKey")
-    if size:
-        return float(size)
+    if size is not None:
+        unit_m, (low, high) = float(size), _UNIT_M
+        if not low <= unit_m <= high:
+            raise ValueError(
+                f"ProjLinearUnitSizeGeoKey must lie between {low:g} and {high:g} m, got {unit_m:g}"
+            )
+        return unit_m
     utm = projected is not None and (32601 <= projected <= 32660 or 32701 <= projected <= 32760)
     return 1.0 if utm else None
 

@@ -70,6 +70,7 @@ _DJI_NUMBERS = {
     "GpsLongitude": ("gps_lon_deg", -180.0, 180.0),
     "GpsLongtitude": ("gps_lon_deg", -180.0, 180.0),  # so spelt by older aircraft
 }
+_GPS_NUMBERS = {"GPSAltitude": ("gps_altitude_m", -1000.0, 20000.0)}
 _LRF_STATUS = "LRFStatus"
 # other XMP name -> (our name, smallest, largest)
 _XMP_NUMBERS = {
@@ -141,9 +142,9 @@ def read_facts(tags: Mapping[str, Any], xmp: Any) -> Facts:
     values |= _numbers(tags, _EXIF_NUMBERS, notices)
     values |= _numbers(flight, {**_DJI_NUMBERS, **_XMP_NUMBERS}, notices, is_text=True)
     if "gimbal_pitch_deg" not in values:
-        values |= _pose(flight)
+        values |= _pose(flight, notices)
     values |= _dewarp(flight.get("DewarpData"), notices)
-    values |= _principal_point(flight.get("PrincipalPoint"))
+    values |= _principal_point(flight.get("PrincipalPoint"), notices)
     texts = {"lrf_status": flight.get(_LRF_STATUS), "has_crop": flight.get("HasCrop")}
     texts |= {"projection": flight.get("ProjectionType"), "software": tags.get("Software")}
     values |= {name: _text(text) for name, text in texts.items() if text and _text(text)}
@@ -211,40 +212,49 @@ def _numbers(
 ) -> dict[str, float]:
     """Return the values of a table that are numbers within their bounds.
 
-    Cameras write nan or 0/0 into EXIF where they know nothing, which is passed over in silence;
-    in XMP, which is text, a value that is no number is named.
+    Cameras write nan or 0/0 into EXIF where they know nothing, which is passed over in silence; an
+    endless number, such as 1/0, is named, and in XMP, which is text, all that is no number.
     """
     numbers: dict[str, float] = {}
     for tag, (name, low, high) in table.items():
         if tag not in raw or name in numbers:
             continue
-        value = _number(raw[tag])
-        if value is None and not (is_text and _text(raw[tag])):
-            continue
-        if value is not None and low <= value <= high:
+        value = _as_float(raw[tag])
+        if low <= value <= high:
             numbers[name] = value
-        else:
-            text = _text(raw[tag]) if value is None else f"{value:g}"
-            notices.append(
-                _notice(
-                    "absurd_metadata",
-                    f"`{tag}` must lie between {low:g} and {high:g}, got {text}: ignored.",
-                )
-            )
+        elif not math.isnan(value) or (is_text and _text(raw[tag])):
+            text = _text(raw[tag]) if math.isnan(value) else f"{value:g}"
+            notices.append(_absurd(tag, low, high, text))
     return numbers
 
 
+def _absurd(tag: str, low: float, high: float, got: str) -> Notice:
+    text = f"`{tag}` must lie between {low:g} and {high:g}, got {got}: ignored."
+    return _notice("absurd_metadata", text)
+
+
 def _number(value: Any) -> float | None:
-    """Return a number of whatever form EXIF and XMP give it, or None."""
+    """Return a finite number of whatever form EXIF and XMP give it, or None."""
+    number = _as_float(value)
+    return number if math.isfinite(number) else None
+
+
+def _as_float(value: Any) -> float:
+    """Return a number of whatever form EXIF and XMP give it, also inf; nan where it is none."""
     try:
         if isinstance(value, bytes):
             value = value.decode("ascii").strip("\0 ")
+        if isinstance(value, tuple | list) and len(value) != 2:
+            value = value[0]
         if isinstance(value, tuple | list):
-            value = value[0] / value[1] if len(value) == 2 else value[0]
-        number = float(value)  # takes "+12.5", rationals, ints
+            over, under = value
+        else:  # of Pillow's rationals, which are nan where they divide by 0
+            over, under = getattr(value, "numerator", value), getattr(value, "denominator", 1)
+        if under == 0:
+            return math.copysign(math.inf, over) if over else math.nan
+        return float(over / under if isinstance(value, tuple | list) else value)
     except PARSE_ERRORS:
-        return None
-    return number if math.isfinite(number) else None
+        return math.nan
 
 
 def _text(value: Any) -> str:
@@ -291,6 +301,11 @@ def _gps(
     tags: Mapping[str, Any], values: Mapping[str, float | str], notices: list[Notice]
 ) -> Gps | None:
     """Return the position by EXIF, else by the drone's XMP."""
+    for name in ("GPSLatitude", "GPSLongitude"):
+        parts = _parts(tags.get(name))
+        if any(map(math.isinf, map(_as_float, parts))):
+            text = f"`{name}` must be three finite numbers, got {_text(tags[name])}: ignored."
+            notices.append(_notice("absurd_metadata", text))
     lat = _degrees(tags.get("GPSLatitude"), _text(tags.get("GPSLatitudeRef", "")))
     lon = _degrees(tags.get("GPSLongitude"), _text(tags.get("GPSLongitudeRef", "")))
     if lat is None or lon is None:
@@ -301,7 +316,7 @@ def _gps(
         text = f"GPS position {lat:g}, {lon:g} is not on Earth: ignored."
         notices.append(_notice("absurd_metadata", text))
         return None
-    altitude = _number(tags.get("GPSAltitude"))
+    altitude = _numbers(tags, _GPS_NUMBERS, notices).get("gps_altitude_m")
     if altitude is not None and _below_sea(tags.get("GPSAltitudeRef")):
         altitude = -altitude
     return Gps(lat_deg=lat, lon_deg=lon, alt_m=altitude)
@@ -311,13 +326,15 @@ def _below_sea(reference: Any) -> bool:
     return reference in (1, b"\x01", "1")
 
 
+def _parts(value: Any) -> list[Any]:
+    """Return degrees, minutes and seconds as they are written; nothing where they are no list."""
+    flat = list(value) if isinstance(value, tuple | list) else []
+    return [tuple(flat[i : i + 2]) for i in (0, 2, 4)] if len(flat) == 6 else flat
+
+
 def _degrees(value: Any, hemisphere: str) -> float | None:
     """Return degrees of (degrees, minutes, seconds), given as numbers or as six integers."""
-    if not isinstance(value, tuple | list):
-        return None
-    flat = list(value)
-    pairs = [tuple(flat[i : i + 2]) for i in (0, 2, 4)] if len(flat) == 6 else flat
-    parts = [_number(part) for part in pairs]
+    parts = [_number(part) for part in _parts(value)]
     numbers = [part for part in parts if part is not None]
     if len(parts) != 3 or len(numbers) != 3:
         return None
@@ -325,15 +342,17 @@ def _degrees(value: Any, hemisphere: str) -> float | None:
     return -degrees if hemisphere.upper().startswith(("S", "W")) else degrees
 
 
-def _pose(flight: Mapping[str, str]) -> dict[str, float]:
+def _pose(flight: Mapping[str, str], notices: list[Notice]) -> dict[str, float]:
     """Return the angles of the camera as DJI counts them: 0 is the horizon, -90 straight down."""
     for pitch_name, yaw_name, roll_name, horizon_deg in _POSES:
-        pitch, yaw, roll = (_number(flight.get(name)) for name in (pitch_name, yaw_name, roll_name))
-        if pitch is None or not abs(pitch - horizon_deg) <= 180:
-            continue
-        angles = {"gimbal_pitch_deg": pitch - horizon_deg}
-        named = {"gimbal_yaw_deg": yaw, "gimbal_roll_deg": roll}
-        return angles | {k: v for k, v in named.items() if v is not None and abs(v) <= 360}
+        limits = {
+            pitch_name: ("gimbal_pitch_deg", horizon_deg - 180, horizon_deg + 180),
+            yaw_name: ("gimbal_yaw_deg", -360.0, 360.0),
+            roll_name: ("gimbal_roll_deg", -360.0, 360.0),
+        }
+        angles = _numbers(flight, limits, notices, is_text=True)
+        if "gimbal_pitch_deg" in angles:
+            return angles | {"gimbal_pitch_deg": angles["gimbal_pitch_deg"] - horizon_deg}
     return {}
 
 
@@ -352,10 +371,19 @@ def _dewarp(text: str | None, notices: list[Notice]) -> dict[str, float]:
     return {name: n for name, n in zip(names, numbers, strict=True) if n is not None}
 
 
-def _principal_point(text: str | None) -> dict[str, float]:
+def _principal_point(text: str | None, notices: list[Notice]) -> dict[str, float]:
     """Return the point in mm from the sensor's corner, as survey software writes it: ``x,y``."""
-    numbers = [_number(part) for part in (text or "").split(",")]
+    if not text:
+        return {}
+    numbers = [_number(part) for part in text.split(",")]
     if len(numbers) != 2 or not all(n is not None and 0 < n < 200 for n in numbers):
+        notices.append(
+            _notice(
+                "absurd_metadata",
+                f"`PrincipalPoint` must be two numbers of mm from 0 to 200, got {_text(text)}: "
+                "ignored.",
+            )
+        )
         return {}
     names = ("principal_point_x_mm", "principal_point_y_mm")
     return {name: n for name, n in zip(names, numbers, strict=True) if n is not None}

@@ -20,6 +20,7 @@ from crackseg.imagery import planes
 from crackseg.imagery.candidate import Candidate, oblique, uniform
 from crackseg.imagery.references import Read, from_markers, from_reference
 from crackseg.imagery.standoff import from_distances, refuse_altitude, warn_of_tilt
+from crackseg.imagery.world_files import world_file_notice
 from crackseg.records import ImageInfo, Notice, Scale
 
 _AGREE_SIGMAS = 3.0
@@ -49,6 +50,8 @@ def find_scale(
     scale = candidates[0].scale if candidates else None
     if scale is None:
         refuse_altitude(info, notices)
+        if info.transform is None and options.use_metadata:
+            notices.extend(filter(None, [world_file_notice(info)]))
     by_distance = scale is None and _distance_known(info, options)
     if by_distance or (scale and not scale.homography and scale.source in ("lrf", "exif")):
         warn_of_tilt(info, notices)

@@ -6,6 +6,7 @@ width only: depth, movement and seepage are not in a picture.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,12 @@ def _document(entry: Mapping[str, Any], path: Path) -> Document:
             f"`label` and, but for the last, `up_to_mm`; got {entry!r} ({error!r})."
         ) from error
     limits = document.limits_mm
+    wild = [limit for limit in limits if not 0 < limit < math.inf]
+    if wild:
+        raise ConfigError(
+            f"`{path}`: each `up_to_mm` of `{document.name}` must be a finite number of mm larger "
+            f"than 0, got {wild[0]}."
+        )
     if not document.labels or "up_to_mm" in classes[-1] or sorted(set(limits)) != list(limits):
         raise ConfigError(
             f"`{path}`: the classes of `{document.name}` must go from narrow to wide, the last "

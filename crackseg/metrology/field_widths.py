@@ -20,6 +20,7 @@ from crackseg.errors import DataError
 from crackseg.metrology.width import SHORTEST_PROFILE, widths_from_profiles
 from crackseg.records import Array
 
+_BRIGHTEST = 65535  # of 16 bits
 BINS_PX = (0.0, 0.5, 1.0, 2.0, 4.0, float("inf"))
 _COLUMNS = ("site", "name", "width_mm", "mm_per_px", "profile")
 
@@ -69,7 +70,13 @@ def _row(
                 f"`{path}` line {row.line}: `{column}` must be larger than 0, got "
                 f"{row.cells[column]}."
             )
-    if len(profile) < SHORTEST_PROFILE or not np.isfinite(profile).all():
+    wild = next((grey for grey in profile if not 0 <= grey <= _BRIGHTEST), None)
+    if wild is not None:
+        raise DataError(
+            f"`{path}` line {row.line}: `profile` must hold grey values from 0 to "
+            f"{_BRIGHTEST}, got {wild:g}."
+        )
+    if len(profile) < SHORTEST_PROFILE:
         raise DataError(
             f"`{path}` line {row.line}: `profile` must hold at least {SHORTEST_PROFILE} grey "
             f"values, got {len(profile)}."

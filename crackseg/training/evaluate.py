@@ -62,6 +62,7 @@ from crackseg.training.pod import Piece, find_pieces
 
 Progress = Callable[[int, int], None]  # pictures done, pictures in all
 LOWS = (2, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 80)  # % tried for the lower one
+_FARTHEST_PX = 1000  # of lines that are one: no picture is so coarse
 LEAKY = "official (with test_leaky)"  # ends the name of a group that holds leaky pictures too
 FOUND_SHARE = 0.5  # a crack is found when this share of its centre line lies near the other mask
 
@@ -80,6 +81,15 @@ class EvaluateOptions:
     mask: MaskOptions = field(default_factory=MaskOptions)  # thresholds None: the model card's
     measure: MeasureOptions = field(default_factory=MeasureOptions)
     sizes: bool = True  # lengths and widths too, which takes as long as the pixels
+
+    def __post_init__(self) -> None:
+        for name in ("tolerance_px", "line_tolerance_px"):
+            value = getattr(self, name)
+            if not 0 <= value <= _FARTHEST_PX:
+                raise ConfigError(
+                    f"`{name}` must lie between 0 and {_FARTHEST_PX}, got {value}; "
+                    f"{TOLERANCE_PX:g} is usual."
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

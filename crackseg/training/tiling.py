@@ -42,6 +42,8 @@ class TileOptions:
     def __post_init__(self) -> None:
         if self.tile_px < 1:
             raise ConfigError(f"`tile_px` must be 1 or larger, got {self.tile_px}; 512 is usual.")
+        if self.overlap_px < 0:
+            raise ConfigError(f"`overlap_px` must be 0 or larger, got {self.overlap_px}.")
         if not 0 <= self.empty_share <= 1:
             raise ConfigError(f"`empty_share` must lie between 0 and 1, got {self.empty_share}.")
         if self.split and not (

@@ -319,3 +319,13 @@ def test_references_that_do_not_fit_are_a_sentence(text: str, error: str, tmp_pa
     with pytest.raises(ConfigError, match=error) as caught:
         read_references(path)
     assert "references.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e300"])
+def test_a_reference_point_that_is_nowhere(value: str, tmp_path: Path) -> None:
+    (tmp_path / "points.toml").write_text(
+        '[[point]]\nimage = "a.jpg"\nrow = 1.0\ncol = 1.0\nelevation_m = 2.0\n'
+        f"station_m = {value}\n"
+    )
+    with pytest.raises(ConfigError, match="station_m` must be a finite number"):
+        read_references(tmp_path / "points.toml")

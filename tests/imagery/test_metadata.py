@@ -9,6 +9,7 @@ import zlib
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,10 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from pictures import encoded, grey, picture, pillow, png_chunk
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from crackseg.imagery.files import open_image
+from crackseg.imagery.georeference import read_georeference
 from crackseg.imagery.metadata import MAX_BYTES, Facts, pillow_tags, read_facts
 from crackseg.records import ImageInfo
 
@@ -157,10 +159,29 @@ def test_the_angles_of_the_camera_are_read_of_any_maker(maker: str) -> None:
     assert codes(facts) == []
 
 
-@pytest.mark.parametrize("pitch", ["nan", "1000", "down", ""])
-def test_angles_that_are_none_are_left_out(pitch: str) -> None:
+@pytest.mark.parametrize("pitch", ["nan", "inf", "1000", "down", ""])
+def test_angles_that_are_none_are_left_out_and_named(pitch: str) -> None:
     packet = drone("p", "http://www.parrot.com/drone-parrot/1.0/", f'p:CameraPitchDegree="{pitch}"')
-    assert "gimbal_pitch_deg" not in facts_of(xmp=packet).values
+    facts = facts_of(xmp=packet)
+    assert "gimbal_pitch_deg" not in facts.values
+    assert codes(facts) == (["absurd_metadata"] if pitch else [])
+
+
+@pytest.mark.parametrize("point", ["nan,4.4", "inf,1", "-1,2", "7"])
+def test_a_principal_point_that_is_none_is_named(point: str) -> None:
+    space = "http://pix4d.com/camera/1.0"
+    facts = facts_of(xmp=drone("c", space, f'c:PrincipalPoint="{point}"'))
+    assert "principal_point_x_mm" not in facts.values
+    assert codes(facts) == ["absurd_metadata"]
+
+
+@pytest.mark.parametrize("altitude", [math.inf, (1, 0), 1e9])
+def test_a_height_that_is_none_is_named_and_the_place_stays(altitude: Any) -> None:
+    place = {"GPSLatitude": (47, 0, 0), "GPSLongitude": (8, 0, 0)}
+    facts = read_facts({**place, "GPSAltitude": altitude}, None)
+    assert codes(facts) == ["absurd_metadata"]
+    assert facts.gps is not None
+    assert facts.gps.alt_m is None
 
 
 def test_a_packet_nested_without_end_is_damaged() -> None:
@@ -210,6 +231,14 @@ def test_a_maker_named_twice_is_written_once() -> None:
         ({"FocalLength": 0.0}, "absurd_metadata"),
         ({"FocalLengthIn35mmFilm": 99999}, "absurd_metadata"),
         ({"GPSLatitude": (91, 0, 0), "GPSLongitude": (8, 0, 0)}, "absurd_metadata"),
+        (
+            {"GPSLatitude": (1, 0, 1, 0, 1, 0), "GPSLongitude": (8, 1, 0, 1, 0, 1)},
+            "absurd_metadata",
+        ),
+        ({"FocalLength": math.inf}, "absurd_metadata"),
+        ({"FocalLength": (5, 0)}, "absurd_metadata"),
+        ({"FocalLength": TiffImagePlugin.IFDRational(5, 0)}, "absurd_metadata"),
+        ({"FocalLength": -12.0}, "absurd_metadata"),
     ],
 )
 def test_absurd_values_are_left_out_and_named(tags: dict[str, Any], code: str) -> None:
@@ -228,7 +257,7 @@ def test_absurd_values_are_left_out_and_named(tags: dict[str, Any], code: str) -
         {"DateTime": "0000:00:00 00:00:00", "Make": b"\0\0", "Model": "\0"},
         {"DateTime": 7, "GPSLatitude": 5, "GPSLongitude": (1, 2)},
         {"GPSLatitude": (math.nan, 0, 0), "GPSLongitude": (8, 0, 0)},
-        {"GPSLatitude": (1, 0, 1, 0, 1, 0), "GPSLongitude": (8, 1, 0, 1, 0, 1)},
+        {"GPSLatitude": (0, 0, 0, 0, 0, 0), "GPSLongitude": (8, 1, 0, 1, 0, 1)},
     ],
 )
 def test_what_cameras_write_for_unknown_is_unknown(tags: dict[str, Any]) -> None:
@@ -460,6 +489,38 @@ def test_damaged_geo_tags_never_stop_the_picture(tags: list[Any], tmp_path: Path
     tifffile.imwrite(path, grey(), photometric="minisblack", extratags=tags)
     picture = info_of(path)
     assert picture.transform is None or np.isfinite(picture.transform).all()
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ([(33550, "d", 3, (math.nan, 0.1, 0.0), True), TIE], "must have a size and a place"),
+        ([(33550, "d", 3, (math.inf, 0.1, 0.0), True), TIE], "got the transform (inf"),
+        ([(33550, "d", 3, (0.0, 0.0, 0.0), True), TIE], "must have a size and a place"),
+        ([SCALE, (33922, "d", 6, (0, 0, 0, math.inf, 1.0, 0), True)], "inf"),
+        ([SCALE, (33922, "d", 6, (0, 0, 0, 1e300, 1.0, 0), True)], "1e+300"),
+        ([(34264, "d", 16, (math.nan,) * 16, True)], "must have a size and a place"),
+        ([SCALE], "ModelPixelScale without ModelTiepoint"),
+        ([TIE], "ModelTiepoint without ModelPixelScale"),
+    ],
+)
+def test_a_place_that_is_none_is_named(tags: list[Any], words: str, tmp_path: Path) -> None:
+    path = tmp_path / "p.tif"
+    tifffile.imwrite(path, grey(), photometric="minisblack", extratags=tags)
+    picture = info_of(path)
+    assert picture.transform is None
+    (notice,) = picture.notices
+    assert notice.code == "damaged_geotiff"
+    assert words in notice.message
+
+
+@pytest.mark.parametrize("size", [math.nan, math.inf, -1.0, 0.0, 1e300])
+def test_a_map_unit_that_is_none_is_named(size: float) -> None:
+    tags = {"ModelPixelScale": (0.1, 0.1, 0), "ModelTiepoint": (0, 0, 0, 1.0, 2.0, 0)}
+    tags |= {"ProjLinearUnitSizeGeoKey": size, "ProjectedCSTypeGeoKey": 9999}
+    place = read_georeference(SimpleNamespace(geotiff_tags=tags))
+    assert place.transform is None
+    assert "ProjLinearUnitSizeGeoKey must lie between" in place.notices[0].message
 
 
 def test_xmp_in_the_exif_directory_is_read(tmp_path: Path) -> None:

@@ -698,6 +698,39 @@ def test_what_a_file_says_by_itself_may_be_absurd(
     assert words in notices[0].message
 
 
+@pytest.mark.parametrize(
+    ("suffix", "ending", "text", "words"),
+    [
+        (".jpg", "jgw", "0.002\n0\n0\n-0.002\n600000\n5100000\n", "(2 where the unit is a metre)"),
+        (".tif", "tfw", "0,002\n0\n0\n-0,002\n600000\n5100000\n", "being 0.002 of a unit"),
+        (".png", "WLD", "0.002\n0\n0\n-0.002\n600000\n5100000\n", "being 0.002 of a unit"),
+        (".jpg", "jpgw", "nan\n0\n0\n-0.002\n0\n0\n", "holds no six numbers"),
+        (".jpg", "jgw", "0.002\n0\n0\ninf\n0\n0\n", "holds no six numbers"),
+        (".jpg", "wld", "0\n0\n0\n0\n0\n0\n", "holds no six numbers"),
+        (".jpg", "wld", "0.002\n", "holds no six numbers"),
+    ],
+)
+def test_a_world_file_that_gives_no_scale_is_said(
+    suffix: str, ending: str, text: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / f"face.{ending}").write_text(text)
+    picture = replace(info(), path=tmp_path / f"face{suffix}")
+    scale, notices = find_scale(picture, ScaleOptions())
+    assert scale is None
+    assert [notice.code for notice in notices] == ["world_file"]
+    assert words in notices[0].message
+    for silent in (ScaleOptions(mm_per_px=2.0), ScaleOptions(use_metadata=False)):
+        assert "world_file" not in codes_of(find_scale(picture, silent)[1])
+    (tmp_path / ".crackseg").write_text("{}")  # beside a mask or overlay of our own
+    assert find_scale(picture, ScaleOptions())[1] == ()
+
+
+@pytest.mark.parametrize("name", ["distance_m", "marker_mm", "geotiff_unit_m"])
+def test_what_is_larger_than_the_earth_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"`{name}` must be at most 1e\+06, got 1e\+300"):
+        read_options(ScaleOptions, {name: 1e300})
+
+
 @pytest.mark.parametrize("mm_per_px", [1e4, 101.0, 1e-4, 0.0, -1.0, math.inf, math.nan])
 def test_a_scale_with_which_no_crack_can_be_measured_is_refused(mm_per_px: float) -> None:
     with pytest.raises(ConfigError, match="`mm_per_px` must"):

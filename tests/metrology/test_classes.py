@@ -73,10 +73,13 @@ def test_own_file_and_own_order(tmp_path: Path) -> None:
         '[{up_to_mm = 0.5, label = "a"}, {up_to_mm = 0.2, label = "b"}, {label = "c"}]',
         '[{up_to_mm = 0.5, label = "a"}]',
         '[{label = "a"}, {label = "b"}]',
+        '[{up_to_mm = nan, label = "a"}, {label = "b"}]',
+        '[{up_to_mm = inf, label = "a"}, {label = "b"}]',
+        '[{up_to_mm = -0.1, label = "a"}, {label = "b"}]',
         "[]",
         '"fine"',
     ],
-    ids=["order", "no open end", "no limit", "empty", "text"],
+    ids=["order", "no open end", "no limit", "nan", "inf", "below 0", "empty", "text"],
 )
 def test_malformed_classes_are_refused(tmp_path: Path, classes: str) -> None:
     path = tmp_path / "bad.toml"

@@ -98,6 +98,9 @@ def test_the_command_prints_text_and_json(tmp_path: Path) -> None:
         (f"a,1,wide,0.1,2,{PROFILE}", "line 2: `width_mm` must be a number"),
         (f"a,1,0.2,0,2,{PROFILE}", "line 2: `mm_per_px` must be larger"),
         ("a,1,0.2,0.1,2,1 2 3", "line 2: `profile` must hold at least 9"),
+        ("a,1,0.2,0.1,2,1 2 3 4 5 6 7 8 1e999", "line 2: `profile` must hold grey values .* inf"),
+        ("a,1,0.2,0.1,2,1 2 3 4 5 6 7 8 -9", "line 2: `profile` must hold grey values .* -9"),
+        ("a,1,1e999,0.1,2,1 2 3", "line 2: `width_mm` must be larger than 0"),
         ("a,1,0.2,0.1,2,1 2 x", "line 2: `profile` must be a number, got 'x'"),
     ],
 )
