@@ -27,7 +27,7 @@ from crackseg.scales import MM_PER_PX_LIMITS, SIGMA_REL_MAX
 
 T = TypeVar("T")
 MOST_THREADS = 1024
-_LARGEST = 1e6  # m or mm of anything that a scale comes of; the service's schema says so too
+_MOST = 1e6  # m or mm of anything that a scale comes of; the service's schema says so too
 
 
 def _require(ok: bool, message: str) -> None:
@@ -154,12 +154,8 @@ class ScaleOptions:
         for name in ("mm_per_px", "distance_m", "marker_mm", "geotiff_unit_m"):
             value = getattr(self, name)
             _require(
-                value is None or 0 < value < math.inf,
-                f"`{name}` must be a finite number larger than 0, got {value}.",
-            )
-            _require(
-                value is None or value <= _LARGEST,
-                f"`{name}` must be at most {_LARGEST:g}, got {value}.",
+                value is None or 0 < value <= _MOST,
+                f"`{name}` must be a finite number larger than 0, got {value}; at most {_MOST:g}.",
             )
         low, high = MM_PER_PX_LIMITS
         _require(

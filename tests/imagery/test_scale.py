@@ -727,7 +727,7 @@ def test_a_world_file_that_gives_no_scale_is_said(
 
 @pytest.mark.parametrize("name", ["distance_m", "marker_mm", "geotiff_unit_m"])
 def test_what_is_larger_than_the_earth_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"`{name}` must be at most 1e\+06, got 1e\+300"):
+    with pytest.raises(ConfigError, match=rf"`{name}` must be a .* got 1e\+300; at most 1e\+06"):
         read_options(ScaleOptions, {name: 1e300})
 
 
