@@ -6,6 +6,9 @@ the mask is as wide as the crack. A mask that is merely too fat ends on plain co
 ends where the photograph has an edge, on both sides, along most of the line. Where what fills the
 crack is as light as the concrete there is no edge; then only a mask with room on one side alone
 tells of it.
+
+Where the sun lights one flank of a crack the other half is dark: the dark line has a step beside it
+on one side, lighter than its interior and darker than the concrete, with an edge of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import median_filter, uniform_filter1d
 
+from crackseg.metrology.width import LIGHTEST
 from crackseg.records import Array
 
 # An edge is looked for from so far within the mask's to so far beyond it, px.
@@ -25,6 +29,10 @@ _LEAST_SAMPLES = 4  # of concrete on both sides together
 _REL, _PX, _FLANKS_PX = 1.2, 2.2, 1.2
 # A mask has more room on one side from here on, px; on the other it may be so much too lean.
 _MORE_PX, _LEAN_PX = 2.0, 0.75
+# A line has a step on the side where the fall from this share of its deepest darkness to half of
+# that of the lightest interior takes so much longer than on the other side, px; a stain fades by
+# less darkness a px than so much, and lines less deep than the last have none.
+_DEEP, _STEP_PX, _FADE, _DARK = 0.75, 0.7, 0.06, 0.5
 _OFF_PX = 1.0  # both edges are told to the next sample
 _MEAN_PX = 15  # along the line, over which edges are averaged: they may be faint
 _ALONG_PX, _SHARE = 61, 0.6  # of the stations about one that must show them
@@ -69,7 +77,11 @@ def beyond_px(outline: Array, width_px: Array, looks_px: Array) -> Array:
             none.
     """
     own = np.maximum(_REL * width_px + _PX, _REL * np.nan_to_num(looks_px) + _FLANKS_PX)
-    seen = np.nan_to_num(outline) > own
+    return _carried_px(outline, np.nan_to_num(outline) > own, width_px)
+
+
+def _carried_px(outline: Array, seen: Array, width_px: Array) -> Array:
+    """Return by how much the outline is wider where most stations about one show that, (N,) px."""
     if not seen.any():
         return np.zeros(len(seen))
     share = uniform_filter1d(seen.astype(np.float64), min(_ALONG_PX, len(seen)), mode="reflect")
@@ -101,6 +113,60 @@ def lopsided_px(sides_px: Array, centre_px: Array, width_px: Array) -> Array:
     mean = uniform_filter1d(filled, min(_ALONG_PX, len(room)), axis=0, mode="nearest")
     more = np.abs(mean[:, 1] - mean[:, 0])
     return np.where((more >= _MORE_PX) & (mean.min(axis=1) >= -_LEAN_PX), more + _OFF_PX, 0.0)
+
+
+def stepped_px(darkness: Array, sides_px: Array) -> Array:
+    """Return how wide lines are with the step on one side of them, (N,) px; nan where none is.
+
+    Args:
+        darkness: (N, P) of profiles at 1-px spacing, of stations along one line.
+        sides_px: (N, 2) from the middle of each to the mask's edges, nan where not to be had.
+    """
+    mean = uniform_filter1d(darkness, min(_MEAN_PX, len(darkness)), axis=0, mode="nearest")
+    at = np.arange(mean.shape[1]) - (mean.shape[1] - 1) / 2
+    held = (at >= -sides_px[:, :1]) & (at <= sides_px[:, 1:])
+    darkest = np.where(held, mean, -np.inf).argmax(axis=1)
+    depth = np.take_along_axis(mean, darkest[:, None], axis=1)[:, 0]
+    foot = np.full(len(mean), LIGHTEST / 2)
+    falls = [
+        [_fall(mean, darkest, sign, level) for level in (_DEEP * depth, 0.5 * depth, foot)]
+        for sign in (-1, 1)
+    ]
+    slow = np.stack([ends[2][0] - ends[0][0] for ends in falls])
+    side = np.argmax(slow, axis=0)
+    rows = np.arange(len(mean))
+    out, fade = (np.stack([ends[2][k] for ends in falls])[side, rows] for k in (0, 1))
+    edge = np.stack([ends[1][0] for ends in falls])[1 - side, rows]
+    room = np.stack([sides_px[:, k] - (2 * k - 1) * at[darkest] for k in (0, 1)])[side, rows]
+    step = (np.abs(slow[1] - slow[0]) >= _STEP_PX) & (depth >= _DARK) & (fade >= _FADE)
+    return np.where(step & (out <= room + _BEYOND_PX), out + edge, np.nan)
+
+
+def step_px(stepped: Array, width_px: Array) -> Array:
+    """Return by how much the line and the step beside it are wider than the line, (N,) px.
+
+    Args:
+        stepped: (N,) as ``stepped_px`` says, along one line.
+        width_px: (N,) as it was read.
+    """
+    return _carried_px(stepped, np.isfinite(stepped), width_px)
+
+
+def _fall(darkness: Array, darkest: Array, sign: int, level: Array) -> tuple[Array, Array]:
+    """Return how far from the darkest sample darkness falls below a level, and how steeply, (N,).
+
+    The whole profile and 0 where it does not.
+    """
+    last = darkness.shape[1] - 1
+    place = darkest[:, None] + sign * np.arange(last + 1)
+    row = np.take_along_axis(darkness, np.clip(place, 0, last), axis=1)
+    below = (row < level[:, None]) & (place >= 0) & (place <= last)
+    first = np.maximum(below.argmax(axis=1), 1)
+    rows = np.arange(len(row))
+    before, steep = row[rows, first - 1], row[rows, first - 1] - row[rows, first]
+    away = first - 1 + np.clip((before - level) / np.maximum(steep, 1e-6), 0, 1)
+    some = below.any(axis=1)
+    return np.where(some, away, last + 1.0), np.where(some, steep, 0.0)
 
 
 def _outermost(peak: Array, at: Array, sign: int) -> Array:

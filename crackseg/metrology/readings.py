@@ -25,7 +25,7 @@ from crackseg.metrology.consistency import (
 from crackseg.metrology.flanks import Banks, Flanks, banks, between, is_sharp
 from crackseg.metrology.interior import Interior, fit_interiors, mean_profile
 from crackseg.metrology.narrow import Narrow, narrow_widths
-from crackseg.metrology.outline import beyond_px, lopsided_px, outline_px
+from crackseg.metrology.outline import beyond_px, lopsided_px, outline_px, step_px, stepped_px
 from crackseg.metrology.twins import carried_on
 from crackseg.metrology.width import INTERIOR, Seen, Widths, lesser_line, look, widths_of
 from crackseg.records import Array
@@ -268,14 +268,18 @@ def read_lines(
     )
     sides = ((across.edges - points[:, None]) * normal[:, None]).sum(axis=2) * np.array([-1.0, 1.0])
     outline = np.concatenate([outline_px(shown.profiles[part], sides[part]) for part in parts])
+    stepped = np.concatenate([stepped_px(shown.seen.darkness[part], sides[part]) for part in parts])
 
     def as_wide(stations: Stations, centre: Array) -> Stations:
         """Return the stations with what the mask is wider by, for a reason."""
         width, looks = stations.width_px, shown.own.looks_px
         beyond = [
-            np.maximum(
-                beyond_px(outline[part], width[part], looks[part]),
-                lopsided_px(sides[part], centre[part], width[part]),
+            np.maximum.reduce(
+                [
+                    beyond_px(outline[part], width[part], looks[part]),
+                    step_px(stepped[part], width[part]),
+                    lopsided_px(sides[part], centre[part], width[part]),
+                ]
             )
             for part in parts
         ]

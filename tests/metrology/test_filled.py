@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 
 from crackseg.config import MaskOptions, MeasureOptions
 from crackseg.metrology.cracks import measure
-from crackseg.metrology.outline import beyond_px, lopsided_px
+from crackseg.metrology.outline import beyond_px, lopsided_px, stepped_px
 from crackseg.records import Crack, Measure
 
 SHAPE, LEVEL, FINE = (160, 360), 150.0, 5
@@ -68,6 +68,40 @@ def test_the_interval_holds_lip_and_crack(section: Section, angle: float, fat: f
     assert holds(crack.width_mean, lip)
     assert holds(crack.width_max, 0.9 * whole)
     assert "filled" in crack.flags
+
+
+@pytest.mark.parametrize("fat", [0.0, 1.2, 2.0])
+@pytest.mark.parametrize("angle", [3, 20])
+@pytest.mark.parametrize(
+    "section",
+    [
+        ((2, 15), (2, 80)),
+        ((2.5, 15), (2.5, 105)),
+        ((3, 15), (3, 90)),
+        ((2, 15), (4, 100)),
+        ((4, 15), (4, 75)),
+        ((4, 15), (4, 110)),
+    ],
+)
+def test_the_interval_holds_a_lit_flank_that_is_darker_than_the_concrete(
+    section: Section, angle: float, fat: float
+) -> None:
+    crack = crack_of(section, angle=angle, fat=fat)
+    whole = sum(px for px, _ in section)
+    assert holds(crack.width_mean, whole)
+    assert holds(crack.width_max, whole)
+    assert crack.width_mean.high_px is not None
+    assert crack.width_mean.high_px < whole + 2.0
+
+
+def test_what_fades_beside_a_crack_is_no_lit_flank_of_it() -> None:
+    at = np.abs(np.arange(-15, 16))
+    for width in (3.0, 6.0):
+        line = np.clip((width / 2 + 0.8 - at) / 1.6, 0, 1) * 0.9
+        for damp in (0.3, 0.45):
+            fading = np.where(np.arange(-15, 16) > 0, damp * np.exp(-at / 5), 0)
+            darkness = np.tile(np.maximum(line, fading), (80, 1))
+            assert not np.isfinite(stepped_px(darkness, np.full((80, 2), width / 2 + 4))).any()
 
 
 @pytest.mark.parametrize("grey", [135, 150, 160])
