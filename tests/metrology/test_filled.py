@@ -14,9 +14,18 @@ Section = tuple[tuple[float, float], ...]  # (px, grey) from one edge of the cra
 
 
 def crack_of(
-    section: Section, *, angle: float = 8, fat: float = 1.0, blur: float = 0.8, seed: int = 0
+    section: Section,
+    *,
+    angle: float = 8,
+    fat: float = 1.0,
+    blur: float = 0.8,
+    seed: int = 0,
+    lime: float | None = None,
 ) -> Crack:
-    """Return what is measured of a crack with that section, its mask ``fat`` px wider a side."""
+    """Return what is measured of a crack with that section, its mask ``fat`` px wider a side.
+
+    Where ``lime`` is given its middle third is filled with something of that grey.
+    """
     rng = np.random.default_rng(seed)
     rows, cols = ((np.arange(n * FINE) + 0.5) / FINE for n in SHAPE)
     middle = SHAPE[0] / 2 + (cols - SHAPE[1] / 2) * np.tan(np.radians(angle))
@@ -27,6 +36,10 @@ def crack_of(
     for px, grey in section:
         share[(side >= at) & (side < at + px) & long] = grey / LEVEL
         at += px
+    if lime is not None:
+        share[(np.abs(side) < half) & (cols > SHAPE[1] / 3) & (cols < SHAPE[1] / 1.5)] = (
+            lime / LEVEL
+        )
     share = share.reshape(SHAPE[0], FINE, SHAPE[1], FINE).mean((1, 3))
     stains = gaussian_filter(rng.standard_normal(SHAPE), 2)
     light = LEVEL + 4.0 * stains / stains.std()
@@ -102,6 +115,42 @@ def test_what_fades_beside_a_crack_is_no_lit_flank_of_it() -> None:
             fading = np.where(np.arange(-15, 16) > 0, damp * np.exp(-at / 5), 0)
             darkness = np.tile(np.maximum(line, fading), (80, 1))
             assert not np.isfinite(stepped_px(darkness, np.full((80, 2), width / 2 + 4))).any()
+
+
+@pytest.mark.parametrize("fat", [0.0, 0.5, 1.2, 2.0])
+@pytest.mark.parametrize("width", [1.5, 3.0, 5.0])
+def test_the_width_of_a_mask_may_be_that_of_a_thinner_line_in_it(width: float, fat: float) -> None:
+    for seed, grey in enumerate((190, 215, 235)):  # lime, lighter than the wall
+        crack = crack_of(((width, grey),), fat=fat, seed=seed)
+        if crack.width_mean.status == "measured":
+            assert {"width_from_mask", "not_dark"} <= set(crack.flags)
+            assert holds(crack.width_mean, width)
+            assert holds(crack.width_max, width)
+
+
+@pytest.mark.parametrize("fat", [1.2, 2.0])
+@pytest.mark.parametrize("width", [3.5, 7.0])
+def test_lime_along_a_part_leaves_the_width_seen_elsewhere_in_the_largest(
+    width: float, fat: float
+) -> None:
+    for seed, lime in enumerate((130, 140, 148)):
+        assert holds(crack_of(((width, 15),), fat=fat, seed=seed, lime=lime).width_max, width)
+
+
+def test_a_mask_without_a_photograph_is_rather_too_fat_than_too_lean() -> None:
+    for width in (3, 6, 15):
+        mask = np.zeros((60, 200), dtype=bool)
+        mask[20 : 20 + width, 10:190] = True
+        found = measure(
+            mask, image=None, scale=None, mask_options=MaskOptions(), options=MeasureOptions()
+        )[0]
+        of_mask = found[0].width_mean
+        px, low, high = of_mask.px, of_mask.low_px, of_mask.high_px
+        assert px is not None
+        assert low is not None
+        assert high is not None
+        assert low <= max(px - 5, 0)
+        assert high < px + 2
 
 
 @pytest.mark.parametrize("grey", [135, 150, 160])
