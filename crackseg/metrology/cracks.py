@@ -83,7 +83,9 @@ def measure(
         return (), tuple(notices)
     count, component = label_runs(filled)
     lines = _lines(filled, component, count, options.smooth_px)
-    photo = None if image is None else Photograph(mask.shape, image, probability, other)
+    photo = None
+    if image is not None:
+        photo = Photograph(mask.shape, _that_counts(image, valid), probability, other)
     lines, group = bridge(lines, mask_options.gap_px, photo)
     if photo is not None and options.join_px:
         lines, group = join(lines, group, filled, options.join_px, photo)
@@ -260,6 +262,22 @@ def _place(own: Runs, mask: Runs, probability: Plane | None) -> Place:
         if probability is None
         else float(probability[rows, cols].mean() / 255),
     )
+
+
+def _that_counts(image: Callable[[Window], Array], valid: Mask | None) -> Callable[[Window], Array]:
+    """Return a reader that gives black for pixels that hold no data, whatever stands there.
+
+    An editor leaves the picture below what it made transparent; no crack is followed in that.
+    """
+    if valid is None:
+        return image
+
+    def read(window: Window) -> Array:
+        counts = np.asarray(valid[window.slices])
+        pixels = image(window)
+        return pixels if counts.all() else np.where(counts[..., None], pixels, 0)
+
+    return read
 
 
 def _check(mask: Mask, **others: Mask | Plane | None) -> None:

@@ -30,6 +30,7 @@ def cracks_of() -> Callable[..., Measured]:
         scale: Any = None,
         probability: Any = None,
         other: Any = None,
+        valid: Any = None,
         mask_options: MaskOptions | None = None,
         **options: Any,
     ) -> Measured:
@@ -41,6 +42,7 @@ def cracks_of() -> Callable[..., Measured]:
             image=None if picture is None else read,
             probability=probability,
             other=other,
+            valid=valid,
             scale=scale,
             mask_options=mask_options or MaskOptions(),
             options=MeasureOptions(**options),

@@ -104,6 +104,19 @@ def test_a_crack_goes_on_behind_what_hides_it(cracks_of: Any, cover: Any, seed: 
     assert (crack.tips, crack.junctions) == (2, 0)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_what_stands_below_no_data_joins_nothing(cracks_of: Any, seed: int) -> None:
+    """An editor keeps the picture below what it made transparent: it is none of the photograph."""
+    phantom = wall(seed)
+    valid = np.ones(SHAPE, dtype=bool)
+    valid[:, slice(*BAND)] = False
+    mask = without_band(phantom.mask)
+    (crack,) = cracks_of(mask, phantom.picture, valid=valid)
+    assert (crack.joined_length.px, "hidden" in crack.flags) == (0, True)
+    (seen,) = cracks_of(mask, phantom.picture)
+    assert seen.joined_length.px > 0
+
+
 @pytest.mark.parametrize("lean", [-0.6, 0.4, 0.8])
 def test_what_hides_it_may_cross_aslant(cracks_of: Any, lean: float) -> None:
     phantom = wall(1)
