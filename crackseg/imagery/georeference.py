@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from crackseg.imagery.map_stretch import map_stretch
 from crackseg.imagery.source import DECODE_ERRORS
 from crackseg.records import Notice
 
@@ -17,12 +19,14 @@ _UNITS_M = {9001: 1.0, 9002: 0.3048, 9003: 1200 / 3937, 9036: 1000.0, 1025: 0.00
 _USER_DEFINED = 32767
 _FARTHEST = 1e12  # map units; what lies farther is no place
 _UNIT_M = (1e-6, 1e6)  # what a map's unit may be
-_MERCATOR = {3857, 3785, 3395, 900913, 102100}  # their metre is longer than a metre off the equator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a raster lies; ``metadata`` holds ``crs_kind`` and, if known, ``map_unit_m``."""
+    """Where a raster lies; ``metadata`` holds ``crs_kind`` and, if known, ``map_unit_m``.
+
+    ``map_stretch`` is there where the map's lengths are known not to be those of the ground.
+    """
 
     crs: str | None = None
     transform: Affine | None = None
@@ -58,12 +62,19 @@ def _place(tags: dict[str, Any]) -> Place:
     )
     metadata: dict[str, float | str] = {"crs_kind": _kind(model, projected, geographic)}
     code = projected or (geographic if model != 1 else None)
-    citation = str(tags.get("PCSCitationGeoKey") or tags.get("GTCitationGeoKey") or "").strip(
-        "| \0"
-    )
+    names = [str(tags.get(f"{key}CitationGeoKey") or "").strip("| \0") for key in ("PCS", "GT")]
+    citation = names[0] or names[1]
     unit_m = _unit_m(tags, projected)
     if unit_m is not None:
         metadata["map_unit_m"] = unit_m
+    if transform is not None and metadata["crs_kind"] != "geographic":
+        scale_m = unit_m or 1.0
+        place_m = (transform[2] * scale_m, transform[5] * scale_m)
+        stretch = map_stretch(tags, projected, " ".join(names), place_m, scale_m)
+        if stretch is not None and math.isnan(stretch):
+            metadata["crs_kind"] = "mercator"
+        elif stretch is not None:
+            metadata["map_stretch"] = stretch
     crs = f"EPSG:{code}" if code else citation or None
     return Place(crs=crs, transform=transform, metadata=metadata)
 
@@ -97,8 +108,6 @@ def _transform(tags: dict[str, Any]) -> Affine | None:
 
 
 def _kind(model: int | None, projected: int | None, geographic: int | None) -> str:
-    if projected in _MERCATOR:
-        return "mercator"
     if model == 2 or (model is None and geographic and not projected):
         return "geographic"
     return "projected" if model == 1 or projected else "unknown"

@@ -146,12 +146,14 @@ def _from_geotiff(
     unit_m = _map_unit_m(info, options, notices)
     if unit_m is None:
         return None
-    a, b, _, d, e, _ = (1000 * unit_m * value for value in info.transform)
+    stretch = float(info.metadata.get("map_stretch", 1.0))
+    a, b, _, d, e, _ = (1000 * unit_m / stretch * value for value in info.transform)
     matrix = np.array([[a, b, 0.0], [d, e, 0.0], [0.0, 0.0, 1.0]])
     if a * e - b * d < 0:
         matrix[1] *= -1  # northing grows upwards, y downwards
     small, large = planes.local_scales(matrix, 0.0, 0.0)
-    detail = f"GeoTIFF transform ({info.crs or 'no CRS'}, unit {unit_m:g} m)"
+    drawn = f", drawn {stretch:.4f} times the ground" if stretch != 1 else ""
+    detail = f"GeoTIFF transform ({info.crs or 'no CRS'}, unit {unit_m:g} m{drawn})"
     if small <= 0:
         notices.append(Notice(code="absurd_transform", message=f"{detail} is flat: not used."))
         return None
@@ -176,8 +178,9 @@ def _map_unit_m(info: ImageInfo, options: ScaleOptions, notices: list[Notice]) -
         return None
     if kind == "mercator":
         text = (
-            f"the raster's CRS ({info.crs}) is a world Mercator, whose metre is stretched by the "
-            "latitude; reproject it to UTM or a local CRS."
+            f"the raster's CRS ({info.crs}) is one of a large part of the world (a world "
+            "Mercator, or its like), whose metre is not the ground's; reproject it to UTM or a "
+            "local CRS."
         )
         notices.append(Notice(code="mercator_crs", message=text))
         return None

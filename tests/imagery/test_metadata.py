@@ -565,3 +565,60 @@ def test_a_png_of_imagemagick_and_one_with_its_facts_behind_the_pixels(tmp_path:
         assert picture.camera == "DJI"
         assert picture.metadata["orientation"] == 3
         assert picture.metadata["lrf_distance_m"] == 7.403
+
+
+WEB = "WGS_1984_Web_Mercator_Auxiliary_Sphere|"
+PE = (
+    'ESRI PE String = PROJCS["x",GEOGCS["GCS"],PROJECTION["Lambert_Conformal_Conic"],'
+    'PARAMETER["False_Easting",0.0],PARAMETER["False_Northing",0.0],'
+    'PARAMETER["Standard_Parallel_1",44.0],PARAMETER["Standard_Parallel_2",49.0],'
+    'PARAMETER["Latitude_Of_Origin",10.0],UNIT["Meter",1.0]]|'
+)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        *({"ProjectedCSTypeGeoKey": code} for code in (3857, 3832, 3994, 3413, 4087, 3035, 54004)),
+        *({"ProjCoordTransGeoKey": kind} for kind in (7, 11, 15, 17, 24)),
+        {"PCSCitationGeoKey": WEB},
+        {"GTCitationGeoKey": "WGS 84 / World Equidistant Cylindrical"},
+        {"GTCitationGeoKey": WEB, "PCSCitationGeoKey": "mine"},
+        {"ProjectedCSTypeGeoKey": 9999, "GTCitationGeoKey": "Mars / World Mercator"},
+        {"ProjCoordTransGeoKey": 10, "ProjFalseEastingGeoKey": 0, "ProjFalseNorthingGeoKey": 0},
+    ],
+)
+def test_a_map_of_the_world_is_known_by_its_projection(tags: dict[str, Any]) -> None:
+    assert placed(tags).metadata["crs_kind"] == "mercator"
+
+
+@pytest.mark.parametrize(
+    ("tags", "stretch"),
+    [
+        ({"ProjectedCSTypeGeoKey": 2154}, 1.0029),  # Lambert-93 in the south of Corsica, PROJ's
+        ({"PCSCitationGeoKey": PE}, 1.0333),
+        ({"ProjectedCSTypeGeoKey": 32632}, None),
+        ({"ProjectedCSTypeGeoKey": 31467}, None),
+        ({"PCSCitationGeoKey": "Universal Transverse Mercator zone 32"}, None),
+        ({"PCSCitationGeoKey": "Hotine Oblique Mercator"}, None),
+        ({"ProjCoordTransGeoKey": 1, "ProjFalseEastingGeoKey": 500000.0}, None),
+        ({"ProjCoordTransGeoKey": 1, "ProjFalseEastingGeoKey": -500000.0}, 1.0358),
+    ],
+)
+def test_a_map_that_is_drawn_too_large_says_by_how_much(
+    tags: dict[str, Any], stretch: float | None
+) -> None:
+    place = placed(tags)
+    assert place.metadata["crs_kind"] == "projected"
+    assert place.metadata.get("map_stretch") == pytest.approx(stretch, abs=1e-4)
+
+
+def placed(tags: dict[str, Any]) -> Any:
+    """Return the place of a raster in metres, at 9.2 degrees east and 41.4 north in Lambert-93."""
+    where = {"ModelPixelScale": (0.01, 0.01, 0), "ModelTiepoint": (0, 0, 0, 1209000, 6051000, 0)}
+    if tags.get("ProjectedCSTypeGeoKey") in (32632, 31467):
+        where["ModelTiepoint"] = (0, 0, 0, 690000, 5.2e6, 0)
+    if tags.get("ProjFalseEastingGeoKey") == 500000.0:
+        where["ModelTiepoint"] = (0, 0, 0, 690000, 5.2e6, 0)
+    keys = {"GTModelTypeGeoKey": 1, "ProjLinearUnitsGeoKey": 9001}
+    return read_georeference(SimpleNamespace(geotiff_tags={**where, **keys, **tags}))

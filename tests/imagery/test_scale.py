@@ -239,6 +239,7 @@ UTM = {"crs": "EPSG:32632", "crs_kind": "projected", "map_unit_m": 1.0}
         ({"crs_kind": "unknown"}, {"geotiff_unit_m": 1.0}, 1.3),
         ({"crs_kind": "unknown"}, {"geotiff_unit_m": 0.01}, 0.013),
         (UTM, {"geotiff_unit_m": 1.0}, 1.3),
+        ({**UTM, "map_stretch": 1.3}, {}, 1.0),
     ],
 )
 def test_a_georeferenced_raster_has_its_scale(
