@@ -27,7 +27,15 @@ from crackseg.metrology.interior import Interior, fit_interiors, mean_profile
 from crackseg.metrology.narrow import Narrow, narrow_widths
 from crackseg.metrology.outline import beyond_px, lopsided_px, outline_px, step_px, stepped_px
 from crackseg.metrology.twins import carried_on
-from crackseg.metrology.width import INTERIOR, Seen, Widths, lesser_line, look, widths_of
+from crackseg.metrology.width import (
+    INTERIOR,
+    Seen,
+    Widths,
+    halo_px,
+    lesser_line,
+    look,
+    widths_of,
+)
 from crackseg.records import Array
 
 AVERAGE = 5  # neighbouring profiles averaged: noise falls, a bend of 5 px is still straight
@@ -47,6 +55,9 @@ _PALER = (0.45, 0.7)  # deepest darkness over that of the interior seen elsewher
 # Darkness of a line against the darker shoulder by that against the brighter one: wholly, and not
 # at all, it may be the darker shoulder's alone; from so wide on its own edges are seen.
 _UNEVEN, _SHOWN_PX = (0.6, 0.8), 4.5
+_HALO_SURE = 2.0  # times what texture makes of it: a shoulder is bright
+# Widths that are read by darkness, and by the edges, which sharpening leaves where they are.
+_BY_DARKNESS_PX = (3.0, 6.0)
 _FAT_PX = (8.0, 10.0)  # a mask up to so wide may hold a thin crack
 
 T = TypeVar("T")
@@ -90,6 +101,7 @@ class Shown:
     seen: Seen
     widths: Widths
     lesser_px: Array  # (N,) darkness of the lesser of two lines in each, see ``lesser_line``
+    halo_px: Array  # (N, 2) brightness of the shoulders, see ``width.halo_px``
     core: Narrow
     own: Banks
 
@@ -142,6 +154,7 @@ def _show(profiles: Array, guess_px: Array) -> Shown:
         seen=seen,
         widths=widths,
         lesser_px=lesser_line(seen, widths.apart_px),
+        halo_px=halo_px(seen),
         core=narrow_widths(profiles, seen.darkest),
         own=banks(profiles, guess_px),
     )
@@ -258,7 +271,8 @@ def read_lines(
     own = between(shown.own, core.width_px)
     evidence = _evidence(widths, core, own, across.width_px, parts)
     points = np.concatenate([line.points for line in lines])
-    whole, narrow, flank = _stations(points, normal, shown, widths, core, own, filled, lesser)
+    halo = np.concatenate([halo_of_line(shown.halo_px[part]) for part in parts])
+    whole, narrow, flank = _stations(points, normal, shown, widths, core, own, filled, lesser, halo)
     spread = no_line(evidence)
     share = [np.count_nonzero(spread[part]) / size for part, size in zip(parts, sizes, strict=True)]
     soft = np.repeat(np.array(share) > _SOFT_SHARE, sizes)
@@ -332,11 +346,17 @@ def _stations(
     own: Flanks,
     filled: Array,
     lesser: Array,
+    halo: Array,
 ) -> tuple[Stations, Stations, Stations]:
     """Return the stations by the dark stretch, by its core and between its own flanks."""
     guess = shown.guess_px
     place = widths.darkest - (shown.profiles.shape[1] - 1) / 2
     thin = widths.width_px < THIN_PX
+
+    def narrower(width: Array) -> Array:
+        thinner = _thinner(width, guess, lesser, core, own)
+        return np.maximum(thinner, _sharpened(width, widths.total_px, halo))
+
     whole = Stations(
         width_px=widths.width_px,
         noise_u_px=widths.noise_u_px,
@@ -346,7 +366,7 @@ def _stations(
             np.maximum(widths.lighter_px, filled),
             np.where(thin, core.width_px - widths.width_px, 0),
         ),
-        narrower_px=_thinner(widths.width_px, guess, lesser, core, own),
+        narrower_px=narrower(widths.width_px),
         beyond_px=np.zeros(len(guess)),
         moved_px=_moved(widths.width_px, widths.total_px),
         sharp=is_sharp(shown.own.looks_px, shown.seen.flank, shown.seen.plateau),
@@ -359,7 +379,7 @@ def _stations(
         noise_u_px=core.noise_u_px,
         model_u_px=core.model_u_px,
         lighter_px=np.maximum(core.lighter_px, filled),
-        narrower_px=_thinner(core.width_px, guess, lesser, core, own),
+        narrower_px=narrower(core.width_px),
         moved_px=_moved(core.width_px, core.total_px),
         edges=_edges(points, normal, place, core.width_px),
     )
@@ -371,7 +391,7 @@ def _stations(
             np.where(own.width_px < THIN_PX, core.lighter_px, 0),
             np.where(filled > 0, widths.width_px + filled - own.width_px, 0),
         ),
-        narrower_px=_thinner(own.width_px, guess, lesser, core, own),
+        narrower_px=narrower(own.width_px),
         moved_px=_moved(own.width_px, core.total_px),
         edges=_edges(points, normal, own.centre_px, own.width_px),
     )
@@ -392,6 +412,27 @@ def _thinner(width: Array, guess: Array, lesser: Array, core: Narrow, own: Flank
     of_two = width - np.nan_to_num(lesser / INTERIOR, nan=np.inf)
     thinner: Array = np.maximum(np.maximum(in_shade, of_two), 0)
     return thinner
+
+
+def halo_of_line(beside: Array) -> Array:
+    """Return how much brighter than the concrete both shoulders of a line are, (N,) px of white.
+
+    Args:
+        beside: (N, 2) of the stations of one line.
+
+    A single lit edge is no halo, and what texture makes of the mean of few stations is none.
+    """
+    sides = np.median(beside, axis=0)
+    spread = beside.std(axis=0) / np.sqrt(max(len(beside) / AVERAGE, 1))
+    seen = (sides > _HALO_SURE * spread).all() and sides.min() > 0
+    return np.full(len(beside), sides.sum() if seen else 0.0)
+
+
+def _sharpened(width: Array, total: Array, halo: Array) -> Array:
+    """Return by how much widths are less without what sharpening made darker, (N,)."""
+    before = np.maximum(total - halo, 0) / INTERIOR
+    less: Array = np.where(halo > 0, np.maximum(width - before, 0), 0)
+    return less * np.interp(width, _BY_DARKNESS_PX, (1, 0))
 
 
 def _moved(width: Array, total: Array) -> Array:

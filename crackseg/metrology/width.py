@@ -38,6 +38,7 @@ _FAINT = 0.04  # shallower than this is no dark line
 _BLACK = 10.0  # grey value: nothing is seen in a profile that stays below it
 _BLIND = 16.0  # grey value: a side as dark holds no concrete, also where JPEG has moved its black
 _SOFT_FLANK_PX = 1.1  # a flank softer than this has a tail beyond the next sample
+_HALO_PX = 4  # beside a dark stretch: as far as what sharpens a photograph brightens it
 _ROUNDS = 3  # background and extent depend on each other and settle in three rounds
 # Width of a flank over its slope tells a plateau from a blurred line (3.6 for a Gaussian).
 _PLATEAU_RATIO, _PLATEAU_PX = (4.0, 5.0), (4.0, 6.0)
@@ -191,6 +192,18 @@ def widths_of(seen: Seen, interior: Array | None = None, sure: Array | None = No
         blind=seen.blind,
         apart_px=right - left,
     )
+
+
+def halo_px(seen: Seen) -> Array:
+    """Return how much brighter than the concrete a stretch's shoulders are, (N, 2) px of white.
+
+    Sharpening keeps the light that a line takes away: what the line is darker for it stands as a
+    bright halo on either side.
+    """
+    reach = seen.tail + _HALO_PX
+    left = _between(seen.darkness, seen.low - reach, seen.low - seen.tail - 1)
+    right = _between(seen.darkness, seen.high + seen.tail + 1, seen.high + reach)
+    return np.stack([-np.where(side, seen.darkness, 0).sum(axis=1) for side in (left, right)], 1)
 
 
 def lesser_line(seen: Seen, apart_px: Array) -> Array:

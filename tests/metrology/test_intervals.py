@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from crackseg.errors import ConfigError
 from crackseg.metrology.phantoms import Look, draw, straight
+from crackseg.metrology.readings import halo_of_line
+from crackseg.metrology.width import halo_px, look
 from crackseg.records import Measure, Scale
 
 BACKGROUND = 190.0
@@ -31,6 +34,42 @@ def test_the_interval_holds_the_width_of_a_grey_crack(
     mean = crack_of(cracks_of, width, interior).width_mean
     assert mean.low_px <= width <= mean.high_px
     assert mean.high_px - mean.low_px <= 2.6
+
+
+def sharpened(cracks_of: Any, width: float, amount: float, reach: float, seed: int) -> Any:
+    """Return a black crack in a photograph that a camera has sharpened."""
+    phantom = draw(
+        (120, 360),
+        [straight((60.2, 180.4), 6, 320, width)],
+        Look(background=160, noise=0.015, blur_px=1.0),
+        np.random.default_rng(seed),
+    )
+    grey = phantom.picture.astype(np.float32)
+    grey += amount * (grey - cv2.GaussianBlur(grey, (0, 0), reach))
+    return cracks_of(phantom.mask, np.clip(np.rint(grey), 0, 255).astype(np.uint8))[0]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(("amount", "reach"), [(1.0, 1.2), (1.0, 2.0), (1.5, 1.2)])
+@pytest.mark.parametrize("width", [1.0, 1.5, 2.0])
+def test_the_interval_holds_the_width_of_a_crack_that_was_sharpened(
+    cracks_of: Any, width: float, amount: float, reach: float, seed: int
+) -> None:
+    crack = sharpened(cracks_of, width, amount, reach, seed)
+    assert crack.width_mean.low_px <= width <= crack.width_mean.high_px
+    assert crack.width_max.low_px <= width + 0.1
+
+
+def test_one_lit_edge_is_no_halo() -> None:
+    grey = np.full((40, 41), 160.0)
+    grey += np.random.default_rng(0).normal(0, 2, grey.shape)
+    grey[:, 19:22] = 20
+    lit, both = grey.copy(), grey.copy()
+    lit[:, 24:27] += 25
+    both[:, [*range(24, 27), *range(14, 17)]] += 25
+    halos = [halo_of_line(halo_px(look(profiles))) for profiles in (grey, lit, both)]
+    assert halos[0].max() == halos[1].max() == 0
+    assert halos[2] == pytest.approx(np.full(40, 150 / 160), abs=0.1)
 
 
 def test_darkness_seen_elsewhere_on_the_crack_narrows_the_interval(cracks_of: Any) -> None:
