@@ -48,14 +48,12 @@ _SOFT_SHARE = (
 _WIDE_SHARE = 0.5  # of a line's stations, the widest, whose mean profile is fitted
 _STAIN_PX = 3.0  # a plateau this much wider than the mask is not the crack's
 _DEEPEST = 0.9  # of the deepest darkness usual on a line: its interior is not lighter
-# Widths up to which motion may have drawn a thin black crack as a wide pale one: longer motion, of
-# the second number, is told (docs/quality.md).
-_MOVED_PX = (6.0, 8.0)
 _PALER = (0.45, 0.7)  # deepest darkness over that of the interior seen elsewhere on the crack
 # Darkness of a line against the darker shoulder by that against the brighter one: wholly, and not
 # at all, it may be the darker shoulder's alone; from so wide on its own edges are seen.
 _UNEVEN, _SHOWN_PX = (0.6, 0.8), 4.5
 _HALO_SURE = 2.0  # times what texture makes of it: a shoulder is bright
+_UNSHARPENED = 0.5  # of a line's darkness is its own at least: cameras hardly double it
 # Widths that are read by darkness, and by the edges, which sharpening leaves where they are.
 _BY_DARKNESS_PX = (3.0, 6.0)
 _FAT_PX = (8.0, 10.0)  # a mask up to so wide may hold a thin crack
@@ -430,15 +428,15 @@ def halo_of_line(beside: Array) -> Array:
 
 def _sharpened(width: Array, total: Array, halo: Array) -> Array:
     """Return by how much widths are less without what sharpening made darker, (N,)."""
-    before = np.maximum(total - halo, 0) / INTERIOR
+    before = np.maximum(total - halo, _UNSHARPENED * total) / INTERIOR
     less: Array = np.where(halo > 0, np.maximum(width - before, 0), 0)
     return less * np.interp(width, _BY_DARKNESS_PX, (1, 0))
 
 
 def _moved(width: Array, total: Array) -> Array:
-    """Return by how much pale widths are less if they are black cracks that motion spread, (N,)."""
+    """Return by how much widths are less if they are black cracks that motion spread, (N,)."""
     moved: Array = np.maximum(width - np.maximum(total, 0) / INTERIOR, 0)
-    return moved * np.interp(width, _MOVED_PX, (1, 0))
+    return moved
 
 
 def _evidence(

@@ -9,7 +9,8 @@ flanks, is believed.
 
 Motion of 2 to 4 px is often not told by the photograph, and draws a crack of 1 px as one of 3 px
 with a pale interior: where the photograph is not surely steady, the interval of a pale width holds
-the crack that is as dark as usual and takes away as much light.
+the crack that is as dark as usual and takes away as much light. Longer motion is told, but under
+noise; where it is told, or noise may hide it, the interval holds that crack whatever its width.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ FLAG = "blurred"
 # By how much a crack of such a place reads too wide and too thin, px: 95 % of drawn cracks of 0.7
 # to 8 px on real walls, by ``data/studies/quality.py widths``.
 OFF_PX = {"blurred": (6.0, 6.0), "soft": (5.0, 4.5)}
+# Widths up to which motion that is not told may have drawn a thin black crack as a wide pale one:
+# longer motion, of the second number, is told (docs/quality.md) unless noise hides it.
+_MOVED_PX = (6.0, 8.0)
 _SHARE = 0.2  # of a crack's course in blurred places: its widths may be those of the blur
 _CELL_PX = 8  # areas end on multiples of it, or at the picture's edge
 
@@ -66,22 +70,23 @@ def doubt_moved_widths(
 
     Args:
         cracks: with or without widths, not yet doubted for blur.
-        parts: of the picture, in which motion of a few pixels cannot be excluded.
+        parts: of the picture, in which motion of a few pixels cannot be excluded, or of any length.
         shape: (H, W) of the picture.
         documents: the width classes are those that the interval still supports.
     """
-    cells = _cells(parts, {"unsteady"}, shape)
+    grainy = _cells(parts, {"grainy"}, shape)
+    cells = grainy | _cells(parts, {"unsteady"}, shape)
     return tuple(
-        _maybe_moved(crack, documents)
+        _maybe_moved(crack, documents, long=_is_blurred(crack, grainy))
         if any(crack.widths_moved_px) and _is_blurred(crack, cells)
         else crack
         for crack in cracks
     )
 
 
-def _maybe_moved(crack: Crack, documents: Sequence[Document]) -> Crack:
+def _maybe_moved(crack: Crack, documents: Sequence[Document], *, long: bool) -> Crack:
     mean, median, p95, largest = (
-        _narrower(width, moved)
+        _narrower(width, moved if long else moved * _share_moved(width))
         for width, moved in zip(crack.widths, crack.widths_moved_px, strict=True)
     )
     return replace(
@@ -92,6 +97,11 @@ def _maybe_moved(crack: Crack, documents: Sequence[Document]) -> Crack:
         width_max=largest,
         width_classes=classify(p95, documents),
     )
+
+
+def _share_moved(width: Measure) -> float:
+    """Return how far motion that is not told may have made a width, 0..1."""
+    return 0.0 if width.px is None else float(np.interp(width.px, _MOVED_PX, (1, 0)))
 
 
 def _narrower(width: Measure, moved_px: float) -> Measure:
@@ -140,12 +150,17 @@ def _at(cells: Array, points: Array) -> Array:
 
 
 def _doubted(crack: Crack, off_px: tuple[float, float]) -> Crack:
+    moved_px = crack.widths_moved_px or (0.0,) * len(crack.widths)
+    mean, median, p95, largest = (
+        _widened(_narrower(width, moved), *off_px)
+        for width, moved in zip(crack.widths, moved_px, strict=True)
+    )
     return replace(
         crack,
-        width_mean=_widened(crack.width_mean, *off_px),
-        width_median=_widened(crack.width_median, *off_px),
-        width_p95=_widened(crack.width_p95, *off_px),
-        width_max=_widened(crack.width_max, *off_px),
+        width_mean=mean,
+        width_median=median,
+        width_p95=p95,
+        width_max=largest,
         width_classes=(),
         flags=(*crack.flags, FLAG),
     )

@@ -149,6 +149,25 @@ def test_where_motion_is_not_excluded_the_interval_holds_what_it_spread(
     assert left.width_classes == classify(left.width_p95, documents)
 
 
+@pytest.mark.parametrize("motion_px", [7, 9, 11])
+@pytest.mark.parametrize("width", [1.0, 2.0, 3.0])
+def test_where_long_motion_is_told_or_hidden_by_noise_the_interval_holds_what_it_spread(
+    width: float, motion_px: int
+) -> None:
+    crack = line_of(width, 0.93, motion_px)
+    assert crack.width_max.px > 6
+    size = (SIDE, SIDE)
+    for left in (
+        *doubt_blurred_widths([crack], whole("blurred"), size),
+        *doubt_blurred_widths([crack], whole("soft"), size),
+        *doubt_moved_widths([crack], whole("grainy"), size, read_documents()),
+    ):
+        for after, before in zip(left.widths, crack.widths, strict=True):
+            assert after.low_px <= width <= after.high_px
+            assert after.low_mm == pytest.approx(0.1 * after.low_px, abs=0.02)
+            assert after.px == before.px
+
+
 def test_a_black_line_cannot_be_one_that_motion_spread() -> None:
     crack = line_of(4.0, 0.93, 1)
     (left,) = doubt_moved_widths([crack], whole(), (SIDE, SIDE), read_documents())
