@@ -91,6 +91,15 @@ WEIGHTS = (
     ),
 )  # fmt: skip
 BLURRED, SPOILT = 1.0, 3.0
+# Noise from pixel to pixel hides from them what blur leaves. From so many grey levels on, and where
+# it has such a share in how pixels differ from the next, one more score is asked, of both sizes.
+GRAINY_LEVELS, GRAINY_SHARE = 2.5, 0.7
+WEIGHTS_UNDER_NOISE = (
+    3.67, -0.65, 0.11, -0.30, -0.08, -0.63, 0.30, -0.20, 0.12, 1.47, 0.58, 1.06, -0.03,
+    -2.77, -0.09, -2.11, -0.68, -0.09, -0.91, 0.46, 0.43, -0.10, 0.30, -3.77,
+    -1.27, 0.17, 0.17, -0.13, -0.05, -0.33, 0.10, -0.25, -3.11, 0.42, 0.19, -2.27,
+    -0.35, 1.43, 0.67, -2.94, 0.85, 1.03, 1.24, -0.12, -0.50, -1.13, -1.22,
+)  # fmt: skip
 # ... and from here on short motion may be there that the limits above do not tell: 22 % of
 # validation pictures as they are lie above it or tell nothing, 94 % moved by 2.8 px, all by 3.5 px.
 UNSTEADY = -4.0
@@ -127,6 +136,27 @@ class Measures:
         weights = np.array(WEIGHTS)
         scores = weights[:, :1, None] + np.tensordot(weights[:, 1:], self.terms(half), axes=1)
         return np.where(self._tells(half), scores.max(axis=0), -np.inf)
+
+    def blurred_under_noise(self) -> Array:
+        """Return where an area is blurred whose noise hides it from ``blur``, (n, m) bool."""
+        weights = np.array(WEIGHTS_UNDER_NOISE)
+        terms = np.concatenate([self.terms(), self.terms(half=True)])
+        score = weights[0] + np.tensordot(weights[1:], terms, axes=1)
+        blurred: Array = self.tells_under_noise() & (score > 0)
+        return blurred
+
+    def tells_under_noise(self) -> Array:
+        """Return where noise hides blur, and structure of either size tells it, (n, m) bool."""
+        return self.grainy() & (self._tells(half=False) | self._tells(half=True))
+
+    def grainy(self) -> Array:
+        """Return where noise is most of what pixels differ from the next by, (n, m) bool."""
+        return (self.noise >= GRAINY_LEVELS) & (self._share_of_noise() >= GRAINY_SHARE)
+
+    def _share_of_noise(self) -> Array:
+        """Return the share of noise in the mean square difference from pixel to pixel, (n, m)."""
+        share: Array = 2 * self.noise**2 / np.maximum(self.growth[0, :2, 0].mean(axis=0), 1e-6)
+        return share
 
     def terms(self, half: bool = False) -> Array:
         """Return the (23, n, m) logs that the weights are for.
@@ -167,15 +197,13 @@ class Measures:
 
     def areas(self) -> dict[str, Array]:
         """Return where cracks are missed, (n, m) bool by code; each block has one code at most."""
-        by_noise = 2 * self.noise**2  # of the mean square difference from pixel to pixel
-        differ = self.growth[0, :2, 0].mean(axis=0)
         blur = self.blur()
         blocks_by_code = {
             "dark": self.mean <= DARK_MEAN,
             "overexposed": self.clipped >= OVEREXPOSED_SHARE,
             "compressed": self.steps_on_grid() >= COMPRESSED_STEP,
-            "noisy": (self.noise >= NOISY_LEVELS) & (by_noise >= NOISY_SHARE * differ),
-            "blurred": blur > BLURRED,
+            "noisy": (self.noise >= NOISY_LEVELS) & (self._share_of_noise() >= NOISY_SHARE),
+            "blurred": (blur > BLURRED) | self.blurred_under_noise(),
             "soft": blur > 0,
         }
         shows = (self.mean > BLACK_MEAN) & (self.clipped <= WHITE_SHARE)  # else: ``blank``
@@ -262,12 +290,14 @@ def spoilt(measures: Measures | None) -> tuple[Unjudged, ...]:
 def unsteady(measures: Measures | None) -> tuple[Unjudged, ...]:
     """Return the parts of a picture in which motion of a few pixels cannot be excluded.
 
-    It is no loss of cracks worth a word, but it may draw a hair crack as a wide pale one.
+    It is no loss of cracks worth a word, but it may draw a hair crack as a wide pale one. Under
+    noise, ``grainy``, it may be long.
     """
     if measures is None:
         return ()
-    score = measures.blur()
-    return _parts({"unsteady": ~np.isfinite(score) | (score > UNSTEADY)}, measures)
+    score, grainy = measures.blur(), measures.grainy()
+    maybe = ~np.isfinite(score) | (score > UNSTEADY)
+    return _parts({"unsteady": maybe & ~grainy, "grainy": grainy}, measures)
 
 
 def is_worth_a_word(shares: Mapping[str, float]) -> bool:

@@ -9,6 +9,8 @@ Tasks, in this order, each taken up where it was stopped:
 - ``limits`` finds the step at which a tenth is lost, fits the scores of blur on the validation and
   training pictures and on rendered walls, says how often a fit without them warns of validation
   pictures, and how often the product as it stands warns, also of sets that no fit sees,
+- ``noise`` fits the score of blur under noise on the training pictures and on rendered walls, and
+  says how often the product as it stands warns of validation pictures (8 minutes),
 - ``widths`` draws cracks on sound walls, makes them worse, and says by how much the widths read
   there are off where the product calls the place soft, blurred or spoilt; of cracks that are sharp
   by their own look, which the product believes there, it says how many lie in their intervals.
@@ -49,6 +51,7 @@ from crackseg.imagery.clarity import (
     spoilt,
 )
 from crackseg.imagery.files import open_image
+from crackseg.imagery.structure import tells_sharpness
 from crackseg.inference.models import thresholds
 from crackseg.inference.predictor import Predictor
 from crackseg.metrics import dilate
@@ -126,6 +129,11 @@ SOFTNESS, FREEDOM = 0.5, 6.0  # of the maximum while fitting; against large weig
 FALSE_ALARMS = 0.01  # of the validation pictures as they are, by blur
 FOLDS = 4
 BLURS = (("focus", 1.4), ("focus", 2.0), ("focus", 2.8), ("motion", 4), ("motion", 6))
+# Noise, standard deviation in grey levels, by itself and over blur: some levels of each picture.
+NOISES = (3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 11.0)
+UNDER_NOISE = (("sharp", 0), ("focus", 2), ("focus", 3), ("focus", 5), ("focus", 8), ("focus", 12),
+               ("motion", 7), ("motion", 10), ("motion", 15))  # fmt: skip
+NOISES_EACH, NOISE_BINS, NOISE_SIDE_PX = 2, (5.5, 8.5), 512
 DRAWN_PX = (0.7, 1.0, 2.0, 4.0, 8.0)  # widths of drawn cracks
 TERMS = len(WEIGHTS[0]) - 1
 BLOCKS = 4  # of a picture that a fit looks at
@@ -596,6 +604,83 @@ def limits(_root: Path, _hair: Path, out: Path) -> None:
     print_warnings(of_pictures)
 
 
+def noise(root: Path, _hair: Path, _out: Path) -> None:
+    """Print the weights of the score of blur under noise, and what is warned of under noise."""
+    print("weights:", ", ".join(f"{weight:.2f}" for weight in fit_under_noise(root)))
+    print_noise(root)
+
+
+def fit_under_noise(root: Path) -> Array:
+    """Return constant and weights of one score, over the terms of both sizes.
+
+    The constant leaves a hundredth of the sharp pictures with noise above it.
+    """
+    rows: list[tuple[Array, bool]] = []
+    levels = []
+    train = (pair for pair in sound_or_not(root, "train") if is_asked(pair[0]))
+    for name, pixels in chain(train, drawn_pictures()):
+        for kind, _, _, measures in under_noise(name, pixels):
+            asked, sharp = measures.tells_under_noise(), kind == "sharp"
+            both = np.concatenate([measures.terms(), measures.terms(half=True)])
+            if asked.any():
+                rows.append((both[:, asked].T, not sharp))
+            if sharp:
+                levels.append((both, asked))
+    chosen = [terms[np.linspace(0, len(terms) - 1, BLOCKS).astype(int)] for terms, _ in rows]
+    terms, blurred = np.concatenate(chosen), np.repeat([b for _, b in rows], BLOCKS)
+    mean, spread = terms.mean(axis=0), terms.std(axis=0)
+    design = np.column_stack([np.ones(len(terms)), (terms - mean) / spread])
+    share = np.where(blurred, 0.5 / blurred.mean(), 0.5 / (1 - blurred.mean()))
+    weights = fit_from(np.zeros((1, design.shape[1])), design, blurred, share)[0][1:] / spread
+    scores = (np.where(asked, np.tensordot(weights, both, axes=1), -1e3) for both, asked in levels)
+    highest = [np.quantile(score, 1 - WORTH_BLURRED, method="lower") for score in scores]
+    return np.append(-np.quantile(highest, 1 - FALSE_ALARMS, method="lower"), weights)
+
+
+def print_noise(root: Path) -> None:
+    """Print by noise what share of the validation pictures the product as it stands warns of.
+
+    The second number adds those of which it says that they tell nothing of their sharpness.
+    """
+    told: defaultdict[tuple[str, float, int], list[tuple[bool, bool]]] = defaultdict(list)
+    for name, pixels in sound_or_not(root, "val"):
+        for kind, step, level, measures in under_noise(name, pixels):
+            warned = warns(measures)
+            silent = not tells_sharpness(measures)
+            told[kind, step, np.digitize(level, NOISE_BINS)].append((warned, warned or silent))
+    print("| noise of | 3 to 5 | 6 to 8 | 9 and 11 |")
+    for kind, step in UNDER_NOISE:
+        shares = (np.mean(told[kind, step, k], axis=0) for k in range(len(NOISE_BINS) + 1))
+        print(f"| {kind} {step:g} | " + " | ".join(f"{a:.3f}, {b:.3f}" for a, b in shares) + " |")
+
+
+def sound_or_not(root: Path, split: str) -> Iterator[tuple[str, Array]]:
+    """Yield the name and a part of every picture of a split."""
+    for of in MORE:
+        for sample in load_samples(root, split=split, sets=(of,)):
+            part = read_pair(sample)[0][:NOISE_SIDE_PX, :NOISE_SIDE_PX]
+            yield f"{of}/{sample.image.name}", np.ascontiguousarray(part)
+
+
+def under_noise(name: str, pixels: Array) -> Iterator[tuple[str, float, float, Measures]]:
+    """Yield kind, step, noise and measures of a picture made worse, two levels of noise each.
+
+    The noise is alike in all channels, as of black and white, or each channel's own; a third is
+    stored as JPEG.
+    """
+    rng = np.random.default_rng(zlib.crc32(f"{name}|under noise".encode()))
+    for kind, step in UNDER_NOISE:
+        worse = degrade(pixels, name, kind, step)
+        for level in rng.choice(NOISES, NOISES_EACH, replace=False):
+            channels = rng.choice([1, 3])
+            grain = level * rng.standard_normal((*worse.shape[:2], channels))
+            grainy = np.clip(np.rint(worse + grain), 0, 255).astype(np.uint8)
+            if rng.random() < 1 / 3:
+                grainy = jpeg(grainy, int(rng.integers(85, 97)))
+            if (measures := measures_of(grainy)) is not None:
+                yield kind, step, float(level), measures
+
+
 # What widths are read -------------------------------------------------------------------------
 
 
@@ -669,7 +754,13 @@ def called(measures: Measures | None) -> str:
 def main(task: str, root: Path, hair: Path, out: Path) -> None:
     """Run one of the tasks."""
     out.mkdir(parents=True, exist_ok=True)
-    tasks = {"detect": detect, "measure": measure, "limits": limits, "widths": widths}
+    tasks = {
+        "detect": detect,
+        "measure": measure,
+        "limits": limits,
+        "noise": noise,
+        "widths": widths,
+    }
     tasks[task](root, hair, out)
 
 

@@ -22,6 +22,7 @@ from crackseg.imagery.clarity import (
     unsteady,
 )
 from crackseg.imagery.files import open_image
+from crackseg.imagery.structure import tells_sharpness
 from crackseg.inference.predictor import Predictor
 from crackseg.records import Array, Report, Unjudged
 from crackseg.training.rendered import render
@@ -92,6 +93,25 @@ def test_a_sharp_line_on_a_smooth_wall_is_not_called_blurred(width: int, noise: 
     grey = cv2.warpAffine(grey, turn, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
     pixels = shot(cv2.GaussianBlur(grey, (0, 0), 0.6), noise)
     assert not {"blurred", "soft"} & {code for part in parts(pixels) for code in part}
+
+
+@pytest.mark.parametrize("noise", [4, 6, 8])
+@pytest.mark.parametrize("spread", [3, 5, 8])
+def test_noise_over_a_picture_out_of_focus_is_not_taken_for_its_sharpness(
+    spread: float, noise: float
+) -> None:
+    blurred = [shot(cv2.GaussianBlur(wall(seed), (0, 0), spread), noise) for seed in range(3)]
+    for pixels in blurred:
+        counter = ClarityCounter(SIDE, SIDE)
+        counter.add(0, pixels, None)
+        assert blur(pixels) >= 0.25 or not tells_sharpness(counter.measures())
+    assert max(blur(shot(wall(seed), noise)) for seed in range(3)) == 0
+
+
+def test_under_noise_long_motion_is_not_excluded() -> None:
+    counter = ClarityCounter(SIDE, SIDE)
+    counter.add(0, shot(cv2.GaussianBlur(wall(), (0, 0), 5), 6), None)
+    assert [(part.code, part.share) for part in unsteady(counter.measures())] == [("grainy", 1)]
 
 
 @pytest.mark.parametrize("name", ["sound_wall.jpg", "lift_joint.jpg", "moss_and_shade.jpg"])
