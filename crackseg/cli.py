@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import _thread
 import codecs
+import io
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 from crackseg.errors import CracksegError
 
@@ -25,6 +27,7 @@ _STOPPED = "crackseg: stopped; the same command begins anew, or goes on where so
 
 def main() -> None:
     """Run the command line; an error of this package is one sentence and exit code 2."""
+    _open_streams()
     _print_anywhere()
     with _stoppable():
         try:
@@ -91,7 +94,8 @@ def _stoppable() -> Iterator[None]:
         if not _is_import(frame):
             raise KeyboardInterrupt
         if pressed and waiting:
-            os.write(2, f"{_STOPPED}\n".encode())
+            with suppress(OSError):
+                os.write(2, f"{_STOPPED}\n".encode())
             os._exit(130)
         waiting[:] = [threading.Timer(_RETRY_S, retry)]
         waiting[0].daemon = True
@@ -110,6 +114,46 @@ def _is_import(frame: FrameType | None) -> bool:
     while frame is not None and "importlib._bootstrap" not in frame.f_code.co_filename:
         frame = frame.f_back
     return frame is not None
+
+
+class _Unstopping(io.FileIO):
+    """A stream whose text is lost where it cannot be written: a full disk, a reader that left."""
+
+    def write(self, data: Any) -> int:
+        with suppress(OSError):
+            return super().write(data) or 0  # None where it would block: tried again by its buffer
+        return memoryview(data).nbytes
+
+
+def _open_streams() -> None:
+    """Let no message stop the work: what cannot be written on the error stream is passed over.
+
+    Results on the standard output stay errors where they are lost, once the work is done. A stream
+    that was closed leads nowhere, else the next file that is opened has its number, and gets what
+    libraries print.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+    if sys.stdout is None:
+        sys.stdout = io.TextIOWrapper(io.FileIO(os.devnull, "w"), encoding="utf-8")
+    errors = sys.stderr
+    own = errors is not None and errors is sys.__stderr__
+    buffer: Any = errors.buffer if own else None
+    if errors is None or type(getattr(buffer, "raw", buffer)) is io.FileIO:
+        raw = _Unstopping(os.devnull, "w") if errors is None else _Unstopping(2, "w", closefd=False)
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(raw),
+            encoding=getattr(errors, "encoding", "utf-8"),
+            line_buffering=True,
+            write_through=True,
+        )
 
 
 _PLAIN = {"±": "+-", "–": "-", "…": "...", "²": "2", "×": "x", "°": " deg"}

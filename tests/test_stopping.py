@@ -74,3 +74,39 @@ def test_a_command_that_says_nothing_of_it_has_a_sentence(
     monkeypatch.setattr(sys, "argv", ["crackseg", "models"])
     assert exit_code() == 130
     assert capsys.readouterr().err == SENTENCE
+
+
+TALKS = """
+import os, sys
+from crackseg import cli
+
+def run():
+    for _ in range(3):
+        cli._say("a message")
+    with open(sys.argv[1], "w") as file:
+        file.write("done")
+        try:
+            os.write(2, b"a library's")
+        except OSError:
+            pass
+
+cli._run = run
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    "errors", ["2>&-", "2>/dev/full", "2>&- >&- <&-", "2>&1 >/dev/null | true"]
+)
+def test_messages_that_cannot_be_written_stop_no_work(errors: str, tmp_path: Path) -> None:
+    if "full" in errors and not Path("/dev/full").exists():
+        pytest.skip("no device that is always full here")
+    program, done = tmp_path / "talks.py", tmp_path / "done.txt"
+    program.write_text(TALKS, encoding="utf-8")
+    command = f"set -o pipefail; '{sys.executable}' '{program}' '{done}' {errors}"
+    here = str(Path(__file__).resolve().parents[1])
+    ended = subprocess.run(
+        ["bash", "-c", command], env={**os.environ, "PYTHONPATH": here}, timeout=120, check=False
+    )
+    assert ended.returncode == 0
+    assert done.read_text(encoding="utf-8") == "done"
