@@ -388,7 +388,7 @@ def test_a_name_in_picture_scale_that_no_photograph_has(
     assert "`picture_scale` names `b.jpg`: no photograph is called so" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_says_what_is_done_and_how_to_go_on(
     by: signal.Signals,
     crackseg: Run,
@@ -403,6 +403,7 @@ def test_a_stop_says_what_is_done_and_how_to_go_on(
     for name in "abc":
         photo(tmp_path / "in" / f"{name}.jpg")
     plain, before = tasks.analyze, signal.getsignal(signal.SIGTERM)
+    hung_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     def stop(image: Any, *rest: Any) -> Any:
         if image.info.path.stem == "b":
@@ -413,6 +414,7 @@ def test_a_stop_says_what_is_done_and_how_to_go_on(
     out = tmp_path / "out"
     assert crackseg("analyze", tmp_path / "in", "--out", out, "--model", dark_model) == 130
     signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGHUP, hung_up)
     shown = capsys.readouterr().err
     assert "Stopped: 1 of 3 photographs are done" in shown
     assert "the same command goes on" in shown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import signal
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +22,7 @@ from crackseg.commands.flags import (
     OutPath,
     RegionPath,
     StoreOutPath,
+    stop_as_by_ctrl_c,
     warn,
 )
 
@@ -134,9 +134,7 @@ def analyze_command(
     photographs = find_inputs(inputs, out)
     facts = read_survey(survey) if survey else find_survey(inputs, photographs.paths)
     warn(_misspelt(batch.unused_scales(photographs.paths, options)))
-    signal.signal(
-        signal.SIGTERM, signal.getsignal(signal.SIGINT)
-    )  # a container that stops, as Ctrl-C
+    stop_as_by_ctrl_c()
     gc.freeze()  # what imports made stays: to look through it again and again takes time
     try:
         with screen.watch(quiet=quiet or as_json) as listener:

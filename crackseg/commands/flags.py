@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -35,6 +36,17 @@ def warn(sentences: Iterable[str]) -> None:
     """Print warnings on the error stream."""
     for sentence in sentences:
         typer.echo(f"warning: {sentence}", err=True)
+
+
+def stop_as_by_ctrl_c() -> None:
+    """Let a container or machine that stops, and a line that drops, end the work as Ctrl-C does.
+
+    A hang-up that somebody ignores (``nohup``) stays ignored.
+    """
+    for name in ("SIGTERM", "SIGHUP"):  # Windows knows no hang-up
+        number = getattr(signal, name, None)
+        if number is not None and (name == "SIGTERM" or signal.getsignal(number) != signal.SIG_IGN):
+            signal.signal(number, signal.getsignal(signal.SIGINT))
 
 
 def is_written(context: typer.Context, name: str) -> bool:

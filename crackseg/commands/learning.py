@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from crackseg.commands.flags import (
     SetsPath,
     on_disk,
     refuse_idle,
+    stop_as_by_ctrl_c,
     warn,
 )
 
@@ -55,8 +55,7 @@ def train_command(
 
     options = read_run(run, root)
     warn(idle_in_training(read_toml(run), options))
-    # a machine that is taken back
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    stop_as_by_ctrl_c()
     try:
         folder = train(options)
         if rank(options) == 0:
@@ -106,9 +105,7 @@ def fine_tune_command(
         data=data, out=out, name=name or out.resolve().name, version=version, parent=parent,
         check=check, root=root, work=work, hold_out=hold_out, steps=steps, threads=threads,
     )  # fmt: skip
-    signal.signal(
-        signal.SIGTERM, signal.getsignal(signal.SIGINT)
-    )  # a container that stops, as Ctrl-C
+    stop_as_by_ctrl_c()
     try:
         card = fine_tune(options, typer.echo)
     except KeyboardInterrupt:
