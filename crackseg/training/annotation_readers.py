@@ -133,6 +133,8 @@ def _labelme_shape(shape: dict[str, Any], where: str) -> Shape:
         return Shape(label=label, where=where, line=points, line_px=own)
     if kind == "rectangle":
         low, high = points.min(axis=0), points.max(axis=0)
+        if len(points) > 2 and not ((points == low) | (points == high)).all():
+            return polygon_of(label, where, (points,))  # turned: its corners are not its box's
         return Shape(label=label, where=where, rings=(box_ring(*low, *high),), boxed=True)
     if kind == "circle":
         radius = float(np.linalg.norm(points[1] - points[0]))

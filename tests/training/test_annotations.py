@@ -299,3 +299,12 @@ def test_the_tile_command(photographs, tmp_path):
     answer = CliRunner().invoke(app, [*arguments, "--tile-px", "64"])
     assert answer.exit_code == 0, answer.output
     assert len(index_folder(tmp_path / "t")) == 2 * 3 + 3
+
+
+def test_a_turned_rectangle_of_labelme_is_what_it_encloses() -> None:
+    corners = [[10.0, 0.0], [20.0, 10.0], [10.0, 20.0], [0.0, 10.0]]
+    shape = annotation_readers._labelme_shape(
+        {"label": "crack", "shape_type": "rectangle", "points": corners}, "it"
+    )
+    assert not shape.boxed
+    assert shape.rings[0].tolist() == corners
