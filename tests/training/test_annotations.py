@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from crackseg.commands import app
 from crackseg.errors import ConfigError, DataError, UnknownName
 from crackseg.imagery.masks import MaskRule
-from crackseg.training.annotation_readers import decode_rle
+from crackseg.training.annotation_readers import _labelme_shape, decode_rle
 from crackseg.training.annotations import ImportOptions, import_annotations
 from crackseg.training.manifest import index_folder, read_pair
 from crackseg.training.readers import READERS
@@ -303,8 +303,6 @@ def test_the_tile_command(photographs, tmp_path):
 
 def test_a_turned_rectangle_of_labelme_is_what_it_encloses() -> None:
     corners = [[10.0, 0.0], [20.0, 10.0], [10.0, 20.0], [0.0, 10.0]]
-    shape = annotation_readers._labelme_shape(
-        {"label": "crack", "shape_type": "rectangle", "points": corners}, "it"
-    )
+    shape = _labelme_shape({"label": "crack", "shape_type": "rectangle", "points": corners}, "it")
     assert not shape.boxed
     assert shape.rings[0].tolist() == corners
