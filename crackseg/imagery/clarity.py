@@ -23,9 +23,18 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from crackseg.imagery.block_measures import (
+    BLOCK_PX,
+    GRID_PX,
+    LAGS,
+    PLANES,
+    STEPS,
+    Strip,
+    block_edges,
+    measure,
+)
 from crackseg.records import Array, Notice, Unjudged
 
-BLOCK_PX = 64
 _WORDS = {
     "blurred": "blurred",
     "soft": "slightly blurred",
@@ -40,14 +49,6 @@ _LEAST_SHARE = 0.005  # of the picture: a smaller part is not told of
 _WORTH, WORTH_BLURRED = 0.15, 0.25
 _LEAST_PX = 24  # of a strip: of fewer rows the longest lag has hardly any at half the size
 _LEAST_SIDE_PX = 2 * BLOCK_PX  # of a picture: a block alone says too little
-_LAGS = (1, 2, 3, 4, 6, 8)
-_STEEP_LAGS = (1, 2, 4, 8)  # of which the fourth power is taken too
-_FAR = 4  # px, the lag at which a block's structure is judged
-_PLANES = len(_LAGS) + len(_STEEP_LAGS) + 1  # measured for each step
-_STEPS = ((0, 1), (1, 0), (1, 1), (1, -1))  # along rows, columns, both diagonals
-_EVERY, _EVERY_OF_HALF = 5, 2  # only every so manyth row is compared with others
-_THIN = 4  # ... and is looked at for light, noise and grid
-_GRID_PX = 8  # JPEG works in blocks of it
 _LEAST_GROWTH = 1.0  # square grey levels from 2 to 4 px; less is no structure
 _LEAST_SHARE_OF_NOISE = 0.15  # ... and over what there is at 2 px: less is noise
 # Squared mean over mean square of the differences 4 px apart: 0.64 of normal ones, 0.1 of one sharp
@@ -103,7 +104,6 @@ WEIGHTS_UNDER_NOISE = (
 # ... and from here on short motion may be there that the limits above do not tell: 22 % of
 # validation pictures as they are lie above it or tell nothing, 94 % moved by 2.8 px, all by 3.5 px.
 UNSTEADY = -4.0
-_CLIPPED = 250  # level of 255 of the darkest channel
 DARK_MEAN, BLACK_MEAN = 34.0, 9.0  # grey level; below the latter a frame shows nothing
 OVEREXPOSED_SHARE, WHITE_SHARE = 0.05, 0.98  # of the pixels of a block that are clipped
 # Grey levels by which steps on JPEG's grid are higher than others, over the root of those and of
@@ -190,7 +190,7 @@ class Measures:
         ways = []
         for steps in self.grid:
             highest = steps.max(axis=0)
-            others = (steps.sum(axis=0) - highest) / (_GRID_PX - 1)
+            others = (steps.sum(axis=0) - highest) / (GRID_PX - 1)
             ways.append((highest - others) / np.sqrt(others + _LEAST_STEP))
         least: Array = np.minimum(*ways)
         return least
@@ -222,7 +222,7 @@ class ClarityCounter:
         self._size = (height_px, width_px)
         self._rows = 0  # seen so far
         self._rest: tuple[Array, Array] | None = None  # pixels and validity of a part of a strip
-        self._strips: list[_Strip] = []
+        self._strips: list[Strip] = []
 
     def add(self, row: int, pixels: Array, valid: Array | None) -> None:
         """Take the rows of a band that no band before it had.
@@ -244,14 +244,14 @@ class ClarityCounter:
         whole = len(pixels) // BLOCK_PX * BLOCK_PX
         for first in range(0, whole, BLOCK_PX):
             strip = slice(first, first + BLOCK_PX)
-            self._strips.append(_measure(pixels[strip], valid[strip]))
+            self._strips.append(measure(pixels[strip], valid[strip]))
         self._rest = pixels[whole:].copy(), valid[whole:].copy()
 
     def measures(self) -> Measures | None:
         """Return what was measured, None of a picture too small to tell anything."""
         strips = list(self._strips)
         if self._rest is not None and len(self._rest[0]) >= _LEAST_PX:
-            strips.append(_measure(*self._rest))
+            strips.append(measure(*self._rest))
         if not strips:
             return None
         height, width = self._size
@@ -259,18 +259,18 @@ class ClarityCounter:
         counts = np.stack([strip.counts for strip in strips])
         whole = np.stack([strip.values for strip in strips], axis=1)
         smooth = np.stack([_pooled(plane, counts) for plane in whole])
-        parts, rest = np.split(smooth, [2 * len(_STEPS) * _PLANES])
-        parts = parts.reshape(2, len(_STEPS), _PLANES, *counts.shape)
+        parts, rest = np.split(smooth, [2 * len(STEPS) * PLANES])
+        parts = parts.reshape(2, len(STEPS), PLANES, *counts.shape)
         return Measures(
-            growth=parts[:, :, : len(_LAGS)],
-            steep=np.sqrt(np.maximum(parts[:, :, len(_LAGS) : -1], 0)),
+            growth=parts[:, :, : len(LAGS)],
+            steep=np.sqrt(np.maximum(parts[:, :, len(LAGS) : -1], 0)),
             change=parts[:, :, -1],
             mean=rest[0],
             clipped=rest[1],
             noise=rest[2],
-            grid=rest[3:].reshape(2, _GRID_PX, *counts.shape),
+            grid=rest[3:].reshape(2, GRID_PX, *counts.shape),
             counts=counts,
-            edges=(rows, np.append(_edges(width, BLOCK_PX), width)),
+            edges=(rows, np.append(block_edges(width, BLOCK_PX), width)),
         )
 
 
@@ -317,99 +317,6 @@ def impaired_notices(parts: tuple[Unjudged, ...]) -> list[Notice]:
         "that nothing is marked there says little."
     )
     return [Notice(code="fewer_found", message=text)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Strip:
-    values: Array  # (K, m)
-    counts: Array  # (m,)
-
-
-def _measure(pixels: Array, valid: Array) -> _Strip:
-    """Return the measures of one row of blocks."""
-    grey = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
-    height, width = grey.shape
-    edges = _edges(width, BLOCK_PX)
-    half = cv2.resize(grey, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    clipped = cv2.inRange(pixels[::_THIN], (_CLIPPED,) * 3, (255,) * 3)
-    values = (
-        *_growth(grey, edges, _EVERY),
-        *_growth(half, edges // 2, _EVERY_OF_HALF),
-        _by_block(_column_means(grey[::_THIN]), edges),
-        _by_block(_column_means(clipped), edges) / 255,
-        _noise(grey, edges),
-        *_grid(grey, edges),
-    )
-    counts = np.ones(len(edges)) if valid.all() else _by_block(valid.mean(axis=0), edges)
-    return _Strip(np.stack(values), counts)
-
-
-def _growth(grey: Array, edges: Array, every: int) -> Array:
-    """Return by step the (K, m) mean square difference of each lag, fourth powers, the mean one."""
-    height, width = grey.shape
-    rows, cols = height - _LAGS[-1], width - _LAGS[-1]  # that every lag has: else their growth
-    means = []
-    for down, right in _STEPS:  # is what single rows differ by
-        first = _LAGS[-1] if right < 0 else 0
-        here = grey[:rows:every, first : first + cols]
-        fourth = []
-        for lag in _LAGS:
-            left = first + right * lag
-            there = grey[down * lag : down * lag + rows : every, left : left + cols]
-            off = cv2.absdiff(there, here)
-            square = cv2.multiply(off, off, dtype=cv2.CV_32F)
-            means.append(_column_means(square))
-            if lag in _STEEP_LAGS:
-                fourth.append(_column_means(cv2.multiply(square, square)))
-            if lag == _FAR:
-                change = _column_means(off)
-        means += [*fourth, change]
-    return _by_block(np.stack(means), edges)
-
-
-def _noise(grey: Array, edges: Array) -> Array:
-    """Return the (m,) standard deviation of noise, by second differences both ways.
-
-    Source: Immerkaer, Fast noise variance estimation, 1996.
-    """
-    height = len(grey) - 2
-    rows = [grey[k : height + k : _THIN].astype(np.int16) for k in range(3)]
-    across = rows[0] - 2 * rows[1] + rows[2]
-    both = np.abs(across[:, :-2] - 2 * across[:, 1:-1] + across[:, 2:])
-    noise: Array = _by_block(both.mean(axis=0), edges) * (np.sqrt(np.pi / 2) / 6)
-    return noise
-
-
-def _grid(grey: Array, edges: Array) -> Iterator[Array]:
-    """Yield the (8, m) mean step from column to column at each place of 8, then from row to row."""
-    steps = _column_means(cv2.absdiff(grey[::_THIN, 1:], grey[::_THIN, :-1]))
-    place = np.arange(len(steps)) % _GRID_PX
-    yield from (
-        _by_block(np.where(place == np.arange(_GRID_PX)[:, None], steps, 0), edges) * _GRID_PX
-    )
-    thin = np.ascontiguousarray(grey[:, ::_THIN])
-    steps = cv2.absdiff(thin[1:], thin[:-1])
-    means = [_column_means(steps[place::_GRID_PX]) for place in range(_GRID_PX)]
-    yield from _by_block(np.stack(means), edges // _THIN)
-
-
-def _edges(width: int, block: int) -> Array:
-    """Return the first column of each block; the last one takes what is left."""
-    return block * np.arange(max(round(width / block), 1))
-
-
-def _column_means(plane: Array) -> Array:
-    means: Array = cv2.reduce(plane, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F)[0]
-    return means
-
-
-def _by_block(columns: Array, edges: Array) -> Array:
-    """Return the (..., m) mean of (..., W) columns over blocks that begin at the edges."""
-    width = columns.shape[-1]
-    edges = np.minimum(edges, width - 1)
-    sums = np.add.reduceat(columns, edges, axis=-1, dtype=np.float64)
-    means: Array = sums / np.maximum(np.diff(np.append(edges, width)), 1)
-    return means
 
 
 def _pooled(plane: Array, counts: Array) -> Array:

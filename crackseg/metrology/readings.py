@@ -25,10 +25,10 @@ from crackseg.metrology.consistency import (
 from crackseg.metrology.flanks import Banks, Flanks, banks, between, is_sharp
 from crackseg.metrology.interior import Interior, fit_interiors, mean_profile
 from crackseg.metrology.narrow import Narrow, narrow_widths
+from crackseg.metrology.narrowing import AVERAGE, UNEVEN, halo_of_line, moved, sharpened, thinner
 from crackseg.metrology.outline import beyond_px, lopsided_px, outline_px, step_px, stepped_px
 from crackseg.metrology.twins import carried_on
 from crackseg.metrology.width import (
-    INTERIOR,
     Seen,
     Widths,
     halo_px,
@@ -38,25 +38,15 @@ from crackseg.metrology.width import (
 )
 from crackseg.records import Array
 
-AVERAGE = 5  # neighbouring profiles averaged: noise falls, a bend of 5 px is still straight
 _BLOCK = 2048  # profiles looked at at once: what is made of them stays in the processor's cache
 # Stations, and share of a line, that must show the interior before the rest is taken as dark.
 _SHOWING, _SHOWING_SHARE = 5, 0.15
-_SOFT_SHARE = (
-    0.5  # of a line's stations whose darkness is not in their core: it may be wide and pale
-)
+# Of a line's stations, those whose darkness is not in their core: it may be wide and pale.
+_SOFT_SHARE = 0.5
 _WIDE_SHARE = 0.5  # of a line's stations, the widest, whose mean profile is fitted
 _STAIN_PX = 3.0  # a plateau this much wider than the mask is not the crack's
 _DEEPEST = 0.9  # of the deepest darkness usual on a line: its interior is not lighter
 _PALER = (0.45, 0.7)  # deepest darkness over that of the interior seen elsewhere on the crack
-# Darkness of a line against the darker shoulder by that against the brighter one: wholly, and not
-# at all, it may be the darker shoulder's alone; from so wide on its own edges are seen.
-_UNEVEN, _SHOWN_PX = (0.6, 0.8), 4.5
-_HALO_SURE = 2.0  # times what texture makes of it: a shoulder is bright
-_UNSHARPENED = 0.5  # of a line's darkness is its own at least: cameras hardly double it
-# Widths that are read by darkness, and by the edges, which sharpening leaves where they are.
-_BY_DARKNESS_PX = (3.0, 6.0)
-_FAT_PX = (8.0, 10.0)  # a mask up to so wide may hold a thin crack
 
 T = TypeVar("T")
 
@@ -177,7 +167,7 @@ def known_interiors(
     own = between(shown.own, shown.core.width_px)
     evidence = _evidence(shown.widths, shown.core, own, across.width_px, parts)
     one = np.isnan(_lesser(shown, parts))
-    plain = alone & one & (evidence.even >= _UNEVEN[0])
+    plain = alone & one & (evidence.even >= UNEVEN[0])
     stain = (shown.widths.width_px > shown.guess_px + _STAIN_PX) & (evidence.core < THIN_SHARE)
     dark, line = evidence.dark & ~stain, ~no_line(evidence)
     asked = [
@@ -352,8 +342,8 @@ def _stations(
     thin = widths.width_px < THIN_PX
 
     def narrower(width: Array) -> Array:
-        thinner = _thinner(width, guess, lesser, core, own)
-        return np.maximum(thinner, _sharpened(width, widths.total_px, halo))
+        of_look = thinner(width, guess, lesser, core, own)
+        return np.maximum(of_look, sharpened(width, widths.total_px, halo))
 
     whole = Stations(
         width_px=widths.width_px,
@@ -366,7 +356,7 @@ def _stations(
         ),
         narrower_px=narrower(widths.width_px),
         beyond_px=np.zeros(len(guess)),
-        moved_px=_moved(widths.width_px, widths.total_px),
+        moved_px=moved(widths.width_px, widths.total_px),
         sharp=is_sharp(shown.own.looks_px, shown.seen.flank, shown.seen.plateau),
         reading=np.full(len(guess), Reading.WHOLE),
         edges=_edges(points, normal, widths.centre_px, widths.width_px),
@@ -378,7 +368,7 @@ def _stations(
         model_u_px=core.model_u_px,
         lighter_px=np.maximum(core.lighter_px, filled),
         narrower_px=narrower(core.width_px),
-        moved_px=_moved(core.width_px, core.total_px),
+        moved_px=moved(core.width_px, core.total_px),
         edges=_edges(points, normal, place, core.width_px),
     )
     flank = replace(
@@ -390,7 +380,7 @@ def _stations(
             np.where(filled > 0, widths.width_px + filled - own.width_px, 0),
         ),
         narrower_px=narrower(own.width_px),
-        moved_px=_moved(own.width_px, core.total_px),
+        moved_px=moved(own.width_px, core.total_px),
         edges=_edges(points, normal, own.centre_px, own.width_px),
     )
     return whole, narrow, flank
@@ -400,43 +390,6 @@ def _lesser(shown: Shown, parts: list[slice]) -> Array:
     """Return the (N,) darkness of the lesser of two lines, as a line's stations say together."""
     width, lesser = shown.widths.width_px, shown.lesser_px
     return np.concatenate([carried_on(lesser[part], width[part]) for part in parts])
-
-
-def _thinner(width: Array, guess: Array, lesser: Array, core: Narrow, own: Flanks) -> Array:
-    """Return by how much widths are less if two lines, or the edge of a tone, are in them, (N,)."""
-    uneven = np.interp(own.even, _UNEVEN, (1, 0)) * np.interp(guess, _FAT_PX, (1, 0))
-    edges = own.clear & (own.width_px > _SHOWN_PX)
-    in_shade = uneven * (width - np.where(edges, own.width_px, core.least_px))
-    of_two = width - np.nan_to_num(lesser / INTERIOR, nan=np.inf)
-    thinner: Array = np.maximum(np.maximum(in_shade, of_two), 0)
-    return thinner
-
-
-def halo_of_line(beside: Array) -> Array:
-    """Return how much brighter than the concrete both shoulders of a line are, (N,) px of white.
-
-    Args:
-        beside: (N, 2) of the stations of one line.
-
-    A single lit edge is no halo, and what texture makes of the mean of few stations is none.
-    """
-    sides = np.median(beside, axis=0)
-    spread = beside.std(axis=0) / np.sqrt(max(len(beside) / AVERAGE, 1))
-    seen = (sides > _HALO_SURE * spread).all() and sides.min() > 0
-    return np.full(len(beside), sides.sum() if seen else 0.0)
-
-
-def _sharpened(width: Array, total: Array, halo: Array) -> Array:
-    """Return by how much widths are less without what sharpening made darker, (N,)."""
-    before = np.maximum(total - halo, _UNSHARPENED * total) / INTERIOR
-    less: Array = np.where(halo > 0, np.maximum(width - before, 0), 0)
-    return less * np.interp(width, _BY_DARKNESS_PX, (1, 0))
-
-
-def _moved(width: Array, total: Array) -> Array:
-    """Return by how much widths are less if they are black cracks that motion spread, (N,)."""
-    moved: Array = np.maximum(width - np.maximum(total, 0) / INTERIOR, 0)
-    return moved
 
 
 def _evidence(

@@ -13,8 +13,9 @@ from crackseg.metrology.centreline import Line
 from crackseg.metrology.columns import concatenate, take
 from crackseg.metrology.consistency import Reading
 from crackseg.metrology.cuts import Cut
+from crackseg.metrology.narrowing import AVERAGE
 from crackseg.metrology.partings import parting_px
-from crackseg.metrology.readings import AVERAGE, Stations
+from crackseg.metrology.readings import Stations
 from crackseg.metrology.sampling import normals
 from crackseg.records import Array, Branch, Crack, Measure, Opening, Scale, Window
 from crackseg.runs import Runs

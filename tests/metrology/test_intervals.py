@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from crackseg.errors import ConfigError
+from crackseg.metrology.narrowing import halo_of_line
 from crackseg.metrology.phantoms import Look, draw, straight
-from crackseg.metrology.readings import halo_of_line
 from crackseg.metrology.width import halo_px, look
 from crackseg.records import Measure, Scale
 
