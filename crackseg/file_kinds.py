@@ -7,6 +7,8 @@ line too many on the screen, never a photograph too few.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from crackseg.imagery.files import RAW_SUFFIXES
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff"}
@@ -71,3 +73,18 @@ JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 JUNK_FOLDERS = {
     "__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "system volume information",
 }  # fmt: skip
+
+
+def is_of_system(name: str) -> bool:
+    """Return whether a file or folder is called as what systems leave beside those of people.
+
+    That is ``._a.jpg``, in which macOS keeps what else it knows of ``a.jpg`` on foreign disks and
+    in archives: the suffix says nothing of what it holds.
+    """
+    return name.startswith("._") or name.lower() in JUNK | JUNK_FOLDERS
+
+
+def all_below(folder: Path, pattern: str = "*") -> list[Path]:
+    """Return what lies below a folder by a pattern, in order, without what systems left there."""
+    paths = sorted(folder.rglob(pattern))
+    return [p for p in paths if not any(map(is_of_system, p.relative_to(folder).parts))]

@@ -26,6 +26,7 @@ from crackseg.file_kinds import (
     PLACEHOLDER,
     REASONS,
     SUFFIXES,
+    is_of_system,
 )
 from crackseg.folders import MARK, read_mark
 from crackseg.imagery.files import RAW_SUFFIXES, picture_kind
@@ -285,8 +286,8 @@ def _holds_pictures(folder: Path) -> bool:
 
 
 def _is_picture_of_its_own(name: str) -> bool:
-    """Return whether a file is called as a picture, and not as what macOS keeps beside one."""
-    return Path(name).suffix.lower() in PICTURES and not name.startswith("._")
+    """Return whether a file is called as a picture, and not as what systems leave beside one."""
+    return Path(name).suffix.lower() in PICTURES and not is_of_system(name)
 
 
 def _sort_out(files: Sequence[Path], place: Path, *, keep: bool = False) -> Inputs:
@@ -354,7 +355,7 @@ def _why_hidden(file: Path) -> str | None:
     # An object of a store is not asked for what its name does not tell.
     if suffix not in PICTURES and (isinstance(file, RemotePath) or not picture_kind(file)):
         return None
-    if name.startswith("._"):
+    if is_of_system(name):
         return (
             "what macOS keeps of a file beside it (a resource fork), by its name no picture; "
             "rename it if it is a photograph"

@@ -24,6 +24,7 @@ import numpy as np
 from PIL import PngImagePlugin
 
 from crackseg.errors import DataError
+from crackseg.file_kinds import all_below
 from crackseg.imagery.masks import Mask, MaskRule, read_mask, refuse_missed
 from crackseg.records import Array
 from crackseg.training.fields import (
@@ -100,7 +101,7 @@ def _decompress(text: str) -> list[int]:
 
 def read_labelme(source: Path, rule: MaskRule) -> Iterator[Annotated]:
     """Yield the pictures of LabelMe files (one JSON per picture), also in folders below."""
-    for file in [source] if source.is_file() else sorted(source.rglob("*.json")):
+    for file in [source] if source.is_file() else all_below(source, "*.json"):
         data = read_json(file)
         if not isinstance(data, dict) or "shapes" not in data:
             raise DataError(f"{file}: a LabelMe file must hold `shapes`, got none.")
@@ -316,7 +317,7 @@ def read_masks(source: Path, rule: MaskRule) -> Iterator[Annotated]:
     """Yield the pictures of a folder of masks, named like the photographs, also below it."""
     if not source.is_dir():
         raise DataError(f"`{source}` must be a folder of masks, named like the photographs.")
-    folders = [source, *sorted(path for path in source.rglob("*") if path.is_dir())]
+    folders = [source, *(path for path in all_below(source) if path.is_dir())]
     files = [file for folder in folders for file in by_stem(folder).values()]
     _refuse_others(source)
     for file, size in zip(files, _sizes(files, rule), strict=True):
@@ -340,7 +341,7 @@ def _mask_pixels(file: Path, rule: MaskRule) -> Array:
 def _refuse_others(source: Path) -> None:
     """Refuse pictures of a kind that is not read: left out, they would be missing in silence."""
     other = {".bmp", ".gif", ".webp", ".npy", ".npz", ".mat", ".jp2", ".tga", ".pgm", ".ppm"}
-    for file in sorted(source.rglob("*")):
+    for file in all_below(source):
         if file.suffix.lower() in other - IMAGE_SUFFIXES:
             raise DataError(f"`{file}`: masks must be PNG, TIFF or JPEG; save it as PNG.")
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crackseg.errors import DataError
+from crackseg.file_kinds import all_below
 from crackseg.imagery.files import open_image
 from crackseg.imagery.masks import MOST_CRACK, MaskRule, encode_mask
 from crackseg.names import count, look_up
@@ -175,8 +176,11 @@ def _match(entries: Sequence[Annotated], pictures: Path) -> list[tuple[Path, str
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    paths = sorted(folder.rglob("*"))
-    return [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    return [
+        path
+        for path in all_below(folder)
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    ]
 
 
 class _Photographs:

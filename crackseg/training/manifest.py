@@ -20,6 +20,7 @@ import numpy as np
 
 from crackseg.csv_files import Row, read_csv
 from crackseg.errors import DataError
+from crackseg.file_kinds import is_of_system
 from crackseg.folders import refuse_unless, sha256_of
 from crackseg.imagery.files import ORIENTATIONS, open_image
 from crackseg.imagery.masks import read_mask
@@ -284,7 +285,7 @@ def find_sets(root: Path) -> dict[str, Path]:
     """Return set name -> folder for ``root`` itself or the sets directly below it."""
     if not root.is_dir():
         raise DataError(f"data root `{root}` must be a folder; there is none of this name.")
-    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
+    folders = [root, *sorted(path for path in root.iterdir() if _may_be_set(path))]
     sets = {
         folder.resolve().name: folder
         for folder in folders
@@ -295,6 +296,10 @@ def find_sets(root: Path) -> dict[str, Path]:
             f"{root} holds no data: expected folders `images` and `masks`, in it or one level down."
         )
     return sets
+
+
+def _may_be_set(folder: Path) -> bool:
+    return folder.is_dir() and not is_of_system(folder.name)
 
 
 def own_licence(folder: Path) -> str:
@@ -339,7 +344,7 @@ def by_stem(folder: Path) -> dict[str, Path]:
     """Return stem -> file of the pictures in a folder, refusing two files of one stem."""
     paths: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
+        if path.suffix.lower() not in IMAGE_SUFFIXES or is_of_system(path.name):
             continue
         if path.stem in paths:
             raise DataError(

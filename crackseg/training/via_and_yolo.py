@@ -11,6 +11,7 @@ from typing import Any
 
 from crackseg.csv_files import read_text
 from crackseg.errors import DataError
+from crackseg.file_kinds import all_below, is_of_system
 from crackseg.imagery.masks import MaskRule
 from crackseg.training.annotation_readers import (
     WIDTH,
@@ -142,7 +143,7 @@ def read_yolo(source: Path, rule: MaskRule) -> Iterator[Annotated]:
     if not source.is_dir():
         raise DataError(f"`{source}` must be a folder of YOLO label files, one per picture.")
     names = _class_names(source)
-    for file in sorted(source.rglob("*.txt")):
+    for file in all_below(source, "*.txt"):
         if file.name in _NO_LABELS:
             continue
         with named(file):
@@ -187,7 +188,7 @@ def _class_names(source: Path) -> dict[int, str]:
                 return {k: line.strip() for k, line in enumerate(lines) if line.strip()}
         own = folder in (source, *above[:1])  # farther up lie files of anything
         for file in sorted(folder.glob("*.y*ml" if own else "data.y*ml")):
-            names = _names_of(file)
+            names = {} if is_of_system(file.name) else _names_of(file)
             if names:
                 return names
     return {}

@@ -539,3 +539,31 @@ def test_labels_that_nobody_named_are_told(tmp_path, pictures):
     assert note.endswith("count as background: Crack (1), rust (2).")
     both = run(tmp_path, cvat(tmp_path, polygons), pictures, labels=("crack", "Crack", "rust"))
     assert not [note for note in both.notes if "does not name" in note]
+
+
+@pytest.mark.parametrize("tool", ["labelme", "masks", "yolo"])
+def test_what_macos_leaves_beside_files_is_passed_over(tmp_path, pictures, tool):
+    notes = tmp_path / "notes"
+    if tool == "labelme":
+        labelme(tmp_path, shape([[10, 10], [90, 10], [90, 70], [10, 70]]))
+    elif tool == "masks":
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        mask[10, :50] = 255
+        save_picture(notes / "a.png")
+        Image.fromarray(mask).save(notes / "a.png")
+    else:
+        notes.mkdir()
+        (notes / "a.txt").write_text("0 0.1 0.1 0.9 0.1 0.9 0.9 0.1 0.9")
+        (notes / "data.yaml").write_text("names: [crack]")
+    for folder in (notes, pictures):
+        for file in list(folder.iterdir()):
+            for beside in (folder, folder / "__MACOSX"):
+                beside.mkdir(exist_ok=True)
+                for dropping in (file.name, "b.bmp"):
+                    (beside / f"._{dropping}").write_bytes(b"\0\5\x16\7\xb0\xff")
+        (folder / "__MACOSX" / "a.png").write_bytes(b"\0\5\x16\7\xb0\xff")
+    how = ImportOptions(labels=() if tool == "masks" else ("crack",))
+    done = import_annotations(notes, pictures, tmp_path / "set", format=tool, options=how)
+    assert [sample.image.name for sample in done.samples] == ["a.png"]
+    assert mask_of(done).any()
+    assert not any("not imported" in note for note in done.notes)

@@ -68,6 +68,15 @@ def test_folders_become_samples(root):
     assert {s.source for s in index_folder(root, sets=["plain"])} == {"plain"}
 
 
+def test_what_macos_leaves_beside_files_is_no_picture_and_no_set(root):
+    known = index_folder(root)
+    for folder in (root / "plain", root / "__MACOSX"):
+        for part in ("images", "masks"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            (folder / part / "._x1.png").write_bytes(b"\0\5\x16\7\xb0\xff")
+    assert index_folder(root) == known
+
+
 def test_a_manifest_travels_with_its_root(root, tmp_path):
     samples = index_folder(root)
     write_manifest(samples, tmp_path / "lists" / "all.csv", root=root)
