@@ -1,10 +1,11 @@
-"""What kind of JPEG a file holds: 8 bit for Pillow, 12 bit and lossless for imagecodecs.
+"""What kind of JPEG a file holds: 8 bit for Pillow, 12 bit and lossless for imagecodecs; its XMP.
 
 Archives keep 12-bit and lossless JPEG; Pillow reads neither and calls them damaged.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from crackseg.imagery.headers import MAX_PIECES
 _NO_LENGTH = {0x01, *range(0xD0, 0xD9)}  # TEM, restart marks, start of image
 _NOT_FRAMES = {0xC4, 0xC8, 0xCC}  # tables and a reserved code among the frame marks
 _HIERARCHICAL = {0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF}
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"  # what a segment with a packet begins with
 _RARE = dict.fromkeys(_HIERARCHICAL, "hierarchical JPEG") | {
     0xCB: "lossless JPEG with arithmetic coding",
     0xF7: "JPEG-LS",
@@ -48,14 +50,8 @@ def read_frame(data: bytes, path: Path) -> Frame | None:
         UnsupportedImage: JPEG-LS, hierarchical, lossless with arithmetic coding, or a number of
             channels that is no picture.
     """
-    at, has_adobe = 2, False
-    for _ in range(4 * MAX_PIECES):
-        if data[at : at + 1] != b"\xff" or at + 10 > len(data):
-            return None
-        mark = data[at + 1]
-        if mark == 0xFF or mark in _NO_LENGTH:
-            at += 1 if mark == 0xFF else 2
-            continue
+    has_adobe = False
+    for mark, at in _segments(data):
         has_adobe = has_adobe or (mark == 0xEE and data[at + 4 : at + 9] == b"Adobe")
         if mark in _RARE or (0xC0 <= mark <= 0xCF and mark not in _NOT_FRAMES):
             frame = Frame(
@@ -67,10 +63,33 @@ def read_frame(data: bytes, path: Path) -> Frame | None:
             )
             _refuse_rare(frame, path)
             return frame
-        if mark == 0xDA:
-            return None
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return None
+
+
+def read_packets(data: bytes) -> list[bytes]:
+    """Return the XMP packets before the picture, in order: an editor may add one to a camera's."""
+    parts = (data[at + 4 : at + 2 + _length(data, at)] for m, at in _segments(data) if m == 0xE1)
+    return [part.removeprefix(_XMP) for part in parts if part.startswith(_XMP)]
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the mark of each segment before the first scan, and where it begins."""
+    at = 2
+    for _ in range(4 * MAX_PIECES):
+        if data[at : at + 1] != b"\xff" or at + 10 > len(data):
+            return
+        mark = data[at + 1]
+        if mark == 0xFF or mark in _NO_LENGTH:
+            at += 1 if mark == 0xFF else 2
+            continue
+        if mark == 0xDA:
+            return
+        yield mark, at
+        at += 2 + _length(data, at)
+
+
+def _length(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at + 2 : at + 4], "big")
 
 
 def as_eight_bit(data: bytes, frame: Frame) -> bytes:

@@ -10,7 +10,7 @@ import math
 import re
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -71,7 +71,7 @@ _DJI_NUMBERS = {
     "GpsLongtitude": ("gps_lon_deg", -180.0, 180.0),  # so spelt by older aircraft
 }
 _GPS_NUMBERS = {"GPSAltitude": ("gps_altitude_m", -1000.0, 20000.0)}
-_LRF_STATUS = "LRFStatus"
+_LRF_STATUS, _CROP = "LRFStatus", "HasCrop"
 # other XMP name -> (our name, smallest, largest)
 _XMP_NUMBERS = {
     "PixelXDimension": ("xmp_width_px", 1.0, 1e6),
@@ -130,14 +130,14 @@ def pillow_tags(exif: bytes | None) -> tuple[dict[str, Any], list[Notice]]:
     return tags, []
 
 
-def read_facts(tags: Mapping[str, Any], xmp: Any) -> Facts:
-    """Return the facts of EXIF tags and an XMP packet.
+def read_facts(tags: Mapping[str, Any], *packets: Any) -> Facts:
+    """Return the facts of EXIF tags and of XMP.
 
     Args:
         tags: EXIF, Exif-IFD and GPS tags by name, values as a reader gave them.
-        xmp: the packet as bytes, text or numbers, or None.
+        packets: XMP as bytes, text or numbers, or None; the first that has a value counts.
     """
-    flight, notices = _read_xmp(_packet(xmp))
+    flight, notices = _read_all(packets)
     values: dict[str, float | str] = {}
     values |= _numbers(tags, _EXIF_NUMBERS, notices)
     values |= _numbers(flight, {**_DJI_NUMBERS, **_XMP_NUMBERS}, notices, is_text=True)
@@ -145,7 +145,7 @@ def read_facts(tags: Mapping[str, Any], xmp: Any) -> Facts:
         values |= _pose(flight, notices)
     values |= _dewarp(flight.get("DewarpData"), notices)
     values |= _principal_point(flight.get("PrincipalPoint"), notices)
-    texts = {"lrf_status": flight.get(_LRF_STATUS), "has_crop": flight.get("HasCrop")}
+    texts = {"lrf_status": flight.get(_LRF_STATUS), "has_crop": flight.get(_CROP)}
     texts |= {"projection": flight.get("ProjectionType"), "software": tags.get("Software")}
     values |= {name: _text(text) for name, text in texts.items() if text and _text(text)}
     return Facts(
@@ -156,6 +156,21 @@ def read_facts(tags: Mapping[str, Any], xmp: Any) -> Facts:
         values=values,
         notices=tuple(notices),
     )
+
+
+def _read_all(packets: Iterable[Any]) -> tuple[dict[str, str], list[Notice]]:
+    """Return the properties of XMP packets: the camera's stand before those an editor added.
+
+    Only whoever cropped the picture, later than its camera, knows that it was.
+    """
+    properties: dict[str, str] = {}
+    notices: list[Notice] = []
+    for packet in packets:
+        found, troubles = _read_xmp(_packet(packet))
+        later = {_CROP: found[_CROP]} if found.get(_CROP, "").lower() == "true" else {}
+        properties = found | {name: text for name, text in properties.items() if text} | later
+        notices += troubles
+    return properties, notices
 
 
 def _packet(xmp: Any) -> bytes | str | None:

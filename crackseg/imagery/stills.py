@@ -27,7 +27,7 @@ from crackseg.imagery.colour import (
     upright_inks,
 )
 from crackseg.imagery.headers import HeaderReader
-from crackseg.imagery.jpeg import Frame, as_eight_bit, read_frame
+from crackseg.imagery.jpeg import Frame, as_eight_bit, read_frame, read_packets
 from crackseg.imagery.levels import find_levels, levels_of_bits, range_notice, to_16_bits, to_uint8
 from crackseg.imagery.metadata import pillow_tags, read_facts
 from crackseg.imagery.nodata import believable
@@ -54,7 +54,8 @@ def open_still(path: Path, data: bytes, kind: str, limits: Limits) -> Source:
     tags, notices = pillow_tags(exif)
     if not notices:  # else Pillow warns of the same
         notices = [Notice(code="damaged_header", message=f"`{path.name}`: {w}") for w in warned]
-    facts = read_facts(tags, xmp or tags.get("XMLPacket"))
+    packets = read_packets(data) if kind == "JPEG" else ()
+    facts = read_facts(tags, *(packets or (xmp or tags.get("XMLPacket"),)))
     if kind == "PNG" and getattr(picture, "is_animated", False):
         notices.append(multi_page(path))
     if frame is not None:

@@ -384,6 +384,24 @@ def test_a_jpeg_with_garbage_for_metadata_is_still_analyzed(tmp_path: Path) -> N
     assert {n.code for n in picture.notices} == {"damaged_exif", "damaged_xmp"}
 
 
+def test_an_editor_adds_a_packet_to_that_of_the_drone(tmp_path: Path) -> None:
+    crop = 'xmlns:crs="http://ns.adobe.com/camera-raw-settings/1.0/" crs:HasCrop='
+    drone = dji(**FLIGHT).replace(b"<rdf:Description", f'<rdf:Description {crop}"False"'.encode())
+    edited = xmp(f'{crop}"True" drone-dji:LRFTargetDistance="9" drone-dji:GpsLatitude=""')
+    known = {}
+    for name, packets in (("first", (drone, edited)), ("second", (edited, drone))):
+        path, data = tmp_path / f"{name}.jpg", encoded("JPEG", exif=VALID)
+        parts = (b"http://ns.adobe.com/xap/1.0/\0" + packet for packet in packets)
+        added = (b"\xff\xe1" + (len(part) + 2).to_bytes(2, "big") + part for part in parts)
+        path.write_bytes(data[:2] + b"".join(added) + data[2:])
+        picture = info_of(path)
+        assert picture.notices == ()
+        assert picture.metadata["gimbal_pitch_deg"] == -12.3
+        assert picture.metadata["has_crop"] == "True"
+        known[name] = picture.metadata["lrf_distance_m"]
+    assert known == {"first": 7.403, "second": 9.0}
+
+
 def test_a_png_carries_exif_and_xmp(tmp_path: Path) -> None:
     path = tmp_path / "p.png"
     data = encoded("PNG", exif=VALID)
