@@ -12,6 +12,7 @@ from pathlib import Path
 from crackseg.errors import OutputError
 from crackseg.folders import origin_of, plain_path, read_mark
 
+REPORT, FACE, CHANGES = "report", "face", "changes"  # beside the folders of photographs
 _LONGEST_NAME = 255  # bytes, on every usual file system
 
 
@@ -25,6 +26,7 @@ class FolderNames:
 
     def __init__(self, out: Path, names: Iterable[str] = ()) -> None:
         self._used = {_plain(name) for name in names}
+        self._kept = {REPORT, FACE, CHANGES}
         self._present = {_plain(entry.name) for entry in out.iterdir()} if out.is_dir() else set()
 
     def take(self, name: str) -> None:
@@ -34,6 +36,10 @@ class FolderNames:
     def is_used(self, name: str) -> bool:
         """Return whether another file of this run has the name."""
         return _plain(name) in self._used
+
+    def is_kept(self, name: str) -> bool:
+        """Return whether a command of the program puts its own folder there, now or later."""
+        return _plain(name) in self._kept
 
     def is_present(self, name: str) -> bool:
         """Return whether something in the folder had the name before this run."""
@@ -51,7 +57,8 @@ def choose_folder(
     """Return the folder for the results of a file: that of an earlier run, else a free one.
 
     The first name that is free is taken of the stem, parent and stem, stem and suffix, stem and a
-    number. Names that differ by case alone are one name, as on most disks of Windows and macOS.
+    number. Names that differ by case alone are one name, as on most disks of Windows and macOS. A
+    name that another command of the program gives its folder is not free.
 
     Args:
         out: holds the folders.
@@ -65,12 +72,13 @@ def choose_folder(
     for name, is_last in _names(path, stem):
         if len(os.fsencode(name)) > _LONGEST_NAME or names.is_used(name):
             continue
-        if not names.is_present(name):
+        if names.is_present(name):
+            if _is_of(out / name, path, content):
+                return out / name
+        elif not names.is_kept(name):
             free = free or out / name
             if is_last:
                 break
-        elif _is_of(out / name, path, content):
-            return out / name
     if free is None:
         raise OutputError(f"`{out}` has no free folder name for `{path}`; choose another folder.")
     return free

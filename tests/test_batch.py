@@ -349,6 +349,20 @@ def test_a_picture_named_as_a_survey_file(
     assert (tmp_path / "out" / "index.html").is_file()
 
 
+def test_a_picture_named_as_a_folder_of_another_command(
+    photo: Photo, options: AnalyzeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [photo(tmp_path / "in" / f"{n}.png") for n in ("Report", "face", "changes")]
+    first = batch.run(paths, tmp_path / "out", options)
+    names = [o.folder.name for o in first if o.folder]
+    assert names == ["in_Report", "in_face", "in_changes"]
+    monkeypatch.setattr("crackseg.folder_names.REPORT", "x")  # as an earlier version did
+    batch.run(paths[:1], tmp_path / "old", options)
+    monkeypatch.undo()
+    (again,) = batch.run(paths[:1], tmp_path / "old", options)
+    assert (again.status, again.folder) == ("unchanged", tmp_path / "old" / "Report")
+
+
 def test_files_left_aside_stand_in_the_survey(
     photo: Photo, options: AnalyzeOptions, tmp_path: Path
 ) -> None:

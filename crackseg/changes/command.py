@@ -12,11 +12,12 @@ from crackseg.changes.records import Comparison
 from crackseg.changes.registration import register
 from crackseg.errors import ConfigError
 from crackseg.face.face_json import read_face
+from crackseg.folder_names import FACE
 
 
 def map_folder(folder: Path) -> Path:
     """Return the folder of a map: the one given, or ``face`` in a folder of results."""
-    return folder if (folder / "face.json").is_file() else folder / "face"
+    return folder if (folder / "face.json").is_file() else folder / FACE
 
 
 def compare_folders(

@@ -106,6 +106,7 @@ def face_command(
     from crackseg.face.mapping import make_map
     from crackseg.face.scaling import read_references
     from crackseg.face.writing import write_map
+    from crackseg.folder_names import FACE
     from crackseg.folders import refuse_unwritable
     from crackseg.survey import read_survey
 
@@ -121,7 +122,7 @@ def face_command(
             listen=listen,
             small=Path(small),
         )
-        folder = out or results / "face"
+        folder = out or results / FACE
         write_map(face, results, folder, locale=locale, listen=listen)
     screen.show_map(face, folder, quiet=quiet)
 
@@ -143,13 +144,14 @@ def diff_command(
     from crackseg import screen
     from crackseg.changes.command import compare_folders, map_folder
     from crackseg.changes.writing import write_changes
+    from crackseg.folder_names import CHANGES
     from crackseg.folders import refuse_unwritable
 
     if out:
         refuse_unwritable(out)
     with screen.steps(quiet=quiet) as listen:
         comparison = compare_folders(old, new, listen)
-        folder = out or map_folder(new).parent / "changes"
+        folder = out or map_folder(new).parent / CHANGES
         write_changes(comparison, new, folder, locale=locale, listen=listen)
     screen.show_changes(comparison, folder, quiet=quiet)
 

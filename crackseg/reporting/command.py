@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from crackseg.errors import ConfigError, OutputError
+from crackseg.folder_names import REPORT
 from crackseg.folders import filling, origin_of, read_mark, refuse_foreign, refuse_unwritable
 from crackseg.names import look_up
 from crackseg.reporting.content import Content, compose
 from crackseg.reporting.gather import gather
 from crackseg.words import read_words
 
-FOLDER = "report"  # in the folder of results, where none is named
 _REPORT = "report of "  # what an origin of ours begins with
 DEFAULT = ("html", "pdf", "xlsx", "csv")
 WITH_PICTURES = ("html", "pdf")
@@ -66,7 +66,7 @@ def write_report(
         writer = look_up(FORMATS, name, what="format", extra="gis")
         writers.setdefault(writer, []).append(name)
     words = read_words(locale)
-    out = out or results / FOLDER
+    out = out or results / REPORT
     _refuse_others(out, results)
     pictures = any(name in WITH_PICTURES for name in formats)
     content = compose(gather(results, facts), words, photographs, pictures=pictures)

@@ -23,6 +23,7 @@ from crackseg.exports.survey import (
     short_names,
 )
 from crackseg.exports.tables import flat_crack, read_measure
+from crackseg.folder_names import FACE
 from crackseg.folders import read_mark
 from crackseg.imagery import greenery
 from crackseg.imagery.clarity import is_worth_a_word
@@ -183,7 +184,7 @@ def _facts(folder: Path, facts: Path | None, about: Mapping[str, Any]) -> Survey
 
 def _face(folder: Path, photographs: Sequence[Photograph]) -> dict[str, Any] | None:
     """Return ``face/face.json``, None where it was made of other photographs than are here."""
-    face = _read_json(folder / "face" / "face.json")
+    face = _read_json(folder / FACE / "face.json")
     if face is None or "totals" not in face:
         return None
     here = {photograph.image.get("sha256") for photograph in photographs}
