@@ -7,7 +7,8 @@ also of earlier runs, and of every photograph that was not analyzed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -60,6 +61,8 @@ from crackseg.tasks import (
     Task,
     analyze_task,
     failure,
+    half_done,
+    look_task,
     opened,
     outcome_of,
     start,
@@ -207,7 +210,8 @@ def _all(
     )
     predictor, here = job.predictor, engine is None or engine.name == "processes"
     if here and (predictor.options.workers == 1 or len(paths) == 1):
-        yield from (_one(path, out, own, job) for path, own in pairs)
+        with closing(_here(pairs, out, job)) as outcomes:
+            yield from outcomes
         return
     # pixels do not travel: another process opens the file anew, and sees that it is the same still
     engine, shared = engine or EngineOptions(), dict[Path, Raster]()
@@ -263,15 +267,38 @@ def _hands(predictor: Predictor, out: Path, engine: EngineOptions) -> Iterator[C
     clear_leftovers(out)  # of those that died
 
 
-def _one(path: Path, out: Path, options: AnalyzeOptions, job: _Job) -> Outcome:
-    """Return the outcome of an image that is begun and analyzed here, opened once for both."""
+def _here(
+    pairs: Iterable[tuple[Path, AnalyzeOptions]], out: Path, job: _Job
+) -> Generator[Outcome, None, None]:
+    """Yield the outcomes of images that are analyzed here, in order.
 
-    def work(image: OpenImage) -> Outcome:
-        task = _begin(out, options, job, image)
-        step = partial(job.listener.step, path)
-        return task if isinstance(task, Outcome) else analyze_task(job.predictor, step, task, image)
+    While the network reads one, another thread measures the one before it and writes its results.
+    """
+    with ThreadPoolExecutor(1) as behind:
+        last: Future[Outcome] | None = None
+        for path, own in pairs:
+            try:
+                rest = half_done(path, out, own, partial(_look, path, out, own, job))
+            except KeyboardInterrupt:
+                if last is not None:
+                    yield last.result()  # which is done all the same
+                raise
+            if last is not None:
+                yield last.result()
+            last = behind.submit(rest)
+        if last is not None:
+            yield last.result()
 
-    return opened(path, out, options, work)
+
+def _look(
+    path: Path, out: Path, options: AnalyzeOptions, job: _Job, image: OpenImage
+) -> Callable[[], Outcome] | Outcome:
+    """Return what measures an open image; of a large one the outcome, for two take much memory."""
+    task = _begin(out, options, job, image)
+    if isinstance(task, Outcome):
+        return task
+    rest = look_task(job.predictor, partial(job.listener.step, path), task, image)
+    return rest() if is_large(image.info) else rest
 
 
 def _begin(out: Path, options: AnalyzeOptions, job: _Job, image: OpenImage) -> Task | Outcome:

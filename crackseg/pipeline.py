@@ -80,10 +80,21 @@ def analyze(
     progress: Callable[[float], None] | None = None,
     folder: Path | None = None,
 ) -> Report:
-    """Find the cracks of an image and measure them.
+    """Find the cracks of an image and measure them: both halves of ``look``."""
+    return look(image, predictor, options, progress, folder)()
+
+
+def look(
+    image: OpenImage,
+    predictor: Predictor,
+    options: AnalyzeOptions,
+    progress: Callable[[float], None] | None = None,
+    folder: Path | None = None,
+) -> Callable[[], Report]:
+    """Find the cracks of an image; what is returned measures them, in any thread.
 
     Args:
-        image: the open image; it stays open.
+        image: the open image; it stays open until they are measured.
         predictor: the model and how it is run; the report names these, whatever ``options`` says.
         options: everything else that may be chosen; `exports` is not used here.
         progress: called with the share of the forward pass that is done, 0 to 1.
@@ -117,63 +128,63 @@ def analyze(
     # what was left open is in the report as it was taken
     resolved = replace(options.predict, runtime=prediction.runtime, precision=prediction.precision)
     options = replace(options, predict=resolved)
-    threshold, threshold_low = thresholds(options.mask, card)
-    with clock.step("mask"):
-        mask = mark(
-            prediction.probability,
-            threshold=threshold,
-            threshold_low=threshold_low,
-            options=options.mask,
-            valid=prediction.valid,
+
+    def finish() -> Report:
+        threshold, threshold_low = thresholds(options.mask, card)
+        with clock.step("mask"):
+            mask = mark(
+                prediction.probability,
+                threshold=threshold,
+                threshold_low=threshold_low,
+                options=options.mask,
+                valid=prediction.valid,
+            )
+            # A network marks what it sees: its mask stays whole.
+            _, valid, _ = shown(mask, prediction.valid, image.read)
+        with clock.step("measure"):
+            measured_in = partial(
+                measure,
+                image=image.read,
+                probability=prediction.probability,
+                other=prediction.other,
+                valid=valid,
+                scale=scale,
+                mask_options=options.mask,
+                options=options.measure,
+            )
+            cracks, notices = measured_in(mask)
+            cracks = part_fittings(
+                cracks, mask.shape, image.read, lambda part: measured_in(part)[0]
+            )
+            blurred = (*prediction.spoilt, *prediction.impaired)
+            cracks = _doubted(cracks, prediction.unsteady, blurred, mask.shape, options)
+            cracks, joints = _part_joints(cracks, region, options.region)
+            cracks = note_repeats(cracks, card.certainty, mask.shape, image.read)
+            cracks = rank(cracks, card.certainty)
+            other_lines = _find_other_lines(prediction, mask, image, scale, options)
+            cracks = flag_run_on(cracks, other_lines or ())
+        untested = _untested(card, scale, scale_notices)
+        asked = lowered(options.mask, card)
+        of_mask = (Notice(code="threshold_low_lowered", message=asked),) if asked else ()
+        of_region = _region_notices(region, joints, (*cracks, *(other_lines or ())), options.region)
+        unjudged = find_unjudged(prediction)
+        tells = prediction.tells_sharpness or not can_judge(unjudged)  # which says more
+        of_sharpness = sharpness_notices(tells, bool(cracks))
+        before = (*decoded, *scale_notices, *untested, *of_mask, *prediction.notices, *of_region)
+        measured = _Measured(
+            shape=mask.shape,
+            cracks=cracks,
+            joints=joints,
+            unjudged=unjudged,
+            impaired=prediction.impaired,
+            notices_before=before,
+            notices=(*notices, *of_sharpness),
         )
-        # A network marks what it sees: its mask stays whole.
-        _, valid, _ = shown(mask, prediction.valid, image.read)
-    with clock.step("measure"):
-        measured_in = partial(
-            measure,
-            image=image.read,
-            probability=prediction.probability,
-            other=prediction.other,
-            valid=valid,
-            scale=scale,
-            mask_options=options.mask,
-            options=options.measure,
-        )
-        cracks, notices = measured_in(mask)
-        cracks = part_fittings(cracks, mask.shape, image.read, lambda part: measured_in(part)[0])
-        blurred = (*prediction.spoilt, *prediction.impaired)
-        cracks = _doubted(cracks, prediction.unsteady, blurred, mask.shape, options)
-        cracks, joints = _part_joints(cracks, region, options.region)
-        cracks = note_repeats(cracks, card.certainty, mask.shape, image.read)
-        cracks = rank(cracks, card.certainty)
-        other_lines = _find_other_lines(prediction, mask, image, scale, options)
-        cracks = flag_run_on(cracks, other_lines or ())
-    untested = _untested(card, scale, scale_notices)
-    asked = lowered(options.mask, card)
-    of_mask = (Notice(code="threshold_low_lowered", message=asked),) if asked else ()
-    of_region = _region_notices(region, joints, (*cracks, *(other_lines or ())), options.region)
-    unjudged = find_unjudged(prediction)
-    tells = prediction.tells_sharpness or not can_judge(unjudged)  # which says more
-    of_sharpness = sharpness_notices(tells, bool(cracks))
-    measured = _Measured(
-        shape=mask.shape,
-        cracks=cracks,
-        joints=joints,
-        unjudged=unjudged,
-        impaired=prediction.impaired,
-        notices_before=(
-            *decoded,
-            *scale_notices,
-            *untested,
-            *of_mask,
-            *prediction.notices,
-            *of_region,
-        ),
-        notices=(*notices, *of_sharpness),
-    )
-    report = _report(image.info, options, scale, region, measured, clock.seconds)
-    report = replace(report, model=card, unsteady=prediction.unsteady)
-    return replace(report, thresholds=(threshold, threshold_low), other_lines=other_lines)
+        report = _report(image.info, options, scale, region, measured, clock.seconds)
+        report = replace(report, model=card, unsteady=prediction.unsteady)
+        return replace(report, thresholds=(threshold, threshold_low), other_lines=other_lines)
+
+    return finish
 
 
 def measure_mask(

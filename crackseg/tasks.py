@@ -10,8 +10,8 @@ import errno
 import os
 import shutil
 import socket
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from crackseg.folders import identity_of, origin_of, place_to_go_on, plain_path,
 from crackseg.imagery.files import OpenImage, open_image
 from crackseg.inference.predictor import Predictor
 from crackseg.inference.shared import Bands, read_bands
-from crackseg.pipeline import analyze, export
+from crackseg.pipeline import export, look
 from crackseg.records import ModelCard
 
 T = TypeVar("T")
@@ -74,6 +74,37 @@ def opened(
             return act(image)
     except FAILURES as error:
         return failure(path, _reason(error, path, out))
+
+
+def half_done(
+    path: Path,
+    out: Path,
+    options: AnalyzeOptions,
+    act: Callable[[OpenImage], Callable[[], Outcome] | Outcome],
+) -> Callable[[], Outcome]:
+    """Return what ends what is done with an image, which stays open until then."""
+    with ExitStack() as stack:
+        try:
+            image = stack.enter_context(open_image(path, max_megapixels=options.max_megapixels))
+            rest = act(image)
+        except FAILURES as error:
+            rest = failure(path, _reason(error, path, out))
+        if isinstance(rest, Outcome):
+            return partial(_as_is, rest)
+        held = stack.pop_all()
+
+    def finish() -> Outcome:
+        try:
+            with held:
+                return rest()
+        except FAILURES as error:
+            return failure(path, _reason(error, path, out))
+
+    return finish
+
+
+def _as_is(outcome: Outcome) -> Outcome:
+    return outcome
 
 
 def take_up(predictor: Predictor, task: Bands | Task | Outcome) -> Any:
@@ -130,21 +161,41 @@ def start_away(
 def analyze_task(
     predictor: Predictor, step: Callable[[float], Any], task: Task, image: OpenImage
 ) -> Outcome:
+    return look_task(predictor, step, task, image)()
+
+
+def look_task(
+    predictor: Predictor, step: Callable[[float], Any], task: Task, image: OpenImage
+) -> Callable[[], Outcome]:
+    """Find the cracks of an image; what is returned measures them and writes the results."""
     path, options, unfinished = task.path, task.options, place_to_go_on(task.folder)
-    try:
+    with _undone(unfinished):
         if image.info.sha256 != task.content:  # workers take it up later than it was begun
             raise ImageError(f"`{path.name}` changed since this run began with it; run again.")
-        report = analyze(image, predictor, options, step, unfinished)
-        refuse_lost(task.out, task.identity)
-        report = export(
-            report, task.folder, image, options.exports,
-            origin=origin_of(path), content=task.content,
-        )  # fmt: skip
-    except (ImageError, ScaleError, DataError):  # the next run ends there, too
+        measured = look(image, predictor, options, step, unfinished)
+
+    def finish() -> Outcome:
+        with _undone(unfinished):
+            report = measured()
+            refuse_lost(task.out, task.identity)
+            report = export(
+                report, task.folder, image, options.exports,
+                origin=origin_of(path), content=task.content,
+            )  # fmt: skip
+        shutil.rmtree(unfinished, ignore_errors=True)
+        return outcome_of(path, task.folder, report_to_dict(report), "analyzed")
+
+    return finish
+
+
+@contextmanager
+def _undone(unfinished: Path) -> Iterator[None]:
+    """Remove what a killed run would go on from where the next run ends there, too."""
+    try:
+        yield
+    except (ImageError, ScaleError, DataError):
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    shutil.rmtree(unfinished, ignore_errors=True)
-    return outcome_of(path, task.folder, report_to_dict(report), "analyzed")
 
 
 def failure(path: Path, reason: str) -> Outcome:

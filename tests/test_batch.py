@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,15 +20,16 @@ from typing import Any
 
 import pytest
 
-from crackseg import batch, tasks
+from crackseg import batch, pipeline, tasks
 from crackseg.config import AnalyzeOptions, ScaleOptions, read_options
 from crackseg.errors import ConfigError, OutputError, UnknownName
 from crackseg.exports import EXPORTS
 from crackseg.folders import filling
 from crackseg.imagery.files import OpenImage
 from crackseg.inference.models import read_card, write_card
+from crackseg.inference.predictor import Predictor
 from crackseg.inputs import find_inputs
-from crackseg.records import Report
+from crackseg.records import Prediction, Report
 from crackseg.reporting.content import compose
 from crackseg.reporting.gather import gather
 from crackseg.words import read_words
@@ -444,6 +446,48 @@ def test_a_stopped_run_goes_on_where_it_was(
     assert [o.row["cracks"] for o in batch.run(paths[:1], out, changed)] == [3]
     monkeypatch.setattr(batch, "__version__", "99")
     assert states(batch.run(paths[:1], out, changed)) == ["analyzed"]
+
+
+def test_a_photograph_is_measured_while_the_network_reads_the_next(
+    photo: Photo, options: AnalyzeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [photo(tmp_path / f"{n}.png", cracks=n) for n in (1, 2)]
+    second, found, rank = threading.Event(), Predictor.predict, pipeline.rank
+    in_time = []
+
+    def predict(self: Predictor, image: OpenImage, *more: Any) -> Prediction:
+        if image.info.path == paths[1]:
+            second.set()
+        return found(self, image, *more)
+
+    def wait_for_the_second(*cracks: Any) -> Any:
+        in_time.append(second.wait(timeout=20))
+        return rank(*cracks)
+
+    monkeypatch.setattr(Predictor, "predict", predict)
+    monkeypatch.setattr(pipeline, "rank", wait_for_the_second)
+    assert states(batch.run(paths, tmp_path / "out", options)) == ["analyzed"] * 2
+    assert in_time == [True, True]
+
+
+def test_a_run_that_is_stopped_tells_of_the_photograph_that_was_being_measured(
+    photo: Photo, options: AnalyzeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [photo(tmp_path / f"{n}.png", cracks=n) for n in (1, 2, 3)]
+    found = Predictor.predict
+
+    def predict(self: Predictor, image: OpenImage, *more: Any) -> Prediction:
+        if image.info.path == paths[1]:
+            raise KeyboardInterrupt
+        return found(self, image, *more)
+
+    monkeypatch.setattr(Predictor, "predict", predict)
+    with pytest.raises(batch.Interrupted) as stopped:
+        batch.run(paths, tmp_path / "out", options)
+    assert [outcome.path for outcome in stopped.value.outcomes] == paths[:1]
+    assert {n: r["status"] for n, r in survey_of(tmp_path / "out").items()} == {
+        "1.png": "analyzed", "2.png": "not_reached", "3.png": "not_reached",
+    }  # fmt: skip
 
 
 def test_other_thresholds_in_the_model_card_are_another_model(
