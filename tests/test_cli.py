@@ -402,7 +402,7 @@ def test_a_stop_says_what_is_done_and_how_to_go_on(
 
     for name in "abc":
         photo(tmp_path / "in" / f"{name}.jpg")
-    plain, before = tasks.analyze, signal.getsignal(signal.SIGTERM)
+    plain, before = tasks.look, signal.getsignal(signal.SIGTERM)
     hung_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     def stop(image: Any, *rest: Any) -> Any:
@@ -410,7 +410,7 @@ def test_a_stop_says_what_is_done_and_how_to_go_on(
             os.kill(os.getpid(), by)
         return plain(image, *rest)
 
-    monkeypatch.setattr(tasks, "analyze", stop)
+    monkeypatch.setattr(tasks, "look", stop)
     out = tmp_path / "out"
     assert crackseg("analyze", tmp_path / "in", "--out", out, "--model", dark_model) == 130
     signal.signal(signal.SIGTERM, before)

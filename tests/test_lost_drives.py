@@ -39,15 +39,17 @@ def test_photographs_that_go_away_are_named_and_the_rest_stays(
     photo: Photo, options: AnalyzeOptions, tmp_path: Path
 ) -> None:
     drive, out = tmp_path / "drive", tmp_path / "out"
-    paths = [photo(drive / f"{n}.png", cracks=n) for n in (1, 2, 3)]
+    paths = [photo(drive / f"{n}.png", cracks=n) for n in (1, 2, 3, 4)]
     gone = after(paths[0], lambda: drive.rename(tmp_path / "away"))
     outcomes = batch.run(paths, out, options, listener=gone)
-    assert states(outcomes) == ["analyzed", "failed", "failed"]
-    assert all("png" in str(outcome.reason) for outcome in outcomes[1:])
+    # the second is read by then
+    assert states(outcomes) == ["analyzed", "analyzed", "failed", "failed"]
+    assert all("png" in str(outcome.reason) for outcome in outcomes[2:])
     rows = json.loads((out / "survey.json").read_text(encoding="utf-8"))["images"]
-    assert [row["status"] for row in rows] == ["analyzed", "failed", "failed"]
+    assert [row["status"] for row in rows] == ["analyzed", "analyzed", "failed", "failed"]
     (tmp_path / "away").rename(drive)
-    assert states(batch.run(paths, out, options)) == ["unchanged", "analyzed", "analyzed"]
+    again = batch.run(paths, out, options)
+    assert states(again) == ["unchanged", "unchanged", "analyzed", "analyzed"]
 
 
 def test_results_that_go_away_are_no_results(
@@ -102,6 +104,6 @@ def test_an_error_of_reading_is_not_one_of_writing(
     def broken(*_: Any, **__: Any) -> None:
         raise OSError(5, "Input/output error", str(path))
 
-    monkeypatch.setattr(tasks, "analyze", broken)
+    monkeypatch.setattr(tasks, "look", broken)
     (outcome,) = batch.run([path], tmp_path / "out", options)
     assert "cannot be read: Input/output error" in str(outcome.reason)
