@@ -47,6 +47,7 @@ def measure(
     probability: Plane | None = None,
     other: Plane | None = None,
     valid: Mask | None = None,
+    declared: Mask | None = None,
     scale: Scale | None = None,
     mask_options: MaskOptions,
     options: MeasureOptions,
@@ -60,6 +61,8 @@ def measure(
         probability: (H, W) uint8, 255 = 1.0, for the mean over each crack.
         other: (H, W) uint8, 255 = 1.0, of other dark lines: no crack is joined along one of them.
         valid: (H, W) bool, False where the picture holds no data; None: everywhere data.
+        declared: the same without what merely looks like none: no crack is followed there, whatever
+            stands there; None: everywhere data.
         scale: makes mm; None leaves every mm field None.
         mask_options: speck size and gap length.
         options: smoothing, shortest crack, width-class documents.
@@ -67,10 +70,9 @@ def measure(
             line is no crack.
 
     Raises:
-        ConfigError: ``mask`` is not a bool picture, or ``probability``, ``other`` or ``valid`` has
-            another shape.
+        ConfigError: ``mask`` is not a bool picture, or one of the others has another shape.
     """
-    _check(mask, probability=probability, other=other, valid=valid)
+    _check(mask, probability=probability, other=other, valid=valid, declared=declared)
     documents = read_documents(options.documents, options.width_classes)
     notices: list[Notice] = []
     if scale is None:
@@ -85,7 +87,7 @@ def measure(
     lines = _lines(filled, component, count, options.smooth_px)
     photo = None
     if image is not None:
-        photo = Photograph(mask.shape, _that_counts(image, valid), probability, other)
+        photo = Photograph(mask.shape, _that_counts(image, declared), probability, other)
     lines, group = bridge(lines, mask_options.gap_px, photo)
     if photo is not None and options.join_px:
         lines, group = join(lines, group, filled, options.join_px, photo)

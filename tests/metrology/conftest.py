@@ -31,6 +31,7 @@ def cracks_of() -> Callable[..., Measured]:
         probability: Any = None,
         other: Any = None,
         valid: Any = None,
+        declared: Any = None,
         mask_options: MaskOptions | None = None,
         **options: Any,
     ) -> Measured:
@@ -43,6 +44,7 @@ def cracks_of() -> Callable[..., Measured]:
             probability=probability,
             other=other,
             valid=valid,
+            declared=declared,
             scale=scale,
             mask_options=mask_options or MaskOptions(),
             options=MeasureOptions(**options),

@@ -111,7 +111,7 @@ def test_what_stands_below_no_data_joins_nothing(cracks_of: Any, seed: int) -> N
     valid = np.ones(SHAPE, dtype=bool)
     valid[:, slice(*BAND)] = False
     mask = without_band(phantom.mask)
-    (crack,) = cracks_of(mask, phantom.picture, valid=valid)
+    (crack,) = cracks_of(mask, phantom.picture, valid=valid, declared=valid)
     assert (crack.joined_length.px, "hidden" in crack.flags) == (0, True)
     (seen,) = cracks_of(mask, phantom.picture)
     assert seen.joined_length.px > 0
