@@ -280,14 +280,26 @@ def _here(
             try:
                 rest = half_done(path, out, own, partial(_look, path, out, own, job))
             except KeyboardInterrupt:
-                if last is not None:
-                    yield last.result()  # which is done all the same
+                yield from _ended(last)
                 raise
-            if last is not None:
-                yield last.result()
+            yield from _ended(last)
             last = behind.submit(rest)
-        if last is not None:
-            yield last.result()
+        yield from _ended(last)
+
+
+def _ended(last: Future[Outcome] | None) -> Iterator[Outcome]:
+    """Yield the outcome of an image that is being measured, if there is one.
+
+    It is done all the same where the run is stopped meanwhile, and told of first.
+    """
+    if last is None:
+        return
+    try:
+        outcome = last.result()
+    except KeyboardInterrupt:
+        yield last.result()
+        raise
+    yield outcome
 
 
 def _look(

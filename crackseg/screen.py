@@ -237,8 +237,8 @@ def _result(outcome: Outcome) -> str:
         text += f"; also {besides}" if besides else ""
         text += f"; as a whole it {BLANK}" if blank else ""
     else:
-        text = BLANK if blank else NO_CRACK
-        text = f"{text} in the main list; {besides}" if besides else text
+        text = BLANK if blank else f"{NO_CRACK} in the main list" if besides else NO_CRACK
+        text += f"; {besides}" if besides else ""
     if others := not_counted_text(row):
         text = f"{text}; {others}: look at the report"
     if impaired := impaired_text(row):
@@ -331,12 +331,13 @@ def show_warnings(outcomes: Sequence[Outcome], *, quiet: bool) -> None:
         of = f"{len(unscaled)} of {len(outcomes)} ({some}{', ...' * (len(unscaled) > MOST_LINES)})"
         _say(console, f"no scale is known for {of}: figures there are in px.")
     for items in kinds.values():
-        if len(items) <= MOST_LINES:
+        having = list(dict.fromkeys(name for name, _ in items))  # one may have several
+        if len(having) <= MOST_LINES:
             for name, message in items:
                 _say(console, f"warning: {name}: {message}", "yellow")
         else:
-            some = ", ".join(name for name, _ in items[:MOST_LINES])
-            where = f"{len(items)} of {len(outcomes)} photographs ({some}, ...)"
+            some = ", ".join(having[:MOST_LINES])
+            where = f"{len(having)} of {len(outcomes)} photographs ({some}, ...)"
             first, message = items[0]
             if len({message for _, message in items}) > 1:  # figures of one are not those of all
                 where += f", each by figures of its own in its report; {first}"

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -488,6 +489,30 @@ def test_a_run_that_is_stopped_tells_of_the_photograph_that_was_being_measured(
     assert {n: r["status"] for n, r in survey_of(tmp_path / "out").items()} == {
         "1.png": "analyzed", "2.png": "not_reached", "3.png": "not_reached",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("waits", [1, 2, 3])
+def test_a_run_that_is_stopped_while_it_waits_for_a_photograph_tells_of_it(
+    waits: int,
+    photo: Photo,
+    options: AnalyzeOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    paths = [photo(tmp_path / f"{n}.png", cracks=n) for n in (1, 2, 3)]
+    result, calls = Future.result, []
+
+    def stop(self: Future[tasks.Outcome], *more: Any) -> tasks.Outcome:
+        calls.append(self)
+        if len(calls) == waits:
+            raise KeyboardInterrupt
+        return result(self, *more)
+
+    monkeypatch.setattr(Future, "result", stop)
+    with pytest.raises(batch.Interrupted) as stopped:
+        batch.run(paths, tmp_path / "out", options)
+    assert [outcome.path for outcome in stopped.value.outcomes] == paths[:waits]
+    assert states(list(stopped.value.outcomes)) == ["analyzed"] * waits
 
 
 def test_other_thresholds_in_the_model_card_are_another_model(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ import numpy as np
 import pytest
 from command_line import exit_code
 from PIL import Image
+
+from crackseg import screen
+from crackseg.tasks import Outcome
 
 Photo = Callable[..., Path]
 
@@ -526,3 +530,28 @@ def test_what_cannot_be_judged_is_said_beside_its_cracks_and_each_has_its_own_fi
     )
     gallery = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert "4 images show too little to be judged" in gallery
+
+
+def test_a_photograph_with_two_warnings_of_a_kind_counts_once(
+    crackseg: Run, dark_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    zero = Image.Exif()
+    zero.get_ifd(0x8769).update({0x920A: 0.0, 0xA405: 0})  # both focal lengths
+    for name, colour in (("a", "white"), ("b", "black")):
+        Image.new("RGB", (64, 64), colour).save(tmp_path / "in" / f"{name}.jpg", exif=zero)
+    out = ["--out", tmp_path / "out", "--model", dark_model]
+    assert crackseg("analyze", tmp_path / "in", *out) == 0
+    shown = capsys.readouterr().err
+    assert "4 of 2" not in shown
+    for name in ("a.jpg", "b.jpg"):
+        assert f"warning: {name}: `FocalLength` must lie" in shown
+        assert f"warning: {name}: `FocalLengthIn35mmFilm` must lie" in shown
+
+
+def test_doubtful_marks_of_a_picture_that_cannot_be_judged_are_told_in_words_that_fit() -> None:
+    row = {"cracks": 0, "also_marked": 1, "judged": False, "other_lines": 0}
+    blank = Outcome(path=Path("a.png"), status="analyzed", folder=None, row=row)
+    assert "too little; 1 doubtful mark" in screen._result(blank)
+    seen = replace(blank, row={**row, "judged": True})
+    assert screen._result(seen) == "no crack in the main list; 1 doubtful mark"
