@@ -50,7 +50,7 @@ from crackseg.inference.predictor import Predictor
 from crackseg.metrology.classes import read_documents
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.evidence import as_dark_elsewhere
-from crackseg.metrology.fittings import note_repeats, part_fittings
+from crackseg.metrology.fittings import net_notices, note_repeats, part_fittings
 from crackseg.metrology.masks import mark, without_specks
 from crackseg.metrology.other_lines import find_other_lines
 from crackseg.metrology.ranking import rank
@@ -179,7 +179,7 @@ def look(
             unjudged=unjudged,
             impaired=prediction.impaired,
             notices_before=before,
-            notices=(*notices, *of_sharpness),
+            notices=(*notices, *of_sharpness, *net_notices(cracks)),
         )
         report = _report(image.info, options, scale, region, measured, clock.seconds)
         report = replace(report, model=card, unsteady=prediction.unsteady)

@@ -57,6 +57,24 @@ def test_a_tile_classifier_is_no_model_to_measure_with(image: OpenImage, dark_mo
         pipeline.analyze(image, Predictor(replace(model, card=card)), options())
 
 
+def test_a_net_of_lines_may_be_joints_and_the_report_says_so(
+    photo: Photo, dark_model: Path, tmp_path: Path
+) -> None:
+    wall = photo(tmp_path / "wall.png", cracks=2)
+    setts = np.random.default_rng(0).integers(157, 164, (260, 260), dtype=np.uint8)
+    for at in (40, 90, 150, 210):
+        setts[at : at + 4, 20:240] = setts[20:240, at : at + 4] = 20
+    Image.fromarray(setts).save(tmp_path / "setts.png")
+    told = {}
+    for path in (wall, tmp_path / "setts.png"):
+        with open_image(path) as opened:
+            report = pipeline.analyze(opened, Predictor.open(dark_model), options())
+        told[path.stem] = [n.message for n in report.notices if n.code == "may_be_joints"]
+    assert told["wall"] == []
+    (message,) = told["setts"]
+    assert message.startswith("1 crack of the main list forms a net: map cracking does")
+
+
 def test_analyze_measures_in_mm_and_keeps_the_schema(image: OpenImage, dark_model: Path) -> None:
     shares: list[float] = []
     report = pipeline.analyze(

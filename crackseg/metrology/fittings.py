@@ -2,19 +2,22 @@
 
 A clamp or a bracket that a crack passes is often marked with it, and its width is then the crack's
 largest. What stands a second time in the photograph is no crack (``repeats``): the mask is cut
-there, and both sides are measured anew, each by itself.
+there, and both sides are measured anew, each by itself. Joints between setts or slabs of any shape
+form a net as map cracking does, so long that it is certain and not searched for repetition: of
+nets the reader is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from crackseg.metrology.ranking import REPETITION, certainty, with_repetition
 from crackseg.metrology.repeats import repeated_parts, repetitions
-from crackseg.records import Array, Certainty, Crack, Window
+from crackseg.names import count
+from crackseg.records import Array, Certainty, Crack, Notice, Window
 from crackseg.runs import Runs
 
 _ROUNDS = 3  # fittings along one crack that are parted from it
@@ -72,6 +75,24 @@ def note_repeats(
     alike = repetitions(listed, shape, image)
     repeats = {crack.id: with_repetition(crack, a) for crack, a in zip(listed, alike, strict=True)}
     return tuple(repeats.get(crack.id, crack) for crack in cracks)
+
+
+def net_notices(cracks: Sequence[Crack]) -> list[Notice]:
+    """Return what the report says of nets, which may be joints.
+
+    Args:
+        cracks: in their sections, as ``rank`` puts them; doubtful ones are in no figure anyway.
+    """
+    nets = sum(crack.section == "main" and crack.pattern == "map" for crack in cracks)
+    if not nets:
+        return []
+    text = (
+        f"{count(nets, 'crack')} of the main list {'forms a net' if nets == 1 else 'form nets'}: "
+        "map cracking does, but so do joints between setts, slabs or tiles, and neither certainty "
+        "nor widths tell one from the other. Look before it counts, or leave such parts out with "
+        "a region."
+    )
+    return [Notice(code="may_be_joints", message=text)]
 
 
 def _measured(

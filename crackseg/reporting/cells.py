@@ -155,6 +155,7 @@ def place(entry: SurveyCrack, words: Words) -> str:
 def flags(entry: SurveyCrack, words: Words) -> str:
     """Return what is to be minded of a crack."""
     remarks = [words("flag.no_wall")] if entry.photograph.may_show_no_wall else []
+    remarks += [words("flag.net")] if entry.facts["pattern"] == "map" else []
     remarks += [words.code("flag", flag) for flag in entry.facts["flags"].split()]
     if entry.facts.get("openings"):
         in_mm = entry.facts["opening_max_mm"] is not None

@@ -294,6 +294,22 @@ def test_a_mark_of_a_picture_that_may_show_no_wall_says_so_wherever_it_stands(
     assert doubt in (PdfReader(paper).pages[0].extract_text() or "").replace("\n", " ")
 
 
+def test_a_net_that_may_be_joints_says_so_among_its_remarks(results: Path) -> None:
+    worst = content(results).worst[0]
+    doubt = "a net: map cracking, or joints between stones or slabs"
+    assert doubt not in dict(worst.facts).get("Remarks", "")
+    folder = worst.crack.photograph.folder
+    assert folder
+    path = folder / "report.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    for crack in report["cracks"]:
+        crack["pattern"] = "map"
+    path.write_text(json.dumps(report), encoding="utf-8")
+    warned = content(results)
+    assert doubt in dict(warned.worst[0].facts)["Remarks"]
+    assert any(doubt in cell for row in warned.cracks.rows for cell in row)
+
+
 def test_the_page_is_one_file_that_is_safe_and_names_the_worst_crack(results: Path) -> None:
     html = write_report(results, formats=["html"])[0].read_text(encoding="utf-8")
     assert "<Sperre>" not in html
