@@ -50,6 +50,13 @@ def _run() -> None:
     except BrokenPipeError:  # whoever read has gone: `crackseg ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except (FileExistsError, NotADirectoryError) as error:
+        where = f"`{error.filename}`" if error.filename else "a path"
+        _say(
+            f"crackseg: {where} needs a folder where a file stands; move the file away, or choose "
+            "another place."
+        )
+        sys.exit(1)
     except OSError as error:
         where = f"`{error.filename}`: " if error.filename else ""
         _say(f"crackseg: {where}{error.strerror or error}.")

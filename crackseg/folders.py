@@ -182,6 +182,10 @@ def refuse_unless(file: Path, is_own: Callable[[str], bool], kind: str) -> None:
         raise OutputError(f"`{file}` is there and holds no {kind}; choose another name.")
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON; write null where a figure is not known")
+
+
 def read_figures(file: Path) -> dict[str, Any]:
     """Return the JSON object that a file holds.
 
@@ -189,7 +193,7 @@ def read_figures(file: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, or holds none.
     """
     try:
-        values = json.loads(file.read_text(encoding="utf-8-sig"))
+        values = json.loads(file.read_text(encoding="utf-8-sig"), parse_constant=_refuse_constant)
     except OSError as error:
         raise ConfigError(f"`{file}` cannot be read: {error.strerror}.") from error
     except ValueError as error:

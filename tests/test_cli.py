@@ -175,6 +175,15 @@ def test_wrong_usage_is_exit_code_2_and_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_file_where_a_folder_is_needed_is_one_sentence(
+    crackseg: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert crackseg("survey", "init", tmp_path / "file" / "north") == 1
+    assert f"`{tmp_path / 'file' / 'north'}" in (shown := " ".join(capsys.readouterr().err.split()))
+    assert "a folder where a file stands" in shown
+
+
 @pytest.mark.parametrize("option", ["--region", "--ignore"])
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -107,6 +107,7 @@ def analyze_command(
     from crackseg import batch, screen
     from crackseg.config import AnalyzeOptions, EngineOptions, merge, read_analysis, read_options
     from crackseg.idle import idle_in_analysis
+    from crackseg.imagery.regions import unused_files
     from crackseg.inputs import find_inputs
     from crackseg.survey import find_survey, read_survey
 
@@ -134,6 +135,7 @@ def analyze_command(
     photographs = find_inputs(inputs, out)
     facts = read_survey(survey) if survey else find_survey(inputs, photographs.paths)
     warn(_misspelt(batch.unused_scales(photographs.paths, options)))
+    warn(_unused(unused_files(options.region, photographs.paths)))
     stop_as_by_ctrl_c()
     gc.freeze()  # what imports made stays: to look through it again and again takes time
     try:
@@ -181,6 +183,7 @@ def measure_command(
     from crackseg.idle import idle_in_measure
     from crackseg.imagery.files import open_image
     from crackseg.imagery.masks import MaskRule
+    from crackseg.imagery.regions import unused_files
 
     rule = MaskRule(values=tuple(v.strip() for v in values.split(",") if v), invert=invert)
     scale = {"mm_per_px": mm_per_px, "distance_m": distance_m, "marker_mm": marker_mm}
@@ -191,6 +194,7 @@ def measure_command(
     warn(idle_in_measure({**settings, "engine": engine}, options))
     named = [image or mask]
     warn(_misspelt(batch.unused_scales(named, options)))
+    warn(_unused(unused_files(options.region, named)))
     options = batch.options_for(named[0], options)
     most = options.max_megapixels
     with ExitStack() as stack:
@@ -228,3 +232,16 @@ def _names_of(exports: str) -> list[str]:
 
 def _misspelt(names: Iterable[str]) -> list[str]:
     return [f"`picture_scale` names `{name}`: no photograph is called so." for name in names]
+
+
+def _unused(files: Sequence[Path]) -> list[str]:
+    if not files:
+        return []
+    from crackseg.screen import MOST_NAMES
+
+    names = ", ".join(f"`{file.name}`" for file in files[:MOST_NAMES])
+    more = f" and {len(files) - MOST_NAMES} more" if len(files) > MOST_NAMES else ""
+    return [
+        f"in `--ignore {files[0].parent}`, {names}{more}: of no photograph here, without effect; "
+        "a file has its photograph's name, as `DJI_0042.geojson` for `DJI_0042.JPG`."
+    ]

@@ -55,6 +55,10 @@ def read_shapes(path: Path, role: str) -> Shapes:
         features = list(_features(data))
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise DataError(f"`{name}` is not GeoJSON: {error}.") from error
+    except KeyError as error:
+        raise DataError(
+            f"`{name}` is not GeoJSON: a collection has no `{error.args[0]}`."
+        ) from error
     shapes: dict[str, list[tuple[str, list[Array]]]] = {"region": [], "ignore": []}
     joints: list[tuple[str, Array]] = []
     for number, (kind, coordinates, named) in enumerate(features, start=1):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,16 @@ def refuse_unusable(options: RegionOptions) -> None:
                 f"`--{role} {path}` holds no file for any photograph; expected GeoJSON or mask "
                 "pictures, each of a photograph's name."
             )
+
+
+def unused_files(options: RegionOptions, photographs: Sequence[Path]) -> tuple[Path, ...]:
+    """Return the files in a folder of what is ignored that belong to none of some photographs."""
+    folder = options.ignore
+    if folder is None or not folder.is_dir():
+        return ()
+    names = {_plain(name) for path in photographs for name in (path.stem, path.name)}
+    files = sorted(path for path in folder.iterdir() if is_region_file(path))
+    return tuple(path for path in files if _plain(path.stem) not in names)
 
 
 def region_facts(files: tuple[RegionFile, ...]) -> tuple[dict[str, str], ...]:
@@ -236,9 +247,11 @@ def _courses(lines: Sequence[Array]) -> str:
 
 def _of_photograph(role: str, folder: Path, photograph: Path) -> Path | None:
     """Return the file of a photograph's name; a photograph may have nothing to ignore."""
-    matches = sorted(
-        path for path in folder.iterdir() if path.stem == photograph.stem and is_region_file(path)
-    )
+    files = sorted(path for path in folder.iterdir() if is_region_file(path))
+    matches = [path for path in files if path.stem == photograph.stem]
+    # Systems and programs write names in other letters, other forms of an umlaut, or in full: a
+    # file to ignore would go unused without a word.
+    matches = matches or [path for path in files if is_named_after(path, photograph)]
     if not matches and role == "ignore":
         return None
     if len(matches) != 1:
@@ -248,6 +261,15 @@ def _of_photograph(role: str, folder: Path, photograph: Path) -> Path | None:
             f"`{photograph.stem}.geojson` or `{photograph.stem}.png`."
         )
     return matches[0]
+
+
+def is_named_after(file: Path, photograph: Path) -> bool:
+    """Return whether a file has a photograph's name, with its suffix or without, in any case."""
+    return _plain(file.stem) in (_plain(photograph.stem), _plain(photograph.name))
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _read_picture(file: RegionFile, info: ImageInfo) -> Array:
@@ -313,7 +335,8 @@ def _placing(data: Any, points: Array, info: ImageInfo, name: str) -> Place:
                 f"`{name}` is in {declared}, but `{info.path.name}` is not georeferenced; draw the "
                 "region in pixels (x = column, y = row)."
             )
-        if (points[:, 1] <= 0).all():  # GIS programs show a plain picture with y upwards
+        # GIS programs show a plain picture with y upwards; what is drawn there may overshoot it
+        if points[:, 1].min() + points[:, 1].max() <= 0:
             return lambda xy: xy * [1, -1] - 0.5
         if np.ptp(points, axis=0).max() < _LEAST_PX:
             raise DataError(

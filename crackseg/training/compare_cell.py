@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from crackseg.config import to_plain
 from crackseg.errors import ConfigError, CracksegError, TrainingError
@@ -30,6 +30,7 @@ from crackseg.training.batch_judge import (
     read_exam,
     truths_fit,
 )
+from crackseg.training.checkpoints import write_weights
 from crackseg.training.compare_options import CompareOptions, Contestant, file_name, run_options
 from crackseg.training.contest import Mark, digest_of, learn, mark_on, predict_by, settle_device
 from crackseg.training.crop_pool import Pool, name_pool, write_chunk
@@ -169,10 +170,8 @@ def _train(options: CompareOptions, run: TrainOptions, device: Any) -> tuple[lis
     for step, module in learn(run, _pool(options, run.seed), device, options.score_every, state):
         marks[step] = asdict(mark_on(module, step, val))
         _write(log, {"run": to_plain(run), "curve": list(marks.values())})
-    tensors = {k: v.detach().cpu().contiguous() for k, v in module.judged.state_dict().items()}
-    part = weights.with_suffix(".part")
-    save_file(tensors, part)
-    part.replace(weights)
+    tensors = {k: v.detach().cpu() for k, v in module.judged.state_dict().items()}
+    write_weights(tensors, weights)
     state.unlink(missing_ok=True)
     return list(marks.values()), module
 

@@ -6,6 +6,7 @@ A resumed run has one log for each start; where two tell of one step, the later 
 from __future__ import annotations
 
 import csv
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +18,21 @@ Curve = dict[int, float]  # step -> value
 
 
 def read_log(run: Path) -> dict[str, Curve]:
-    """Return every logged curve of a run folder by name."""
+    """Return every logged curve of a run folder by name.
+
+    Rows that a full disk or a kill left cut or damaged are left out: the curves are a picture of
+    the run, which goes on without them.
+    """
     files = sorted((run / "log").rglob("metrics.csv"), key=lambda file: file.stat().st_mtime)
     curves: dict[str, Curve] = {}
     for file in files:
-        with file.open(newline="", encoding="utf-8") as stream:
-            for row in csv.DictReader(stream):
-                step = int(row.pop("step"))
-                for name, value in row.items():
-                    if value and name != "epoch":
-                        curves.setdefault(name, {})[step] = float(value)
+        with file.open(newline="", encoding="utf-8", errors="replace") as stream:
+            for row in csv.DictReader(line.replace("\0", "") for line in stream):
+                with suppress(ValueError, KeyError, TypeError):
+                    step = int(row.pop("step"))
+                    for name, value in row.items():
+                        if value and name != "epoch":
+                            curves.setdefault(name, {})[step] = float(value)
     return curves
 
 

@@ -47,11 +47,13 @@ def split_samples(samples: Sequence[Sample], split: str, sets: Sequence[str]) ->
     """
     part = [s for s in samples if s.split == split and (not sets or s.source in sets)]
     if not part:
+        if not samples:
+            raise DataError("the manifest has no row; `crackseg data index` writes one a picture.")
         there = sorted({s.split for s in samples})
         hint = "; index the data again with `--hold-out 0.15`" if split == "val" else ""
         raise DataError(
             f"no sample of split {split!r} in the sets {', '.join(sets) or 'given'}, which have "
-            f"{', '.join(there) or 'nothing'}{hint}, or list stems in {split}.txt."
+            f"{', '.join(there)}{hint}, or list stems in {split}.txt."
         )
     return part
 
@@ -189,7 +191,9 @@ def _shares(samples: Sequence[Sample], options: DataOptions) -> Array:
     refuse_unknown_sets(options.weights, samples, "weights")
     names = [s.source for s in samples]
     counts = {name: names.count(name) for name in set(names)}
-    shares = np.array([options.weights.get(name, 1.0) / counts[name] for name in names])
+    # the largest is taken off first: the sum of weights near the end of floats is endless, or 0
+    largest = max(options.weights.get(name, 1.0) for name in names) or 1.0
+    shares = np.array([options.weights.get(name, 1.0) / largest / counts[name] for name in names])
     if not shares.any():
         raise DataError("`weights` must leave one set to draw from, got 0 for each.")
     normalized: Array = shares / shares.sum()

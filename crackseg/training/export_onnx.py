@@ -21,7 +21,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from safetensors.torch import save_file
 
 from crackseg.errors import ModelError
 from crackseg.folders import refuse_file
@@ -37,6 +36,7 @@ from crackseg.inference.models import (
 from crackseg.inference.weights import read_weights
 from crackseg.networks import build
 from crackseg.records import Array, ModelCard
+from crackseg.training.checkpoints import write_weights
 from crackseg.training.export_scan import scan_pictures
 from crackseg.training.joins import split_joined
 from crackseg.training.stored import store_trained
@@ -214,8 +214,7 @@ def export_run(
     with taking_place_of(folder, card) as part:
         write_graph(network, part / "model.onnx", mean=mean, std=std, multiple=multiple)
         if not _holds(part / "model.onnx", weights):
-            save_file(weights, part / SAFETENSORS)
-            (part / SAFETENSORS).chmod(0o644)  # safetensors writes for the owner alone
+            write_weights(weights, part / SAFETENSORS)
         image = _probe_image(4 * multiple)
         with torch.inference_mode():
             probability = PixelsToProbability(network, mean, std).eval()(torch.from_numpy(image))
@@ -287,11 +286,22 @@ def files_of_earlier(folder: Path, name: str, version: str) -> set[str]:
     return own_files(folder, before)
 
 
+_OPTIONS = ("network", "arguments", "mean", "std")  # of a run that its card tells
+
+
 def _read_run(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what ``run.json`` says and the weights."""
     try:
         identity = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        trained = identity["options"]
+        _ = identity["data"], [trained[name] for name in _OPTIONS], trained["data"]["crop_px"]
         return identity, read_weights(run / SAFETENSORS)
+    except (ValueError, LookupError, TypeError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(
+            f"`{run / 'run.json'}` does not say what was trained ({error}); copy the folder anew."
+        ) from error
     except OSError as error:
         raise ModelError(
             f"`{run}` is not a finished run: {error}; run `crackseg train`."

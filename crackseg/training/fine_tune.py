@@ -18,8 +18,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from crackseg import __version__
 from crackseg.config import to_plain
 from crackseg.errors import ConfigError
@@ -30,6 +28,7 @@ from crackseg.networks import build
 from crackseg.records import ModelCard, Sample
 from crackseg.training.areas import areas_file
 from crackseg.training.augment import AugmentOptions
+from crackseg.training.checkpoints import write_weights
 from crackseg.training.evaluate import (
     EvaluateOptions,
     load_samples,
@@ -241,8 +240,7 @@ def _learn(
     say(f"learning {options.steps} steps, which takes minutes")
     learn_verdicts(network, Sources(site=tiles, walls=walls), run, say)
     fit_gate(network, own.train, own.held_out, parent.tile_px, partial(normalize, options=run))
-    state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    save_file(state, run.out / "weights.safetensors")
+    write_weights(network.state_dict(), run.out / "weights.safetensors")
     text = json.dumps(describe(run, [*own.train, *walls]), indent=1)
     (run.out / RUN).write_text(text, encoding="utf-8")
     return run.out

@@ -21,14 +21,18 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
-from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
 from crackseg.config import MaskOptions, read_record
 from crackseg.imagery.tiles import Band, plan_axis
 from crackseg.losses import deep_loss, outline_weight, seen_somehow
 from crackseg.records import Array, Sample
-from crackseg.training.checkpoints import find_last, make_checkpoints
+from crackseg.training.checkpoints import (
+    SafeCheckpointIO,
+    find_last,
+    make_checkpoints,
+    write_weights,
+)
 from crackseg.training.curves import plot_curves
 from crackseg.training.dataset import (
     CROPS_BYTES,
@@ -184,6 +188,7 @@ def _trainer(options: TrainOptions) -> lightning.Trainer:
         enable_model_summary=False,
         callbacks=_callbacks(options),
         logger=open_loggers(options),
+        plugins=[SafeCheckpointIO()],
         # a library's encoder may hold layers that its decoder does not use
         strategy="ddp_find_unused_parameters_true" if processes(options) > 1 else "auto",
         sync_batchnorm=processes(options) > 1 and gpu_of(options) is not None,
@@ -447,4 +452,4 @@ def _write_weights(module: Segmenter, out: Path) -> None:
     )["state_dict"]
     prefix = "average.module." if module.options.fit.ema else "network."
     weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    save_file({k: v.contiguous() for k, v in weights.items()}, out / "weights.safetensors")
+    write_weights(weights, out / "weights.safetensors")

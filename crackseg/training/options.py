@@ -59,7 +59,7 @@ class DataOptions:
         _must(self.crop_px >= 16, "crop_px", "at least 16; 256 is usual", self.crop_px)
         _must(self.batch >= 1, "batch", "at least 1; 8 is usual", self.batch)
         _must(0 <= self.aim <= 1, "aim", "a share from 0 to 1", self.aim)
-        _must(self.workers >= 0, "workers", "0 or more", self.workers)
+        _must(0 <= self.workers <= MOST_THREADS, "workers", f"0 to {MOST_THREADS}", self.workers)
         _must(
             0 <= self.memory_gb < math.inf, "memory_gb", "a finite number from 0 on", self.memory_gb
         )

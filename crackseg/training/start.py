@@ -45,6 +45,11 @@ def check_machine(options: TrainOptions) -> None:
         )
     if accelerator in ("cuda", "gpu") and options.devices > max(gpus, 1):
         raise ConfigError(f"`devices` must be at most {gpus} here, got {options.devices}.")
+    if options.precision == "16-mixed" and (accelerator == "cpu" or not (gpus or mps)):
+        raise ConfigError(
+            "`precision` '16-mixed' needs a GPU, and this run has none: Lightning would take "
+            "bf16 in its place; take `32-true`, or `bf16-mixed`."
+        )
 
 
 def start_network(options: TrainOptions) -> Any:

@@ -20,7 +20,14 @@ from crackseg.errors import ConfigError, CracksegError, DataError
 from crackseg.exports import overlay
 from crackseg.exports.geojson import PIXELS, to_geojson
 from crackseg.imagery.files import open_image
-from crackseg.imagery.regions import Region, outline, read_region, share_on_joints
+from crackseg.imagery.regions import (
+    Region,
+    find_region_files,
+    outline,
+    read_region,
+    share_on_joints,
+    unused_files,
+)
 from crackseg.inference.predictor import Predictor
 from crackseg.records import Array, ImageInfo, Report
 
@@ -75,6 +82,45 @@ def square(hole: bool = False) -> Array:
 def near(mask: Array, expected: Array) -> bool:
     """Whether two shapes differ by no more than a rim of a pixel."""
     return int((mask != expected).sum()) < 500 and mask.sum() > 0
+
+
+def test_a_drawing_of_a_gis_may_overshoot_the_top_of_a_plain_picture(tmp_path: Path) -> None:
+    drawn = [[0, 5], [WIDTH, 5], [WIDTH, -60], [0, -60], [0, 5]]
+    mask = inside(info(), region=write(tmp_path / "r.geojson", feature("Polygon", [drawn])))
+    expected = np.zeros((HEIGHT, WIDTH), bool)
+    expected[:60] = True
+    assert near(mask, expected)
+
+
+@pytest.mark.parametrize("name", ["dji_0042.geojson", "DJI_0042.JPG.geojson", "DJI_0042.GEOJSON"])
+@pytest.mark.parametrize("role", ["region", "ignore"])
+def test_a_file_is_a_photographs_however_its_name_is_written(
+    role: str, name: str, tmp_path: Path
+) -> None:
+    write(tmp_path / name, feature("Polygon", [SQUARE]))
+    found = find_region_files(RegionOptions(**{role: tmp_path}), Path("DJI_0042.JPG"))
+    assert [file.path.name for file in found] == [name]
+    assert unused_files(RegionOptions(**{role: tmp_path}), [Path("DJI_0042.JPG")]) == ()
+
+
+def test_an_umlaut_in_two_parts_is_the_same_name(tmp_path: Path) -> None:
+    write(tmp_path / "Mu\u0308ller.geojson", feature("Polygon", [SQUARE]))
+    assert find_region_files(RegionOptions(ignore=tmp_path), Path("M\u00fcller.JPG"))
+
+
+def test_what_is_spelt_alike_goes_before_what_is_nearly(tmp_path: Path) -> None:
+    for name in ("a.geojson", "A.png"):
+        write(tmp_path / name, feature("Polygon", [SQUARE]))
+    for photograph, file in (("a.jpg", "a.geojson"), ("A.jpg", "A.png")):
+        (found,) = find_region_files(RegionOptions(ignore=tmp_path), Path(photograph))
+        assert found.path.name == file
+
+
+def test_files_to_ignore_of_no_photograph_are_named(tmp_path: Path) -> None:
+    for name in ("DJI_0042_mask.geojson", "DJI_0041.geojson", "notes.txt"):
+        (tmp_path / name).write_text("{}")
+    unused = unused_files(RegionOptions(ignore=tmp_path), [Path("x/DJI_0041.JPG")])
+    assert [file.name for file in unused] == ["DJI_0042_mask.geojson"]
 
 
 def test_polygons_in_pixels_with_holes(tmp_path: Path) -> None:
@@ -264,6 +310,8 @@ def test_map_coordinates_of_the_raster_of_another_crs_and_of_pixels(tmp_path: Pa
         (info(), [feature("Polygon", [SQUARE])], {"crs": 5}, "`crs` names no system"),
         (info(), [feature("Polygon", [SQUARE])], {"crs": {"properties": 5}}, "names no system"),
         (info(), [{"type": "Circle"}], {}, "is not GeoJSON"),
+        (info(), [{"type": "FeatureCollection"}], {}, "a collection has no `features`"),
+        (info(), [{"type": "GeometryCollection"}], {}, "a collection has no `geometries`"),
         (info(**{**UTM, "crs": None}), [feature("Polygon", [SQUARE])], {}, "have no CRS"),
     ],
 )

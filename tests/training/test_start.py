@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +24,9 @@ from crackseg.errors import ConfigError, DataError, ModelError, TrainingError  #
 from crackseg.inference.models import SHIPPED, read_card  # noqa: E402
 from crackseg.inference.weights import read_weights  # noqa: E402
 from crackseg.networks import build  # noqa: E402
-from crackseg.training import export_onnx, start  # noqa: E402
+from crackseg.records import Sample  # noqa: E402
+from crackseg.training import dataset, export_onnx, start  # noqa: E402
+from crackseg.training.curves import read_log  # noqa: E402
 from crackseg.training.dataset import split_samples  # noqa: E402
 from crackseg.training.export_onnx import ExportOptions, export_run, write_graph  # noqa: E402
 from crackseg.training.fit import Segmenter, read_run, train  # noqa: E402
@@ -104,6 +108,91 @@ def test_a_start_that_failed_blocks_nothing(write: Write) -> None:
     assert (train(read_run(write(fit='loss = "dice"'))) / "weights.safetensors").exists()
 
 
+def spoil_data(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 3] ^= 0xFF
+    file.write_bytes(data)
+
+
+def without(part: str) -> Callable[[Path], None]:
+    def spoil(file: Path) -> None:
+        state = torch.load(file, weights_only=True)
+        torch.save({name: value for name, value in state.items() if name != part}, file)
+
+    return spoil
+
+
+def a_zip(file: Path) -> None:
+    with zipfile.ZipFile(file, "w") as parts:
+        parts.writestr("a.txt", "hello")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (spoil_data, "is cut or damaged"),
+        (a_zip, "is no checkpoint of this program"),
+        (lambda file: torch.save(torch.zeros(3), file), "is no checkpoint of this program"),
+        (without("optimizer_states"), "is no .* it lacks optimizer_states"),
+        (without("loops"), "is no .* it lacks loops"),  # it began anew without a word
+    ],
+)
+def test_a_checkpoint_that_no_run_can_go_on_from_is_named(
+    spoil: Callable[[Path], None], words: str, write: Write
+) -> None:
+    last = train(read_run(write())) / "checkpoints" / "last.ckpt"
+    spoil(last)
+    with pytest.raises(ConfigError, match=rf"last\.ckpt` {words}"):
+        train(read_run(write()))
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = Path.write_bytes
+
+    def fill(self: Path, data: Any) -> int:
+        if self.name == "last.ckpt.part" and self.with_name("last.ckpt").exists():
+            written(self, bytes(data)[:1000])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return written(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(OSError, match="No space left"):
+        train(read_run(write()))
+    monkeypatch.undo()
+    folder = write().parent / "run" / "checkpoints"
+    assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 1
+    assert sorted(file.name for file in folder.iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert (train(read_run(write())) / "weights.safetensors").exists()
+
+
+def test_something_else_in_place_of_the_weights_is_an_error_of_the_disk(write: Write) -> None:
+    out = train(read_run(write()))
+    (out / "weights.safetensors").unlink()
+    (out / "weights.safetensors").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        train(read_run(write()))
+
+
+def test_a_log_that_was_cut_stops_no_run(write: Write) -> None:
+    out = train(read_run(write()))
+    (log,) = out.rglob("metrics.csv")
+    log.write_bytes(log.read_bytes() + b'1,"\xff\x00')
+    assert read_log(out)["val/score"]
+    log.write_bytes(b"\xff\xfe\x00\n1,2\n")
+    assert read_log(out) == {}
+
+
+def test_a_run_that_does_not_say_what_was_trained_is_not_exported(write: Write) -> None:
+    out = train(read_run(write()))
+    options = ExportOptions(name="m", version="1", threshold=0.5, threshold_low=0.5)
+    for text in ("{}", "[]", "x", '{"options": 3, "data": []}'):
+        (out / "run.json").write_text(text)
+        with pytest.raises(ModelError, match=r"run\.json` does not say what was trained"):
+            export_run(out, out.parent / "model", options)
+
+
 def test_no_sample_of_a_split_says_how_to_get_some(write: Write) -> None:
     options = read_run(write())
     samples = read_manifest(options.data.manifest, root=options.data.root)
@@ -112,6 +201,8 @@ def test_no_sample_of_a_split_says_how_to_get_some(write: Write) -> None:
     train_only = [sample for sample in samples if sample.split == "train"]
     with pytest.raises(DataError, match=r"no sample of split 'val'.*--hold-out"):
         split_samples(train_only, "val", ())
+    with pytest.raises(DataError, match="the manifest has no row"):
+        split_samples([], "train", ())
 
 
 def identity_of(options: TrainOptions) -> dict[str, Any]:
@@ -200,6 +291,7 @@ def test_every_option_can_be_read_back_and_compared(write: Write) -> None:
         ("top", "seed = -1", "`seed` must be 0 to 4294967295"),
         ("top", "std = [128.0, 128.0, 0.0]", "`std` must be three positive"),
         ("data", "batch = 0", "`batch` must be at least 1"),
+        ("data", "workers = 100000", "`workers` must be 0 to 1024"),
         ("data", "aim = 1.5", "`aim` must be a share"),
         ("data", "weights = { set = -1.0 }", r"`weights\.set` must be a finite number"),
         ("data", "weights = { set = nan }", r"weights\.set` must be a finite number"),
@@ -230,6 +322,15 @@ def test_a_device_that_is_not_there_is_a_sentence(
         with pytest.raises(ConfigError, match=f"`accelerator` is '{name}'"):
             start.check_machine(replace(read_run(write()), accelerator=name))
     start.check_machine(read_run(write()))
+    with pytest.raises(ConfigError, match="'16-mixed' needs a GPU"):
+        start.check_machine(replace(read_run(write()), precision="16-mixed"))
+
+
+@pytest.mark.parametrize("weight", [1.7e308, 5e-324])
+def test_weights_of_sets_near_the_ends_of_floats_still_draw(weight: float, write: Write) -> None:
+    samples = [Sample(image=Path("a"), mask=Path("b"), source=s, split="train") for s in "ab"]
+    options = read_run(write(data=f"weights = {{ a = {weight}, b = {weight} }}")).data
+    assert dataset._shares(samples, options).tolist() == [0.5, 0.5]
 
 
 def test_weights_of_another_network_are_a_sentence(write: Write, tmp_path: Path) -> None:
