@@ -23,6 +23,7 @@ from crackseg.imagery.files import OpenImage
 from crackseg.imagery.greenery import ColourCounter
 from crackseg.imagery.structure import tells_sharpness, with_noise
 from crackseg.imagery.tiles import Axis
+from crackseg.imagery.veil import VeilCounter
 from crackseg.inference.band_files import BandFiles
 from crackseg.inference.batches import Batcher, batch_that_pays
 from crackseg.inference.choosing import Chosen, choose
@@ -39,6 +40,8 @@ from crackseg.inference.tile_rows import (
 )
 from crackseg.records import Array, ModelCard, Notice, Prediction
 from crackseg.runs import Runs
+
+_Counters = tuple[BlankCounter, ClarityCounter, ColourCounter, VeilCounter]
 
 _UNTRIED_TILES = 8  # at once on TensorRT, which would build for minutes to try each number
 _LEAST_TILE_PX = 128  # smaller tiles see too little to tell a crack from a joint
@@ -122,11 +125,18 @@ class Predictor:
         chosen = self._open_on(attempt.device)
         batcher = self._batcher(attempt)
         size = (image.info.height_px, image.info.width_px)
-        blank, clarity, colour = BlankCounter(*size), ClarityCounter(*size), ColourCounter()
+        blank, clarity = BlankCounter(*size), ClarityCounter(*size)
+        colour, veil = ColourCounter(), VeilCounter()
         made_of = _made_of(image, self.card, chosen.options, attempt, inside)
         store = BandFiles(size, folder, made_of)
         valid = _all_tiles(
-            image, self.card, attempt, batcher, ((blank, clarity, colour), progress), inside, store
+            image,
+            self.card,
+            attempt,
+            batcher,
+            ((blank, clarity, colour, veil), progress),
+            inside,
+            store,
         )
         measures = clarity.measures()
         return Prediction(
@@ -147,6 +157,7 @@ class Predictor:
             precision=chosen.options.precision,
             notices=(
                 *colour.notices(),
+                *veil.notices(),
                 *chosen.notices,
                 *_fallback(self.options, self.card, attempt),
             ),
@@ -251,7 +262,7 @@ def _all_tiles(
     card: ModelCard,
     options: PredictOptions,
     batcher: Batcher,
-    sinks: tuple[tuple[BlankCounter, ClarityCounter, ColourCounter], Progress | None],
+    sinks: tuple[_Counters, Progress | None],
     inside: Array | None,
     store: BandFiles,
 ) -> Runs | None:
