@@ -25,6 +25,8 @@ from crackseg.folders import sha256_of
 from crackseg.records import Array
 
 _LEAST = 40  # points that agree, for a registration by features
+_APART_M = 0.5  # least distance of two points that a first guess is made of
+_APART_SHARE = 0.5  # of how far the points spread, where that is less: a map of a close-up is small
 _AGREE_M = 0.05  # of one place by both maps, in the first guess of the robust fit
 _ROUNDS = 300
 _BY_COORDINATES_M = 0.15  # standard deviation of a map's place by a drone, without control points
@@ -173,15 +175,17 @@ def _near_pairs(
 def _fit(old: Array, new: Array) -> Registration | None:
     """Return the similarity that most points agree with, or None where too few do."""
     rng = np.random.default_rng(0)
+    spread_m = float(np.abs(old - old.mean()).mean()) if len(old) else 0.0
+    small = min(1.0, _APART_SHARE * spread_m / _APART_M)
     best, most = np.zeros(len(old), bool), 0
     for _ in range(_ROUNDS if len(old) >= _LEAST else 0):
         i, j = rng.integers(0, len(old), 2)
-        if abs(old[i] - old[j]) < 0.5:
+        if abs(old[i] - old[j]) < small * _APART_M:
             continue
         factor = (new[i] - new[j]) / (old[i] - old[j])
         if not 0.8 < abs(factor) < 1.25:
             continue
-        close = np.abs(factor * old + new[i] - factor * old[i] - new) < _AGREE_M
+        close = np.abs(factor * old + new[i] - factor * old[i] - new) < small * _AGREE_M
         if close.sum() > most:
             best, most = close, int(close.sum())
     if most < max(_LEAST, 0.3 * len(old)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -345,12 +346,20 @@ def _placing(data: Any, points: Array, info: ImageInfo, name: str) -> Place:
             )
         return lambda xy: xy
     to_pixels = _from_map(info.transform)
+    if declared and _epsg(declared) == _epsg(info.crs or "") != "":
+        return to_pixels
     if _fits(to_pixels(points), info) and not declared:
         return to_pixels  # in the raster's own map units
     transform = _transformer(declared, info, name)
     if not np.isfinite(transform(*points.T)).all():
         raise DataError(f"`{name}` has points that are not on Earth.")
     return lambda xy: to_pixels(np.column_stack(transform(*xy.T)))
+
+
+def _epsg(system: str) -> str:
+    """Return the code of a system however it is spelt (`urn:ogc:def:crs:EPSG::25832`), or ""."""
+    found = re.search(r"EPSG(?::|/)(?:[\d.]*(?::|/))?(\d+)$", system.strip(), re.IGNORECASE)
+    return found[1] if found else ""
 
 
 def _from_map(transform: tuple[float, ...]) -> Place:

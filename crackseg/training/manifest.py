@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crackseg.csv_files import Row, read_csv
+from crackseg.csv_files import Row, read_csv, read_text
 from crackseg.errors import DataError
 from crackseg.file_kinds import is_of_system
 from crackseg.folders import refuse_unless, sha256_of
@@ -321,6 +321,9 @@ def _index_set(folder: Path, name: str, split: str, licence: str, refuse: Refuse
     full = next((n for n in sites if n not in images and Path(n).stem in images), None)
     if full is not None:
         raise DataError(f"{folder / SITES}: `{full}` must be a stem, `{Path(full).stem}`.")
+    # A misspelt stem would part its structure by the split, and every score be too good.
+    for stem in sorted(sites.keys() - images.keys()):
+        refuse(DataError(f"{folder / SITES}: there is no picture with the stem `{stem}`."))
     samples = []
     for stem in sorted(splits):
         missing = [n for n, files in (("images", images), ("masks", masks)) if stem not in files]
@@ -362,7 +365,7 @@ def _read_lists(folder: Path) -> dict[str, str]:
         file = folder / f"{split}.txt"
         if not file.is_file():
             continue
-        for stem in filter(None, map(str.strip, file.read_text(encoding="utf-8-sig").splitlines())):
+        for stem in filter(None, map(str.strip, read_text(file).splitlines())):
             if stem in splits:
                 raise DataError(f"{file}: `{stem}` is also listed in {splits[stem]}.txt.")
             splits[stem] = split

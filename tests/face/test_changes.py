@@ -24,6 +24,7 @@ from crackseg.changes.command import compare_folders
 from crackseg.changes.comparison import Change, Difference, compare
 from crackseg.changes.records import Comparison
 from crackseg.changes.registration import Registration, photographs_of, register
+from crackseg.changes.registration import _fit as registration_of
 from crackseg.changes.writing import SCHEMA, write_changes
 from crackseg.commands import app
 from crackseg.errors import ConfigError, DataError
@@ -182,6 +183,19 @@ def test_without_photographs_coordinates_lay_the_maps_on_each_other(
     old["scale"]["placed"] = False
     with pytest.raises(DataError, match="cannot be laid on each other"):
         register(old, new)
+
+
+@pytest.mark.parametrize("side_m", [0.2, 3.0, 60.0])
+def test_maps_of_any_size_are_laid_on_each_other(side_m: float) -> None:
+    rng = np.random.default_rng(0)
+    old = side_m * (rng.random(400) + 1j * rng.random(400))
+    factor, shift = 1.01 * np.exp(0.02j), 3 - 4j
+    new = factor * old + shift + 1e-4 * side_m * rng.standard_normal(400)
+    new[:120] = shift + side_m * (rng.random(120) + 1j * rng.random(120))  # what is not alike
+    found = registration_of(old, new)
+    assert found is not None
+    assert abs(found.factor - factor) < 1e-3
+    assert abs(found.to_new(np.array([[0.0, 0.0]]))[0] @ [1, 1j] - shift) < 1e-3 * side_m
 
 
 def test_photographs_are_found_from_another_working_folder(

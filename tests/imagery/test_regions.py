@@ -272,6 +272,10 @@ def test_map_coordinates_of_the_raster_of_another_crs_and_of_pixels(tmp_path: Pa
         coordinate_system=PIXELS,
     )
     assert near(inside(info(**UTM), region=upwards), square())
+    for declared in ("EPSG:32632", "urn:ogc:def:crs:EPSG::32632", "urn:ogc:def:crs:EPSG:9.6:32632"):
+        crs = {"type": "name", "properties": {"name": declared}}
+        same = write(tmp_path / "same.geojson", feature("Polygon", [on_map(SQUARE)]), crs=crs)
+        assert near(inside(info(**UTM), region=same), square()), declared  # without the extra geo
     pyproj = pytest.importorskip("pyproj", reason="needs the extra geo")
     for code, declared in (("EPSG:4326", None), ("EPSG:3035", "urn:ogc:def:crs:EPSG::3035")):
         change = pyproj.Transformer.from_crs("EPSG:32632", code, always_xy=True).transform

@@ -168,7 +168,17 @@ def test_folders_that_make_no_sense_are_refused(root, tmp_path):
     (root / "wall" / "val.txt").write_text("ghost\n")
     with pytest.raises(DataError, match=r"images.*`ghost`"):
         index_folder(root)
+    (root / "wall" / "val.txt").write_bytes(b"\xff\x81")
+    with pytest.raises(DataError, match=r"val\.txt` cannot be read"):
+        index_folder(root)
     (root / "wall" / "val.txt").unlink()
+    (root / "wall" / "sites.csv").write_text("stem,site\nghost,north\n")
+    with pytest.raises(DataError, match=r"sites\.csv: there is no picture with the stem `ghost`"):
+        index_folder(root)
+    (root / "wall" / "sites.csv").unlink()
+    train = (root / "wall" / "train.txt").read_text()
+    (root / "wall" / "train.txt").write_text(train, encoding="utf-16")  # Notepad's "Unicode"
+    assert index_folder(root)
     Image.fromarray(texture(0)).save(root / "wall" / "images" / "a.jpg")
     with pytest.raises(DataError, match="share a stem"):
         index_folder(root)
