@@ -54,6 +54,9 @@ _COVERED = 0.3  # of a course that may run on the mask: there is a piece already
 # Mean probability of another line from which a course runs on one, if it is more than the crack's.
 # No course along a labelled crack on concrete has half of it (train and val lists).
 _OTHER = 0.5
+# Another line goes on past the tips, so far from them and within so much of their direction. One
+# that ends where the crack begins again is the crack, where it runs too straight for the network.
+_ON_PX, _ON_TURNS = (20.0, 80.0), np.radians(np.arange(-15, 16, 3))
 _BESIDE = np.ones((3, 3), np.uint8)  # a course may run a pixel beside the line
 
 
@@ -147,14 +150,35 @@ def covered(course: Course, one: Tip, two: Tip, mask: Mask) -> bool:
 
 
 def on_other_line(course: Course, one: Tip, two: Tip, photo: Photograph) -> bool:
-    """Say whether a course runs along what the network takes for another line: a joint, a cable."""
+    """Say whether a course runs along a joint or a cable.
+
+    The network takes it for such a line, and it goes on past one of the tips.
+    """
     if photo.other is None or photo.probability is None:
         return False
     row, col = _between(course, one, two)
     if not len(row):
         return False
     other, crack = (_near(plane, row, col) for plane in (photo.other, photo.probability))
-    return other >= _OTHER and other > crack
+    if other < _OTHER or other <= crack:
+        return False
+    return any(_goes_on(photo.other, end.place, off.place) for end, off in ((one, two), (two, one)))
+
+
+def _goes_on(other: Plane, tip: Array, origin: Array) -> bool:
+    """Say whether another line that comes from an origin goes on past a tip."""
+    toward = np.arctan2(*(tip - origin)) + _ON_TURNS
+    steps = np.arange(*_ON_PX)
+    rows, cols = (
+        np.rint(at + np.multiply.outer(turn(toward), steps)).astype(int)
+        for at, turn in zip(tip, (np.sin, np.cos), strict=True)
+    )
+    inside = (rows >= 0) & (cols >= 0) & (rows < other.shape[0]) & (cols < other.shape[1])
+    return any(
+        _near(other, row[part], col[part]) >= _OTHER
+        for row, col, part in zip(rows, cols, inside, strict=True)
+        if part.sum() > len(steps) / 2
+    )
 
 
 def _near(plane: Plane, row: Array, col: Array) -> float:

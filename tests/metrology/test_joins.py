@@ -262,6 +262,21 @@ def test_a_line_that_the_network_calls_another_is_not_followed(cracks_of: Any, s
     assert len(alike) == len(untold) == 1
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_stretch_of_the_crack_that_the_network_calls_another_line(
+    cracks_of: Any, seed: int
+) -> None:
+    """It begins and ends where the crack does: no joint is so short."""
+    rng = np.random.default_rng(seed)
+    stroke = wandering((110, 30), 0, 340, 3.0, rng, bend_deg=15, wave_px=80)
+    phantom = wall([stroke], rng)
+    broken = gap_in(phantom.mask)
+    other = np.where(phantom.mask & ~broken, 255, 0).astype(np.uint8)
+    probability = np.where(broken, 255, 5).astype(np.uint8)
+    (crack,) = cracks_of(broken, phantom.picture, probability=probability, other=other)
+    assert "joined" in crack.flags
+
+
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), 5000.0])
 def test_a_reach_that_means_nothing_is_refused(value: float) -> None:
     with pytest.raises(ConfigError, match="join_px"):
