@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from scipy.ndimage import binary_propagation, grey_opening, maximum_filter1d, uniform_filter1d
+from scipy.ndimage import binary_propagation, grey_opening, maximum_filter1d
 
 from crackseg.metrology.columns import concatenate
 from crackseg.metrology.width import INTERIOR
@@ -49,6 +49,7 @@ class Evidence:
     flank_px: Array  # (N,) between its own two flanks, whatever lies beyond them
     two: Array  # (N,) bool, it has both flanks
     even: Array  # (N,) 0..1, how alike its darkness is against both shoulders
+    inner_px: Array  # (N,) of a line seen within the dark stretch, nan where none is
 
 
 # Share of a crack's stations that must show it for the others to be left out; of a crack that is
@@ -96,6 +97,7 @@ _ROUND, _ROUND_SPANS = 1.5, (9, 13, 19, 27, 39, 55, 77)
 _BULGE_PX, _BULGE_REL = 1.25, 0.2  # a crack's own width changes by less over such a way
 # A line in a dark stretch is seen all along where this share of so many stations show it.
 _ALONG_PX, _ALL_ALONG = 31, 0.6
+_INNER_SURE = 0.8  # of the width of a line within a strip: it may be so much thinner than fitted
 _FEW = 5  # stations: fewer tell nothing of what is usual
 
 
@@ -182,6 +184,7 @@ class Judged:
 
     reading: Array  # (N,) `Reading`
     narrower_px: Array  # (N,) by how much it is narrower if only the line in it is the crack
+    inner_px: Array  # (N,) width of a line within it, nan where none is
 
 
 def judge(lines: list[Evidence]) -> list[Judged]:
@@ -202,6 +205,7 @@ class _Usual:
     deepest: float  # darkness; 0 where too few stations tell
     beyond_px: float  # by which it is wider than its mask
     visible: bool  # it shows at most of its stations
+    inner_px: float  # of a line within it that most stations show, nan where they do not
 
     @property
     def thin(self) -> bool:
@@ -226,6 +230,7 @@ def _usual(whole: Evidence) -> _Usual:
         deepest=_deepest(whole, plain) or _deepest(whole, whole.clear),
         beyond_px=max(float(np.percentile(beyond, _TYPICAL)), 0.0) if len(beyond) else np.inf,
         visible=bool(np.sum(whole.dark | whole.clear) >= SEEN_SHARE * np.sum(~whole.blind)),
+        inner_px=_most(whole.inner_px, whole.dark),
     )
 
 
@@ -268,28 +273,21 @@ def _judge(line: Evidence, usual: _Usual) -> Judged:
     black = np.minimum(line.deepest / INTERIOR, 1)  # as narrow as that if its interior is black
     alone = black * np.minimum(line.narrow_px, usual.width_px)
     narrower = np.where(through, line.width_px - np.minimum(alone, line.width_px), 0)
-    inner = _within(line, black * np.minimum(line.narrow_px, line.flank_px))
-    inside = (reading == Reading.WHOLE) & np.isfinite(inner)
-    narrower = np.where(inside, np.maximum(narrower, line.width_px - inner), narrower)
     if not usual.thin:
         bulge = np.where(reading == Reading.WHOLE, _bulges_px(width), 0)
         narrower = np.maximum(narrower, bulge)
-    return Judged(reading=reading, narrower_px=narrower)
+    inner = _INNER_SURE * np.fmin(line.inner_px, usual.inner_px)
+    return Judged(reading=reading, narrower_px=narrower, inner_px=inner)
 
 
-def _within(line: Evidence, width_px: Array) -> Array:
-    """Return the width of a line that is seen all along within the dark stretch, (N,) px, or inf.
-
-    It is a crack in a damp strip, or the deepest of a wide one. At its tips the stretch is alone.
-    """
-    seen = line.dark & line.two & (line.core < _LINE_SHARE)
-    seen &= line.clear | (line.flank_px < _WITHIN * line.width_px)
-    share = uniform_filter1d(seen.astype(np.float64), min(_ALONG_PX, len(seen)), mode="reflect")
-    seen &= share >= _ALL_ALONG
-    if not seen.any():
-        return np.full(len(seen), np.inf)
-    at = np.arange(len(seen))
-    return np.where(_near(seen, _BESIDE_PX), np.interp(at, at[seen], width_px[seen]), np.inf)
+def _most(width: Array, dark: Array) -> float:
+    """Return the median of widths if most of the dark stations have one, else nan."""
+    some = width[np.isfinite(width)]
+    return (
+        float(np.median(some))
+        if len(some) >= SEEN_SHARE * dark.sum() and len(some)
+        else float("nan")
+    )
 
 
 def _deepest(line: Evidence, chosen: Array) -> float:

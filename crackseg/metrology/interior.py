@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import erf
 
-from crackseg.metrology.squares import Data, least_squares
+from crackseg.metrology.squares import Data, Fit, least_squares
 from crackseg.records import Array
 
 _BACKGROUND_PX = 10  # of concrete on either side that take part in the fit
@@ -35,7 +35,7 @@ _SURE, _UNSURE = 0.04, 0.12
 # this share of what it leaves, and less by more than what the model of a slit itself errs by (0.2 %
 # of the concrete in the mean).
 _PALE, _TWO_WIDEST_PX, _TWO_BETTER, _TWO_BETTER_BY = 0.75, 8.0, 0.8, 4e-5
-_BLACK = 0.93  # as ``width.INTERIOR``
+BLACK = 0.93  # as ``width.INTERIOR``
 _TWO_GAPS_PX = (0.6, 1.2)  # to start from
 _TWO_LOW = np.array([0.1, 0.4, 0.5, -3.0, 0.5, -0.05])
 _TWO_HIGH = np.array([10.0, 3.0, 3.0, 3.0, 1.5, 0.05])
@@ -93,10 +93,8 @@ def fit_interiors(means: Sequence[MeanProfile]) -> list[Interior]:
     long = [k for k, mean in enumerate(means) if len(mean.x) >= 2 * len(_LOW)]
     if not long:
         return result
-    data = _stacked([means[k] for k in long])
-    start = np.tile([0.0, 1.0, 0.8, 0.0, 1.0, 0.0], (len(long), 1))
-    start[:, 0] = [means[k].guess_px for k in long]
-    one = least_squares(_profile, data, start, (_LOW, _HIGH), _SCALE)
+    data = stacked([means[k] for k in long])
+    one = fit_slits(data, [means[k].guess_px for k in long])
     width, blur, darkness = one.p[:, :3].T
     noise2 = 2 * one.cost / (data.weight.sum(axis=1) - len(_LOW))
     curvature = np.swapaxes(one.slope, 1, 2) @ one.slope
@@ -114,7 +112,19 @@ def fit_interiors(means: Sequence[MeanProfile]) -> list[Interior]:
     return result
 
 
-def _stacked(means: Sequence[MeanProfile]) -> Data:
+def fit_slits(data: Data, guess_px: Sequence[float]) -> Fit:
+    """Return what one blurred slit is fitted with; its parameters as in ``_profile``.
+
+    Args:
+        data: mean profiles.
+        guess_px: (L,) width of each to start from.
+    """
+    start = np.tile([0.0, 1.0, 0.8, 0.0, 1.0, 0.0], (len(data.x), 1))
+    start[:, 0] = guess_px
+    return least_squares(_profile, data, start, (_LOW, _HIGH), _SCALE)
+
+
+def stacked(means: Sequence[MeanProfile]) -> Data:
     """Return mean profiles as rows of one table; what is missing at an end has no weight."""
     shape = len(means), max(len(mean.x) for mean in means)
     x, y, weight = np.zeros(shape), np.zeros(shape), np.zeros(shape)
@@ -139,7 +149,7 @@ def _are_two(data: Data, one: Array, cost: Array) -> Array:
     for gap in _TWO_GAPS_PX:  # a fit may end in a ditch beside the best one
         start = np.column_stack(
             [
-                0.5 * width * darkness / _BLACK,
+                0.5 * width * darkness / BLACK,
                 np.full(len(one), gap),
                 0.8 * blur,
                 middle,
@@ -167,14 +177,14 @@ def _two_profile(x: Array, p: Array) -> tuple[Array, Array]:
     off, concrete = 0.5 * (width + gap), level + slope * x
     total, by = np.zeros_like(x), np.zeros((*x.shape, 6))
     for side in (-1.0, 1.0):
-        slit, by_width, by_blur, by_middle = _slit(x - middle - side * off, width, blur)
+        slit, by_width, by_blur, by_middle = blurred_slit(x - middle - side * off, width, blur)
         total += slit
         by[..., 0] += by_width + 0.5 * side * by_middle
         by[..., 1] += 0.5 * side * by_middle
         by[..., 2] += by_blur
         by[..., 3] += by_middle
-    by *= -0.5 * _BLACK * concrete[..., None]
-    share = 1 - 0.5 * _BLACK * total
+    by *= -0.5 * BLACK * concrete[..., None]
+    share = 1 - 0.5 * BLACK * total
     by[..., 4], by[..., 5] = share, x * share
     return concrete * share, by
 
@@ -191,7 +201,7 @@ def _profile(x: Array, p: Array) -> tuple[Array, Array]:
         (L, P) grey, and its (L, P, 6) derivatives.
     """
     width, blur, darkness, middle, level, slope = (column[:, None] for column in p.T)
-    slit, by_width, by_blur, by_middle = _slit(x - middle, width, blur)
+    slit, by_width, by_blur, by_middle = blurred_slit(x - middle, width, blur)
     concrete, share = level + slope * x, 1 - 0.5 * darkness * slit
     factor = -0.5 * concrete
     by = (
@@ -205,7 +215,7 @@ def _profile(x: Array, p: Array) -> tuple[Array, Array]:
     return concrete * share, np.stack(by, axis=-1)
 
 
-def _slit(x: Array, width: Array, blur: Array) -> tuple[Array, Array, Array, Array]:
+def blurred_slit(x: Array, width: Array, blur: Array) -> tuple[Array, Array, Array, Array]:
     """Return twice the darkness of a blurred black slit, and its derivatives.
 
     Args:

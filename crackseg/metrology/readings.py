@@ -27,6 +27,7 @@ from crackseg.metrology.interior import Interior, fit_interiors, mean_profile
 from crackseg.metrology.narrow import Narrow, narrow_widths
 from crackseg.metrology.narrowing import AVERAGE, UNEVEN, halo_of_line, moved, sharpened, thinner
 from crackseg.metrology.outline import beyond_px, lopsided_px, outline_px, step_px, stepped_px
+from crackseg.metrology.strips import inner_px
 from crackseg.metrology.twins import carried_on
 from crackseg.metrology.width import (
     Seen,
@@ -260,6 +261,8 @@ def read_lines(
     evidence = _evidence(widths, core, own, across.width_px, parts)
     points = np.concatenate([line.points for line in lines])
     halo = np.concatenate([halo_of_line(shown.halo_px[part]) for part in parts])
+    inner = inner_px(shown.profiles, widths.centre_px, widths.width_px, evidence.dark, parts)
+    evidence = replace(evidence, inner_px=inner)
     whole, narrow, flank = _stations(points, normal, shown, widths, core, own, filled, lesser, halo)
     spread = no_line(evidence)
     share = [np.count_nonzero(spread[part]) / size for part, size in zip(parts, sizes, strict=True)]
@@ -410,6 +413,7 @@ def _evidence(
         flank_px=own.width_px,
         two=own.clear,
         even=own.even,
+        inner_px=np.full(len(own.even), np.nan),
     )
 
 

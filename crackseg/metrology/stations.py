@@ -138,7 +138,8 @@ def _chosen(read: Readings, judged: Judged) -> Stations:
         ((reading == Reading.MASK) | lit, read.across),
     ]
     chosen = choose(kinds, read.whole)
-    narrower = np.maximum(chosen.narrower_px, judged.narrower_px)
+    alone = np.nan_to_num(chosen.width_px - judged.inner_px)
+    narrower = np.maximum.reduce([chosen.narrower_px, judged.narrower_px, alone])
     return replace(chosen, reading=reading, narrower_px=narrower)
 
 

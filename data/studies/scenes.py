@@ -301,8 +301,11 @@ Where a second line, or the tone beside the crack, is in its dark stretch, the i
 to what the line is without it; where no flank of its own is seen, the station is left out and
 counted. Of two cracks a single pixel apart no lighter ridge is seen between them: where two black
 lines explain the mean profile better than one pale one, the interval reaches down to one of them.
-What that misses stands in the table: above all a hair crack in the middle of a sharp-edged dark
-strip that follows it all along, which looks like one crack as wide as the strip.
+A hair crack within a sharp-edged dark strip that follows it all along looks like one crack as wide
+as the strip, and that is its width in the list; where a line within a strip explains the mean
+profile better than one crack, the interval reaches down to that line. A wide crack that is deeper
+along its middle than at its sides looks the same and gets the same interval. What all this misses
+stands in the table.
 
 ## Out of focus and moved
 

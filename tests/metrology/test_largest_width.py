@@ -198,6 +198,7 @@ def evidence(width: list[float], *, dark: float = 0.8, mask: float = 4.0) -> Evi
         flank_px=px,
         two=px > 0,
         even=np.ones(len(px)),
+        inner_px=np.full(len(px), np.nan),
     )
 
 

@@ -113,6 +113,34 @@ def test_a_crack_in_a_damp_strip_that_the_mask_holds_as_well(width: float, angle
     assert (crack.width_max.low_px or 0.0) <= width + 0.1
 
 
+@pytest.mark.parametrize("fat_px", [1, 3])
+@pytest.mark.parametrize("reach", [2.5, 4.0])
+@pytest.mark.parametrize("width", [1.0, 1.5, 2.0])
+@pytest.mark.parametrize("tone", [0.45, 0.7])
+def test_a_hair_crack_in_a_narrow_strip(
+    width: float, reach: float, tone: float, fat_px: int
+) -> None:
+    """No single profile parts them; the mean over a piece of the line does."""
+
+    def strip(side: Array) -> Array:
+        return np.where(np.abs(side - 0.7) < width / 2 + reach, tone, 1.0)
+
+    for angle in ANGLES_DEG:
+        stroke = straight((110.2, 110.2), angle, 150, width)
+        (crack,) = cracks_of([stroke], angle, strip, fat_px=fat_px)
+        assert crack.width_mean.low_px is not None
+        assert crack.width_mean.low_px <= width
+        assert (crack.width_max.low_px or 0.0) <= width
+
+
+@pytest.mark.parametrize("width", [4.0, 8.0])
+def test_a_crack_without_a_strip_is_no_line_in_one(width: float) -> None:
+    for angle in ANGLES_DEG:
+        (crack,) = cracks_of([straight((110.2, 110.2), angle, 150, width)], angle)
+        assert crack.width_mean.low_px is not None
+        assert crack.width_mean.low_px > width - 1.5
+
+
 @pytest.mark.parametrize("width", [1.0, 4.0, 6.0])
 def test_a_crossing_at_a_sharp_angle(width: float) -> None:
     for first in (5.0, 40.0, 75.0):
