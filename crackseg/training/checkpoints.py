@@ -62,6 +62,16 @@ class SafeCheckpointIO(TorchCheckpointIO):
         _put(held.getbuffer(), Path(path))
 
 
+def keep_weights(options: TrainOptions, out: Path) -> None:
+    """Write the judged weights of the checkpoint to be kept beside the checkpoints' folder."""
+    state = torch.load(  # noqa: TID251 - tensors and plain values only
+        out / FOLDER / f"{options.fit.keep}.ckpt", map_location="cpu", weights_only=True
+    )["state_dict"]
+    prefix = "average.module." if options.fit.ema else "network."
+    weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    write_weights(weights, out / "weights.safetensors")
+
+
 def write_weights(weights: Mapping[str, Any], file: Path) -> None:
     """Write tensors as safetensors: whole, or not at all.
 

@@ -30,8 +30,8 @@ from crackseg.records import Array, Sample
 from crackseg.training.checkpoints import (
     SafeCheckpointIO,
     find_last,
+    keep_weights,
     make_checkpoints,
-    write_weights,
 )
 from crackseg.training.curves import plot_curves
 from crackseg.training.dataset import (
@@ -166,7 +166,7 @@ def _fit(options: TrainOptions, samples: tuple[Sample, ...]) -> Path:
             end_others(trainer)
             raise
     if trainer.is_global_zero:
-        _write_weights(module, out)
+        keep_weights(module.options, out)
         shutil.rmtree(out / CACHE, ignore_errors=True)
     return out
 
@@ -441,15 +441,3 @@ class DrawCurves(Callback):
 
 def _single(batch: list[Any]) -> Any:
     return batch[0][0][None], *batch[0][1:]  # image, number, source
-
-
-def _write_weights(module: Segmenter, out: Path) -> None:
-    """Write the judged weights of the checkpoint to be kept as safetensors."""
-    state = torch.load(  # noqa: TID251 - tensors and plain values only
-        out / "checkpoints" / f"{module.options.fit.keep}.ckpt",
-        map_location="cpu",
-        weights_only=True,
-    )["state_dict"]
-    prefix = "average.module." if module.options.fit.ema else "network."
-    weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    write_weights(weights, out / "weights.safetensors")
