@@ -9,7 +9,7 @@ pixel. A quantity's unit is in its name; everything in mm is ``None`` without a 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -64,6 +64,23 @@ class Window:
         bottom = min(self.row + self.height + margin_px, height_px)
         right = min(self.col + self.width + margin_px, width_px)
         return Window(row=top, col=left, height=bottom - top, width=right - left)
+
+    def slices_in(self, outer: Window) -> tuple[slice, slice]:
+        """Row and column slices for an array of a window that holds this one."""
+        top, left = self.row - outer.row, self.col - outer.col
+        return slice(top, top + self.height), slice(left, left + self.width)
+
+    def parts(self, side_px: int) -> Iterator[Window]:
+        """Yield windows of at most ``side_px`` by ``side_px`` that make up this one."""
+        bottom, right = self.row + self.height, self.col + self.width
+        for row in range(self.row, bottom, side_px):
+            for col in range(self.col, right, side_px):
+                yield Window(
+                    row=row,
+                    col=col,
+                    height=min(side_px, bottom - row),
+                    width=min(side_px, right - col),
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

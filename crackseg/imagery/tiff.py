@@ -38,6 +38,7 @@ from crackseg.imagery.source import DECODE_ERRORS, Limits, Pixels, Source, check
 from crackseg.records import Array, Notice, Window
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is raised or noticed
+_PART_PX = 2048  # of a picture that declares what is missing: what tells it takes 24 bytes a pixel
 _PAGES_SEEN = 64  # overviews and masks are looked for among the first pages only
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
@@ -115,7 +116,14 @@ class _Picture:
             colours, counts = _split(self.page, values, None)
             valid = _both(valid, counts)
             return self._rgb(colours), None if valid is None or valid.all() else valid
-        return self._load_declared(window)
+        rgb = np.empty((window.height, window.width, 3), np.uint8)
+        valid = np.ones(rgb.shape[:2], bool)
+        for part in window.parts(_PART_PX):
+            place = part.slices_in(window)
+            rgb[place], counts = self._load_declared(part)
+            if counts is not None:
+                valid[place] = counts
+        return rgb, None if valid.all() else valid
 
     def _load_declared(self, window: Window) -> Pixels:
         """Return a window of a picture that declares what is missing: its surroundings tell."""
@@ -132,10 +140,7 @@ class _Picture:
             distance = np.abs(rgb.astype(np.int16) - int(self.nodata)).max(axis=2)
             missing |= smeared(distance, wide, height, width)
         valid = _both(~missing, written)
-        inner = np.s_[
-            window.row - wide.row : window.row - wide.row + window.height,
-            window.col - wide.col : window.col - wide.col + window.width,
-        ]
+        inner = window.slices_in(wide)
         valid = None if valid is None or valid[inner].all() else valid[inner]
         return np.ascontiguousarray(rgb[inner]), valid
 

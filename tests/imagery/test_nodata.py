@@ -160,3 +160,20 @@ def test_a_gap_between_photographs_is_missing_and_a_clipped_crack_is_not(
             assert np.array_equal(part, valid[window.slices])
     assert not valid[gap & (col < 370)].any()  # 13 px wide there
     assert valid[core].all()
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_large_window_is_read_in_parts(
+    value: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What tells the missing from a crack's core takes many bytes a pixel."""
+    path = tiff(tmp_path / "a.tif", marked(value)[0], compression="jpeg", extratags=nodata(value))
+    with open_image(path) as image:
+        pixels, valid = image.load()
+    monkeypatch.setattr("crackseg.imagery.tiff._PART_PX", 70)
+    with open_image(path) as image:
+        again, counts = image.load()
+    assert valid is not None
+    assert counts is not None
+    assert np.array_equal(again, pixels)
+    assert np.array_equal(counts, valid)
