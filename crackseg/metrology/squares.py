@@ -49,7 +49,11 @@ class Fit:
 
 
 def least_squares(
-    curve: Curve, data: Data, start: Array, bounds: tuple[Array, Array], scale: Sequence[float]
+    curve: Curve,
+    data: Data,
+    start: Array,
+    bounds: tuple[Array, Array],
+    scale: Sequence[float] | None,
 ) -> Fit:
     """Return the parameters that leave the least sum of squares, near where they start.
 
@@ -58,7 +62,8 @@ def least_squares(
         data: L >= 1 rows.
         start: (L, K) parameters; moved inside of the bounds.
         bounds: (K,) lowest and highest values.
-        scale: of each parameter, how much of it is much; for rows that are fitted by themselves.
+        scale: of each parameter, how much of it is much, for rows that creep along a valley; None
+            leaves those where they are.
     """
     low, high = bounds
     p = np.clip(start, low + _INSIDE, high - _INSIDE)
@@ -83,11 +88,12 @@ def least_squares(
         open_rows = open_rows[~settled]
         if not len(open_rows):
             break
-    for row in open_rows:
-        begin = np.clip(start[row], low + _INSIDE, high - _INSIDE)
-        p[row], cost[row], slope[row] = _alone(
-            curve, data.chosen(np.array([row])), begin, bounds, scale
-        )
+    if scale is not None:
+        for row in open_rows:
+            begin = np.clip(start[row], low + _INSIDE, high - _INSIDE)
+            p[row], cost[row], slope[row] = _alone(
+                curve, data.chosen(np.array([row])), begin, bounds, scale
+            )
     return Fit(p=p, cost=cost, slope=slope)
 
 

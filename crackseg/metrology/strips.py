@@ -34,7 +34,6 @@ _BETTER, _ONE_LEAVES = 0.2, 4e-5
 # slope of the concrete.
 _LOW = np.array([0.5, 0.02, -8.0, 0.5, 0.5, 0.05, -3.0, 0.5, -0.05])
 _HIGH = np.array([40.0, 15.0, 8.0, 4.0, 3.0, 0.6, 3.0, 1.5, 0.05])
-_SCALE = (1.0, 0.5, 0.5, 0.5, 0.5, 0.2, 0.5, 0.3, 0.01)
 _STARTS = ((0.0, 0.6), (-0.25, 0.6), (0.25, 0.6))  # offset over width, darkness over the deepest
 
 
@@ -93,7 +92,7 @@ def _inner(means: list[MeanProfile]) -> Array:
             np.minimum(blur, 1.2), share * darkness, middle, np.ones(len(asked)),
             np.zeros(len(asked)),
         ])  # fmt: skip
-        fit = least_squares(_in_strip, data, start, (_LOW, _HIGH), _SCALE)
+        fit = least_squares(_in_strip, data, start, (_LOW, _HIGH), None)
         better = fit.cost < least
         best[better] = np.minimum(fit.p[:, 0], fit.p[:, 1])[better]
         least = np.minimum(least, fit.cost)

@@ -325,7 +325,8 @@ width lies in the interval, by the grey of the interior, and the mean interval i
 
 {interiors}
 
-Pencil marks, and cracks filled with something still lighter, are outside it.
+Pencil marks, and cracks filled with something still lighter, are outside it: in the same concrete
+2 px of grey 121 read 0.4 (0 to 1.6), 3 px 0.6 (0.3 to 2.3), as a black hair would.
 
 ### Masks that are not the crack's
 

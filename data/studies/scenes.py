@@ -171,6 +171,19 @@ def crossing(angle: float) -> Callable[[float, np.random.Generator], Scene]:
     return make
 
 
+def zigzag(turns: Array) -> Array:
+    """Return the sides of a course of straight pieces, -1..1."""
+    sides: Array = 4 * np.abs(turns % 1 - 0.5) - 1
+    return sides
+
+
+def wave(turns: Array) -> Array:
+    """Return the sides of a course without a straight piece, -1..1."""
+    sides: Array = np.sin(2 * np.pi * turns)
+    return sides
+
+
+KINDS = {"zigzag": zigzag, "wave": wave}
 SCENES: dict[str, Callable[[float, np.random.Generator], Scene]] = {
     "plain": plain,
     "dark strip touching, 40 % of the way": strip(0.4),
@@ -287,6 +300,38 @@ def blur_rows() -> str:
     return "\n".join(lines)
 
 
+def corner_rows() -> str:
+    """Return the table of zigzags and waves: error of the length in per cent."""
+    bends = ((24, 3), (24, 6), (48, 6), (48, 12))
+    lines = [
+        "| width px | "
+        + " | ".join(f"{kind} {period}, {swing}" for kind in KINDS for period, swing in bends)
+        + " |",
+        "|---" * (1 + 2 * len(bends)) + "|",
+    ]
+    x = np.linspace(-100, 100, 801)
+    for width in (1.5, 3.0, 6.0):
+        cells = []
+        for bend in KINDS.values():
+            for period, swing in bends:
+                errors = []
+                for seed, turn in enumerate(np.radians([0, 11, 23, 45])):
+                    y = swing * bend(x / period)
+                    points = np.column_stack(
+                        [np.cos(turn) * y + np.sin(turn) * x, np.cos(turn) * x - np.sin(turn) * y]
+                    )
+                    stroke = Stroke(points=SIDE / 2 + points, width_px=np.full(len(x), width))
+                    scene = scene_of([stroke], np.random.default_rng(seed))
+                    cracks = cracks_of(
+                        scene.mask, photograph(scene, out_of_focus(0.8), 0.012, seed)
+                    )
+                    longest = max(crack.length.px or 0 for crack in cracks)
+                    errors.append(longest / stroke.length_px - 1)
+                cells.append(f"{100 * np.mean(errors):+.1f}")
+        lines.append(f"| {width:g} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 TEXT = """
 ## Beside other things
 
@@ -307,6 +352,16 @@ profile better than one crack, the interval reaches down to that line. A wide cr
 along its middle than at its sides looks the same and gets the same interval. What all this misses
 stands in the table.
 
+## Sharp bends
+
+Lengths are those of a centre line smoothed over 4 px, or half the crack's width where that is more,
+so that the steps of pixels are not counted. That keeps what cracks wander by, and takes off sharp
+corners: error of the length in per cent for zigzags and waves of so many px a turn and so much
+swing to either side, which the stated 1 % does not hold. On labelled cracks smoothing half as much
+gives 0.7 to 1.4 % more in the middle, of which part is the mask's own roughness.
+
+{corners}
+
 ## Out of focus and moved
 
 Interiors 93 to 40 % dark, noise 1 and 3 %; blur is the standard deviation of a Gaussian, motion
@@ -325,7 +380,7 @@ table. Where it is surely steady the interval stays as it was.
 
 def main() -> None:
     """Write the tables."""
-    text = TEXT.format(seeds=SEEDS, scenes=scene_rows(), blur=blur_rows())
+    text = TEXT.format(seeds=SEEDS, scenes=scene_rows(), corners=corner_rows(), blur=blur_rows())
     OUT.write_text(text, encoding="utf-8")
 
 
