@@ -30,6 +30,7 @@ _FROM_PX = 2.0  # a thinner stretch has no room for two levels
 # Two levels leave at most this share of what one slit leaves, which is more than what the model of
 # a slit itself errs by.
 _BETTER, _ONE_LEAVES = 0.2, 4e-5
+_AT_EDGE_PX = 0.3  # a line may run out of its strip by so much
 # Width of the strip and of the line, offset, blur of each, darkness of the strip, middle, level and
 # slope of the concrete.
 _LOW = np.array([0.5, 0.02, -8.0, 0.5, 0.5, 0.05, -3.0, 0.5, -0.05])
@@ -94,10 +95,20 @@ def _inner(means: list[MeanProfile]) -> Array:
         ])  # fmt: skip
         fit = least_squares(_in_strip, data, start, (_LOW, _HIGH), None)
         better = fit.cost < least
-        best[better] = np.minimum(fit.p[:, 0], fit.p[:, 1])[better]
+        best[better] = _narrower(fit.p)[better]
         least = np.minimum(least, fit.cost)
     result[long[asked]] = best
     return result
+
+
+def _narrower(p: Array) -> Array:
+    """Return the width of the narrower of strip and line, nan where it lies beside the other, (L,).
+
+    A sliver at the edge makes up for a shape that no blur has, as that of motion.
+    """
+    width, line, aside = p.T[:3]
+    room = 0.5 * np.abs(width - line)
+    return np.where(np.abs(aside) <= room + _AT_EDGE_PX, np.minimum(width, line), np.nan)
 
 
 def _in_strip(x: Array, p: Array) -> tuple[Array, Array]:
