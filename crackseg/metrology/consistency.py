@@ -95,8 +95,6 @@ _MASK_OFF_PX = 4.0  # a mask is at most so much too fat or too lean throughout
 # A pore is about as long as wide: rises up to so many times that are looked for over these spans.
 _ROUND, _ROUND_SPANS = 1.5, (9, 13, 19, 27, 39, 55, 77)
 _BULGE_PX, _BULGE_REL = 1.25, 0.2  # a crack's own width changes by less over such a way
-# A line in a dark stretch is seen all along where this share of so many stations show it.
-_ALONG_PX, _ALL_ALONG = 31, 0.6
 _INNER_SURE = 0.8  # of the width of a line within a strip: it may be so much thinner than fitted
 _FEW = 5  # stations: fewer tell nothing of what is usual
 
