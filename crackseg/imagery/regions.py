@@ -104,9 +104,10 @@ def unused_files(options: RegionOptions, photographs: Sequence[Path]) -> tuple[P
     folder = options.ignore
     if folder is None or not folder.is_dir():
         return ()
-    names = {_plain(name) for path in photographs for name in (path.stem, path.name)}
-    files = sorted(path for path in folder.iterdir() if is_region_file(path))
-    return tuple(path for path in files if _plain(path.stem) not in names)
+    used = {file for path in photographs for file in _named_after(folder, path)}
+    return tuple(
+        sorted(path for path in folder.iterdir() if is_region_file(path) and path not in used)
+    )
 
 
 def region_facts(files: tuple[RegionFile, ...]) -> tuple[dict[str, str], ...]:
@@ -248,11 +249,7 @@ def _courses(lines: Sequence[Array]) -> str:
 
 def _of_photograph(role: str, folder: Path, photograph: Path) -> Path | None:
     """Return the file of a photograph's name; a photograph may have nothing to ignore."""
-    files = sorted(path for path in folder.iterdir() if is_region_file(path))
-    matches = [path for path in files if path.stem == photograph.stem]
-    # Systems and programs write names in other letters, other forms of an umlaut, or in full: a
-    # file to ignore would go unused without a word.
-    matches = matches or [path for path in files if is_named_after(path, photograph)]
+    matches = _named_after(folder, photograph)
     if not matches and role == "ignore":
         return None
     if len(matches) != 1:
@@ -264,7 +261,21 @@ def _of_photograph(role: str, folder: Path, photograph: Path) -> Path | None:
     return matches[0]
 
 
-def is_named_after(file: Path, photograph: Path) -> bool:
+def _named_after(folder: Path, photograph: Path) -> list[Path]:
+    """Return the files of a photograph; those that have its name to the letter, if there are any.
+
+    Systems and programs write names in other letters, other forms of an umlaut, or in full: a file
+    to ignore would go unused without a word.
+    """
+    matches = [
+        path
+        for path in sorted(folder.iterdir())
+        if is_region_file(path) and _is_named_after(path, photograph)
+    ]
+    return [path for path in matches if path.stem in (photograph.stem, photograph.name)] or matches
+
+
+def _is_named_after(file: Path, photograph: Path) -> bool:
     """Return whether a file has a photograph's name, with its suffix or without, in any case."""
     return _plain(file.stem) in (_plain(photograph.stem), _plain(photograph.name))
 

@@ -56,7 +56,8 @@ _COVERED = 0.3  # of a course that may run on the mask: there is a piece already
 _OTHER = 0.5
 # Another line goes on past the tips, so far from them and within so much of their direction. One
 # that ends where the crack begins again is the crack, where it runs too straight for the network.
-_ON_PX, _ON_TURNS = (20.0, 80.0), np.radians(np.arange(-15, 16, 3))
+# So little of it must be seen where it leaves the picture.
+_ON_PX, _ON_TURNS, _ON_LEAST = (15.0, 45.0), np.radians(np.arange(-15, 16, 3)), 5
 _BESIDE = np.ones((3, 3), np.uint8)  # a course may run a pixel beside the line
 
 
@@ -177,7 +178,7 @@ def _goes_on(other: Plane, tip: Array, origin: Array) -> bool:
     return any(
         _near(other, row[part], col[part]) >= _OTHER
         for row, col, part in zip(rows, cols, inside, strict=True)
-        if part.sum() > len(steps) / 2
+        if part.sum() >= _ON_LEAST
     )
 
 

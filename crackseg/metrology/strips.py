@@ -35,8 +35,15 @@ _AT_EDGE_PX = 0.3  # a line may run out of its strip by so much
 # slope of the concrete.
 _LOW = np.array([0.5, 0.02, -8.0, 0.5, 0.5, 0.05, -3.0, 0.5, -0.05])
 _HIGH = np.array([40.0, 15.0, 8.0, 4.0, 3.0, 0.6, 3.0, 1.5, 0.05])
-# To start from: offset over the width, and darkness over the deepest.
-_ASIDE, _STRIP_DARK = (0.0, -0.25, 0.25), 0.6
+_DARK = 5  # of these
+# To start from: offset over the width, and darkness of the strip over the deepest; and the range of
+# that. Of darker strips few are searched: a fit that may be dark at once ends beside the line.
+_STARTS = (
+    (0.0, 0.6, (0.05, 0.6)),
+    (-0.25, 0.6, (0.05, 0.6)),
+    (0.25, 0.6, (0.05, 0.6)),
+    (0.0, 0.8, (0.6, 0.85)),
+)
 
 
 def inner_px(
@@ -88,16 +95,18 @@ def _inner(means: list[MeanProfile]) -> Array:
     data = data.chosen(asked)
     width, blur, darkness, middle = one.p[asked, :4].T
     best, least = np.full(len(asked), np.nan), one.cost[asked] * _BETTER
-    for aside in _ASIDE:
+    for aside, share, dark in _STARTS:
         start = np.column_stack([
             np.maximum(width, 1.5), np.ones(len(asked)), aside * width, np.minimum(blur, 1.2),
-            np.minimum(blur, 1.2), _STRIP_DARK * darkness, middle, np.ones(len(asked)),
+            np.minimum(blur, 1.2), share * darkness, middle, np.ones(len(asked)),
             np.zeros(len(asked)),
         ])  # fmt: skip
-        fit = least_squares(_in_strip, data, start, (_LOW, _HIGH), None)
-        better = fit.cost < least
-        best[better] = _narrower(fit.p)[better]
-        least = np.minimum(least, fit.cost)
+        low, high = _LOW.copy(), _HIGH.copy()
+        low[_DARK], high[_DARK] = dark
+        fit = least_squares(_in_strip, data, start, (low, high), None)
+        narrower = _narrower(fit.p)
+        better = (fit.cost < least) & np.isfinite(narrower)
+        best[better], least[better] = narrower[better], fit.cost[better]
     result[long[asked]] = best
     return result
 

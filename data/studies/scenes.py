@@ -102,14 +102,15 @@ def strip(share: float) -> Callable[[float, np.random.Generator], Scene]:
 
 
 def band(share: float) -> Callable[[float, np.random.Generator], Scene]:
-    """Return what draws a strip with the crack in its middle, 45 % darker, 2 to 6 px to a side."""
+    """Return what draws a strip, 30 to 75 % darker, 2 to 6 px to either side of the crack."""
 
     def make(width: float, rng: np.random.Generator) -> Scene:
         stroke = stroke_of(width, rng)
         course, scene = course_of(stroke), scene_of([stroke], rng)
         within = np.abs(course.side_px) < width / 2 + rng.uniform(2, 6)
         within &= np.abs(course.along - 0.5) <= share / 2
-        return replace(scene, light=np.where(within, 0.55, 1.0) * scene.light)
+        light = 1 - rng.uniform(0.3, 0.75)
+        return replace(scene, light=np.where(within, light, 1.0) * scene.light)
 
     return make
 
@@ -349,8 +350,9 @@ lines explain the mean profile better than one pale one, the interval reaches do
 A hair crack within a sharp-edged dark strip that follows it all along looks like one crack as wide
 as the strip, and that is its width in the list; where a line within a strip explains the mean
 profile better than one crack, the interval reaches down to that line. A wide crack that is deeper
-along its middle than at its sides looks the same and gets the same interval. What all this misses
-stands in the table.
+along its middle than at its sides looks the same and gets the same interval. Of one that slopes
+like a V from the surface to its middle the half level is read, about three quarters of the full
+opening, and the interval does not reach up to that. What all this misses stands in the table.
 
 ## Sharp bends
 

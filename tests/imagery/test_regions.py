@@ -123,6 +123,21 @@ def test_files_to_ignore_of_no_photograph_are_named(tmp_path: Path) -> None:
     assert [file.name for file in unused] == ["DJI_0042_mask.geojson"]
 
 
+@pytest.mark.parametrize("role", ["region", "ignore"])
+def test_two_files_of_one_photograph_are_refused(role: str, tmp_path: Path) -> None:
+    for name in ("a.geojson", "a.jpg.geojson"):
+        write(tmp_path / name, feature("Polygon", [SQUARE]))
+    with pytest.raises(DataError, match="2 files"):
+        find_region_files(RegionOptions(**{role: tmp_path}), Path("a.jpg"))
+
+
+def test_what_goes_behind_a_better_name_is_named(tmp_path: Path) -> None:
+    for name in ("a.geojson", "A.geojson"):
+        write(tmp_path / name, feature("Polygon", [SQUARE]))
+    unused = unused_files(RegionOptions(ignore=tmp_path), [Path("a.jpg")])
+    assert [file.name for file in unused] == ["A.geojson"]
+
+
 def test_polygons_in_pixels_with_holes(tmp_path: Path) -> None:
     path = write(tmp_path / "r.geojson", feature("Polygon", [SQUARE, HOLE]))
     assert np.array_equal(inside(info(), region=path)[30:91, 20:50], square()[30:91, 20:50])

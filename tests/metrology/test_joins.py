@@ -262,6 +262,28 @@ def test_a_line_that_the_network_calls_another_is_not_followed(cracks_of: Any, s
     assert len(alike) == len(untold) == 1
 
 
+@pytest.mark.parametrize("width_px", [140, 420])
+def test_a_joint_goes_on_to_the_border(cracks_of: Any, width_px: int) -> None:
+    middle = width_px / 2
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        cracks = [
+            wandering((130, middle + off), turn, 140, 2.5, rng, bend_deg=8)
+            for off, turn in ((-30, 205), (30, 25))
+        ]
+        joint = straight((130, middle), 0, width_px + 40, 3.0)
+        shape = (260, width_px)
+        picture = draw(shape, [*cracks, joint], Look(blur_px=0.8, contrast=0.6), rng).picture
+        mask, line = (draw(shape, some, Look(), rng).mask for some in (cracks, [joint]))
+        found = cracks_of(
+            mask,
+            picture,
+            probability=np.where(mask, 230, 5).astype(np.uint8),
+            other=np.where(line & ~mask, 255, 0).astype(np.uint8),
+        )
+        assert not any(crack.joined_length.px for crack in found)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_stretch_of_the_crack_that_the_network_calls_another_line(
     cracks_of: Any, seed: int
