@@ -9,7 +9,7 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY crackseg crackseg
 COPY service service
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir '.[geo,gis]'
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir '.[reports,geo,gis]'
 
 FROM build AS build-serve
 RUN /venv/bin/pip install --no-cache-dir '.[geo,gis,service]'

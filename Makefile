@@ -1,4 +1,4 @@
-# make demo: install the base package and analyze the sample photographs.
+# make demo: install the package and analyze the sample photographs.
 # make serve: run the web service on http://127.0.0.1:8000.
 # make test: install everything the tests need and run them, two at a time; on more cores say
 # WORKERS=8. make check: lint, types, tests.
@@ -45,7 +45,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/base: pyproject.toml | $(BIN)/python
-	$(PIP) --editable .
+	$(PIP) --editable '.[reports]'
 	@touch $@
 
 $(VENV)/service: pyproject.toml | $(BIN)/python

@@ -1,8 +1,8 @@
 """Sentences and numbers of reports and maps in the language of their reader: a catalogue for each.
 
 ``languages/xx.toml`` holds every sentence; a further language is a further file. How numbers and
-dates look is Babel's knowledge and follows the whole locale: ``de_CH`` has German sentences and
-decimal points.
+dates look (see ``locales``) follows the whole locale: ``de_CH`` has German sentences and decimal
+points.
 """
 
 from __future__ import annotations
@@ -16,12 +16,9 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from babel import Locale
-from babel.dates import format_date, format_datetime
-
 from crackseg.config import read_toml
 from crackseg.exports import wording
-from crackseg.locales import decimal_sign, find_locale
+from crackseg.locales import Locale, find_locale
 from crackseg.records import Measure
 
 LANGUAGES = Path(__file__).parent / "languages"
@@ -35,7 +32,11 @@ class Words:
     locale: Locale
     language: str
     texts: Mapping[str, Any]
-    decimal: str
+
+    @property
+    def decimal(self) -> str:
+        """The decimal sign."""
+        return self.locale.decimal
 
     def __call__(self, key: str, **values: Any) -> str:
         """Return the sentence of a key, with values filled in; ``n`` chooses its plural form.
@@ -101,13 +102,11 @@ class Words:
 
     def date(self, value: date | None) -> str:
         """Return a date in words, a dash for None."""
-        return "–" if value is None else format_date(value, "long", locale=self.locale)
+        return "–" if value is None else self.locale.date(value)
 
     def time(self, value: str | None) -> str:
         """Return a time of ``report.json`` as date and time, a dash for None."""
-        if not value:
-            return "–"
-        return format_datetime(datetime.fromisoformat(value), "d MMM y, HH:mm", locale=self.locale)
+        return self.locale.time(datetime.fromisoformat(value)) if value else "–"
 
     def quantity(self, value: float | None, u: float | None, unit: str) -> str:
         """Return ``2,41 ± 0,12 mm``."""
@@ -154,11 +153,12 @@ def read_words(name: str) -> Words:
 
     Raises:
         ConfigError: there is no such locale.
+        MissingExtra: it is not ``en``, and Babel is not installed.
     """
     locale = find_locale(name)
     language = locale.language if locale.language in languages() else _FALLBACK
     texts = read_toml(LANGUAGES / f"{language}.toml")
-    return Words(locale, language, texts, decimal_sign(name))
+    return Words(locale, language, texts)
 
 
 def languages() -> list[str]:

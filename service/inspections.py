@@ -75,7 +75,7 @@ class Inspections:
             ConfigError: there is no such locale.
             Problem: 503, 507, it could not be made, or the tenant waits for too many.
         """
-        wish = _Wish(job.tenant, job.id, str(read_words(locale).locale), with_rejected)
+        wish = _Wish(job.tenant, job.id, read_words(locale).locale.name, with_rejected)
         with self._lock:
             made = self._made.get(wish)
         if made is None:

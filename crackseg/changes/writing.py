@@ -15,13 +15,12 @@ from crackseg.changes.content import compose
 from crackseg.changes.crops import write_crops
 from crackseg.changes.layers import write_layers
 from crackseg.changes.page import write_page
-from crackseg.changes.pdf import write_pdf
 from crackseg.changes.records import Comparison
-from crackseg.changes.workbook import write_workbook
 from crackseg.exports.csv_tables import CsvForm, plain_cell, write_table
 from crackseg.face.face_json import rounded
 from crackseg.face.writing import refuse_others
 from crackseg.folders import clear_leftovers, filling, origin_of, write_json_file
+from crackseg.reporting.command import can_write
 from crackseg.words import read_words
 
 SCHEMA = Path(__file__).with_name("changes.schema.json")
@@ -138,6 +137,9 @@ def write_changes(
 ) -> None:
     """Write ``changes.*``: JSON, table, workbook, page, PDF, layers for GIS and CAD; and crops.
 
+    PDF and workbook are of the extra ``reports``; without it they are left out, which
+    ``reporting.command.left_out`` says.
+
     Args:
         comparison: of two dates.
         new: folder of the later one.
@@ -148,6 +150,7 @@ def write_changes(
     Raises:
         OutputError: ``out`` holds something else.
         ConfigError: there is no such locale.
+        MissingExtra: the locale is not ``en``, and Babel is not installed.
     """
     refuse_others(out, new, "changes.json", "a comparison")
     words, form = read_words(locale), CsvForm.of_locale(locale)
@@ -162,6 +165,12 @@ def write_changes(
         listen("page, PDF and layers", 0.0)
         content = compose(values, cautions(comparison, words), crops, words)
         write_page(content, fresh)
-        write_pdf(content, fresh)
-        write_workbook(content, fresh)
+        if can_write("pdf"):
+            from crackseg.changes.pdf import write_pdf
+
+            write_pdf(content, fresh)
+        if can_write("xlsx"):
+            from crackseg.changes.workbook import write_workbook
+
+            write_workbook(content, fresh)
         write_layers(values, fresh)

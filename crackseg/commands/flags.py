@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from crackseg.errors import ConfigError
+from crackseg.locales import find_locale
 from crackseg.stores import is_store, refuse_half_address, store_path
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
@@ -30,6 +31,18 @@ def on_disk(out: Path | None) -> Path | None:
     if out is not None:
         refuse_half_address(out)
     return out
+
+
+def known_locale(name: str | None) -> str | None:
+    """Return the name of a locale, before any work is done for it.
+
+    Raises:
+        ConfigError: there is no such locale.
+        MissingExtra: it is not ``en``, and Babel is not installed.
+    """
+    if name is not None:
+        find_locale(name)
+    return name
 
 
 def warn(sentences: Iterable[str]) -> None:
@@ -111,10 +124,16 @@ MaskValues = Annotated[
     ),
 ]
 Locale = Annotated[
-    str, typer.Option(help="Language and number form, as en, de, fr_CH; en, de have texts.")
+    str,
+    typer.Option(
+        help="Language and number form, as en, de, fr_CH; en, de have texts.", callback=known_locale
+    ),
 ]
 CsvLocale = Annotated[
-    str | None, typer.Option("--locale", help="Form of numbers in CSV tables, as en, de, fr_CH.")
+    str | None,
+    typer.Option(
+        "--locale", help="Form of numbers in CSV tables, as en, de, fr_CH.", callback=known_locale
+    ),
 ]
 Invert = Annotated[bool, typer.Option("--invert", help="Masks are drawn dark on bright.")]
 SERVICE = "Service"

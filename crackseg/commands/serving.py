@@ -37,7 +37,7 @@ def _settings(data: Path, db: str, config: Path | None = None, /, **flags: objec
     from crackseg.errors import ConfigError, MissingExtra
     from service.settings import Settings
 
-    needed = ("fastapi", "uvicorn", "sqlalchemy")
+    needed = ("fastapi", "uvicorn", "sqlalchemy", "babel", "reportlab", "xlsxwriter")
     missing = [name for name in needed if not find_spec(name)]
     if missing:
         raise MissingExtra(

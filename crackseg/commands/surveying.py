@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crackseg.commands.flags import ANALYSIS, Locale, Photographs, Quiet, Results, on_disk
+from crackseg.commands.flags import ANALYSIS, Locale, Photographs, Quiet, Results, on_disk, warn
 
 app = typer.Typer()
 
@@ -22,12 +22,13 @@ def report_command(
         ),
     ] = None,
     formats: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="By comma: html, pdf, xlsx, csv; geojson, gpkg, shp, dxf, svg; coco, yolo, cvat, "
-            "labelstudio."
+            "labelstudio.",
+            show_default="html,pdf,xlsx,csv",
         ),
-    ] = "html,pdf,xlsx,csv",
+    ] = None,
     locale: Locale = "en",
     survey: Annotated[
         Path | None,
@@ -36,15 +37,19 @@ def report_command(
     photographs: Photographs = None,
 ) -> None:
     """Write one report of a survey: page, PDF, workbook, tables, files for GIS, CAD, labels."""
-    from crackseg.reporting.command import write_report
+    from crackseg.reporting.command import DEFAULT, can_write, left_out, write_report
 
+    if formats is None:
+        names = [name for name in DEFAULT if can_write(name)]
+    else:
+        names = [name.strip() for name in formats.split(",") if name.strip()]
     paths = write_report(
-        results, out, formats=[name.strip() for name in formats.split(",") if name.strip()],
-        locale=locale,
-        facts=survey, photographs=photographs,
-    )  # fmt: skip
+        results, out, formats=names, locale=locale, facts=survey, photographs=photographs
+    )
     for path in paths:
         typer.echo(f"wrote {path}")
+    if formats is None:
+        warn(left_out("report"))
 
 
 @app.command("correct", rich_help_panel=ANALYSIS)
@@ -146,6 +151,7 @@ def diff_command(
     from crackseg.changes.writing import write_changes
     from crackseg.folder_names import CHANGES
     from crackseg.folders import refuse_unwritable
+    from crackseg.reporting.command import left_out
 
     if out:
         refuse_unwritable(out)
@@ -154,6 +160,7 @@ def diff_command(
         folder = out or map_folder(new).parent / CHANGES
         write_changes(comparison, new, folder, locale=locale, listen=listen)
     screen.show_changes(comparison, folder, quiet=quiet)
+    warn(left_out("changes"))
 
 
 survey_app = typer.Typer(no_args_is_help=True, help="Write down what is known of a survey.")

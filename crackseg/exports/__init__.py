@@ -25,7 +25,7 @@ EXPORTS: dict[str, str] = {
     "geojson": "crackseg.exports.geojson:write",
     "page": "crackseg.exports.page:write",
     "map": "crackseg.exports.map_page:write",
-    "xlsx": "crackseg.exports.tables:write_xlsx",
+    "xlsx": "crackseg.exports.workbook:write",
     "coco": "crackseg.exports.coco:write",
     "yolo": "crackseg.exports.annotations:write_yolo",
     "cvat": "crackseg.exports.annotations:write_cvat",
@@ -44,4 +44,7 @@ def find_exports(names: Iterable[str]) -> dict[str, Export]:
         UnknownName: a name is not in ``EXPORTS``.
         MissingExtra: an export needs a package that is not installed.
     """
-    return {name: look_up(EXPORTS, name, what="export", extra="gis") for name in names}
+    return {
+        name: look_up(EXPORTS, name, what="export", extra="reports" if name == "xlsx" else "gis")
+        for name in names
+    }

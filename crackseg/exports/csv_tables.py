@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crackseg.locales import decimal_sign
+from crackseg.locales import find_locale
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -26,7 +26,7 @@ class CsvForm:
     @classmethod
     def of_locale(cls, name: str) -> CsvForm:
         """Return the form that spreadsheets of a locale read."""
-        decimal = decimal_sign(name)
+        decimal = find_locale(name).decimal
         return cls(delimiter="," if decimal == "." else ";", decimal=decimal)
 
 

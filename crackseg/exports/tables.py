@@ -1,4 +1,4 @@
-"""A report becomes ``report.json`` (see ``report.schema.json``), a CSV table and a workbook."""
+"""A report becomes ``report.json`` (see ``report.schema.json``) and a CSV table."""
 
 from __future__ import annotations
 
@@ -238,28 +238,11 @@ def write_csv(report: Report, folder: Path, image: OpenImage | None) -> list[Pat
     """Write ``cracks.csv``: one row per crack in the order of the report, lines left out."""
     path = folder / "cracks.csv"
     form = CsvForm.of_locale(report.options.get("locale", "en"))
-    write_table(path, *_rows(report, report.image.path.name), form)
+    write_table(path, *crack_table(report, report.image.path.name), form)
     return [path]
 
 
-def write_xlsx(report: Report, folder: Path, image: OpenImage | None) -> list[Path]:
-    """Write ``cracks.xlsx``: the rows of ``cracks.csv`` with numbers as numbers."""
-    import xlsxwriter
-
-    header, rows = _rows(report, plain_path(report.image.path.name))
-    path = folder / "cracks.xlsx"
-    options = {"strings_to_formulas": False, "strings_to_urls": False}
-    with xlsxwriter.Workbook(str(path), options) as book:
-        sheet, bold = book.add_worksheet("cracks"), book.add_format({"bold": True})
-        sheet.write_row(0, 0, header, bold)
-        for number, row in enumerate(rows, start=1):
-            sheet.write_row(number, 0, row)
-        sheet.freeze_panes(1, 1)
-        sheet.autofilter(0, 0, max(len(report.cracks), 1), len(header) - 1)
-    return [path]
-
-
-def _rows(report: Report, name: str) -> tuple[list[str], list[list[Any]]]:
+def crack_table(report: Report, name: str) -> tuple[list[str], list[list[Any]]]:
     """Return the columns of a table of cracks and its rows, in which the photograph has a name."""
     documents = documents_of(report.cracks)
     header = ["image", *CRACK_COLUMNS, *map(class_column, documents)]

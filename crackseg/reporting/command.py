@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from crackseg.words import read_words
 _REPORT = "report of "  # what an origin of ours begins with
 DEFAULT = ("html", "pdf", "xlsx", "csv")
 WITH_PICTURES = ("html", "pdf")
+PACKAGES = {"pdf": "reportlab", "xlsx": "xlsxwriter"}  # that write a format, of the extra reports
 
 Writer = Callable[[Content, Path, Sequence[str]], list[Path]]  # the names: which of its formats
 
@@ -25,10 +27,25 @@ FORMATS: dict[str, str] = {
     "html": "crackseg.reporting.page:write",
     "pdf": "crackseg.reporting.pdf:write",
     "xlsx": "crackseg.reporting.workbook:write",
-    "csv": "crackseg.reporting.workbook:write_tables",
+    "csv": "crackseg.reporting.tables:write",
     **dict.fromkeys(("geojson", "gpkg", "shp", "dxf", "svg"), _LAYERS),
     **dict.fromkeys(("coco", "yolo", "cvat", "labelstudio"), _LABELS),
 }
+
+
+def can_write(name: str) -> bool:
+    """Return whether the package that writes a format is installed, of those in ``PACKAGES``."""
+    return name not in PACKAGES or importlib.util.find_spec(PACKAGES[name]) is not None
+
+
+def left_out(stem: str) -> list[str]:
+    """Return a sentence on the files of one name that cannot be written, none where all can."""
+    lacking = [name for name in PACKAGES if not can_write(name)]
+    if not lacking:
+        return []
+    files = " and ".join(f"`{stem}.{name}`" for name in lacking)
+    packages = " and ".join(f"`{PACKAGES[name]}`" for name in lacking)
+    return [f"{files} left out: not installed is {packages}; pip install 'crackseg[reports]'."]
 
 
 def write_report(
@@ -63,7 +80,9 @@ def write_report(
         raise ConfigError(f"`formats` must name at least one of {', '.join(FORMATS)}; got none.")
     writers: dict[Writer, list[str]] = {}
     for name in dict.fromkeys(formats):
-        writer = look_up(FORMATS, name, what="format", extra="gis")
+        writer = look_up(
+            FORMATS, name, what="format", extra="reports" if name in PACKAGES else "gis"
+        )
         writers.setdefault(writer, []).append(name)
     words = read_words(locale)
     out = out or results / REPORT

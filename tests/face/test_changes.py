@@ -258,6 +258,23 @@ def test_the_command_writes_page_table_layers_and_crops(
             assert change.lasting_id == ids[change.old_ids[0]]
 
 
+def test_without_the_extra_reports_the_rest_is_written_and_said(
+    maps: tuple[dict[str, Any], dict[str, Any]],
+    first_date: Rendered,
+    second_date: tuple[Rendered, dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    folders = [str(first_date.results), str(second_date[0].results)]
+    done = CliRunner().invoke(app, ["diff", *folders, "--out", str(tmp_path / "changes")])
+    assert done.exit_code == 0, done.output
+    names = {path.name for path in (tmp_path / "changes").glob("changes.*")}
+    assert names == {f"changes.{suffix}" for suffix in ("html", "csv", "json", "geojson")}
+    assert "`changes.pdf` and `changes.xlsx` left out" in done.stderr
+    assert "pip install 'crackseg[reports]'" in done.stderr
+
+
 @pytest.fixture(scope="module")
 def written(
     maps: tuple[dict[str, Any], dict[str, Any]],

@@ -6,7 +6,7 @@ import ast
 import string
 import tomllib
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 import crackseg
 from crackseg.errors import ConfigError
 from crackseg.inference.models import read_card, shipped_models
+from crackseg.locales import find_locale
 from crackseg.records import Measure
 from crackseg.words import LANGUAGES, languages, read_words
 
@@ -53,6 +54,26 @@ def test_numbers_dates_and_plural_forms_follow_the_locale() -> None:
     assert german("general.cracks", n=2) == "2 Risse"
     assert german.time("2026-05-12T09:41:00") == "12. Mai 2026, 09:41".replace(". Mai", " Mai")
     assert english.number(None) == german.time(None) == english.date(None) == "–"
+
+
+def test_english_needs_no_package_and_looks_as_babel_has_it() -> None:
+    babel = pytest.importorskip("babel", reason="extra reports is not installed")
+    from babel.dates import format_date, format_datetime
+    from babel.numbers import get_decimal_symbol
+
+    english, theirs = find_locale("en"), babel.Locale("en")
+    assert english is find_locale(" EN.UTF-8 ")
+    assert (english.name, english.language) == (str(theirs), theirs.language)
+    assert english.decimal == get_decimal_symbol(theirs)
+    for number in (0, 1, -1, 2, 11, 21, 101, 1_000_000, 1.0, 1.5, 0.1):
+        assert english.plural_form(number) == theirs.plural_form(number), number
+    for month in range(1, 13):
+        day = datetime(2026, month, 2 * month - 1, 2 * month - 1, 5 * month - 5, 59)
+        for time in (day, day.replace(tzinfo=timezone(timedelta(hours=month - 6)))):
+            expected = format_datetime(time, "d MMM y, HH:mm", locale=theirs)
+            assert english.time(time) == expected
+        assert english.date(day.date()) == format_date(day.date(), "long", locale=theirs)
+    assert english.date(date(2026, 11, 27)) == "November 27, 2026"
 
 
 def test_a_locale_without_a_catalogue_has_english_sentences_and_its_own_numbers() -> None:
