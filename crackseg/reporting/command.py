@@ -45,7 +45,7 @@ def left_out(stem: str) -> list[str]:
         return []
     files = " and ".join(f"`{stem}.{name}`" for name in lacking)
     packages = " and ".join(f"`{PACKAGES[name]}`" for name in lacking)
-    return [f"{files} left out: not installed is {packages}; pip install 'crackseg[reports]'."]
+    return [f"{files} left out for want of {packages}; pip install 'crackseg[reports]'."]
 
 
 def write_report(
