@@ -20,9 +20,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from skimage.morphology import skeletonize
 
 from crackseg.errors import DataError
+from crackseg.raster_tools import skeletonize
 from crackseg.records import Array
 
 ALARM_SHARE = 0.001  # a crack-free image with more than 0.1 % of its pixels marked is an alarm

@@ -15,9 +15,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 from scipy.ndimage import map_coordinates, median_filter
+from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
-from skimage.graph import route_through_array
 
 from crackseg.metrology import arc
 from crackseg.metrology.centreline import Line, centre_lines, end_direction, smooth
@@ -379,10 +379,39 @@ def _way(one: Array, two: Array, shape: tuple[int, int], image: Callable[[Window
     cost = _FLOOR + 1 / (1 + (_ridge(to_grey(image(window))) / _CLEAR) ** 2)
     cost[_beside(one, two, window) > sway] = -1.0  # never gone
     origin = np.array([window.row, window.col])
-    start, end = (tuple(np.rint(place - origin).astype(int)) for place in (one, two))
-    route, _ = route_through_array(cost, start, end, fully_connected=True, geometric=True)
-    way: Array = np.asarray(route, dtype=np.float64) + origin
+    start, end = (np.rint(place - origin).astype(int) for place in (one, two))
+    way: Array = cheapest_way(cost, start, end).astype(np.float64) + origin
     return way
+
+
+def cheapest_way(cost: Array, start: Array, end: Array) -> Array:
+    """Return the (N, 2) pixels of the way of least cost from one pixel to another.
+
+    Args:
+        cost: (h, w) float, above 0, of a step of one px; a pixel below 0 is never gone. A step
+            costs the mean of its two pixels times its length.
+        start: (row, col).
+        end: (row, col), which can be reached.
+    """
+    pixels = list_pixels(cost >= 0)
+    price, count = cost[pixels.rows, pixels.cols], len(pixels)
+    edges = []
+    for direction, length in ((2, 1.0), (3, np.sqrt(2)), (4, 1.0), (5, np.sqrt(2))):
+        there = pixels.table[:, direction]
+        here = np.flatnonzero(there < count)
+        there = there[here]
+        edges.append((length * 0.5 * (price[here] + price[there]), here, there))
+    paid, one, two = (np.concatenate(part) for part in zip(*edges, strict=True))
+    graph = coo_array((paid, (one, two)), shape=(count, count)).tocsr()
+    first, last = (
+        int(np.flatnonzero((pixels.rows == row) & (pixels.cols == col))[0])
+        for row, col in (start, end)
+    )
+    before = dijkstra(graph, directed=False, indices=first, return_predecessors=True)[1]
+    way = [last]
+    while way[-1] != first:
+        way.append(int(before[way[-1]]))
+    return np.column_stack([pixels.rows, pixels.cols])[way[::-1]]
 
 
 def _beside(one: Array, two: Array, window: Window) -> Array:

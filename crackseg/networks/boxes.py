@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import ndimage
-from skimage.morphology import skeletonize
+
+from crackseg.raster_tools import skeletonize
 
 Tensor = Any
 CELL_PX = 64  # of the grid that cuts a line into pieces

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from skimage.morphology import skeletonize
 
 from crackseg.config import MaskOptions, MeasureOptions, PredictOptions, to_plain
 from crackseg.errors import ConfigError, DataError
@@ -38,6 +37,7 @@ from crackseg.metrics import (
 )
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import probability_to_mask
+from crackseg.raster_tools import skeletonize
 from crackseg.records import Array, Crack, ModelCard, Prediction, Sample
 from crackseg.training.areas import counted, read_areas
 from crackseg.training.judge import (

@@ -18,7 +18,6 @@ from typing import Any
 import cv2
 import numpy as np
 from scipy.spatial import cKDTree
-from skimage.morphology import skeletonize
 
 from crackseg.config import MaskOptions, MeasureOptions
 from crackseg.imagery.masks import read_mask
@@ -26,6 +25,7 @@ from crackseg.metrics import dilate
 from crackseg.metrology.cracks import measure
 from crackseg.metrology.masks import probability_to_mask
 from crackseg.metrology.pixels import label_pixels, list_pixels
+from crackseg.raster_tools import skeletonize
 from crackseg.records import Array, Sample, Window
 from crackseg.training.areas import counted, read_areas
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from skimage.morphology import skeletonize
 
+from crackseg.raster_tools import skeletonize
 from crackseg.records import Array
 from crackseg.training.areas import LEFT_OUT as AREA_LEFT_OUT
 from crackseg.training.areas import NO_CRACK, OTHER_LINE

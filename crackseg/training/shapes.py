@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from skimage.draw import polygon2mask
 
 from crackseg.errors import DataError
 from crackseg.imagery.polygons import turns_round
 from crackseg.metrology import arc
+from crackseg.raster_tools import polygon2mask
 from crackseg.records import Array
 from crackseg.training.areas import LEFT_OUT, OTHER_LINE
 

@@ -14,7 +14,7 @@ from crackseg.corrections.measuring import measure_shape
 from crackseg.corrections.shapes import along_line
 from crackseg.metrology.cracks import measure as measure_mask
 from crackseg.metrology.phantoms import Look, Stroke, draw, straight, wandering
-from crackseg.metrology.tracing import as_drawn, edge_reach, trace
+from crackseg.metrology.tracing import as_drawn, cheapest_way, edge_reach, trace
 from crackseg.records import Crack, Window
 
 SHAPE = (640, 640)
@@ -180,3 +180,14 @@ def test_unsnapped_is_as_drawn(rng: np.random.Generator) -> None:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(11)
+
+
+def test_the_way_is_the_one_that_costs_least(rng: np.random.Generator) -> None:
+    graph = pytest.importorskip("skimage.graph", reason="extra train is not installed")
+    for _ in range(20):
+        cost = 0.02 + rng.random((30, 50)) ** 2
+        cost[5:25, 20] = -1.0  # to be gone round
+        start, end = np.array([15, 3]), np.array([rng.integers(30), 45])
+        route, _ = graph.route_through_array(cost, start, end, fully_connected=True, geometric=True)
+        np.testing.assert_array_equal(cheapest_way(cost, start, end), route)
+    np.testing.assert_array_equal(cheapest_way(cost, start, start), [start])

@@ -1,4 +1,4 @@
-"""Without the extra ``reports`` all else works in English, and who asks for its files is told."""
+"""A base install does all but paper and training, in English, and says what the rest needs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-PACKAGES = ("babel", "reportlab", "xlsxwriter")
+PACKAGES = ("babel", "reportlab", "xlsxwriter", "skimage")
 HINT = "pip install 'crackseg[reports]'"
 # Runs commands of the command line one after the other, as if the packages were not installed.
 RUN = f"""
@@ -60,7 +60,24 @@ def test_all_but_paper_is_written_in_english(
     assert HINT in report[1]
 
 
-def test_what_needs_the_extra_is_refused_before_any_work(
+def test_a_crack_is_drawn_without_scikit_image(
+    photo: Callable[..., Path], dark_model: Path, tmp_path: Path
+) -> None:
+    photo(tmp_path / "a.jpg")
+    out, edits = tmp_path / "out", tmp_path / "edits.json"
+    analyze: list[object] = ["analyze", tmp_path / "a.jpg", "--out", out, "--model", dark_model]
+    assert run(analyze)[0][0] == 0
+    report = json.loads((out / "a" / "report.json").read_text(encoding="utf-8"))
+    about = {"by": "A. Name", "at": "2026-05-04T09:30:00+02:00"}
+    edit = {"id": "1", "kind": "draw", "line": [[42, 31], [50, 110], [58, 199]], **about}
+    wanted = {"schema_version": "1", "image_sha256": report["image"]["sha256"], "edits": [edit]}
+    edits.write_text(json.dumps(wanted), encoding="utf-8")
+    assert run(["correct", out / "a", edits])[0][0] == 0
+    report = json.loads((out / "a" / "report.json").read_text(encoding="utf-8"))
+    assert [crack["correction"] for crack in report["cracks"]] == ["drawn"]
+
+
+def test_what_needs_an_extra_is_refused_before_any_work(
     photo: Callable[..., Path], tmp_path: Path
 ) -> None:
     photographs, results, fresh = tmp_path / "in", tmp_path, tmp_path / "fresh"
@@ -79,18 +96,39 @@ def test_what_needs_the_extra_is_refused_before_any_work(
             ["report", results, "--out", fresh, "--formats", "xlsx"],
             ["analyze", photographs, "--out", fresh, "--exports", "csv,xlsx"],
         ],
+        "skimage": [
+            ["evaluate", photographs, "--report", fresh],
+            ["calibrate", photographs],
+            [
+                "data",
+                "import",
+                photographs,
+                "--images",
+                photographs,
+                "--format",
+                "cvat",
+                "--labels",
+                "crack",
+                "--licence",
+                "ours",
+                "--out",
+                fresh,
+            ],
+        ],
     }
     commands = [(name, words) for name, each in asked.items() for words in each]
     for (name, words), (code, _) in zip(commands, run(*(w for _, w in commands)), strict=True):
         assert f"needs the package `{name}`" in str(code), words
-        assert HINT in str(code), words
+        extra = "train" if name == "skimage" else "reports"
+        assert f"pip install 'crackseg[{extra}]'" in str(code), words
     assert not fresh.exists()
 
 
-def test_nothing_of_an_analysis_imports_the_extra() -> None:
-    """With the extra, too: English is the same whether it is installed or not."""
+def test_nothing_of_an_analysis_imports_an_extra() -> None:
+    """Where they are installed, too: English is the same whether Babel is there or not."""
     code = (
-        "import sys; import crackseg.batch, crackseg.words, crackseg.reporting.command; "
+        "import sys; import crackseg.batch, crackseg.corrections.results, crackseg.words, "
+        "crackseg.reporting.command; "
         "crackseg.words.read_words('en'); "
         f"print(sorted({set(PACKAGES)!r} & set(sys.modules)))"
     )
