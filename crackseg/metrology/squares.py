@@ -61,19 +61,21 @@ def least_squares(
         curve: the curve and its derivatives.
         data: L >= 1 rows.
         start: (L, K) parameters; moved inside of the bounds.
-        bounds: (K,) lowest and highest values.
+        bounds: lowest and highest values, (K,) of all rows or (L, K) of each.
         scale: of each parameter, how much of it is much, for rows that creep along a valley; None
             leaves those where they are.
     """
-    low, high = bounds
-    p = np.clip(start, low + _INSIDE, high - _INSIDE)
+    low, high = (np.broadcast_to(bound, start.shape) for bound in bounds)
+    begin = np.clip(start, low + _INSIDE, high - _INSIDE)
+    p = begin.copy()
     rest, slope, cost = _left(curve, data, p)
     damping = np.full(len(p), _DAMPING)
     open_rows = np.arange(len(p))
     for _ in range(_STEPS):
         some = data.chosen(open_rows)
-        step = _step(p[open_rows], rest[open_rows], slope[open_rows], damping[open_rows], bounds)
-        tried = np.clip(p[open_rows] + step, low, high)
+        before, least, most = p[open_rows], low[open_rows], high[open_rows]
+        step = _step(before, rest[open_rows], slope[open_rows], damping[open_rows], (least, most))
+        tried = np.clip(before + step, least, most)
         rest_after, slope_after, cost_after = _left(curve, some, tried)
         gain = cost[open_rows] - cost_after
         better = gain > 0
@@ -90,10 +92,8 @@ def least_squares(
             break
     if scale is not None:
         for row in open_rows:
-            begin = np.clip(start[row], low + _INSIDE, high - _INSIDE)
-            p[row], cost[row], slope[row] = _alone(
-                curve, data.chosen(np.array([row])), begin, bounds, scale
-            )
+            one, within = data.chosen(np.array([row])), (low[row], high[row])
+            p[row], cost[row], slope[row] = _alone(curve, one, begin[row], within, scale)
     return Fit(p=p, cost=cost, slope=slope)
 
 
@@ -101,10 +101,18 @@ def _alone(
     curve: Curve, data: Data, start: Array, bounds: tuple[Array, Array], scale: Sequence[float]
 ) -> tuple[Array, float, Array]:
     """Return parameters, cost and derivatives of one row, fitted by itself."""
+    seen: dict[bytes, tuple[Array, Array, Array]] = {}
+
+    def left(p: Array) -> tuple[Array, Array, Array]:
+        if p.tobytes() not in seen:  # SciPy asks for the derivatives where it just was
+            seen.clear()
+            seen[p.tobytes()] = _left(curve, data, p[None])
+        return seen[p.tobytes()]
+
     solution = optimize.least_squares(
-        lambda p: _left(curve, data, p[None])[0][0],
+        lambda p: left(p)[0][0],
         start,
-        jac=lambda p: _left(curve, data, p[None])[1][0],
+        jac=lambda p: left(p)[1][0],
         bounds=bounds,
         x_scale=scale,
         max_nfev=_EVALUATIONS,
@@ -114,9 +122,11 @@ def _alone(
 
 def _left(curve: Curve, data: Data, p: Array) -> tuple[Array, Array, Array]:
     """Return what a curve leaves of each value, its derivatives, and half the sum of squares."""
-    values, slope = curve(data.x, p)
-    rest = (values - data.y) * data.weight
-    return rest, slope * data.weight[..., None], 0.5 * (rest**2).sum(axis=1)
+    rest, slope = curve(data.x, p)
+    rest -= data.y
+    rest *= data.weight
+    slope *= data.weight[..., None]
+    return rest, slope, 0.5 * (rest**2).sum(axis=1)
 
 
 def _step(

@@ -66,6 +66,19 @@ def test_parameters_stay_within_their_bounds() -> None:
     assert ((fit.p >= LOW) & (fit.p <= HIGH)).all()
 
 
+def test_each_row_may_have_its_own_bounds() -> None:
+    data = rows(np.array([[1.0, 2.0, 0.5]] * 2))
+    low, high = np.tile(LOW, (2, 1)), np.tile(HIGH, (2, 1))
+    high[0, 1] = 1.5
+    fit = least_squares(bell, data, np.tile([1.0, 1.0, 0.0], (2, 1)), (low, high), SCALE)
+    within = least_squares(
+        bell, data.chosen(np.array([0])), np.array([[1.0, 1.0, 0.0]]), (LOW, high[0]), SCALE
+    )
+    assert fit.p[0] == pytest.approx(within.p[0], abs=1e-9)
+    assert fit.p[0, 1] == 1.5
+    assert fit.p[1] == pytest.approx([1.0, 2.0, 0.5], abs=1e-4)
+
+
 def test_what_has_no_weight_does_not_count() -> None:
     data = rows(np.array([[1.0, 2.0, 0.5]]))
     spoilt, weight = data.y.copy(), data.weight.copy()
@@ -74,7 +87,10 @@ def test_what_has_no_weight_does_not_count() -> None:
 
 
 def test_a_row_that_creeps_along_a_valley_is_fitted_by_scipy() -> None:
+    asked: list[bytes] = []
+
     def valley(x: Array, p: Array) -> tuple[Array, Array]:
+        asked.append(p.tobytes())
         a, b = p[:, :1], p[:, 1:]
         values = np.concatenate([1 - a, 3e3 * (b - a**3)], axis=1)
         one, none = np.ones_like(a), np.zeros_like(a)
@@ -85,6 +101,8 @@ def test_a_row_that_creeps_along_a_valley_is_fitted_by_scipy() -> None:
     bounds = np.full(2, -1e4), np.full(2, 1e4)
     data = Data(flat, flat, np.ones((1, 2)))
     fit = least_squares(valley, data, start, bounds, (1.0, 1.0))
+    alone = asked[61:]  # after the start and the steps of all rows together
+    assert 1 < len(alone) == len(set(alone))
     theirs = optimize.least_squares(
         lambda p: valley(flat, p[None])[0][0],
         start[0],
