@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -39,15 +39,6 @@ _MASK_NOISE_U_PX, _MASK_MODEL_U_PX = 0.4, 0.75
 _MASK_FAT_PX = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """What is read along one line, and what that was made of."""
-
-    readings: Readings
-    interior: Interior
-    shown: tuple[Shown, slice] | None  # of several lines; None where it is too much to hold
-
-
 def measure_stations(
     lines: list[Line], group: Array, mask: Mask, image: Callable[[Window], Array] | None
 ) -> list[Stations]:
@@ -63,10 +54,7 @@ def measure_stations(
     if image is None:
         stations = _from_mask(mask, lines, normal)
     else:
-        alone = _alone(lines)
-        read = _read(lines, normal, mask, image, alone)
-        read |= _read_again(lines, normal, _better_known(read, group), image, mask.shape, read)
-        stations = _judged(read, group)
+        stations = _judged(_read(lines, normal, group, mask, image), group)
     result = []
     for line, n, station in zip(lines, normal, stations, strict=True):
         width = np.full(len(n), np.nan) if line.kind == "bridge" else station.width_px
@@ -92,12 +80,12 @@ def no_stations(line: Line) -> Stations:
     )
 
 
-def _judged(read: dict[int, _Read], group: Array) -> list[Stations]:
+def _judged(read: dict[int, Readings], group: Array) -> list[Stations]:
     """Return the stations of every line as the lines of its crack together say."""
     result: dict[int, Stations] = {}
     for name in np.unique(group):
         members = np.flatnonzero(group == name).tolist()
-        readings = [read[k].readings for k in members]
+        readings = [read[k] for k in members]
         choices = settle([line.evidence for line in readings])
         settled = [_settled(line, choice) for line, choice in zip(readings, choices, strict=True)]
         judged = judge([line.evidence for line in settled])
@@ -143,62 +131,65 @@ def _chosen(read: Readings, judged: Judged) -> Stations:
     return replace(chosen, reading=reading, narrower_px=narrower)
 
 
-def _better_known(read: dict[int, _Read], group: Array) -> dict[int, Interior]:
+def _better_known(interior: dict[int, Interior], group: Array) -> dict[int, Interior]:
     """Return the darkness of the interior for lines of whose crack another line tells it better."""
     better: dict[int, Interior] = {}
     for name in np.unique(group):
         members = np.flatnonzero(group == name).tolist()
-        best = max(members, key=lambda k: read[k].interior.sure)
-        known = read[best].interior
-        better |= {k: known for k in members if read[k].interior.sure < known.sure - _BETTER}
+        known = interior[max(members, key=lambda k: interior[k].sure)]
+        better |= {k: known for k in members if interior[k].sure < known.sure - _BETTER}
     return better
 
 
 def _read(
     lines: list[Line],
     normal: list[Array],
+    group: Array,
     mask: Mask,
     image: Callable[[Window], Array],
-    alone: list[Array],
-) -> dict[int, _Read]:
-    """Return what is read along lines whose interiors are told by themselves."""
-    result: dict[int, _Read] = {}
+) -> dict[int, Readings]:
+    """Return what is read along every line, as dark inside as a line of its crack tells best.
+
+    Where it is too much to hold what is shown until all lines were seen, all are read at once, and
+    those that another one tells better a second time.
+    """
+    alone = _alone(lines)
+    across: dict[int, Stations] = {}
+    interior: dict[int, Interior] = {}
+    held: dict[int, tuple[Shown, slice]] = {}
+    result: dict[int, Readings] = {}
+
+    def read(chunk: list[int], shown: Shown, interiors: list[Interior]) -> None:
+        some, across_px = [lines[k] for k in chunk], np.concatenate([normal[k] for k in chunk])
+        masked = concatenate([across[k] for k in chunk])
+        readings = read_lines(some, across_px, masked, shown, interiors)
+        result.update(zip(chunk, readings, strict=True))
+
     few = sum(len(line.points) for line in lines) <= _CHUNK
-    for chunk in _chunks(lines, range(len(lines))):
-        some, across_px = [lines[k] for k in chunk], np.concatenate([normal[k] for k in chunk])
-        across = concatenate(_from_mask(mask, some, [normal[k] for k in chunk]))
-        shown = _show(some, across_px, across, mask.shape, image)
-        sizes, free = [len(x.points) for x in some], np.concatenate([alone[k] for k in chunk])
-        interiors = known_interiors(shown, across, free, sizes)
-        readings = read_lines(some, across_px, across, shown, interiors)
-        for k, own, interior, part in zip(chunk, readings, interiors, parts_of(sizes), strict=True):
-            result[k] = _Read(own, interior, (shown, part) if few else None)
-    return result
-
-
-def _read_again(
-    lines: list[Line],
-    normal: list[Array],
-    interior: dict[int, Interior],
-    image: Callable[[Window], Array],
-    shape: tuple[int, int],
-    before: dict[int, _Read],
-) -> dict[int, _Read]:
-    """Return what is read along lines whose interior another line of their crack tells better."""
-    result: dict[int, _Read] = {}
-    for chunk in _chunks(lines, interior):
-        some, across_px = [lines[k] for k in chunk], np.concatenate([normal[k] for k in chunk])
-        across = concatenate([before[k].readings.across for k in chunk])
-        held = [one for k in chunk if (one := before[k].shown) is not None]
-        if len(held) == len(chunk) and all(
-            shown.profiles.shape[1] == 2 * _half(some) + 1 for shown, _ in held
-        ):
-            shown = concatenate([take(*one) for one in held])
+    chunks = [*_chunks(lines, range(len(lines)))]
+    for chunk in chunks:
+        masked = _from_mask(mask, [lines[k] for k in chunk], [normal[k] for k in chunk])
+        across.update(zip(chunk, masked, strict=True))
+        shown = _show(lines, normal, chunk, across, mask.shape, image)
+        sizes, free = [len(lines[k].points) for k in chunk], [alone[k] for k in chunk]
+        interiors = known_interiors(shown, concatenate(masked), np.concatenate(free), sizes)
+        interior.update(zip(chunk, interiors, strict=True))
+        if few:
+            held.update((k, (shown, part)) for k, part in zip(chunk, parts_of(sizes), strict=True))
         else:
-            shown = _show(some, across_px, across, shape, image)
-        readings = read_lines(some, across_px, across, shown, [interior[k] for k in chunk])
-        for k, own in zip(chunk, readings, strict=True):
-            result[k] = _Read(own, interior[k], None)
+            read(chunk, shown, interiors)
+    better = _better_known(interior, group)
+    for chunk in chunks if few else ():
+        if own := [k for k in chunk if k not in better]:
+            shown = concatenate([take(*held[k]) for k in own])
+            read(own, shown, [interior[k] for k in own])
+    for chunk in _chunks(lines, better):
+        reach = 2 * _half([lines[k] for k in chunk]) + 1
+        if few and all(held[k][0].profiles.shape[1] == reach for k in chunk):
+            shown = concatenate([take(*held[k]) for k in chunk])
+        else:
+            shown = _show(lines, normal, chunk, across, mask.shape, image)
+        read(chunk, shown, [better[k] for k in chunk])
     return result
 
 
@@ -209,17 +200,21 @@ def _half(lines: list[Line]) -> int:
 
 def _show(
     lines: list[Line],
-    normal: Array,
-    across: Stations,
+    normal: list[Array],
+    chunk: list[int],
+    across: dict[int, Stations],
     shape: tuple[int, int],
     image: Callable[[Window], Array],
 ) -> Shown:
-    """Return what the photograph shows across lines of similar width."""
-    sizes = [len(line.points) for line in lines]
-    points = np.concatenate([line.points for line in lines])
-    profiles = read_profiles(image, shape, points, normal, _half(lines))
-    radius = np.repeat([line.radius_px for line in lines], sizes)
-    guess = np.where(np.isnan(across.width_px), 2 * radius, across.width_px)
+    """Return what the photograph shows across the lines of a chunk."""
+    some = [lines[k] for k in chunk]
+    sizes = [len(line.points) for line in some]
+    points = np.concatenate([line.points for line in some])
+    across_px = np.concatenate([normal[k] for k in chunk])
+    profiles = read_profiles(image, shape, points, across_px, _half(some))
+    radius = np.repeat([line.radius_px for line in some], sizes)
+    masked = np.concatenate([across[k].width_px for k in chunk])
+    guess = np.where(np.isnan(masked), 2 * radius, masked)
     return show(average(profiles, sizes), guess)
 
 

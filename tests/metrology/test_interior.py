@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation, gaussian_filter
 
+from crackseg.metrology import stations
 from crackseg.metrology.interior import fit_interior
 from crackseg.metrology.phantoms import Look, draw, straight
 from crackseg.metrology.sampling import normals, read_profiles
@@ -118,3 +119,22 @@ def test_a_pale_line_is_no_two(width: float, contrast: float) -> None:
     for seed in range(4):
         profiles = profiles_of(width, contrast, 0.7, seed)
         assert not fit_interior(profiles, np.zeros(len(profiles)), width).two
+
+
+def test_lines_of_a_crack_are_read_once_whichever_tells_the_interior(
+    cracks_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide, thin = straight((120.2, 180.4), 6, 320, 7.0), straight((60.2, 180.4), 86, 130, 1.5)
+    phantom = draw((240, 360), [wide, thin], Look(noise=0.01), np.random.default_rng(0))
+    of_lines = stations.read_lines
+    told: list[int] = []
+
+    def read(lines: Any, normal: Any, across: Any, shown: Any, interiors: Any) -> Any:
+        told.extend(id(line) for line in lines)
+        assert all(one.sure == pytest.approx(1, abs=0.05) for one in interiors)
+        return of_lines(lines, normal, across, shown, interiors)
+
+    monkeypatch.setattr(stations, "read_lines", read)
+    (crack,) = cracks_of(phantom.mask, phantom.picture)
+    assert len(crack.branches) >= 3
+    assert len(told) == len(set(told)) == len(crack.branches)
