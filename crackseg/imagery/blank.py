@@ -152,8 +152,7 @@ def _judge(pixels: Array, valid: Array | None) -> Array:
 
 def _by_block(columns: Array, made: np.ufunc) -> Array:
     """Return what is made of the (W, C) values of each block; the last value is repeated."""
-    grow = -len(columns) % BLOCK_PX
-    whole = np.pad(columns, ((0, grow), (0, 0)), mode="edge") if grow else columns
+    whole = np.concatenate([columns, np.repeat(columns[-1:], -len(columns) % BLOCK_PX, axis=0)])
     blocks: Array = made.reduceat(whole, np.arange(0, len(whole), BLOCK_PX), axis=0)
     return blocks
 

@@ -91,6 +91,8 @@ def smeared(
         ringing: levels that one beside the picture differs by at most.
     """
     areas = _areas(distance <= near, wide, height_px, width_px)
+    if not areas.any():
+        return areas
     # a crack's core that runs into the missing is as dark as ringing, but narrower
     broad = _areas(distance <= ringing, wide, height_px, width_px, 2 * _SMEAR_PX + 1)
     return areas | (_grown(areas, _SMEAR_PX) & broad)

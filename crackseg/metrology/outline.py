@@ -128,9 +128,9 @@ def stepped_px(darkness: Array, sides_px: Array) -> Array:
     darkest = np.where(held, mean, -np.inf).argmax(axis=1)
     depth = np.take_along_axis(mean, darkest[:, None], axis=1)[:, 0]
     foot = np.full(len(mean), LIGHTEST / 2)
+    outward = [_outward(mean, darkest, sign) for sign in (-1, 1)]
     falls = [
-        [_fall(mean, darkest, sign, level) for level in (_DEEP * depth, 0.5 * depth, foot)]
-        for sign in (-1, 1)
+        [_fall(*side, level) for level in (_DEEP * depth, 0.5 * depth, foot)] for side in outward
     ]
     slow = np.stack([ends[2][0] - ends[0][0] for ends in falls])
     side = np.argmax(slow, axis=0)
@@ -152,21 +152,26 @@ def step_px(stepped: Array, width_px: Array) -> Array:
     return _carried_px(stepped, np.isfinite(stepped), width_px)
 
 
-def _fall(darkness: Array, darkest: Array, sign: int, level: Array) -> tuple[Array, Array]:
+def _outward(darkness: Array, darkest: Array, sign: int) -> tuple[Array, Array]:
+    """Return the (N, P) darkness from the darkest sample on to one side, and where there is any."""
+    last = darkness.shape[1] - 1
+    place = darkest[:, None] + sign * np.arange(last + 1)
+    row = np.take_along_axis(darkness, np.clip(place, 0, last), axis=1)
+    return row, (place >= 0) & (place <= last)
+
+
+def _fall(row: Array, there: Array, level: Array) -> tuple[Array, Array]:
     """Return how far from the darkest sample darkness falls below a level, and how steeply, (N,).
 
     The whole profile and 0 where it does not.
     """
-    last = darkness.shape[1] - 1
-    place = darkest[:, None] + sign * np.arange(last + 1)
-    row = np.take_along_axis(darkness, np.clip(place, 0, last), axis=1)
-    below = (row < level[:, None]) & (place >= 0) & (place <= last)
+    below = (row < level[:, None]) & there
     first = np.maximum(below.argmax(axis=1), 1)
     rows = np.arange(len(row))
     before, steep = row[rows, first - 1], row[rows, first - 1] - row[rows, first]
     away = first - 1 + np.clip((before - level) / np.maximum(steep, 1e-6), 0, 1)
     some = below.any(axis=1)
-    return np.where(some, away, last + 1.0), np.where(some, steep, 0.0)
+    return np.where(some, away, float(row.shape[1])), np.where(some, steep, 0.0)
 
 
 def _outermost(peak: Array, at: Array, sign: int) -> Array:

@@ -92,7 +92,7 @@ def _first_fall(values: Array) -> Array:
 def _blocks(points: Array) -> list[Array]:
     """Return groups of positions of (N, 2) points that lie in one block of a picture each."""
     block = (np.maximum(points, 0) // _BLOCK_PX).astype(np.int64)
-    number = np.unique(block, axis=0, return_inverse=True)[1].ravel()
+    number = block[:, 0] * (block[:, 1].max(initial=0) + 1) + block[:, 1]
     order = np.argsort(number, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
 
