@@ -102,6 +102,9 @@ def _areas(
     missing: Array, wide: Window, height_px: int, width_px: int, side_px: int = AREA_PX
 ) -> Array:
     """Return the pixels that lie in a square of missing ones; beyond the picture all is missing."""
+    crosses_edge = missing[[0, -1]].any() or missing[:, [0, -1]].any()
+    if not crosses_edge and np.count_nonzero(missing) < side_px**2:
+        return np.zeros(missing.shape, bool)
     top, left = (AREA_PX if start == 0 else 0 for start in (wide.row, wide.col))
     bottom = AREA_PX if wide.row + wide.height == height_px else 0
     right = AREA_PX if wide.col + wide.width == width_px else 0

@@ -44,7 +44,7 @@ class VeilCounter:
             return
         grey = cv2.cvtColor(thin, cv2.COLOR_RGB2GRAY)
         grey = grey.ravel() if valid is None else grey[valid[fresh]]
-        self._counts += np.bincount(grey, minlength=256)[:_CLIPPED]
+        self._counts += cv2.calcHist([grey], [0], None, [_CLIPPED], [0, _CLIPPED]).ravel()
 
     def depth(self) -> float | None:
         """Return how much darker the darkest pixels are than the median, of its light, 0..1.

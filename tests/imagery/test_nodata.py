@@ -13,6 +13,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from crackseg.imagery.files import open_image
+from crackseg.imagery.nodata import AREA_PX, smeared
 from crackseg.records import Array, Window
 
 SHAPE = (260, 300)
@@ -177,3 +178,26 @@ def test_a_large_window_is_read_in_parts(
     assert counts is not None
     assert np.array_equal(again, pixels)
     assert np.array_equal(counts, valid)
+
+
+@pytest.mark.parametrize(
+    ("first", "side", "is_area"),
+    [
+        ((100, 100), AREA_PX, True),
+        ((100, 100), AREA_PX - 1, False),  # within the picture
+        ((0, 100), AREA_PX, True),
+        ((100, 0), 3, False),  # too narrow where it crosses the border
+        ((0, 0), 3, True),  # the corner of a square that lies beyond the picture
+        ((SHAPE[0] - 3, SHAPE[1] - 3), 3, True),
+    ],
+)
+def test_an_area_is_a_square_that_may_go_on_beyond_the_picture(
+    first: tuple[int, int], side: int, is_area: bool
+) -> None:
+    distance = np.full(SHAPE, 200, np.uint8)
+    part = np.s_[first[0] : first[0] + side, first[1] : first[1] + side]
+    distance[part] = 0
+    whole = Window(row=0, col=0, height=SHAPE[0], width=SHAPE[1])
+    found = smeared(distance, whole, *SHAPE)
+    assert found.any() == is_area
+    assert found[part].all() == is_area
