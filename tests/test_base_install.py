@@ -8,7 +8,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-PACKAGES = ("babel", "reportlab", "xlsxwriter", "skimage")
+import pytest
+
+from crackseg.commands import app
+
+PACKAGES = ("babel", "reportlab", "xlsxwriter", "skimage", "sqlalchemy", "ezdxf")
 HINT = "pip install 'crackseg[reports]'"
 # Runs commands of the command line one after the other, as if the packages were not installed.
 RUN = f"""
@@ -75,6 +79,48 @@ def test_a_crack_is_drawn_without_scikit_image(
     assert run(["correct", out / "a", edits])[0][0] == 0
     report = json.loads((out / "a" / "report.json").read_text(encoding="utf-8"))
     assert [crack["correction"] for crack in report["cracks"]] == ["drawn"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "package", "extra"),
+    [(["--locale", "de"], "babel", "reports"), (["--exports", "mask,dxf"], "ezdxf", "gis")],
+)
+def test_a_result_made_with_an_extra_is_left_as_it_was(
+    flags: list[str],
+    package: str,
+    extra: str,
+    photo: Callable[..., Path],
+    dark_model: Path,
+    tmp_path: Path,
+) -> None:
+    out, edits = tmp_path / "out", tmp_path / "edits.json"
+    analyze = ["analyze", photo(tmp_path / "a.jpg"), "--out", out, "--model", dark_model, *flags]
+    app([str(word) for word in analyze], standalone_mode=False)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    report = json.loads((out / "a" / "report.json").read_text(encoding="utf-8"))
+    about = {"by": "A. Name", "at": "2026-05-04T09:30:00+02:00"}
+    edit = {"id": "1", "kind": "draw", "line": [[42, 31], [50, 110], [58, 199]], **about}
+    wanted = {"schema_version": "1", "image_sha256": report["image"]["sha256"], "edits": [edit]}
+    edits.write_text(json.dumps(wanted), encoding="utf-8")
+    ((code, _),) = run(["correct", out / "a", edits])
+    assert f"needs the package `{package}`" in str(code)
+    assert f"pip install 'crackseg[{extra}]'" in str(code)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_every_command_of_the_service_says_what_to_install(tmp_path: Path) -> None:
+    data = ["--data", tmp_path / "data"]
+    asked: list[list[object]] = [
+        ["serve", *data],
+        ["keys", "add", "gate", *data],
+        ["keys", "list", *data],
+        ["keys", "revoke", "1", *data],
+        ["db", "check", *data],
+        ["db", "backup", tmp_path / "copy", *data],
+    ]
+    for words, (code, _) in zip(asked, run(*asked), strict=True):
+        assert "pip install 'crackseg[service]'" in str(code), words
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_needs_an_extra_is_refused_before_any_work(

@@ -48,7 +48,7 @@ def bench_command(
         list[str] | None,
         typer.Argument(
             help="What to compare: default, or settings as runtime=openvino,batch=4; keys: model, "
-            "python (another environment), exports (a+b) and all of [predict].",
+            "python (another environment), exports (a+b) and all of `predict` in a config file.",
             show_default=False,
         ),
     ] = None,

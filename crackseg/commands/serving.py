@@ -96,10 +96,11 @@ def keys_add(
     db: DbOption = "",
 ) -> None:
     """Make a key and print it; only its digest is kept."""
+    settings = _settings(data, db)
     from service import keys
     from service.database import open_database
 
-    engine = open_database(_settings(data, db))
+    engine = open_database(settings)
     typer.echo(keys.add(engine, tenant, name, tuple(s.strip() for s in scopes.split(","))))
     typer.echo("Keep it now: it cannot be shown again.", err=True)
 
@@ -107,10 +108,11 @@ def keys_add(
 @keys_app.command("list")
 def keys_list(data: DataOption = SERVICE_DATA, db: DbOption = "") -> None:
     """List the keys, without their secrets."""
+    settings = _settings(data, db)
     from service import keys
     from service.database import open_database
 
-    for row in keys.list_keys(open_database(_settings(data, db))):
+    for row in keys.list_keys(open_database(settings)):
         state = f"revoked {row.revoked_at}" if row.revoked_at else row.scopes
         typer.echo(f"{row.id}  {row.tenant:20} {row.name:24} {row.created_at}  {state}")
 
@@ -122,10 +124,11 @@ def keys_revoke(
     db: DbOption = "",
 ) -> None:
     """Make a key invalid from now on."""
+    settings = _settings(data, db)
     from service import keys
     from service.database import open_database
 
-    keys.revoke(open_database(_settings(data, db)), key_id)
+    keys.revoke(open_database(settings), key_id)
     typer.echo(f"{key_id} revoked")
 
 

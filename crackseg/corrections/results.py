@@ -23,6 +23,7 @@ from crackseg.exports.tables import model_to_dict
 from crackseg.folders import MARK, clear_leftovers, filling, read_mark, refuse_foreign
 from crackseg.imagery.files import OpenImage, open_image
 from crackseg.inference.models import find_folder, read_card
+from crackseg.locales import find_locale
 from crackseg.records import ModelCard, Report
 
 NETWORK = "network"  # folder with the result as it was before the first edit
@@ -43,11 +44,15 @@ def correct_folder(folder: Path, file: Path | None = None, image: Path | None = 
     Raises:
         DataError: the folder holds no result, a file of it is missing, or an edit cannot be done.
         ImageError: the photograph is not there or damaged.
+        MissingExtra: a file of the result, or its locale, needs a package that is not installed.
         OutputError: a file of the result was changed since it was written.
     """
     source = network_folder(folder)
     values = read_result(source)
     edits = read_edits(file or folder / FILE, values["image"]["sha256"])
+    if edits:  # before any file is touched
+        find_exports(_known(values["options"]["exports"]))
+        find_locale(values["options"].get("locale", "en"))
     refuse_foreign(folder)
     clear_leftovers(folder)
     with open_image(image or _photograph(values, folder)) as picture:
@@ -96,9 +101,13 @@ def write_files(report: Report, fresh: Path, image: OpenImage, names: Iterable[s
         image: the open photograph.
         names: exports; one that this version does not know is passed over.
     """
-    exports = [name for name in names if name in EXPORTS]
-    for write in find_exports(dict.fromkeys([*exports, "json"])).values():
+    for write in find_exports(dict.fromkeys([*_known(names), "json"])).values():
         write(report, fresh, image)
+
+
+def _known(names: Iterable[str]) -> list[str]:
+    """Return the exports that this version knows."""
+    return [name for name in names if name in EXPORTS]
 
 
 def copy_missing(source: Path, fresh: Path, but: tuple[str, ...] = ()) -> None:
