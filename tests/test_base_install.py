@@ -12,7 +12,7 @@ import pytest
 
 from crackseg.commands import app
 
-PACKAGES = ("babel", "reportlab", "xlsxwriter", "skimage", "sqlalchemy", "ezdxf")
+PACKAGES = ("babel", "reportlab", "xlsxwriter", "skimage", "sqlalchemy", "ezdxf", "shapely")
 HINT = "pip install 'crackseg[reports]'"
 # Runs commands of the command line one after the other, as if the packages were not installed.
 RUN = f"""
@@ -142,6 +142,10 @@ def test_what_needs_an_extra_is_refused_before_any_work(
             ["report", results, "--out", fresh, "--formats", "xlsx"],
             ["analyze", photographs, "--out", fresh, "--exports", "csv,xlsx"],
         ],
+        "shapely": [
+            ["data", "pre-annotate", results, "--out", fresh, "--format", "cvat"],
+            ["analyze", photographs, "--out", fresh, "--exports", "csv,yolo"],
+        ],
         "skimage": [
             ["evaluate", photographs, "--report", fresh],
             ["calibrate", photographs],
@@ -165,7 +169,7 @@ def test_what_needs_an_extra_is_refused_before_any_work(
     commands = [(name, words) for name, each in asked.items() for words in each]
     for (name, words), (code, _) in zip(commands, run(*(w for _, w in commands)), strict=True):
         assert f"needs the package `{name}`" in str(code), words
-        extra = "train" if name == "skimage" else "reports"
+        extra = {"skimage": "train", "shapely": "gis"}.get(name, "reports")
         assert f"pip install 'crackseg[{extra}]'" in str(code), words
     assert not fresh.exists()
 

@@ -216,6 +216,9 @@ def data_pre_annotate(
     format: Annotated[str, typer.Option(help="cvat, labelstudio or yolo.")],
 ) -> None:
     """Hand a model's marks to a labelling tool, the most doubtful photographs first."""
+    from crackseg.names import require
+
+    require("shapely", extra="gis")
     from crackseg.reporting.pre_annotations import ORDER, write_pre_annotations
 
     write_pre_annotations(results, out, format)
