@@ -53,7 +53,7 @@ def _by_babel(code: str, name: str) -> Locale:
             "pip install 'crackseg[reports]', or take `en`, which needs none."
         )
     import babel
-    from babel.dates import format_date, format_datetime
+    from babel.dates import format_date, format_skeleton, format_time
     from babel.numbers import get_decimal_symbol
 
     try:
@@ -68,7 +68,10 @@ def _by_babel(code: str, name: str) -> Locale:
         decimal=get_decimal_symbol(found),
         plural_form=found.plural_form,
         date=lambda day: format_date(day, "long", locale=found),
-        time=lambda time: format_datetime(time, "d MMM y, HH:mm", locale=found),
+        time=lambda time: (
+            f"{format_skeleton('yMMMd', time, locale=found)}, "
+            f"{format_time(time, 'HH:mm', locale=found)}"
+        ),
     )
 
 

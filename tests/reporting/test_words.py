@@ -52,7 +52,7 @@ def test_numbers_dates_and_plural_forms_follow_the_locale() -> None:
     assert english("general.cracks", n=1) == "1 crack"
     assert english("general.cracks", n=0) == "0 cracks"
     assert german("general.cracks", n=2) == "2 Risse"
-    assert german.time("2026-05-12T09:41:00") == "12. Mai 2026, 09:41".replace(". Mai", " Mai")
+    assert german.time("2026-05-12T09:41:00") == "12. Mai 2026, 09:41"
     assert english.number(None) == german.time(None) == english.date(None) == "–"
 
 
