@@ -275,12 +275,15 @@ def _masks(cracks: list[Mapping[str, Any]], path: Path, shape: tuple[int, int]) 
         return []
     runs = _read_mask(path, shape)
     count, component = label_runs(runs) if runs.any() else (0, np.zeros(0, np.int64))
-    owner = np.full(count, -1)
+    # A line may begin on the mask of a neighbour: a piece is of whom most of it is.
+    owner, most = np.full(count, -1), np.zeros(count, np.int64)
     for k, crack in enumerate(cracks):
         points = np.concatenate([np.array(line) for line in crack["centre_line"]])
         rows, cols = (np.clip(np.rint(points[:, n]).astype(int), 0, shape[n] - 1) for n in (0, 1))
         on = runs.find(rows, cols)
-        owner[component[on[on >= 0]]] = k
+        pieces, points_on = np.unique(component[on[on >= 0]], return_counts=True)
+        more = points_on > most[pieces]
+        owner[pieces[more]], most[pieces[more]] = k, points_on[more]
     masks = []
     of = owner[component]
     for k, crack in enumerate(cracks):

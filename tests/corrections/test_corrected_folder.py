@@ -16,6 +16,7 @@ from walls import AT, BY, Wall, edit, rough
 from crackseg.commands import app
 from crackseg.corrections.results import correct_folder
 from crackseg.errors import DataError, OutputError
+from crackseg.exports.reading import read_report
 from crackseg.exports.tables import SCHEMA
 from crackseg.folders import MARK
 
@@ -173,3 +174,16 @@ def test_a_mask_of_another_result_is_refused(wall: Wall) -> None:
     (wall.folder / MARK).unlink()
     with pytest.raises((DataError, OutputError)):
         correct_folder(wall.folder, file)
+
+
+def test_a_line_that_begins_on_its_neighbour_leaves_it_its_mask(wall: Wall) -> None:
+    before = read_report(wall.folder)
+    path = wall.folder / "report.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    first, second = values["cracks"][:2]
+    for name in ("centre_line", "width_profile_px"):
+        second[name][0][:0] = first[name][0][:4]
+    path.write_text(json.dumps(values), encoding="utf-8")
+    after = read_report(wall.folder)
+    for crack, same in zip(after.cracks, before.cracks, strict=True):
+        np.testing.assert_array_equal(crack.mask, same.mask)
