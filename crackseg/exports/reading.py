@@ -22,9 +22,11 @@ from crackseg.exports.places import scale_of
 from crackseg.exports.tables import WIDTHS, read_measure
 from crackseg.imagery.files import open_image
 from crackseg.metrology import arc
+from crackseg.metrology.centreline import UNMARKED
 from crackseg.metrology.pixels import label_runs
 from crackseg.metrology.sampling import normals
 from crackseg.records import (
+    Array,
     Branch,
     Crack,
     Gps,
@@ -274,20 +276,20 @@ def _masks(cracks: list[Mapping[str, Any]], path: Path, shape: tuple[int, int]) 
     if not cracks:
         return []
     runs = _read_mask(path, shape)
-    count, component = label_runs(runs) if runs.any() else (0, np.zeros(0, np.int64))
-    # A line may begin on the mask of a neighbour: a piece is of whom most of it is.
-    owner, most = np.full(count, -1), np.zeros(count, np.int64)
-    for k, crack in enumerate(cracks):
-        points = np.concatenate([np.array(line) for line in crack["centre_line"]])
-        rows, cols = (np.clip(np.rint(points[:, n]).astype(int), 0, shape[n] - 1) for n in (0, 1))
-        on = runs.find(rows, cols)
-        pieces, points_on = np.unique(component[on[on >= 0]], return_counts=True)
-        more = points_on > most[pieces]
-        owner[pieces[more]], most[pieces[more]] = k, points_on[more]
+    whole = _owner(runs, cracks)
+    # A fitting was parted from the crack that runs into it by a window, which its own lies in.
+    fittings = [Window(**crack["bbox"]) for crack in cracks if crack.get("repetition") is not None]
+    within = Runs.union(
+        [Runs.full(box.height, box.width).moved(box.row, box.col, shape) for box in fittings], shape
+    )
+    parts = []
+    for part in (runs.both(within), runs.both(within.outside())):
+        of = _owner(part, cracks)
+        parts.append((part, np.where(of < 0, whole[runs.find(*divmod(part.start, shape[1]))], of)))
     masks = []
-    of = owner[component]
     for k, crack in enumerate(cracks):
-        box, mine = Window(**crack["bbox"]), runs.chosen(of == k)
+        box = Window(**crack["bbox"])
+        mine = Runs.union([part.chosen(of == k) for part, of in parts], shape)
         expected = _areas(crack)["mask_area_px2"]
         if not _lies_in(mine, box) or mine.sum() != expected:
             raise DataError(
@@ -296,6 +298,26 @@ def _masks(cracks: list[Mapping[str, Any]], path: Path, shape: tuple[int, int]) 
             )
         masks.append(mine.moved(-box.row, -box.col, (box.height, box.width)))
     return masks
+
+
+def _owner(runs: Runs, cracks: list[Mapping[str, Any]]) -> Array:
+    """Return the (R,) number of the crack that each run is of, -1 where no line is on its piece.
+
+    A line may begin on the mask of a neighbour: a piece is of whom most of it is. What bridges a
+    gap lies on no mask of its own.
+    """
+    count, component = label_runs(runs) if runs.any() else (0, np.zeros(0, np.int64))
+    owner, most = np.full(count, -1), np.zeros(count, np.int64)
+    for k, crack in enumerate(cracks):
+        lines = zip(crack["centre_line"], crack["branch_kinds"], strict=True)
+        marked = [np.array(line) for line, kind in lines if kind not in UNMARKED]
+        points = np.rint(np.concatenate(marked or [np.zeros((0, 2))]))
+        rows, cols = (np.clip(points[:, n], 0, runs.shape[n] - 1).astype(int) for n in (0, 1))
+        on = runs.find(rows, cols)
+        pieces, points_on = np.unique(component[on[on >= 0]], return_counts=True)
+        more = points_on > most[pieces]
+        owner[pieces[more]], most[pieces[more]] = k, points_on[more]
+    return owner[component]
 
 
 def _lies_in(mask: Runs, box: Window) -> bool:

@@ -187,3 +187,40 @@ def test_a_line_that_begins_on_its_neighbour_leaves_it_its_mask(wall: Wall) -> N
     after = read_report(wall.folder)
     for crack, same in zip(after.cracks, before.cracks, strict=True):
         np.testing.assert_array_equal(crack.mask, same.mask)
+
+
+def test_a_part_that_was_taken_for_a_fitting_keeps_its_mask(wall: Wall) -> None:
+    """It was parted by a window: both masks are one piece of the picture of all."""
+    whole = read_report(wall.folder).cracks[0]
+    path = wall.folder / "report.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    one, *others = values["cracks"]
+    row, places = whole.window.row + whole.window.height // 3, whole.mask.nonzero()
+    parts = []
+    for below, repetition in ((False, None), (True, 0.9)):
+        rows, cols = (at[(places[0] + whole.window.row >= row) == below] for at in places)
+        lines = [
+            [pair for pair in zip(line, widths, strict=True) if (pair[0][0] >= row) == below]
+            for line, widths in zip(one["centre_line"], one["width_profile_px"], strict=True)
+        ]
+        of = [k for k, line in enumerate(lines) if len(line) > 3]
+        box = {
+            "row": int(rows.min()) + whole.window.row,
+            "col": int(cols.min()) + whole.window.col,
+            "height": int(np.ptp(rows)) + 1,
+            "width": int(np.ptp(cols)) + 1,
+        }
+        parts.append({
+            **one,
+            "id": len(parts) + 1,
+            "bbox": box,
+            "repetition": repetition,
+            "mask_area_px2": len(rows),
+            "centre_line": [[point for point, _ in lines[k]] for k in of],
+            "width_profile_px": [[width for _, width in lines[k]] for k in of],
+            **{name: [one[name][k] for k in of] for name in ("branch_kinds", "branch_nodes")},
+        })  # fmt: skip
+    values["cracks"] = [*parts, *others]
+    path.write_text(json.dumps(values), encoding="utf-8")
+    cracks = read_report(wall.folder).cracks[:2]
+    assert [crack.mask.sum() for crack in cracks] == [part["mask_area_px2"] for part in parts]
