@@ -49,7 +49,7 @@ def report_command(
     for path in paths:
         typer.echo(f"wrote {path}")
     if formats is None:
-        warn(left_out("report"))
+        warn(left_out("report", DEFAULT))
 
 
 @app.command("correct", rich_help_panel=ANALYSIS)
@@ -113,6 +113,7 @@ def face_command(
     from crackseg.face.writing import write_map
     from crackseg.folder_names import FACE
     from crackseg.folders import refuse_unwritable
+    from crackseg.reporting.command import left_out
     from crackseg.survey import read_survey
 
     if out:
@@ -130,6 +131,7 @@ def face_command(
         folder = out or results / FACE
         write_map(face, results, folder, locale=locale, listen=listen)
     screen.show_map(face, folder, quiet=quiet)
+    warn(left_out("face", ("gpkg", "dxf")))
 
 
 @app.command("diff", rich_help_panel=ANALYSIS)
@@ -151,7 +153,7 @@ def diff_command(
     from crackseg.changes.writing import write_changes
     from crackseg.folder_names import CHANGES
     from crackseg.folders import refuse_unwritable
-    from crackseg.reporting.command import left_out
+    from crackseg.reporting.command import PACKAGES, left_out
 
     if out:
         refuse_unwritable(out)
@@ -160,7 +162,7 @@ def diff_command(
         folder = out or map_folder(new).parent / CHANGES
         write_changes(comparison, new, folder, locale=locale, listen=listen)
     screen.show_changes(comparison, folder, quiet=quiet)
-    warn(left_out("changes"))
+    warn(left_out("changes", PACKAGES))
 
 
 survey_app = typer.Typer(no_args_is_help=True, help="Write down what is known of a survey.")

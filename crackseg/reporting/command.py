@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,12 @@ from crackseg.words import read_words
 _REPORT = "report of "  # what an origin of ours begins with
 DEFAULT = ("html", "pdf", "xlsx", "csv")
 WITH_PICTURES = ("html", "pdf")
-PACKAGES = {"pdf": "reportlab", "xlsx": "xlsxwriter"}  # that write a format, of the extra reports
+PACKAGES = {  # format -> the extra and its packages that write it
+    "pdf": ("reports", ("reportlab",)),
+    "xlsx": ("reports", ("xlsxwriter",)),
+    "gpkg": ("gis", ("pyogrio", "shapely")),
+    "dxf": ("gis", ("ezdxf",)),
+}
 
 Writer = Callable[[Content, Path, Sequence[str]], list[Path]]  # the names: which of its formats
 
@@ -34,18 +39,28 @@ FORMATS: dict[str, str] = {
 
 
 def can_write(name: str) -> bool:
-    """Return whether the package that writes a format is installed, of those in ``PACKAGES``."""
-    return name not in PACKAGES or importlib.util.find_spec(PACKAGES[name]) is not None
+    """Return whether the packages that write a format are installed, of those in ``PACKAGES``."""
+    return not _lacking(name)
 
 
-def left_out(stem: str) -> list[str]:
-    """Return a sentence on the files of one name that cannot be written, none where all can."""
-    lacking = [name for name in PACKAGES if not can_write(name)]
-    if not lacking:
-        return []
-    files = " and ".join(f"`{stem}.{name}`" for name in lacking)
-    packages = " and ".join(f"`{PACKAGES[name]}`" for name in lacking)
-    return [f"{files} left out for want of {packages}; pip install 'crackseg[reports]'."]
+def left_out(stem: str, formats: Iterable[str]) -> list[str]:
+    """Return a sentence for each extra on the files of one name that cannot be written for it."""
+    lacking = [name for name in formats if not can_write(name)]
+    sentences = []
+    for extra in dict.fromkeys(PACKAGES[name][0] for name in lacking):
+        of = [name for name in lacking if PACKAGES[name][0] == extra]
+        files = " and ".join(f"`{stem}.{name}`" for name in of)
+        packages = ", ".join(f"`{package}`" for name in of for package in _lacking(name))
+        sentences.append(
+            f"{files} left out for want of {packages}; pip install 'crackseg[{extra}]'."
+        )
+    return sentences
+
+
+def _lacking(name: str) -> list[str]:
+    """Return the packages of a format that are not installed."""
+    packages = PACKAGES[name][1] if name in PACKAGES else ()
+    return [package for package in packages if importlib.util.find_spec(package) is None]
 
 
 def write_report(
@@ -80,9 +95,8 @@ def write_report(
         raise ConfigError(f"`formats` must name at least one of {', '.join(FORMATS)}; got none.")
     writers: dict[Writer, list[str]] = {}
     for name in dict.fromkeys(formats):
-        writer = look_up(
-            FORMATS, name, what="format", extra="reports" if name in PACKAGES else "gis"
-        )
+        extra = PACKAGES[name][0] if name in PACKAGES else "gis"
+        writer = look_up(FORMATS, name, what="format", extra=extra)
         writers.setdefault(writer, []).append(name)
     words = read_words(locale)
     out = out or results / REPORT

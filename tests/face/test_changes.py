@@ -273,6 +273,11 @@ def test_without_the_extra_reports_the_rest_is_written_and_said(
     assert names == {f"changes.{suffix}" for suffix in ("html", "csv", "json", "geojson")}
     assert "`changes.pdf` and `changes.xlsx` left out" in done.stderr
     assert "pip install 'crackseg[reports]'" in done.stderr
+    assert "`changes.gpkg` and `changes.dxf` left out" in done.stderr
+    assert "`ezdxf`; pip install 'crackseg[gis]'" in done.stderr
+    done = CliRunner().invoke(app, ["face", folders[0], "--out", str(tmp_path / "face")])
+    assert done.exit_code == 0, done.output
+    assert "`face.gpkg` and `face.dxf` left out" in done.stderr
 
 
 @pytest.fixture(scope="module")
