@@ -11,6 +11,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from crackseg.exports.page import templates
+from crackseg.exports.wording import certainty
 from crackseg.face.cracks import FaceCrack
 from crackseg.face.drawing import bin_of, colour, draw, in_words, legend_of, limits_of
 from crackseg.face.face_json import face_to_dict
@@ -102,7 +103,7 @@ def _row(crack: FaceCrack, face: FaceMap, words: Words, up: str | None) -> dict[
         "marked": len(crack.views),
         "could": crack.could_show,
         "leaves": crack.leaves_map,
-        "certainty": None if crack.certainty is None else f"{100 * crack.certainty:.0f} %",
+        "certainty": None if crack.certainty is None else certainty(crack.certainty),
         "photographs": photographs,
     }
 

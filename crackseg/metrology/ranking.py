@@ -87,6 +87,9 @@ def place(crack: Mapping[str, Any]) -> tuple[bool, float]:
 def rank(cracks: Iterable[Crack], card: Certainty | None) -> tuple[Crack, ...]:
     """Return the cracks numbered in their order: the main list, then what is also marked.
 
+    They get their certainty in whole thousandths, never rounded up: no mark is 100 % certain, and
+    no file says more than another.
+
     Args:
         cracks: measured ones, of any order.
         card: what the model's card says of certainty; None: all are of the main list.
@@ -96,7 +99,8 @@ def rank(cracks: Iterable[Crack], card: Certainty | None) -> tuple[Crack, ...]:
         sure = certainty(crack, card)
         doubtful = card is not None and sure is not None and sure < card.limit
         section: Section = "also_marked" if doubtful else "main"
-        rated.append(replace(crack, certainty=sure, section=section))
+        told = None if sure is None else math.floor(1000 * sure) / 1000
+        rated.append(replace(crack, certainty=told, section=section))
     rated.sort(key=_place)
     return tuple(replace(crack, id=number) for number, crack in enumerate(rated, start=1))
 

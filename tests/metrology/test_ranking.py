@@ -42,7 +42,9 @@ def test_doubtful_marks_stand_behind_however_wide(make_report: Callable[..., Rep
     clamp, hair = crack(report, 200, 40.0, 0.7), crack(report, 40, 1.0, 0.9)
     ranked = ranking.rank([clamp, hair], CARD)
     assert [(c.length.px, c.section) for c in ranked] == [(40, "main"), (200, "also_marked")]
-    assert ranked[0].certainty == pytest.approx(0.881, abs=1e-3)
+    assert ranked[0].certainty == 0.88  # of 0.8808: never rounded up
+    sure = replace(CARD, intercept=20.0)  # next to 1, which every file would round up to
+    assert ranking.rank([hair], sure)[0].certainty == 0.999
 
 
 def test_without_a_card_nothing_is_doubtful(make_report: Callable[..., Report]) -> None:
