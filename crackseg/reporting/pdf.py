@@ -104,8 +104,10 @@ def _top(content: Content) -> Flowable:
     ]
     left.append(para(words("detection.title"), ParagraphStyle("d", BIG, fontSize=9, spaceBefore=3)))
     left += [para(sentence) for sentence in content.detection]
+    # What many kinds of warnings have to say is higher than a page: the row goes on over the next.
     if not content.worst:
-        return Grid([[left]], colWidths=[WIDE], style=[("LEFTPADDING", (0, 0), (-1, -1), 0)])
+        unpadded = [("LEFTPADDING", (0, 0), (-1, -1), 0)]
+        return Grid([[left]], colWidths=[WIDE], style=unpadded, splitInRow=1)
     worst = content.worst[0]
     right: list[Flowable] = [para(words("summary.worst"), FAINT), para(worst.width, WIDTH)]
     if worst.pictures.outlined:
@@ -121,7 +123,7 @@ def _top(content: Content) -> Flowable:
             ("LINEBEFORE", (1, 0), (1, 0), 2.5, ACCENT),
         ]
     )
-    return Grid([[left, right]], colWidths=[WIDE * 0.58, WIDE * 0.42], style=style)
+    return Grid([[left, right]], colWidths=[WIDE * 0.58, WIDE * 0.42], style=style, splitInRow=1)
 
 
 def _finding(finding: Finding, content: Content, *, bad: bool) -> Flowable:

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from crackseg.reporting import sums
 from crackseg.reporting.command import write_report
 from crackseg.reporting.content import Content, compose
 from crackseg.reporting.gather import gather
+from crackseg.reporting.pdf import write as write_pdf
 from crackseg.reporting.pre_annotations import in_order_of_doubt
 from crackseg.screen import show_cracks
 from crackseg.survey import WidthBins
@@ -335,6 +337,22 @@ def test_the_pdf_says_it_in_both_languages(results: Path, locale: str, width: st
     assert f"{len(read.pages)}" in read.pages[-1].extract_text()
     assert ("Zeile 91, Spalte" in everything) == (locale == "de")
     assert sum(len(page.images) for page in read.pages) >= 6  # close-ups and thumbnails
+
+
+@pytest.mark.parametrize("with_cracks", [True, False])
+def test_more_findings_than_a_page_holds_go_on_over_the_next(
+    with_cracks: bool, results: Path, tmp_path: Path
+) -> None:
+    composed = content(results)
+    many = tuple(
+        replace(composed.findings[0], items=tuple(f"{kind}-{n}.png: black" for n in range(12)))
+        for kind in range(8)
+    )
+    worst = composed.worst if with_cracks else ()
+    (path,) = write_pdf(replace(composed, findings=many, worst=worst), tmp_path)
+    text = " ".join(page.extract_text() for page in PdfReader(path).pages)
+    assert all(f"{kind}-{n}.png" in text for kind in range(8) for n in range(12))
+    assert all(sentence.split()[0] in text for sentence in composed.detection)
 
 
 def test_no_word_of_a_table_is_broken_over_lines(results: Path) -> None:
