@@ -289,7 +289,7 @@ def _detection_limits(limits: Sequence[Mapping[str, Any]], words: Words) -> Iter
         yield words("detection.one" if low == high else "detection.known", low=low, high=high)
     if len(mm) < len(px):
         width = wording.upper_bound(max(px)).replace(".", words.decimal)
-        yield words("detection.pixels", px=width)
+        yield words("detection.pixels" if mm else "detection.pixels_alone", px=width)
     texts = {limit["text"] for limit in limits} - {UNTESTED}
     if texts and not px:
         yield words.sentence(min(texts))

@@ -261,10 +261,23 @@ def test_a_detection_limit_is_given_where_the_reports_state_it(results: Path) ->
     state(results, "b =1+1", width_90_px=1.0, width_90_mm=0.4)
     assert content(results).detection[-1] == (
         "Cracks like those tested are found with 90 % probability from a width of 0.26 to 0.40 mm "
-        "on, by the scale of the photograph; thinner ones may be missed."
+        "on, by the scale of the photograph, the faintest of them less surely; thinner ones may be "
+        "missed."
     )
     state(results, "c", width_90_px=1.03)
     assert "ab einer Breite von 1,1 px" in content(results, "de").detection[-1]
+
+
+@pytest.mark.parametrize(
+    ("locale", "says"), [("en", "thinner ones may be missed"), ("de", "dünnere können fehlen")]
+)
+def test_without_any_scale_the_limit_in_px_is_said_as_whole(
+    locale: str, says: str, results: Path
+) -> None:
+    for name in ("a", "b =1+1", "c"):
+        state(results, name, width_90_px=1.03)
+    sentence = content(results, locale).detection[-1]
+    assert all(part in sentence for part in ("90 %", " px", says))
 
 
 def test_a_detection_that_is_not_known_is_said(results: Path) -> None:
