@@ -33,6 +33,7 @@ from crackseg.exports.survey import (
     length_text,
     main_list,
     not_counted_text,
+    nothing_text,
     other_lines_text,
     short_names,
     survey_detection,
@@ -237,7 +238,8 @@ def _result(outcome: Outcome) -> str:
         text += f"; also {besides}" if besides else ""
         text += f"; as a whole it {BLANK}" if blank else ""
     else:
-        text = BLANK if blank else f"{NO_CRACK} in the main list" if besides else NO_CRACK
+        nothing = nothing_text(row, NO_CRACK)
+        text = BLANK if blank else f"{NO_CRACK} in the main list" if besides else nothing
         text += f"; {besides}" if besides else ""
     if others := not_counted_text(row):
         text = f"{text}; {others}: look at the report"

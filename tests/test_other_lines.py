@@ -21,7 +21,7 @@ from crackseg.config import (
     PredictOptions,
     ScaleOptions,
 )
-from crackseg.exports.survey import not_counted_text, other_lines_text
+from crackseg.exports.survey import not_counted_text, other_lines_text, report_row
 from crackseg.exports.tables import SCHEMA
 from crackseg.imagery.files import open_image
 from crackseg.inference import choosing as room
@@ -106,6 +106,8 @@ def test_other_lines_are_measured_and_in_no_total(picture, model, tmp_path, monk
     assert length == pytest.approx(WIDTH - 4, abs=12), "all but where the crack crosses it"
     assert length * 0.5 == pytest.approx(sum(line["length_mm"] for line in lines), rel=1e-3)
     assert all(3 < line["width_mean_px"] < 5 for line in lines)
+    unscaled = report_row({**written, "scale": None, "other_lines": []}, "a", "analyzed")
+    assert unscaled["other_lines_length_mm"] is None
     features = json.loads((tmp_path / "out" / "other_lines.geojson").read_text())["features"]
     assert [feature["id"] for feature in features] == [line["id"] for line in lines]
     assert len(json.loads((tmp_path / "out" / "cracks.geojson").read_text())["features"]) == 1
@@ -135,8 +137,8 @@ def test_the_screen_and_the_summary_name_lines_that_are_no_crack(
     monkeypatch.setattr(sys, "argv", ["crackseg", *map(str, arguments)])
     assert exit_code() == 0
     shown = capsys.readouterr().err
-    line = r"no crack; 1 other dark line, 1\d\d mm long, not counted: look at the report"
-    assert re.search(rf"a\.png: {line}", shown)
+    line = r"1 other dark line, 1\d\d mm long, not counted: look at the report"
+    assert re.search(rf"a\.png: nothing marked as a crack, .*; {line}", shown)
     assert re.search(r"not counted as cracks: 2 other dark lines, \d\d\d mm long together", shown)
     with (out / "summary.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -114,9 +114,12 @@ def _render(report: Report, picture: Array, image: OpenImage | None) -> str:
 def lead(report: Report) -> str:
     """Return what was found in one sentence or two."""
     main, besides = report.totals.cracks, report.totals.also_marked
-    none = (
-        "No crack was found." if report.judged else "That nothing is marked says nothing of cracks."
-    )
+    none = "No crack was found."
+    if any(notice.code == "no_structure" for notice in report.notices):
+        unsure = "nothing tells whether this picture is sharp: look at it."
+        none = f"Nothing is marked as a crack, and {unsure}"
+    if not report.judged:
+        none = "That nothing is marked says nothing of cracks."
     if besides:
         none = "No crack is certain enough for the main list."
     text = {0: none, 1: "One crack was found."}.get(main, f"{main} cracks were found.")

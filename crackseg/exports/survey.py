@@ -38,6 +38,7 @@ AS_MEASURED = ("cracks", "also_marked", "severity_mm2", "severity_px2", "judged"
 _SUMS = ("length_px", "length_mm", "area_px2", "area_mm2")
 FILES = ("survey.json", "summary.csv", "index.html")
 NO_RESULT: dict[str, Any] = dict.fromkeys(COLUMNS)
+NOTHING_TELLS = "nothing marked as a crack, too little structure to tell whether it is sharp"
 FAILED, NOT_REACHED = "failed", "not_reached"  # states of a photograph without a result
 
 
@@ -97,7 +98,8 @@ def _other_lines(report: Mapping[str, Any]) -> dict[str, Any]:
     sums: dict[str, Any] = {"other_lines": len(lines)}
     for unit in ("px", "mm"):
         lengths = [line[f"length_{unit}"] for line in lines]
-        sums[f"other_lines_length_{unit}"] = _sum(lengths)
+        known = unit == "px" or report["scale"] is not None
+        sums[f"other_lines_length_{unit}"] = _sum(lengths) if known else None
     return sums
 
 
@@ -379,6 +381,12 @@ def impaired_text(row: Mapping[str, Any]) -> str:
     return f"{100 * row['impaired_share']:.0f} % {', '.join(codes)}" if codes else ""
 
 
+def nothing_text(row: Mapping[str, Any], free: str = "no crack found") -> str:
+    """Return what is said of a picture in which nothing is marked: ``free`` where it tells that."""
+    unsure = "no_structure" in (row.get("warnings") or ())
+    return NOTHING_TELLS if unsure else free
+
+
 def _tile(row: Mapping[str, Any], name: str, copy_of: str) -> dict[str, Any]:
     result = has_result(row)
     has_cracks = bool(row["cracks"])
@@ -391,6 +399,7 @@ def _tile(row: Mapping[str, Any], name: str, copy_of: str) -> dict[str, Any]:
         "reason": row["reason"],
         "judged": row.get("judged") is not False,
         "impaired": impaired_text(row),
+        "nothing": nothing_text(row),
         "cracks": row["cracks"],
         "also_marked": row.get("also_marked") or 0,
         "not_counted": not_counted_text(row),

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crackseg import pipeline
+from crackseg import pipeline, screen
 from crackseg.config import AnalyzeOptions
 from crackseg.exports import survey
+from crackseg.exports.page import lead
 from crackseg.exports.tables import report_to_dict
 from crackseg.imagery.blank import BLOCK_PX, BlankCounter, unjudged_notices
 from crackseg.imagery.clarity import ClarityCounter
@@ -18,6 +19,7 @@ from crackseg.imagery.files import open_image
 from crackseg.imagery.structure import with_noise
 from crackseg.inference.predictor import Predictor
 from crackseg.records import Array, Report, Unjudged, can_judge
+from crackseg.tasks import Outcome
 
 
 def frame(kind: str, shape: tuple[int, int] = (200, 300), seed: int = 0) -> Array:
@@ -143,7 +145,7 @@ def test_concrete_without_a_crack_is_judged(tmp_path: Path, dark_model: Path) ->
     assert report.unjudged == ()
     assert report.totals.left_out_px2 == 0
     page = (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
-    assert "No crack was found" in page
+    assert "Nothing is marked as a crack" in page, "too little structure to tell of sharpness"
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 2), (1, 900), (900, 1), (15, 400), (12, 12)])
@@ -211,8 +213,13 @@ def test_a_picture_that_tells_nothing_of_its_sharpness_is_no_sound_wall_without_
 ) -> None:
     finger = np.array([190.0, 150.0, 130.0]) - np.linspace(0, 30, 300)[:, None]
     finger = finger + np.random.default_rng(0).normal(0, 3, (200, 300, 3))
-    notices = analyzed(np.clip(finger, 0, 255).astype(np.uint8), tmp_path, dark_model).notices
-    assert "no_structure" in [n.code for n in notices]
+    report = analyzed(np.clip(finger, 0, 255).astype(np.uint8), tmp_path, dark_model)
+    assert "no_structure" in [n.code for n in report.notices]
+    assert lead(report).startswith("Nothing is marked as a crack, and nothing tells whether")
+    row = survey.report_row(report_to_dict(report), "a", "analyzed")
+    assert survey.nothing_text(row) == survey.NOTHING_TELLS
+    outcome = Outcome(path=tmp_path / "a.png", status="analyzed", folder=tmp_path, row=row)
+    assert screen._result(outcome) == survey.NOTHING_TELLS
     finger[80:84, 40:260] = 20
     report = analyzed(np.clip(finger, 0, 255).astype(np.uint8), tmp_path, dark_model)
     assert report.totals.cracks == 1
