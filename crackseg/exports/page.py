@@ -89,7 +89,7 @@ def _render(report: Report, picture: Array, image: OpenImage | None) -> str:
         .render(
             report=report,
             lead=lead(report),
-            detection=wording.detection(report),
+            detection=wording.detection(report) if report.judged else None,
             facts=facts(report),
             totals=totals(report),
             overlay=_embed(overlay.to_jpeg(picture, 82)),

@@ -52,6 +52,7 @@ def photograph(entry: Photograph, words: Words) -> tuple[str, ...]:
             words.sentence(entry.reason).replace("`", ""),
         )
     scale, counts = entry.scale, row["cracks"] and entry.status != COPY
+    nothing_said = entry.status == NOT_JUDGED and not row["cracks"]  # 0 would say "no crack"
     length = (
         metres(row["length_mm"], words)
         if row["length_mm"]
@@ -65,7 +66,7 @@ def photograph(entry: Photograph, words: Words) -> tuple[str, ...]:
         "–" if scale is None else words.figures(scale["mm_per_px"]),
         "–" if scale is None else words.code("source", scale["source"]),
         judged(entry, words),
-        "–" if entry.status == COPY else str(row["cracks"]),
+        "–" if entry.status == COPY or nothing_said else str(row["cracks"]),
         length if counts else "–",
         words.measured(read_measure(row, "width_max")) if counts else "–",
         others(entry, words),

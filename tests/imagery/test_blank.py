@@ -128,6 +128,7 @@ def test_a_frame_of_nothing_is_never_free_of_cracks(
     page = (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
     assert "cannot be judged" in page
     assert "No crack was found" not in page
+    assert 'class="detection"' not in page  # from which width on: of nothing here
     row = survey.report_row(report_to_dict(report), "out", "analyzed")
     assert row["judged"] is False
     totals = survey.survey_totals([row])
@@ -145,6 +146,7 @@ def test_concrete_without_a_crack_is_judged(tmp_path: Path, dark_model: Path) ->
     assert report.unjudged == ()
     assert report.totals.left_out_px2 == 0
     page = (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
+    assert 'class="detection"' in page
     assert "Nothing is marked as a crack" in page, "too little structure to tell of sharpness"
 
 

@@ -18,7 +18,7 @@ from survey_results import speak
 
 from crackseg.detection import UNTESTED
 from crackseg.errors import ConfigError, OutputError, UnknownName
-from crackseg.reporting import sums
+from crackseg.reporting import cells, sums
 from crackseg.reporting.command import write_report
 from crackseg.reporting.content import Content, compose
 from crackseg.reporting.gather import gather
@@ -214,6 +214,15 @@ def test_what_could_not_be_judged_comes_first_with_its_reason(results: Path) -> 
     html = text_of(page)
     assert html.index("is cut off") < html.index('class="totals"') < html.index("All cracks")
     assert "a video; take stills" in html
+
+
+def test_no_count_of_cracks_is_given_of_a_photograph_that_shows_nothing(results: Path) -> None:
+    (entry,) = (p for p in gather(results).photographs if p.name == "c.png")
+    words = read_words("en")
+    assert cells.photograph(entry, words)[7] == str(entry.row["cracks"]) != "0"
+    nothing = replace(entry, row={**entry.row, "cracks": 0})
+    assert cells.photograph(nothing, words)[7] == "–"
+    assert cells.photograph(replace(nothing, status="analyzed"), words)[7] == "0"
 
 
 def test_all_is_not_said_to_be_judged_where_parts_are_not(results: Path) -> None:
