@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from crackseg.errors import ModelError
+from crackseg.names import figures
 
 UNTESTED = "From which width on this model finds cracks was not tested: thin ones may be missed."
 
@@ -93,7 +94,7 @@ def untested_text(detection: Detection | None, mm_per_px: float | None) -> str |
     limit = detection.width_90_95_px
     if limit is not None and limit * mm_per_px > WIDEST_LIMIT_MM:
         return (
-            f"One pixel covers {mm_per_px:.3g} mm, which is too coarse for the cracks that "
+            f"One pixel covers {figures(mm_per_px, 3)} mm, which is too coarse for the cracks that "
             f"documents limit (up to {WIDEST_LIMIT_MM:g} mm). "
             f"{detection_text(detection, mm_per_px)}"
         )
@@ -101,8 +102,9 @@ def untested_text(detection: Detection | None, mm_per_px: float | None) -> str |
     wider = next((p for p in detection.classes if p.width == f"> {widest:g}"), None)
     if wider is None or widest * mm_per_px >= USUAL_LIMIT_MM:
         return None
+    least_mm = figures(widest * mm_per_px, 2)
     return (
-        f"One pixel covers {mm_per_px:.2g} mm: cracks from {widest * mm_per_px:.2g} mm on are "
+        f"One pixel covers {figures(mm_per_px, 2)} mm: cracks from {least_mm} mm on are "
         f"wider than {widest:g} px here. Of such wide ones the model was tested on {wider.pieces} "
         f"pieces alone and found {wider.found:.0%} ({wider.low:.0%} to {wider.high:.0%}): wide "
         "cracks may be missed; a picture made smaller shows them better."

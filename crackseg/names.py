@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,6 +21,18 @@ _MOST_NAMES = 30  # in a sentence; libraries know a thousand networks
 def count(number: int, noun: str) -> str:
     """Return ``1 crack`` or ``3 cracks``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def decimals_of(value: float, digits: int) -> int:
+    """Return the decimals that show so many figures of a number."""
+    return max(digits - 1 - math.floor(math.log10(abs(value))), 0) if value else 0
+
+
+def figures(value: float, digits: int) -> str:
+    """Return a number to so many figures, never with an exponent: ``0.4``, ``100``, ``1250``."""
+    decimals = decimals_of(value, digits)
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:

@@ -8,7 +8,6 @@ points.
 from __future__ import annotations
 
 import functools
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 from crackseg.config import read_toml
 from crackseg.exports import wording
 from crackseg.locales import Locale, find_locale
+from crackseg.names import decimals_of
 from crackseg.records import Measure
 
 LANGUAGES = Path(__file__).parent / "languages"
@@ -93,12 +93,7 @@ class Words:
 
     def figures(self, value: float | None, digits: int = 3) -> str:
         """Return a number to so many figures, never with an exponent."""
-        if value is None:
-            return "–"
-        if not value:
-            return "0"
-        decimals = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
-        return self.number(value, decimals)
+        return "–" if value is None else self.number(value, decimals_of(value, digits))
 
     def date(self, value: date | None) -> str:
         """Return a date in words, a dash for None."""

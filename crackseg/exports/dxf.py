@@ -14,7 +14,7 @@ import numpy as np
 from crackseg.exports.layers import LIMITS_MM, Layer, Sheet, bin_labels, layers_of
 from crackseg.exports.tables import report_to_dict
 from crackseg.imagery.files import OpenImage
-from crackseg.names import require
+from crackseg.names import figures, require
 from crackseg.records import Array, Report
 
 require("ezdxf", extra="gis")
@@ -78,10 +78,10 @@ def _add_line(space: Any, line: Array, on: Mapping[str, str], *, close: bool = F
 def _text(row: Mapping[str, Any]) -> str:
     """Return the number of a crack and its largest width."""
     if row["width_max_mm"] is not None:
-        error = "" if row["width_max_u_mm"] is None else f" %%p{row['width_max_u_mm']:.2g}"
-        return f"{row['crack']}: {row['width_max_mm']:.3g}{error} mm"
+        error = "" if row["width_max_u_mm"] is None else f" %%p{figures(row['width_max_u_mm'], 2)}"
+        return f"{row['crack']}: {figures(row['width_max_mm'], 3)}{error} mm"
     if row["width_max_px"] is not None:
-        return f"{row['crack']}: {row['width_max_px']:.3g} px"
+        return f"{row['crack']}: {figures(row['width_max_px'], 3)} px"
     return f"{row['crack']}: {str(row['width_max_status']).replace('_', ' ')}"
 
 

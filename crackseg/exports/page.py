@@ -19,6 +19,7 @@ from crackseg.exports import overlay, wording
 from crackseg.exports.tables import BETWEEN_CLASSES, documents_of
 from crackseg.imagery.files import OpenImage
 from crackseg.metrology.classes import Document, read_documents
+from crackseg.names import figures
 from crackseg.records import Array, Crack, Report, Scale, Window
 
 OVERLAY_PX = 1_800_000
@@ -221,19 +222,20 @@ def facts(report: Report) -> list[tuple[str, str]]:
 def unjudged_sentence(report: Report) -> str:
     """Return which share of the picture was left out, and why, in words."""
     parts = ", ".join(
-        f"{100 * part.share:.2g} % {part.code.replace('_', ' ')}" for part in report.unjudged
+        f"{figures(100 * part.share, 2)} % {part.code.replace('_', ' ')}"
+        for part in report.unjudged
     )
     area = report.totals.left_out_mm2
-    return parts if area is None else f"{parts} ({area / 1e6:.3g} m² in all)"
+    return parts if area is None else f"{parts} ({figures(area / 1e6, 3)} m² in all)"
 
 
 def scale_sentence(scale: Scale | None) -> str:
     """Return the scale with its source and error in words."""
     if scale is None:
         return "not known: everything is in pixels"
-    error = f"± {200 * scale.sigma_rel:.2g} % (k = 2)"
+    error = f"± {figures(200 * scale.sigma_rel, 2)} % (k = 2)"
     where = " at the image centre" if scale.homography is not None else ""
-    text = f"{scale.mm_per_px:.4g} mm per px{where} {error}, {SOURCES[scale.source]}"
+    text = f"{figures(scale.mm_per_px, 4)} mm per px{where} {error}, {SOURCES[scale.source]}"
     return f"{text} ({scale.detail})" if scale.detail and scale.source != "given" else text
 
 
@@ -241,6 +243,8 @@ def totals(report: Report) -> list[tuple[str, str]]:
     """Return the figures at the top, of the main list: value and what it is."""
     sums = report.totals
     rows = [(str(sums.cracks), "crack" if sums.cracks == 1 else "cracks")]
+    if not report.judged and not sums.cracks:
+        rows = [("–", "cracks: this picture cannot be judged")]
     main = [crack for crack in report.cracks if crack.section == "main"]
     if main:
         rows.append((wording.total_length(sums.length_mm, sums.length_px), "total length"))

@@ -21,7 +21,7 @@ from crackseg.exports.tables import read_measure
 from crackseg.folders import plain_path, write_json_file
 from crackseg.imagery.clarity import is_worth_a_word
 from crackseg.metrology import ranking
-from crackseg.names import count
+from crackseg.names import count, figures
 
 COLUMNS = (
     "image", "folder", "status", "reason", "cracks", "length_px", "length_mm", "width_max_px",
@@ -315,7 +315,8 @@ def survey_detection(rows: Sequence[Mapping[str, Any]]) -> str | None:
         return text
     missing = any(row["mm_per_px"] is None for row in telling)
     besides = " Images without a scale: the same in px." if missing else ""
-    return f"At the coarsest scale here, {coarsest['mm_per_px']:.3g} mm per px: {text}{besides}"
+    mm_per_px = figures(coarsest["mm_per_px"], 3)
+    return f"At the coarsest scale here, {mm_per_px} mm per px: {text}{besides}"
 
 
 def row_place(row: Mapping[str, Any]) -> tuple[int, float]:
@@ -387,6 +388,12 @@ def nothing_text(row: Mapping[str, Any], free: str = "no crack found") -> str:
     return NOTHING_TELLS if unsure else free
 
 
+def warning_tags(row: Mapping[str, Any]) -> list[str]:
+    """Return the warnings of a picture in words, but that it cannot be judged: it is said first."""
+    codes = row.get("warnings") or ()
+    return [code.replace("_", " ") for code in codes if code != "cannot_be_judged"]
+
+
 def _tile(row: Mapping[str, Any], name: str, copy_of: str) -> dict[str, Any]:
     result = has_result(row)
     has_cracks = bool(row["cracks"])
@@ -406,5 +413,5 @@ def _tile(row: Mapping[str, Any], name: str, copy_of: str) -> dict[str, Any]:
         "rejected": row.get("rejected", 0),  # by inspectors, whom the service asks
         "length": length_text(row) if has_cracks else None,
         "width": width_text(row) if has_cracks else None,
-        "warnings": [code.replace("_", " ") for code in row["warnings"]],
+        "warnings": warning_tags(row),
     }

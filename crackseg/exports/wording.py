@@ -7,6 +7,7 @@ from datetime import datetime
 
 from crackseg.detection import detection_text
 from crackseg.imagery.clarity import is_worth_a_word
+from crackseg.names import figures
 from crackseg.records import Crack, Measure, Report
 
 _ONE_SIDED = 1.25  # from this ratio of its sides on an interval is written with both ends
@@ -56,7 +57,7 @@ def impaired(report: Report, *, little: bool = False) -> str:
     shares = {part.code: part.share for part in report.impaired}
     if not little and not is_worth_a_word(shares):
         return ""
-    return ", ".join(f"{100 * share:.2g} % {code}" for code, share in shares.items())
+    return ", ".join(f"{figures(100 * share, 2)} % {code}" for code, share in shares.items())
 
 
 def measured(measure: Measure) -> str:

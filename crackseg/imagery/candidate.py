@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from crackseg.imagery import planes
+from crackseg.names import figures
 from crackseg.records import Array, ImageInfo, Scale
 from crackseg.scales import ScaleSource
 
@@ -21,9 +22,9 @@ class Candidate:
     @property
     def text(self) -> str:
         """What a message calls it."""
-        span = f"{self.across:.4g}"
+        span = f"{figures(self.across, 4)}"
         if self.along > 1.01 * self.across:
-            span += f" to {self.along:.4g}"
+            span += f" to {figures(self.along, 4)}"
         sigma = 100 * self.scale.sigma_rel
         return f"{self.scale.detail} = {span} mm/px (sigma {sigma:.1f} %)"
 

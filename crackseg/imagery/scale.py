@@ -21,6 +21,7 @@ from crackseg.imagery.candidate import Candidate, oblique, uniform
 from crackseg.imagery.references import Read, from_markers, from_reference
 from crackseg.imagery.standoff import from_distances, refuse_altitude, warn_of_tilt
 from crackseg.imagery.world_files import world_file_notice
+from crackseg.names import figures
 from crackseg.records import ImageInfo, Notice, Scale
 
 _AGREE_SIGMAS = 3.0
@@ -70,9 +71,10 @@ def _warn_of_coarse(scale: Scale | None, notices: list[Notice]) -> None:
     """Add a notice where one pixel is wider than all that documents call a crack's width."""
     if scale is None or scale.mm_per_px <= _COARSE_MM_PER_PX:
         return
+    unseen_mm = figures(scale.mm_per_px / 3, 2)
     text = (
-        f"one pixel covers {scale.mm_per_px:.3g} mm: cracks below about "
-        f"{scale.mm_per_px / 3:.2g} mm cannot be seen, so that finding none means nothing for the "
+        f"one pixel covers {figures(scale.mm_per_px, 3)} mm: cracks below about "
+        f"{unseen_mm} mm cannot be seen, so that finding none means nothing for the "
         "widths that documents limit, and what is marked is a joint or a wide opening."
     )
     notices.append(Notice(code="coarse_scale", message=text))

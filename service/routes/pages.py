@@ -27,6 +27,7 @@ from crackseg.exports.survey import (
     row_place,
     survey_detection,
     survey_totals,
+    warning_tags,
     width_text,
 )
 from crackseg.exports.tables import BETWEEN_CLASSES, read_measure
@@ -264,9 +265,7 @@ def _tile(task: Record, verdicts: int, unit: str) -> dict[str, Any]:
         "width_value": summary.get(f"width_max_{unit}") or 0,
         "length": length_text(summary) if has_cracks else "",
         "scaled": bool(summary.get("mm_per_px")),
-        "warnings": [
-            code.replace("_", " ") for code in summary.get("warnings", []) if code != "no_scale"
-        ],
+        "warnings": [tag for tag in warning_tags(summary) if tag != "no scale"],
         "verdicts": verdicts,
         "rejected": summary.get("rejected", 0),
     }
