@@ -22,7 +22,7 @@ class Candidate:
     @property
     def text(self) -> str:
         """What a message calls it."""
-        span = f"{figures(self.across, 4)}"
+        span = figures(self.across, 4)
         if self.along > 1.01 * self.across:
             span += f" to {figures(self.along, 4)}"
         sigma = 100 * self.scale.sigma_rel
