@@ -175,30 +175,54 @@ def parted(pieces: Sequence[Piece]) -> dict[str, list[Piece]]:
     }
 
 
-def held_out_shares(pieces: Sequence[Piece], folds: int = 5) -> dict[str, float]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """The share of some pieces that curves fitted without them expect to be hit."""
+
+    share: float
+    low: float  # 95 % interval of the share that is seen when the curve is right
+    high: float
+
+
+def held_out_shares(pieces: Sequence[Piece], folds: int = 5) -> dict[str, Expected]:
     """Return, by class of width, the share of real pieces that curves fitted without them expect.
 
-    Photographs are dealt into folds; each fold's pieces are judged by the curve of the others.
+    Photographs are dealt into folds; each fold's pieces are judged by the curve of the others. The
+    interval holds what the curve leaves open and what chance does to so few pieces: every draw of
+    the curve hits or misses each piece by lot.
     """
     real = fitting_groups(pieces).get(REAL, [])
     names = sorted({p.photograph for p in real})
+    if len(names) < folds:
+        return {}
     dealt = np.random.default_rng(0).permutation(len(names)) % folds
-    fold = dict(zip(names, dealt.tolist(), strict=True))
-    expected: list[float] = []
-    judged: list[Piece] = []
-    for number in range(folds if len(names) >= folds else 0):
-        others = [p for p in real if fold[p.photograph] != number]
-        beta = _regress(*_table(others), _set_weights(others))
-        for piece in (p for p in real if fold[p.photograph] == number):
-            judged.append(piece)
-            size = beta[1] * math.log(piece.width_px) + beta[2] * math.log(piece.contrast)
-            expected.append(float(_sigmoid(beta[0] + size)))
-    weights = _set_weights(judged) if judged else np.zeros(0)
+    of_name = dict(zip(names, dealt.tolist(), strict=True))
+    fold = np.array([of_name[p.photograph] for p in real])
+    every_size, _ = _table(real)
+    chance, by_lot = np.zeros(len(real)), np.zeros((DRAWS, len(real)))
+    rng = np.random.default_rng(0)
+    for number in range(folds):
+        judged = fold == number
+        curve = Curve.of([p for p, held in zip(real, judged, strict=True) if not held])
+        sizes = every_size[judged]
+        chance[judged] = _probability(curve.beta[None], sizes)[0]
+        drawn = _probability(curve.draws, sizes)
+        by_lot[:, judged] = rng.random(drawn.shape) < drawn
+    weights = _set_weights(real)
     shares = {}
-    for name, inside in _classes(np.array([p.width_px for p in judged])):
+    for name, inside in _classes(np.array([p.width_px for p in real])):
         if inside.any():
-            shares[name] = float(np.average(np.array(expected)[inside], weights=weights[inside]))
+            seen = np.average(by_lot[:, inside], axis=1, weights=weights[inside])
+            low, high = np.percentile(seen, (2.5, 97.5))
+            share = np.average(chance[inside], weights=weights[inside])
+            rounded = [round(float(v), 3) for v in (share, low, high)]
+            shares[name] = Expected(share=rounded[0], low=rounded[1], high=rounded[2])
     return shares
+
+
+def _probability(betas: Array, sizes: Array) -> Array:
+    """Return (B, N) the probability by (B, 3) curves that pieces of (N, 2) log sizes are hit."""
+    return _sigmoid(betas[:, :1] + betas[:, 1:] @ sizes.T)
 
 
 def _table(pieces: Sequence[Piece]) -> tuple[Array, Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,10 @@ from crackseg.detection import Detection, WidthShare, detection_text
 from crackseg.records import ModelCard
 from crackseg.training.pod import (
     PIECE_PX,
+    REAL,
     WIDE_PX,
     Curve,
+    Expected,
     Piece,
     fitting_groups,
     held_out_shares,
@@ -54,8 +56,10 @@ Logistic regression of hit on the logarithms of width (px) and contrast, pieces 
 a50 and a90 are the widths in px from which 50 % and 90 % of the cracks are found whose contrast is
 that of the thin real ones (under 2.5 px) of these pictures; a90/95 holds with 95 % confidence;
 *faint* is the quarter with the least contrast. *Curve without these* is what curves expect that
-were fitted without the photographs. No width below the narrowest 5 % of the pieces is stated. A
-dash: no width up to {wide:g} px suffices.
+were fitted without the photographs, and where the share found of so many pieces then lies 95 times
+in 100; {within}.
+No width below the narrowest 5 % of the pieces is stated. A dash: no width up to
+{wide:g} px suffices.
 The larger of real and drawn is stated in every report: real cracks tell the truth of these
 pictures, drawn ones reach fainter and thinner than people label.
 
@@ -70,6 +74,7 @@ def as_markdown(
     card: ModelCard, tested: Detection, pieces: Sequence[Piece], levels: tuple[float, float]
 ) -> str:
     """Return the page on the probability of detection of a model."""
+    shares = held_out_shares(pieces)
     return _TEXT.format(
         name=card.name,
         version=card.version,
@@ -79,18 +84,18 @@ def as_markdown(
         about=tested.tested_on,
         piece=PIECE_PX,
         wide=WIDE_PX,
-        rows="\n".join(_rows(pieces)),
+        rows="\n".join(_rows(pieces, shares)),
+        within=_within(pieces, shares),
         curves="\n".join(_curves(tested, pieces)),
     )
 
 
-def _rows(pieces: Sequence[Piece]) -> list[str]:
+def _rows(pieces: Sequence[Piece], shares: Mapping[str, Expected]) -> list[str]:
     real, drawn_parts = map(width_shares, parted(pieces).values())
     drawn = {part.width: part for part in drawn_parts}
-    shares = held_out_shares(pieces)
     return [
         f"| {part.width} | {part.pieces} | {_interval(part)} | "
-        f"{_percent(shares.get(part.width))} | "
+        f"{_interval(shares.get(part.width))} | "
         f"{drawn[part.width].pieces if part.width in drawn else 0} | "
         f"{_interval(drawn.get(part.width))} |"
         for part in real
@@ -114,12 +119,20 @@ def _curves(tested: Detection, pieces: Sequence[Piece]) -> list[str]:
     return rows
 
 
-def _interval(part: WidthShare | None) -> str:
-    return "–" if part is None else f"{part.found:.1%} ({part.low:.0%} to {part.high:.0%})"
+def _within(pieces: Sequence[Piece], shares: Mapping[str, Expected]) -> str:
+    """Return in words in how many classes the share found is one that the curve lets expect."""
+    found = [p for p in width_shares(parted(pieces)[REAL]) if p.width in shares]
+    inside = [shares[p.width].low <= p.found <= shares[p.width].high for p in found]
+    if not inside:
+        return "there were too few photographs to say it here"
+    return f"it does in {sum(inside)} of {len(inside)} classes"
 
 
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.1%}"
+def _interval(part: WidthShare | Expected | None) -> str:
+    if part is None:
+        return "–"
+    share = part.found if isinstance(part, WidthShare) else part.share
+    return f"{share:.1%} ({part.low:.0%} to {part.high:.0%})"
 
 
 def plot(tested: Detection, pieces: Sequence[Piece], file: Path) -> None:

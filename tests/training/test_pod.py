@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -137,8 +138,24 @@ def test_where_all_are_found_the_interval_still_says_how_few_they_were():
 def test_curves_foretell_pieces_that_they_were_not_fitted_on():
     pieces = _pieces()
     expected = held_out_shares(pieces)
-    for part in width_shares(pieces):
-        assert part.low - 0.02 <= expected[part.width] <= part.high + 0.02
+    parts = width_shares(pieces)
+    for part in parts:
+        assert expected[part.width].low <= part.found <= expected[part.width].high
+        assert expected[part.width].high - expected[part.width].low < 0.25
+
+
+def test_a_class_that_no_curve_fits_lies_outside_of_what_it_lets_expect():
+    pieces = [
+        replace(p, hit=p.hit and not (1.5 <= p.width_px < 2.5 and number % 2))
+        for number, p in enumerate(_pieces(beta=(2.0, 2.0, 1.5)))
+    ]
+    expected = held_out_shares(pieces)["1.5 to 2.5"]
+    (found,) = (part.found for part in width_shares(pieces) if part.width == "1.5 to 2.5")
+    assert found < expected.low
+
+
+def test_too_few_photographs_foretell_nothing():
+    assert held_out_shares([p for p in _pieces() if p.photograph.endswith("/1")]) == {}
 
 
 SHAPE = 120, 300
