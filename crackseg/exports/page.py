@@ -115,15 +115,7 @@ def _render(report: Report, picture: Array, image: OpenImage | None) -> str:
 def lead(report: Report) -> str:
     """Return what was found in one sentence or two."""
     main, besides = report.totals.cracks, report.totals.also_marked
-    none = "No crack was found."
-    if any(notice.code == "no_structure" for notice in report.notices):
-        unsure = "nothing tells whether this picture is sharp: look at it."
-        none = f"Nothing is marked as a crack, and {unsure}"
-    if not report.judged:
-        none = "That nothing is marked says nothing of cracks."
-    if besides:
-        none = "No crack is certain enough for the main list."
-    text = {0: none, 1: "One crack was found."}.get(main, f"{main} cracks were found.")
+    text = {0: _nothing(report), 1: "One crack was found."}.get(main, f"{main} cracks were found.")
     text = text if report.judged else f"This picture cannot be judged. {text}"
     impaired = wording.impaired(report)
     if impaired and report.judged:
@@ -137,6 +129,18 @@ def lead(report: Report) -> str:
         return text
     marks = "One doubtful mark stands" if besides == 1 else f"{besides} doubtful marks stand"
     return f"{text} {marks} under “Also marked”, in no figure of this page."
+
+
+def _nothing(report: Report) -> str:
+    """Return what is said where the main list is empty."""
+    if report.totals.also_marked:
+        return "No crack is certain enough for the main list."
+    if not report.judged:
+        return "That nothing is marked says nothing of cracks."
+    if any(notice.code == "no_structure" for notice in report.notices):
+        unsure = "nothing tells whether this picture is sharp: look at it."
+        return f"Nothing is marked as a crack, and {unsure}"
+    return "No crack was found."
 
 
 def class_documents(report: Report) -> list[dict[str, Any]]:

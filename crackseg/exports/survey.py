@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -388,10 +388,12 @@ def nothing_text(row: Mapping[str, Any], free: str = "no crack found") -> str:
     return NOTHING_TELLS if unsure else free
 
 
-def warning_tags(row: Mapping[str, Any]) -> list[str]:
-    """Return the warnings of a picture in words, but that it cannot be judged: it is said first."""
+def warning_tags(
+    row: Mapping[str, Any], said: Collection[str] = ("cannot_be_judged",)
+) -> list[str]:
+    """Return the warnings of a picture in words, but for the codes ``said`` of it elsewhere."""
     codes = row.get("warnings") or ()
-    return [code.replace("_", " ") for code in codes if code != "cannot_be_judged"]
+    return [code.replace("_", " ") for code in codes if code not in said]
 
 
 def _tile(row: Mapping[str, Any], name: str, copy_of: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 MODEL is the name of a shipped model or a model folder, with ``@READINGS`` (1, 2 or 4) and, where
 the picture is to be read enlarged twice as well, ``x2`` behind it: ``"1.5.0, two scales=old@1x2"``.
+Several joined by ``+`` are judged by the mean of what they see, at the first one's thresholds.
 HAIR is the folder that ``crackseg data hair MANIFEST --sets ...`` makes of the lists below. All
 validation pictures are judged at the thresholds of each model's card, by the product's own steps;
 those with hair cracks at others too, so that models can be held against each other at the precision
@@ -15,6 +16,7 @@ import pickle
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,37 +78,54 @@ def read_truths(samples: Sequence[Sample], file: Path) -> list[Truth]:
 
 def count(spec: str, samples: Sequence[Sample], truths: Sequence[Truth]) -> tuple[Pair, Tally]:
     """Return the pair of thresholds of a model's card, and the counts at it and at others."""
-    model, _, reading = spec.partition("@")
-    readings, _, scale = (reading or "1").partition("x")
-    options = PredictOptions(
-        runtime="onnx", precision="float", readings=int(readings), reread_from=0.0
-    )
-    predictor = Predictor.open(model, options)
-    high, low = (round(100 * value) for value in thresholds(MaskOptions(), predictor.card))
+    readers = [Reader.of(part) for part in spec.split("+")]
+    card = readers[0].predictor.card
+    high, low = (round(100 * value) for value in thresholds(MaskOptions(), card))
     tally: Tally = {pair: {} for pair in {(low, high), *GRID}}
     for sample, truth in zip(samples, truths, strict=True):
         levels = list(tally) if sample.source in HAIR_SETS else [(low, high)]
-        probability = read(predictor, sample.image, enlarged=bool(scale))
+        probability = mean([reader.read(sample.image) for reader in readers])
         for pair, counts in count_levels(probability, truth, levels, MaskOptions()).items():
             tally[pair].setdefault(sample.source, []).append(counts)
     return (low, high), tally
 
 
-def read(predictor: Predictor, path: Path, *, enlarged: bool) -> Array:
-    """Return the (H, W) uint8 probability; the mean with that of twice the size if ``enlarged``."""
-    with open_image(path) as image:
-        once = np.asarray(predictor.predict(image).probability)
-        if not enlarged:
-            return once
-        pixels = image.read()
-    with tempfile.TemporaryDirectory() as folder:
-        twice = Path(folder) / "twice.png"
-        cv2.imwrite(str(twice), cv2.resize(pixels, None, fx=2, fy=2)[..., ::-1])
-        with open_image(twice) as image:
-            large = np.asarray(predictor.predict(image).probability)
-    back = cv2.resize(large, once.shape[::-1], interpolation=cv2.INTER_AREA)
-    mean: Array = np.rint((once.astype(float) + back) / 2).astype(np.uint8)
-    return mean
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """A model, and how a picture is put before it."""
+
+    predictor: Predictor
+    enlarged: bool  # at twice the size as well
+
+    @classmethod
+    def of(cls, spec: str) -> Reader:
+        """Return the reader of ``MODEL@READINGSx2``."""
+        model, _, reading = spec.partition("@")
+        readings, _, scale = (reading or "1").partition("x")
+        options = PredictOptions(
+            runtime="onnx", precision="float", readings=int(readings), reread_from=0.0
+        )
+        return cls(predictor=Predictor.open(model, options), enlarged=bool(scale))
+
+    def read(self, path: Path) -> Array:
+        """Return the (H, W) uint8 probability."""
+        with open_image(path) as image:
+            once = np.asarray(self.predictor.predict(image).probability)
+            if not self.enlarged:
+                return once
+            pixels = image.read()
+        with tempfile.TemporaryDirectory() as folder:
+            twice = Path(folder) / "twice.png"
+            cv2.imwrite(str(twice), cv2.resize(pixels, None, fx=2, fy=2)[..., ::-1])
+            with open_image(twice) as image:
+                large = np.asarray(self.predictor.predict(image).probability)
+        return mean([once, cv2.resize(large, once.shape[::-1], interpolation=cv2.INTER_AREA)])
+
+
+def mean(seen: Sequence[Array]) -> Array:
+    """Return the (H, W) uint8 mean of several probabilities."""
+    middle: Array = np.rint(np.mean(seen, axis=0)).astype(np.uint8)
+    return middle
 
 
 def by_set(tallies: Mapping[str, tuple[Pair, Tally]]) -> Iterator[str]:

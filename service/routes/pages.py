@@ -265,7 +265,7 @@ def _tile(task: Record, verdicts: int, unit: str) -> dict[str, Any]:
         "width_value": summary.get(f"width_max_{unit}") or 0,
         "length": length_text(summary) if has_cracks else "",
         "scaled": bool(summary.get("mm_per_px")),
-        "warnings": [tag for tag in warning_tags(summary) if tag != "no scale"],
+        "warnings": warning_tags(summary, said=("cannot_be_judged", "no_scale")),
         "verdicts": verdicts,
         "rejected": summary.get("rejected", 0),
     }
