@@ -85,6 +85,7 @@ def hair_command(
 
 @data_app.command("check")
 def data_check(
+    context: typer.Context,
     data: Annotated[Path, typer.Argument(help="Manifest CSV, or a folder of sets.")],
     root: Root = None,
     near_bits: Annotated[
@@ -93,11 +94,16 @@ def data_check(
             help="Fingerprints that differ in so many of 255 bits are one picture.", min=0, max=255
         ),
     ] = 50,
+    hold_out: Annotated[
+        float, typer.Option(help="Of a folder: share that `train --init` makes val of, as there.")
+    ] = 0.2,
 ) -> None:
     """Find broken pairs, odd masks and pictures on both sides of a split; exit code 1 if any."""
     from crackseg.training.check import check_data
 
-    samples, findings = check_data(data, root=root, near_bits=near_bits)
+    if data.is_file():
+        refuse_idle(context, "hold_out", "is of a folder; a manifest says what is val")
+    samples, findings = check_data(data, root=root, near_bits=near_bits, hold_out=hold_out)
     for finding in findings:
         typer.echo(f"{finding.kind:15} {finding.where}: {finding.message}")
     typer.echo(f"{len(samples)} sound pairs, {len(findings)} findings")

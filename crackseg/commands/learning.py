@@ -235,9 +235,11 @@ def _add_eight_bit(
 
     require("onnx", extra="train")
     from crackseg.training.eight_bit import add_eight_bit
+    from crackseg.training.evaluate import doubts_of_split
 
     if data is None or len(folders) != 1:
         raise ConfigError("`--int8` needs one model folder and `--data`, as FOLDER_OF_SETS.")
+    warn(doubts_of_split(data, split="val", sets=sets))
     add_eight_bit(folders[0], data, root=root, sets=sets, step=every, say=typer.echo)
 
 
@@ -362,7 +364,7 @@ def evaluate_command(
     """Score a model on labelled pictures, through the same chain that analyzes photographs."""
     from crackseg.config import MaskOptions, PredictOptions
     from crackseg.inference.models import is_detector, load_model
-    from crackseg.training.evaluate import EvaluateOptions, load_samples
+    from crackseg.training.evaluate import EvaluateOptions, doubts_of_split, load_samples
     from crackseg.training.evaluate_command import run_boxes, run_choice, run_detection, run_scores
 
     boxes = not (pod or choose) and is_detector(load_model(model).card.network)
@@ -381,6 +383,7 @@ def evaluate_command(
         ),
         mask=MaskOptions(threshold=threshold, threshold_low=threshold_low),
     )
+    warn(doubts_of_split(data, split=options.split, sets=names))
     samples = load_samples(data, root=root, split=options.split, sets=names)
     if pod:
         drawn = load_samples(hair, split=options.split) if hair else ()
@@ -426,9 +429,11 @@ def calibrate_command(
 ) -> None:
     """Learn on val lists how certain each mark of a model is; print how far that holds."""
     from crackseg import calibrate
+    from crackseg.training.evaluate import doubts_of_split
 
     names = tuple(name for name in sets.split(",") if name)
     judges = tuple(name for name in judge.split(",") if name)
+    warn(doubts_of_split(data, split="val", sets=(*names, *judges) if names else ()))
     calibrate.run(
         data, model, root=root, sets=names, judges=judges, write=write, report=report,
         say=typer.echo,

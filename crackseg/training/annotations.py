@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from crackseg.errors import DataError
+from crackseg.errors import CracksegError, DataError
 from crackseg.file_kinds import all_below
 from crackseg.imagery.files import open_image
 from crackseg.imagery.masks import MOST_CRACK, MaskRule, encode_mask
@@ -24,7 +24,7 @@ from crackseg.names import count, look_up
 from crackseg.records import SPLITS, Sample
 from crackseg.training.annotation_readers import Annotated
 from crackseg.training.areas import areas_file, encode_areas
-from crackseg.training.manifest import IMAGE_SUFFIXES, read_pair
+from crackseg.training.manifest import IMAGE_SUFFIXES, beside, read_pair
 from crackseg.training.readers import READERS, Reader
 from crackseg.training.set_folder import folded, fresh, join_facts, move_in, write_facts
 from crackseg.training.shapes import BACKGROUND, Filled, FillOptions, fill, fill_areas
@@ -189,9 +189,11 @@ class _Photographs:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.by_name: dict[str, list[Path]] = {}
+        self.by_upload: dict[str, list[Path]] = {}
         for path in _pictures_in(folder):
             for name in {folded(path.name), folded(path.stem)}:
                 self.by_name.setdefault(name, []).append(path)
+            self.by_upload.setdefault(folded(_upload_name(path.name)), []).append(path)
 
     def __call__(self, entry: Annotated) -> Path:
         parts = entry.picture.split("/")
@@ -205,16 +207,20 @@ class _Photographs:
         stem = (
             Path(parts[-1]).stem if Path(parts[-1]).suffix.lower() in IMAGE_SUFFIXES else parts[-1]
         )
-        uploaded = _UPLOADED.sub("", parts[-1])
-        for name in (parts[-1], stem, _MASK_ENDINGS.sub("", stem), uploaded):
-            paths = self._nearest(self.by_name.get(folded(name), []), parts[:-1])
+        names = (parts[-1], stem, _MASK_ENDINGS.sub("", stem))
+        found = [self.by_name.get(folded(name), []) for name in names]
+        if _UPLOADED.match(parts[-1]):
+            found.append(self.by_upload.get(folded(_UPLOADED.sub("", parts[-1])), []))
+        for known in found:
+            paths = self._nearest(known, parts[:-1])
             near = len(parts) == 1 or all(path.parent == self.folder for path in paths)
             if len(paths) == 1 and (near or self._named(paths[0], parts)):
                 return paths[0]
             if paths:
                 self._refuse_several(entry, paths, several=1)
         raise DataError(
-            f"{entry.where}: there is no photograph `{entry.picture}` in {self.folder}."
+            f"{entry.where}: there is no photograph `{entry.picture}` in {self.folder}"
+            f"{beside(self.folder, stem)}."
         )
 
     def _refuse_several(self, entry: Annotated, paths: list[Path], several: int = 2) -> None:
@@ -236,6 +242,11 @@ class _Photographs:
             if here:
                 return here
         return paths
+
+
+def _upload_name(name: str) -> str:
+    """Return a file's name as Label Studio keeps an upload: no space, few signs (Django's rule)."""
+    return re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))
 
 
 def _write_pair(
@@ -264,10 +275,11 @@ def _write_pair(
         areas_file(sample).write_bytes(encode_areas(areas))
     try:
         read_pair(sample)
-    except DataError as error:
+    except CracksegError as error:
         text = (
             str(error)
             .replace(str(sample.mask), "its mask")
+            .replace(str(sample.image), sample.image.name)
             .replace(sample.image.name, str(photograph))
         )
         raise DataError(f"{entry.where}: {text}") from error

@@ -21,6 +21,7 @@ from crackseg.records import Array, Sample
 from crackseg.training.areas import FOLDER as AREAS
 from crackseg.training.areas import read_areas
 from crackseg.training.manifest import (
+    HOLD_OUT,
     by_stem,
     find_sets,
     index_folder,
@@ -50,6 +51,7 @@ def check_data(
     *,
     root: Path | None = None,
     near_bits: int = NEAR_BITS,
+    hold_out: float = HOLD_OUT,
 ) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
     """Return the sound samples of a folder or manifest, and every finding.
 
@@ -57,6 +59,11 @@ def check_data(
         data: a folder of sets, one set, or a manifest.
         root: folder the manifest's paths are relative to.
         near_bits: pictures whose fingerprints differ by at most so many of 255 bits are one.
+        hold_out: share of train that a training will judge by, in sets of a folder without a val
+            list (``index_folder``): before it is taken away, both sides of the split are one.
+
+    Raises:
+        DataError: there is no such data, or ``hold_out`` is no share.
     """
     broken: list[Finding] = []
 
@@ -68,9 +75,9 @@ def check_data(
         rows = row_numbers(data, root=root)
         names = [f"row {rows[sample.image]} ({sample.image.name})" for sample in samples]
     else:
-        samples = index_folder(data, hashes=False, refuse=keep)
+        samples = index_folder(data, hold_out=hold_out, hashes=False, refuse=keep)
         names = [f"{sample.source}/{sample.image.stem}" for sample in samples]
-        broken += _lonely_masks(data)
+        broken += _lonely_areas(data)
     sound, prints = [], []
     for name, sample in zip(names, samples, strict=True):
         try:
@@ -105,12 +112,9 @@ def fingerprints(picture: Array) -> Array:
     return bits
 
 
-def _lonely_masks(data: Path) -> Iterator[Finding]:
+def _lonely_areas(data: Path) -> Iterator[Finding]:
     for name, folder in find_sets(data).items():
-        images, masks = (set(by_stem(folder / part)) for part in ("images", "masks"))
-        for stem in sorted(masks - images):
-            text = "there is a mask of this stem, but no picture."
-            yield Finding(where=f"{name}/{stem}", kind="pair", message=text)
+        masks = set(by_stem(folder / "masks"))
         areas = {path.stem for path in (folder / AREAS).glob("*")}
         for stem in sorted(areas - masks):
             text = f"there are `{AREAS}` of this stem, but no mask."
@@ -146,6 +150,7 @@ def _near_duplicates(
             other, twin = rows[k + 1 + int(hit)]
             text = (
                 f"the picture ({sample.split}) is also {other} ({twin.split}): "
-                f"{bits[hit]} of 255 bits differ."
+                f"{bits[hit]} of 255 bits differ. "
+                "Keep one, or both on one side: by the lists, or one site in sites.csv."
             )
             yield Finding(where=name, kind="near-duplicate", message=text)

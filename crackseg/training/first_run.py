@@ -13,13 +13,13 @@ from crackseg.errors import ConfigError, DataError
 from crackseg.imagery.masks import read_mask
 from crackseg.inference.models import default_model, read_card, shipped_models
 from crackseg.records import Sample
-from crackseg.training.manifest import index_folder, read_manifest, write_manifest
+from crackseg.training.manifest import HOLD_OUT, index_folder, read_manifest, write_manifest
 
 TEMPLATE = Path(crackseg.__file__).with_name("run_template.toml")
 STEPS, EPOCH = 1500, 250
 
 
-def init_run(file: Path, data: Path, *, hold_out: float = 0.2) -> list[str]:
+def init_run(file: Path, data: Path, *, hold_out: float = HOLD_OUT) -> list[str]:
     """Write a run file and the manifest it names; return what to say of them, line by line.
 
     Args:

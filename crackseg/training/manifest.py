@@ -20,7 +20,7 @@ import numpy as np
 
 from crackseg.csv_files import Row, read_csv, read_text
 from crackseg.errors import DataError
-from crackseg.file_kinds import is_of_system
+from crackseg.file_kinds import PICTURES, SUFFIXES, all_below, is_of_system
 from crackseg.folders import refuse_unless, sha256_of
 from crackseg.imagery.files import ORIENTATIONS, open_image
 from crackseg.imagery.masks import read_mask
@@ -29,7 +29,8 @@ from crackseg.records import SPLITS, Array, Sample
 COLUMNS = tuple(field.name for field in dataclasses.fields(Sample))
 ORIGIN = "origin.json"  # of a set: its licence, among others
 SITES = "sites.csv"  # of a set: columns stem, site
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".mpo", ".png", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset(SUFFIXES)
+HOLD_OUT = 0.2  # of the pictures of train, where nothing says what to judge by
 
 Refuse = Callable[[DataError], None]
 
@@ -123,7 +124,8 @@ def index_folder(
 
     ``root`` is either one set (``images/`` and ``masks/``) or a folder of such sets. Lists
     ``train.txt``, ``val.txt``, ``test.txt``, ``test_leaky.txt`` hold stems and give the split;
-    with lists present an unlisted picture is left out. ``sites.csv`` (stem, site) gives the site.
+    with lists present an unlisted picture is left out; without, each picture and each mask needs
+    its partner. ``sites.csv`` (stem, site) gives the site.
 
     Args:
         root: folder to index.
@@ -316,7 +318,7 @@ def own_licence(folder: Path) -> str:
 def _index_set(folder: Path, name: str, split: str, licence: str, refuse: Refuse) -> list[Sample]:
     """Return the samples of one set, without hashes, in order of stem."""
     images, masks = by_stem(folder / "images"), by_stem(folder / "masks")
-    splits = _read_lists(folder) or dict.fromkeys(images, split)
+    splits = _read_lists(folder) or dict.fromkeys([*images, *masks], split)
     sites = read_sites(folder / SITES)
     full = next((n for n in sites if n not in images and Path(n).stem in images), None)
     if full is not None:
@@ -328,7 +330,9 @@ def _index_set(folder: Path, name: str, split: str, licence: str, refuse: Refuse
     for stem in sorted(splits):
         missing = [n for n, files in (("images", images), ("masks", masks)) if stem not in files]
         if missing:
-            refuse(DataError(f"{folder / missing[0]}: there is no picture with the stem `{stem}`."))
+            where = folder / missing[0]
+            text = f"{where}: there is no picture with the stem `{stem}`{beside(where, stem)}."
+            refuse(DataError(text))
             continue
         samples.append(
             Sample(
@@ -341,6 +345,22 @@ def _index_set(folder: Path, name: str, split: str, licence: str, refuse: Refuse
             )
         )
     return samples
+
+
+def beside(folder: Path, stem: str) -> str:
+    """Return what to say of a picture that may have been meant by a stem, "" where there is none.
+
+    Its form is not read, or its stem is written otherwise.
+    """
+    for path in all_below(folder):
+        if path.suffix.lower() not in PICTURES or path.stem.casefold() != stem.casefold():
+            continue
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            return (
+                f", and `{path.name}` is of a form that is not read: save it as JPEG, PNG or TIFF"
+            )
+        return f", and `{path.name}` is written otherwise: rename one"
+    return ""
 
 
 def by_stem(folder: Path) -> dict[str, Path]:
@@ -356,6 +376,11 @@ def by_stem(folder: Path) -> dict[str, Path]:
             )
         paths[path.stem] = path
     return paths
+
+
+def has_lists(folder: Path) -> bool:
+    """Return whether lists of a set say which of its pictures are learned from and judged by."""
+    return bool(_read_lists(folder))
 
 
 def _read_lists(folder: Path) -> dict[str, str]:
@@ -408,8 +433,8 @@ def _hold_out(samples: list[Sample], share: float) -> list[Sample]:
 
 
 def _group(sample: Sample) -> tuple[str, str]:
-    """Return what stays on one side of a split: the site, or the picture by itself."""
-    return sample.source, sample.site or sample.image.stem
+    """Return what stays on one side of a split: the site, in all sets, or the picture by itself."""
+    return ("", sample.site) if sample.site else (sample.source, sample.image.stem)
 
 
 def _with_hashes(sample: Sample) -> Sample:

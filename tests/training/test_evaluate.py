@@ -229,6 +229,16 @@ def test_text_and_json_say_undefined_instead_of_a_number(data, model):
     }
 
 
+def test_a_set_without_lists_is_scored_whole_and_the_command_says_so(tmp_path, model):
+    write(tmp_path / "sets", "wall", "a", wall((line(20), CRACK)), line(20))
+    result = CliRunner().invoke(app, ["evaluate", str(tmp_path / "sets"), "--model", str(model)])
+    assert result.exit_code == 0
+    assert "no list says what is test in wall, so all pictures there count" in result.stderr
+    (tmp_path / "sets" / "wall" / "test.txt").write_text("a")
+    result = CliRunner().invoke(app, ["evaluate", str(tmp_path / "sets"), "--model", str(model)])
+    assert "no list" not in result.stderr
+
+
 def test_an_empty_split_is_refused(data):
     with pytest.raises(DataError, match="`val`"):
         load_samples(data, split="val")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from crackseg.commands import app
 from crackseg.errors import DataError
 from crackseg.imagery.masks import MaskRule, encode_mask, read_mask
 from crackseg.training.annotations import ImportOptions, import_annotations
-from crackseg.training.manifest import read_pair
+from crackseg.training.manifest import index_folder, read_pair
 
 HEIGHT, WIDTH = 80, 100
 SQUARE = [10, 10, 90, 10, 90, 70, 10, 70]  # 80 x 60 px
@@ -32,6 +33,44 @@ def save_picture(file, tone=140):
 def pictures(tmp_path):
     save_picture(tmp_path / "pics" / "a.png")
     return tmp_path / "pics"
+
+
+@pytest.mark.parametrize(
+    ("there", "named"), [("x.webp", "`x.webp` is of a form that is not read"), ("y.png", "")]
+)
+def test_a_photograph_of_another_form_is_named(pictures, tmp_path, there, named):
+    (pictures / there).write_bytes(b"RIFF")
+    with pytest.raises(DataError, match=f"no photograph `x.jpg` in .*{named}"):
+        import_annotations(
+            cvat(tmp_path, "", name="x.jpg"),
+            pictures,
+            tmp_path / "set",
+            format="cvat",
+            options=ImportOptions(),
+        )
+
+
+def test_what_cannot_be_read_is_named_by_its_own_path(pictures, tmp_path):
+    (pictures / "a.png").write_bytes(b"")
+    with pytest.raises(DataError, match=rf"`{re.escape(str(pictures / 'a.png'))}` is empty"):
+        import_annotations(
+            cvat(tmp_path, ""), pictures, tmp_path / "set", format="cvat", options=ImportOptions()
+        )
+    assert not (tmp_path / "set").exists()
+
+
+def test_photographs_of_jfif_are_read_as_the_analysis_does(pictures, tmp_path):
+    (pictures / "a.png").unlink()
+    Image.fromarray(np.full((HEIGHT, WIDTH), 140, np.uint8)).save(pictures / "a.jfif", "JPEG")
+    done = import_annotations(
+        cvat(tmp_path, "", name="a.jfif"),
+        pictures,
+        tmp_path / "set",
+        format="cvat",
+        options=ImportOptions(),
+    )
+    assert [sample.image.name for sample in done.samples] == ["a.jfif"]
+    assert [sample.image.name for sample in index_folder(tmp_path / "set")] == ["a.jfif"]
 
 
 def annotation(segmentation, number=1, image=1, category=1, **more):

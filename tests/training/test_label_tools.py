@@ -307,6 +307,25 @@ def test_a_picture_that_via_calls_cracked_is_no_sound_one(attributes, pictures, 
     assert _import(path, pictures, "via", labels=("crack",)).empty == 1
 
 
+@pytest.mark.parametrize("name", ["Maür 1.png", "a (2).png", "a_b.png"])
+def test_an_upload_is_found_by_the_name_it_was_kept_by(pictures, tmp_path, name):
+    (pictures / "a.png").rename(pictures / name)
+    kept = name.replace(" ", "_").replace("(", "").replace(")", "")
+    task = _task(
+        [_region("polygon", _points(16, 10, 40, 20))], image=f"/data/upload/1/0123abcd-{kept}"
+    )
+    done = _import(_tasks(tmp_path, task), pictures, "labelstudio")
+    assert [sample.image.name for sample in done.samples] == [name]
+
+
+def test_an_upload_that_may_be_of_two_photographs_is_refused(pictures, tmp_path):
+    for before, after in (("a.png", "a b.png"), ("b.png", "a_b.png")):
+        (pictures / before).rename(pictures / after)
+    task = _task([], image="/data/upload/1/0123abcd-a_b.png")
+    with pytest.raises(DataError, match="which is not sure"):
+        _import(_tasks(tmp_path, task), pictures, "labelstudio")
+
+
 def test_predictions_are_no_ground_truth(pictures, tmp_path):
     region = _region("polygon", _points(16, 10, 40, 20))
     task = {"id": 1, "data": {"image": "a.png"}, "predictions": [{"result": [region]}]}

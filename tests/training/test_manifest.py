@@ -273,12 +273,49 @@ def test_check_names_every_fault_in_a_folder(root):
         ("pair", "plain/x2"),
         ("pair", "plain/x3"),
         ("pair", "plain/x4"),
-        ("pair", "plain/x5"),
+        ("row", str(root)),
         ("row", str(root)),
         ("site", "wall/d"),
         ("unreadable", "plain/x1"),
     ]
     assert len(samples) == 4
+
+
+def test_a_mask_without_a_picture_is_refused_and_what_may_be_meant_is_named(root):
+    images = root / "plain" / "images"
+    (images / "x2.png").rename(images / "x2.webp")
+    with pytest.raises(DataError, match=r"stem `x2`, and `x2\.webp` is of a form .*JPEG"):
+        index_folder(root)
+    (images / "x2.webp").rename(images / "X2.png")
+    with pytest.raises(DataError, match=r"`X2`, and `x2\.png` is written otherwise"):
+        index_folder(root)
+    (images / "X2.png").unlink()
+    with pytest.raises(DataError, match=r"images: there is no picture with the stem `x2`\."):
+        index_folder(root)
+
+
+def test_check_looks_at_the_split_that_a_training_will_make(root):
+    plain = root / "plain"
+    for kind in ("images", "masks"):
+        (plain / kind / "x9.png").write_bytes((plain / kind / "x1.png").read_bytes())
+    (finding,) = check_data(plain)[1]
+    assert (finding.kind, finding.where) == ("near-duplicate", "plain/x1")
+    assert "sites.csv" in finding.message
+    assert check_data(plain, hold_out=0.0)[1] == ()  # nothing is judged by
+    (plain / "sites.csv").write_text("stem,site\nx1,p\nx9,p\n")
+    assert check_data(plain)[1] == ()
+
+
+def test_a_site_of_two_sets_stays_on_one_side(tmp_path):
+    for seed, (flight, site) in enumerate([("a", "weir"), ("b", "dam"), ("c", "dam")]):
+        write_pair(tmp_path / flight, "DJI_0001", seed)
+        (tmp_path / flight / "sites.csv").write_text(f"stem,site\nDJI_0001,{site}\n")
+    held = index_folder(tmp_path, hold_out=0.1)
+    assert [(s.site, s.split) for s in held] == [
+        ("weir", "val"),
+        ("dam", "train"),
+        ("dam", "train"),
+    ]
 
 
 def test_check_names_the_rows_of_a_manifest(root):
