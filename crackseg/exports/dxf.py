@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from crackseg.exports import wording
 from crackseg.exports.layers import LIMITS_MM, Layer, Sheet, bin_labels, layers_of
 from crackseg.exports.tables import report_to_dict
 from crackseg.imagery.files import OpenImage
-from crackseg.names import figures, require
+from crackseg.names import require
 from crackseg.records import Array, Report
 
 require("ezdxf", extra="gis")
@@ -76,13 +77,14 @@ def _add_line(space: Any, line: Array, on: Mapping[str, str], *, close: bool = F
 
 
 def _text(row: Mapping[str, Any]) -> str:
-    """Return the number of a crack and its largest width."""
-    if row["width_max_mm"] is not None:
-        error = "" if row["width_max_u_mm"] is None else f" %%p{figures(row['width_max_u_mm'], 2)}"
-        return f"{row['crack']}: {figures(row['width_max_mm'], 3)}{error} mm"
-    if row["width_max_px"] is not None:
-        return f"{row['crack']}: {figures(row['width_max_px'], 3)} px"
-    return f"{row['crack']}: {str(row['width_max_status']).replace('_', ' ')}"
+    """Return the number of a crack and its largest width, in the words of page and tables."""
+
+    def in_words(unit: str) -> str:
+        value, low, high = (row.get(f"width_max_{part}{unit}") for part in ("", "low_", "high_"))
+        return wording.worded(value, low, high, unit, str(row["width_max_status"]))
+
+    has_mm = any(row.get(f"width_max_{part}mm") is not None for part in ("", "high_"))
+    return f"{row['crack']}: {in_words('mm' if has_mm else 'px').replace('±', '%%p')}"
 
 
 def _plain(text: str) -> str:

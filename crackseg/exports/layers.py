@@ -26,7 +26,9 @@ CRACK_COLUMNS = {
     "width_bin": "width_bin", "length_mm": "length_mm", "length_u_mm": "len_u_mm",
     "length_px": "length_px", "width_mean_mm": "w_mean_mm", "width_p95_mm": "w_p95_mm",
     "width_p95_low_mm": "w_p95_lo", "width_p95_high_mm": "w_p95_hi", "width_max_mm": "w_max_mm",
-    "width_max_u_mm": "w_max_u_mm", "width_max_px": "w_max_px", "width_max_status": "w_status",
+    "width_max_u_mm": "w_max_u_mm", "width_max_low_mm": "w_max_lo", "width_max_high_mm": "w_max_hi",
+    "width_max_px": "w_max_px", "width_max_low_px": "w_max_lopx", "width_max_high_px": "w_max_hipx",
+    "width_max_status": "w_status",
     "orientation_deg": "orient_deg", "pattern": "pattern", "flags": "flags", "verdict": "verdict",
     "note": "note", "image_sha256": "img_sha256", "link": "link",
 }  # fmt: skip

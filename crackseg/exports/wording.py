@@ -62,14 +62,19 @@ def impaired(report: Report, *, little: bool = False) -> str:
 
 def measured(measure: Measure) -> str:
     """Return a measure in mm where it has mm, else in px, or why there is none and its bound."""
-    if measure.px is None:
-        unit = "px" if measure.high_mm is None else "mm"
-        bound = measure.high_px if measure.high_mm is None else measure.high_mm
-        limit = "" if bound is None else f", < {upper_bound(bound)} {unit}"
-        return _STATUS.get(measure.status, "–") + limit
-    if measure.mm is not None:
-        return interval(measure.mm, measure.low_mm, measure.high_mm, "mm")
-    return interval(measure.px, measure.low_px, measure.high_px, "px")
+    if measure.mm is None and measure.high_mm is None:
+        return worded(measure.px, measure.low_px, measure.high_px, "px", measure.status)
+    return worded(measure.mm, measure.low_mm, measure.high_mm, "mm", measure.status)
+
+
+def worded(
+    value: float | None, low: float | None, high: float | None, unit: str, status: str
+) -> str:
+    """Return a value with its interval, or why there is none and its bound."""
+    if value is not None:
+        return interval(value, low, high, unit)
+    limit = "" if high is None else f", < {upper_bound(high)} {unit}"
+    return _STATUS.get(status, "–") + limit
 
 
 def one_sided(measure: Measure) -> bool:

@@ -24,7 +24,7 @@ from crackseg.exports.annotations import Marked, outline, rings, row_runs  # noq
 from crackseg.exports.layers import LIMITS_MM, bin_label, bin_labels  # noqa: E402
 from crackseg.exports.places import frame, place_of, stations_of  # noqa: E402
 from crackseg.exports.tables import report_to_dict  # noqa: E402
-from crackseg.records import Gps, Report, Scale, Window  # noqa: E402
+from crackseg.records import Gps, Measure, Report, Scale, Window  # noqa: E402
 
 Make = Callable[..., Report]
 GIVEN = Scale(mm_per_px=0.25, sigma_rel=0.02, source="given")
@@ -138,11 +138,31 @@ def test_dxf_has_a_layer_per_bin_units_and_widths(
     assert shapely.LineString(points).length == pytest.approx(length)
     texts = [t.dxf.text for t in drawing.modelspace().query('TEXT[layer=="WIDTHS"]')]
     assert texts == (
-        ["1: 0.85 %%p0.1 mm", "2: 0.85 %%p0.1 mm"] if scale else ["1: 3.4 px", "2: 3.4 px"]
+        ["1: 0.85 %%p 0.10 mm", "2: 0.85 %%p 0.10 mm"]
+        if scale
+        else ["1: 3.4 %%p 0.4 px", "2: 3.4 %%p 0.4 px"]
     )
     frames = drawing.modelspace().query('LWPOLYLINE[layer=="PHOTOGRAPHS"]')
     assert len(frames) == 1
     assert frames[0].closed
+
+
+@pytest.mark.parametrize(
+    ("width", "said"),
+    [
+        (Measure(px=2.0, low_px=0.5, high_px=6.0), "1: 2.0 px (0.5 to 6.0)"),
+        (Measure(px=None, high_px=3.0, status="below_detection"), "1: below detection, < 3.0 px"),
+        (Measure(px=None, status="not_resolvable"), "1: not resolvable"),
+    ],
+)
+def test_dxf_says_a_width_as_the_page_does(
+    width: Measure, said: str, make_report: Make, tmp_path: Path
+) -> None:
+    report = make_report(cracks=1)
+    report = replace(report, cracks=(replace(report.cracks[0], width_max=width),))
+    drawing = ezdxf.readfile(write("dxf", report, tmp_path)[0])
+    (text,) = drawing.modelspace().query('TEXT[layer=="WIDTHS"]')
+    assert text.dxf.text == said
 
 
 def test_svg_is_xml_with_a_line_per_branch(make_report: Make, tmp_path: Path) -> None:
