@@ -35,6 +35,12 @@ return [...document.querySelectorAll('body *')]
     && e.clientWidth && !['hidden', 'auto'].includes(getComputedStyle(e).overflowX))
   .map((e) => `${e.tagName} ${e.className}: ${e.textContent.trim().slice(0, 60)}`);
 """
+# What a box cuts off that shows no more than its size.
+CUT = """
+return [...document.querySelectorAll('body *')]
+  .filter((e) => getComputedStyle(e).overflowX === 'hidden' && e.scrollWidth > e.clientWidth + 1)
+  .map((e) => `${e.tagName} ${e.className}: ${e.textContent.trim().slice(0, 60)}`);
+"""
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +83,8 @@ def folder(make_report: Callable[..., Report], tmp_path: Path) -> Path:
     Image.fromarray(np.full((4200, 5000, 3), 150, np.uint8)).save(tmp_path / "wall.jpg")
     with open_image(tmp_path / "wall.jpg") as image:
         page.write(report, result, image)
-    rows = [report_row(report_to_dict(report), result.name, "analyzed")] * 9
+    row = report_row(report_to_dict(report), result.name, "analyzed")
+    rows = [row] * 8 + [{**row, "image": "another-long-name-of-the-same-file.jpg"}]
     about = {
         "package_version": "1",
         "started_at": "2026-05-13T08:00:00+00:00",
@@ -106,6 +113,7 @@ def test_nothing_is_wider_than_the_page(
 ) -> None:
     show(browser, (folder / name).resolve(), width_px, media)
     assert browser.execute_script(WIDER) == []
+    assert browser.execute_script(CUT) == []
 
 
 def test_paper_holds_every_figure(browser: Any, folder: Path) -> None:
