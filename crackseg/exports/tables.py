@@ -406,3 +406,14 @@ CRACK_COLUMNS = [
     "touches_border", "probability_mean", "contrast", "step", "repetition", "flags",
     *_BY_HAND,
 ]  # fmt: skip
+
+
+def marks_sha256(report: Mapping[str, Any]) -> str:
+    """Return a digest of the cracks that a ``report.json`` lists, with numbers, sizes and courses.
+
+    What is made of several reports keeps it, to tell whether they still say the same.
+    """
+    keys = ("id", "section", "length_px", "length_mm", "width_max_px", "width_max_mm",
+            "centre_line")  # fmt: skip
+    marks = [[crack.get(key) for key in keys] for crack in report["cracks"]]
+    return hashlib.sha256(json.dumps(marks).encode()).hexdigest()

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from crackseg.errors import DataError, ImageError
+from crackseg.exports.tables import marks_sha256
 from crackseg.face.cameras import Lens
 from crackseg.folders import find_from, read_mark
 from crackseg.imagery.camera import focal_px, gimbal_deg, laser_distance_m, upright_to_stored
@@ -128,7 +129,7 @@ def _compact(report: Mapping[str, Any]) -> dict[str, Any]:
     light = {key: report[key] for key in _FACTS if key in report}
     for key in ("cracks", "other_lines"):
         light[key] = [_compact_line(line) for line in report.get(key) or ()]
-    return light
+    return {**light, "marks_sha256": marks_sha256(report)}
 
 
 def _compact_line(line: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from crackseg.reporting.gather import (
     Photograph,
     SurveyCrack,
 )
-from crackseg.reporting.on_face import each_once, on_map
+from crackseg.reporting.on_face import each_once, map_sentences, on_map
 from crackseg.reporting.pictures import CloseUp, close_up, thumb
 from crackseg.reporting.plan import FARTHEST_M, Plan, draw_plan, spread_m
 from crackseg.words import Words
@@ -160,10 +160,7 @@ def _lead(gathered: Gathered, figures: sums.Sums, words: Words) -> Iterable[str]
     yield from _other_lines(readable, words)
     if len(readable) > 1:
         yield words("lead.overlap")
-    if gathered.face:
-        totals = gathered.face["totals"]
-        cracks = words("general.cracks", n=totals["cracks"])
-        yield words("lead.face_map", cracks=cracks, length=words.number(totals["length_m"], 2))
+    yield from map_sentences(gathered, words)
 
 
 def _other_lines(photographs: Sequence[Photograph], words: Words) -> Iterable[str]:

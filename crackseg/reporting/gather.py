@@ -22,7 +22,7 @@ from crackseg.exports.survey import (
     report_row,
     short_names,
 )
-from crackseg.exports.tables import flat_crack, read_measure
+from crackseg.exports.tables import flat_crack, marks_sha256, read_measure
 from crackseg.folder_names import FACE
 from crackseg.folders import read_mark
 from crackseg.imagery import greenery
@@ -64,6 +64,7 @@ class Photograph:
     network_run: tuple[str, str] = ("", "")  # precision and runtime
     release: str = ""
     others: OtherLines | None = None  # None: its model does not tell them from cracks
+    marks_sha256: str = ""  # of the cracks that its report lists
     copy_of: str = ""  # the photograph whose very file it is, which counts for both
 
     @property
@@ -121,7 +122,8 @@ class Gathered:
     rejected: tuple[SurveyCrack, ...]
     passed_over: tuple[Mapping[str, str], ...]
     about: Mapping[str, Any]  # versions, times and options, as in ``survey.json``
-    face: Mapping[str, Any] | None = None  # the map of the face, where it is of these photographs
+    face: Mapping[str, Any] | None = None  # the map of the face, where it is of these results
+    face_is_old: bool = False  # there is a map, and it is of other photographs or results
 
     def of_status(self, status: str) -> list[Photograph]:
         """Return the photographs of a status."""
@@ -156,6 +158,8 @@ def gather(folder: Path, facts: Path | None = None) -> Gathered:
     parts: dict[str, list[SurveyCrack]] = {"main": [], "also_marked": [], "rejected": []}
     for crack in cracks:
         parts[_part(crack)].append(crack)
+    face = _read_face(folder)
+    is_of_these = face is not None and _is_of(face, photographs)
     return Gathered(
         folder=folder,
         survey=_facts(folder, facts, about),
@@ -165,7 +169,8 @@ def gather(folder: Path, facts: Path | None = None) -> Gathered:
         rejected=tuple(parts["rejected"]),
         passed_over=tuple(about.get("passed_over", ())),
         about={key: value for key, value in about.items() if key not in ("images", "verdicts")},
-        face=_face(folder, photographs),
+        face=face if is_of_these else None,
+        face_is_old=face is not None and not is_of_these,
     )
 
 
@@ -182,16 +187,23 @@ def _facts(folder: Path, facts: Path | None, about: Mapping[str, Any]) -> Survey
     return read_survey(facts) if facts else survey_from(about.get("facts") or {})
 
 
-def _face(folder: Path, photographs: Sequence[Photograph]) -> dict[str, Any] | None:
-    """Return ``face/face.json``, None where it was made of other photographs than are here."""
+def _read_face(folder: Path) -> dict[str, Any] | None:
+    """Return ``face/face.json``, None where there is none."""
     face = _read_json(folder / FACE / "face.json")
-    if face is None or "totals" not in face:
-        return None
+    return None if face is None or "totals" not in face else face
+
+
+def _is_of(face: Mapping[str, Any], photographs: Sequence[Photograph]) -> bool:
+    """Say whether a map was made of these photographs, with the cracks that are listed now.
+
+    A map of a release that kept no digest of the cracks is held against the photographs alone.
+    """
     here = {photograph.image.get("sha256") for photograph in photographs}
+    marked = {(p.image.get("sha256"), p.marks_sha256) for p in photographs}
     laid = {photograph["sha256"] for photograph in face["photographs"]}
-    return (
-        face if laid <= here and len(laid) + len(face["set_aside"]) >= len(here - {None}) else None
-    )
+    read = {(p["sha256"], p["marks_sha256"]) for p in face["photographs"] if "marks_sha256" in p}
+    is_whole = laid <= here and len(laid) + len(face["set_aside"]) >= len(here - {None})
+    return is_whole and read <= marked
 
 
 def _report_folders(folder: Path, rows: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
@@ -342,6 +354,7 @@ def _once(
 def _let_go(report: dict[str, Any]) -> None:
     """Drop in place what a report says point by point, and flatten its cracks."""
     report["others"] = _others(report.get("other_lines"))
+    report["marks_sha256"] = marks_sha256(report)
     for key in ("other_lines", "joints", "region", "timing_s"):
         report.pop(key, None)
     report["cracks"] = [_flat(crack) for crack in report["cracks"]]
@@ -390,6 +403,7 @@ def _photograph(
         network_run=(predict.get("precision", "float"), predict.get("runtime", "")),
         release=report["package_version"],
         others=report["others"],
+        marks_sha256=report["marks_sha256"],
     )
 
 

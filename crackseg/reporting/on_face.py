@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from crackseg.reporting.gather import Gathered, SurveyCrack
@@ -46,6 +46,34 @@ def each_once(gathered: Gathered, most: int) -> list[SurveyCrack]:
         if len(worst) == most:
             break
     return worst
+
+
+def map_sentences(gathered: Gathered, words: Words) -> Iterable[str]:
+    """Yield what the map of the face counts, or that it is of other results than these."""
+    if gathered.face:
+        once = _counted(gathered)
+        cracks = words("general.cracks", n=len(once))
+        length_m = sum(merged["length_mm"] for merged in once) / 1000
+        yield words("lead.face_map", cracks=cracks, length=words.number(length_m, 2))
+    if gathered.face_is_old:
+        yield words("lead.face_map_old")
+
+
+def _counted(gathered: Gathered) -> list[Mapping[str, Any]]:
+    """Return the cracks of the map that count, each once, as inspectors left them.
+
+    Those of its main list, less those whose every mark was rejected, and those with a doubtful mark
+    that was accepted.
+    """
+    rejected = {_key(crack) for crack in gathered.rejected}
+    accepted = {_key(crack) for crack in gathered.cracks if crack.verdict == "accept"}
+    counting = []
+    for merged in (gathered.face or {}).get("cracks", ()):
+        marks = {(part["folder"], n) for part in merged["photographs"] for n in part["ids"]}
+        is_main = merged.get("section", "main") == "main"
+        if (is_main and not marks <= rejected) or marks & accepted:
+            counting.append(merged)
+    return counting
 
 
 def places_m(face: Mapping[str, Any] | None) -> dict[str, tuple[float, float]]:

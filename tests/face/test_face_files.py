@@ -24,6 +24,7 @@ import crackseg.face
 from crackseg import __version__
 from crackseg.commands import app
 from crackseg.errors import OutputError
+from crackseg.exports.tables import marks_sha256
 from crackseg.face.face_json import SCHEMA, read_face, view_from
 from crackseg.face.mapping import FaceMap
 from crackseg.face.writing import write_map
@@ -45,11 +46,15 @@ def values(folder: Path) -> dict[str, Any]:
     return read_face(folder)
 
 
-def test_face_json_holds_to_its_schema(values: dict[str, Any]) -> None:
+def test_face_json_holds_to_its_schema(values: dict[str, Any], first_date: Rendered) -> None:
     jsonschema.validate(values, json.loads(SCHEMA.read_text(encoding="utf-8")))
     lengths = [c["length_mm"] / 1000 for c in values["cracks"] if c["section"] == "main"]
     assert values["totals"]["length_m"] == pytest.approx(sum(lengths), abs=1e-3)
     assert values["survey"]["dam"] == "Test dam"
+    for photograph in values["photographs"]:  # which marks it was made of
+        path = first_date.results / photograph["folder"] / "report.json"
+        report = json.loads(path.read_text(encoding="utf-8"))
+        assert photograph["marks_sha256"] == marks_sha256(report)
 
 
 def test_views_come_back_from_the_file(values: dict[str, Any], face_map: FaceMap) -> None:

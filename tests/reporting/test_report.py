@@ -18,6 +18,7 @@ from survey_results import speak
 
 from crackseg.detection import UNTESTED
 from crackseg.errors import ConfigError, OutputError, UnknownName
+from crackseg.exports.tables import marks_sha256
 from crackseg.reporting import cells, sums
 from crackseg.reporting.command import write_report
 from crackseg.reporting.content import Content, compose
@@ -541,9 +542,56 @@ def test_a_map_of_the_face_counts_each_crack_once(results: Path) -> None:
     assert shown.plan is not None
     assert shown.plan.is_face
     assert [(spot.x_m, spot.y_m) for spot in shown.plan.spots] == [(-12.0, 400.0), (-15.0, 401.0)]
+    rows = [f"{name}.png,1,reject" for name in ("a", "b =1+1")]
+    table = results / "verdicts.csv"
+    table.write_text("\n".join(["image_name,crack,verdict", *rows[:1]]), encoding="utf-8")
+    assert any("1 crack, 0.03 m" in sentence for sentence in content(results).lead)
+    table.write_text("\n".join(["image_name,crack,verdict", *rows]), encoding="utf-8")
+    assert any("0 cracks, 0.00 m" in sentence for sentence in content(results).lead)
+    table.unlink()
     face["set_aside"] = []  # of fewer photographs than are here now
     (results / "face" / "face.json").write_text(json.dumps(face), encoding="utf-8")
-    assert not any("map of the face" in sentence for sentence in content(results).lead)
+    old = content(results)
+    assert not any("each crack counts once" in sentence for sentence in old.lead)
+    assert any("made of other photographs" in sentence for sentence in old.lead)
+
+
+def test_a_map_of_earlier_results_is_not_quoted(results: Path) -> None:
+    def write(change: int) -> None:
+        laid = []
+        for name in ("a", "b =1+1", "c"):
+            report = json.loads((results / name / "report.json").read_text(encoding="utf-8"))
+            laid.append({
+                "sha256": report["image"]["sha256"], "station_m": 1.0, "elevation_m": 4.0,
+                "marks_sha256": marks_sha256(
+                    {"cracks": [{**c, "length_px": c["length_px"] + change}
+                                for c in report["cracks"]]}
+                ),
+            })  # fmt: skip
+        face = {
+            "face": {"rightwards": True},
+            "cracks": [
+                {
+                    "id": 7,
+                    "photographs": [{"image": "a.png", "folder": "a", "ids": [1]}],
+                    "length_mm": 31.4,
+                    "width_max_mm": None,
+                }
+            ],
+            "totals": {"cracks": 1, "length_m": 0.03},
+            "photographs": laid,
+            "set_aside": [],
+        }
+        (results / "face" / "face.json").write_text(json.dumps(face), encoding="utf-8")
+
+    (results / "face").mkdir()
+    write(0)
+    shown = content(results)
+    assert any("1 crack, 0.03 m long together" in sentence for sentence in shown.lead)
+    write(1)  # the photographs were analyzed again since
+    shown = content(results)
+    assert any("of other results than stand here now" in sentence for sentence in shown.lead)
+    assert not any("On the map" in dict(worst.facts) for worst in shown.worst)
 
 
 def test_the_map_shows_each_photograph_with_a_position(results: Path) -> None:
