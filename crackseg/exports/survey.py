@@ -250,11 +250,15 @@ def write_survey(
 def copies(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """Return the rows whose very file has another name too, each with the row that counts for it.
 
-    That is the first by name of those whose cracks a person looked at, else the first by name.
+    That is one whose cracks a person looked at, else one with a scale, else the first by name.
     """
     told = [row for row in rows if has_result(row) and row.get("sha256")]
     first: dict[str, Mapping[str, Any]] = {}
-    for row in sorted(told, key=lambda row: (not _is_looked_at(row), str(row["image"]))):
+
+    def rank(row: Mapping[str, Any]) -> tuple[bool, bool, str]:
+        return not _is_looked_at(row), row.get("mm_per_px") is None, str(row["image"])
+
+    for row in sorted(told, key=rank):
         first.setdefault(row["sha256"], row)
     return [(row, first[row["sha256"]]) for row in told if first[row["sha256"]] is not row]
 

@@ -43,6 +43,13 @@ def test_of_two_names_the_one_that_somebody_looked_at_counts_else_the_first() ->
     assert survey_totals(rows)["cracks"] == 1
 
 
+def test_of_two_names_the_one_with_a_scale_counts() -> None:
+    unscaled = {**row("a", "1", 2), "length_mm": None, "length_px": 900.0}
+    rows = [unscaled, {**row("b", "1", 2), "mm_per_px": 0.2}]
+    assert [(again["image"], first["image"]) for again, first in copies(rows)] == [("a", "b")]
+    assert survey_totals(rows)["length_mm"] == 2000.0
+
+
 def test_rows_of_an_earlier_release_without_a_hash_all_count() -> None:
     old = [{k: v for k, v in row(name, "", 1).items() if k != "sha256"} for name in "ab"]
     totals = survey_totals(old)
