@@ -153,7 +153,7 @@ def _one(row: Mapping[str, Any], where: str, job: str | None = None) -> Spoken:
             f"{where}: it is of another analysis, job {row['job']!r:.60}, and the bundle is of "
             f"{job!r}; download the bundle again."
         )
-    by = row.get("by_name") or row.get("by") or ""
+    by = row.get("by_name") or row.get("verdict_by") or row.get("by") or ""
     note = _plain(str(row.get("note") or ""))
     return Spoken(
         name=_plain(name), crack=int(text), word=word, where=where, by=_plain(str(by)), note=note

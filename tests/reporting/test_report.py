@@ -548,6 +548,10 @@ def test_a_map_of_the_face_counts_each_crack_once(results: Path) -> None:
     assert any("1 crack, 0.03 m" in sentence for sentence in content(results).lead)
     table.write_text("\n".join(["image_name,crack,verdict", *rows]), encoding="utf-8")
     assert any("0 cracks, 0.00 m" in sentence for sentence in content(results).lead)
+    table.write_text(
+        "image_name,crack,verdict,verdict_by\na.png,1,reject,A. Meier", encoding="utf-8"
+    )
+    assert [crack.verdict_by for crack in content(results).gathered.rejected] == ["A. Meier"]
     table.unlink()
     face["set_aside"] = []  # of fewer photographs than are here now
     (results / "face" / "face.json").write_text(json.dumps(face), encoding="utf-8")
