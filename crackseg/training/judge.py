@@ -165,7 +165,7 @@ def read_truth(
     line = skeletonize(label) if label.any() else label
     zone = sample.mask.parent.parent / "zones" / sample.mask.name
     right = read_mask(zone).pixels if zone.is_file() else dilate(line, tolerance_px)
-    width_class = _width_classes(line, label, picture)
+    width_class = _width_classes(line_widths(line, label, picture))
     return Truth(line=line, width_class=width_class, right=right, picture=picture, counts=counts)
 
 
@@ -263,12 +263,20 @@ def figures(counts: LineCounts) -> dict[str, Any]:
     }
 
 
-def _width_classes(line: Array, label: Array, picture: Array) -> Array:
-    """Return the number in ``CLASSES`` of every pixel of a labelled line."""
-    unread = len(CLASSES) - 1
-    classes = np.full(int(np.count_nonzero(line)), unread)
-    if not len(classes):
-        return classes
+def line_widths(line: Array, label: Array, picture: Array) -> Array:
+    """Return the width in the photograph of every pixel of a labelled line; nan: none is read.
+
+    Args:
+        line: (H, W) bool, with N pixels.
+        label: (H, W) bool, that the line is of.
+        picture: (H, W, 3) uint8 RGB.
+
+    Returns:
+        (N,) px, in row order.
+    """
+    unknown = np.full(int(np.count_nonzero(line)), np.nan)
+    if not len(unknown):
+        return unknown
     cracks, _ = measure(
         label,
         image=partial(_window, picture),
@@ -277,14 +285,17 @@ def _width_classes(line: Array, label: Array, picture: Array) -> Array:
     )
     branches = [b for c in cracks if not UNREAD & set(c.flags) for b in c.branches]
     if not branches:
-        return classes
+        return unknown
     points = np.concatenate([branch.centre_line for branch in branches])
     widths = np.concatenate([_running_median(branch.width_px) for branch in branches])
     away, nearest = cKDTree(points).query(np.argwhere(line))
-    width = widths[nearest]
-    near = (away <= _REACH_PX) & np.isfinite(width)
-    classes[near] = np.digitize(width[near], WIDTHS_PX)
-    return classes
+    return np.where(away <= _REACH_PX, widths[nearest], np.nan)
+
+
+def _width_classes(widths: Array) -> Array:
+    """Return the number in ``CLASSES`` of every width."""
+    classes: Array = np.digitize(np.nan_to_num(widths), WIDTHS_PX)
+    return np.where(np.isnan(widths), len(CLASSES) - 1, classes)
 
 
 def _running_median(widths: Array) -> Array:

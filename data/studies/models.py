@@ -16,7 +16,7 @@ import pickle
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,30 @@ from crackseg.inference.models import thresholds
 from crackseg.inference.predictor import Predictor
 from crackseg.records import Sample
 from crackseg.training.evaluate import load_samples
-from crackseg.training.judge import LineCounts, Truth, count_levels, judge, pool, read_truth
+from crackseg.training.judge import (
+    CLASSES,
+    LineCounts,
+    Truth,
+    count_levels,
+    judge,
+    line_widths,
+    pool,
+    read_truth,
+)
 from crackseg.training.manifest import read_pair
 
 Array = NDArray[Any]
 Pair = tuple[int, int]  # lower and upper threshold, %
 Tally = dict[Pair, dict[str, list[LineCounts]]]  # -> set -> pictures
+Counted = tuple[
+    Pair, Tally, Tally
+]  # thresholds of the card; all lines, and those of hair width alone
 MANIFEST = Path("data/manifests/cracks.csv")
 HAIR_SETS = ("quay_hair", "wall_hair", "hair_shrunk", "hair_drawn")
 SETS = (*HAIR_SETS, "deepcrack", "uav_seawall", "sdnet_wall", "masonry", "cfd", "crack_free")
 GRID = [(low, high) for low in (20, 30, 40, 50, 60, 70) for high in (90, 95, 98, 99)]
+KINDS = (("quay_hair", "wall_hair"), ("hair_shrunk",), ("hair_drawn",))  # real, shrunk, drawn
+HAIR_PX = 1.0, 2.5  # widths of cracks of which a model may miss least
 THIN = 2  # width classes under 2.5 px
 LEAST_PX = 50  # of labelled line, for a share to be told
 
@@ -55,12 +69,13 @@ def main(root: Path, hair: Path, out: Path, models: Sequence[str]) -> None:
     )
     samples = [*real, *load_samples(hair, split="val")]
     truths = read_truths(samples, out / "truths.pickle")
+    hairs = [of_hair_width(s, t) for s, t in zip(samples, truths, strict=True)]
     tallies = {}
     for spec in models:
         label, model = spec.split("=", 1)
         file = out / f"{label.replace(' ', '_').replace(',', '')}.pickle"
         if not file.is_file():
-            file.write_bytes(pickle.dumps(count(model, samples, truths)))
+            file.write_bytes(pickle.dumps(count(model, samples, truths, hairs)))
         tallies[label] = pickle.loads(file.read_bytes())
     for line in (*by_set(tallies), "", *in_all(tallies)):
         print(line)
@@ -76,18 +91,36 @@ def read_truths(samples: Sequence[Sample], file: Path) -> list[Truth]:
     return truths
 
 
-def count(spec: str, samples: Sequence[Sample], truths: Sequence[Truth]) -> tuple[Pair, Tally]:
+def of_hair_width(sample: Sample, truth: Truth) -> Truth | None:
+    """Return what of a labelled line is ``HAIR_PX`` wide, as the first class; None: no hair set."""
+    if sample.source not in HAIR_SETS:
+        return None
+    width = line_widths(truth.line, read_pair(sample)[1], truth.picture)
+    inside = (width >= HAIR_PX[0]) & (width < HAIR_PX[1])
+    return replace(truth, width_class=np.where(inside, 0, len(CLASSES) - 1))
+
+
+def count(
+    spec: str,
+    samples: Sequence[Sample],
+    truths: Sequence[Truth],
+    hairs: Sequence[Truth | None],
+) -> Counted:
     """Return the pair of thresholds of a model's card, and the counts at it and at others."""
     readers = [Reader.of(part) for part in spec.split("+")]
     card = readers[0].predictor.card
     high, low = (round(100 * value) for value in thresholds(MaskOptions(), card))
     tally: Tally = {pair: {} for pair in {(low, high), *GRID}}
-    for sample, truth in zip(samples, truths, strict=True):
+    hair_tally: Tally = {(low, high): {}}
+    for sample, truth, hair in zip(samples, truths, hairs, strict=True):
         levels = list(tally) if sample.source in HAIR_SETS else [(low, high)]
         probability = mean([reader.read(sample.image) for reader in readers])
         for pair, counts in count_levels(probability, truth, levels, MaskOptions()).items():
             tally[pair].setdefault(sample.source, []).append(counts)
-    return (low, high), tally
+        if hair is not None:
+            (counts,) = count_levels(probability, hair, [(low, high)], MaskOptions()).values()
+            hair_tally[low, high].setdefault(sample.source, []).append(counts)
+    return (low, high), tally, hair_tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,13 +161,13 @@ def mean(seen: Sequence[Array]) -> Array:
     return middle
 
 
-def by_set(tallies: Mapping[str, tuple[Pair, Tally]]) -> Iterator[str]:
+def by_set(tallies: Mapping[str, Counted]) -> Iterator[str]:
     """Yield the rows of every set and model at the thresholds of the card."""
     widths = "< 1.5 px | 1.5 to 2.5 | 2.5 to 4 | 4 to 8 | > 8"
     yield f"| set | model | precision | recall | F1 | {widths} | invented |"
     yield "|---" * 11 + "|"
     for source in SETS[:-1]:
-        for label, (pair, tally) in tallies.items():
+        for label, (pair, tally, _) in tallies.items():
             counts = pool(tally[pair][source])
             recalls = [
                 recall if labelled >= LEAST_PX else None
@@ -146,16 +179,17 @@ def by_set(tallies: Mapping[str, tuple[Pair, Tally]]) -> Iterator[str]:
             yield f"| {first} | {label} | {' | '.join(cells)} | {invented} |"
 
 
-def in_all(tallies: Mapping[str, tuple[Pair, Tally]]) -> Iterator[str]:
+def in_all(tallies: Mapping[str, Counted]) -> Iterator[str]:
     """Yield what all sets say together, and thin cracks at the precision of the first model."""
     yield f"| | {' | '.join(tallies)} |"
     yield "|---" * (len(tallies) + 1) + "|"
     rows: dict[str, list[str]] = {}
     precision = 0.0
-    for pair, tally in tallies.values():
+    for pair, tally, hairs in tallies.values():
         recall, now = thin(tally[pair])
         precision = precision or now
         free = pool(tally[pair]["crack_free"])
+        hair = {name: pool(counts) for name, counts in hairs[pair].items()}
         most = max((r for r, p in map(thin, tally.values()) if p >= precision), default=None)
         for name, value in {
             "score": share(judge(tally[pair])),
@@ -163,6 +197,12 @@ def in_all(tallies: Mapping[str, tuple[Pair, Tally]]) -> Iterator[str]:
             "their precision": share(now),
             f"the same recall at a precision of {precision:.3f} or more, best thresholds": share(
                 most
+            ),
+            "missed of 1 to 2.5 px, real, shrunk and drawn alike": share(
+                alike({name: 1 - counts.recalls[0] for name, counts in hair.items()}), 4
+            ),
+            "precision, the three alike": share(
+                alike({name: counts.precision for name, counts in hair.items()}), 4
             ),
             f"crack-free pictures with a listed crack, of {free.free}": str(free.listed),
         }.items():
@@ -178,9 +218,14 @@ def thin(of_sets: Mapping[str, Sequence[LineCounts]]) -> tuple[float, float]:
     return float(np.mean(recalls)), float(np.mean([c.precision for c in pooled]))
 
 
-def share(value: float | None) -> str:
-    """Return a share with three digits, as tables show it."""
-    return "–" if value is None else f"{value:.3f}".removeprefix("0")
+def alike(of_sets: Mapping[str, float]) -> float:
+    """Return the mean of real, shrunk and drawn cracks, and among the real ones of their sets."""
+    return float(np.mean([np.mean([of_sets[name] for name in kind]) for kind in KINDS]))
+
+
+def share(value: float | None, digits: int = 3) -> str:
+    """Return a share as tables show it."""
+    return "–" if value is None else f"{value:.{digits}f}".removeprefix("0")
 
 
 if __name__ == "__main__":
