@@ -62,6 +62,14 @@ class DataError(CracksegError, ValueError):
     """A manifest row, an annotation or a data file is broken."""
 
 
+class NoPartner(DataError):
+    """A set without lists has a picture without a mask, or a mask without a picture."""
+
+    def __init__(self, message: str, pair: str) -> None:
+        super().__init__(message)
+        self.pair = pair  # SET/STEM
+
+
 class TrainingError(CracksegError, ArithmeticError):
     """A training went astray: a loss or a weight is not finite."""
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from scipy.fft import dctn
 
-from crackseg.errors import CracksegError, ImageError
+from crackseg.errors import CracksegError, ImageError, NoPartner
 from crackseg.records import Array, Sample
 from crackseg.training.areas import FOLDER as AREAS
 from crackseg.training.areas import read_areas
@@ -68,7 +68,10 @@ def check_data(
     broken: list[Finding] = []
 
     def keep(error: CracksegError) -> None:
-        broken.append(Finding(where=str(data), kind="row", message=str(error)))
+        if isinstance(error, NoPartner):
+            broken.append(Finding(where=error.pair, kind="pair", message=str(error)))
+        else:
+            broken.append(Finding(where=str(data), kind="row", message=str(error)))
 
     if data.is_file():
         samples = read_manifest(data, root=root, refuse=keep)

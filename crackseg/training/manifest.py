@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from crackseg.csv_files import Row, read_csv, read_text
-from crackseg.errors import DataError
+from crackseg.errors import DataError, NoPartner
 from crackseg.file_kinds import PICTURES, SUFFIXES, all_below, is_of_system
 from crackseg.folders import refuse_unless, sha256_of
 from crackseg.imagery.files import ORIENTATIONS, open_image
@@ -318,7 +318,8 @@ def own_licence(folder: Path) -> str:
 def _index_set(folder: Path, name: str, split: str, licence: str, refuse: Refuse) -> list[Sample]:
     """Return the samples of one set, without hashes, in order of stem."""
     images, masks = by_stem(folder / "images"), by_stem(folder / "masks")
-    splits = _read_lists(folder) or dict.fromkeys([*images, *masks], split)
+    listed = _read_lists(folder)
+    splits = listed or dict.fromkeys([*images, *masks], split)
     sites = read_sites(folder / SITES)
     full = next((n for n in sites if n not in images and Path(n).stem in images), None)
     if full is not None:
@@ -332,7 +333,7 @@ def _index_set(folder: Path, name: str, split: str, licence: str, refuse: Refuse
         if missing:
             where = folder / missing[0]
             text = f"{where}: there is no picture with the stem `{stem}`{beside(where, stem)}."
-            refuse(DataError(text))
+            refuse(DataError(text) if listed else NoPartner(text, f"{name}/{stem}"))
             continue
         samples.append(
             Sample(

@@ -273,7 +273,7 @@ def test_check_names_every_fault_in_a_folder(root):
         ("pair", "plain/x2"),
         ("pair", "plain/x3"),
         ("pair", "plain/x4"),
-        ("row", str(root)),
+        ("pair", "plain/x5"),
         ("row", str(root)),
         ("site", "wall/d"),
         ("unreadable", "plain/x1"),
