@@ -234,8 +234,8 @@ def _add_eight_bit(
     from crackseg.names import require
 
     require("onnx", extra="train")
+    from crackseg.training.check import doubts_of_split
     from crackseg.training.eight_bit import add_eight_bit
-    from crackseg.training.evaluate import doubts_of_split
 
     if data is None or len(folders) != 1:
         raise ConfigError("`--int8` needs one model folder and `--data`, as FOLDER_OF_SETS.")
@@ -364,7 +364,8 @@ def evaluate_command(
     """Score a model on labelled pictures, through the same chain that analyzes photographs."""
     from crackseg.config import MaskOptions, PredictOptions
     from crackseg.inference.models import is_detector, load_model
-    from crackseg.training.evaluate import EvaluateOptions, doubts_of_split, load_samples
+    from crackseg.training.check import doubts_of_split
+    from crackseg.training.evaluate import EvaluateOptions, load_samples
     from crackseg.training.evaluate_command import run_boxes, run_choice, run_detection, run_scores
 
     boxes = not (pod or choose) and is_detector(load_model(model).card.network)
@@ -429,7 +430,7 @@ def calibrate_command(
 ) -> None:
     """Learn on val lists how certain each mark of a model is; print how far that holds."""
     from crackseg import calibrate
-    from crackseg.training.evaluate import doubts_of_split
+    from crackseg.training.check import doubts_of_split
 
     names = tuple(name for name in sets.split(",") if name)
     judges = tuple(name for name in judge.split(",") if name)

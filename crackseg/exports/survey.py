@@ -150,7 +150,9 @@ def judged_row(
         words: id of a crack -> accept, reject or open.
     """
     remaining = [
-        _judged(crack, words) for crack in report["cracks"] if words.get(crack["id"]) != "reject"
+        judged_crack(crack, words)
+        for crack in report["cracks"]
+        if words.get(crack["id"]) != "reject"
     ]
     main = [crack for crack in remaining if crack["section"] == "main"]
     besides = [crack for crack in remaining if crack["section"] != "main"]
@@ -174,7 +176,7 @@ def judged_row(
     return {**fresh, "rejected": len(report["cracks"]) - len(remaining), "as_measured": first}
 
 
-def _judged(crack: Mapping[str, Any], words: Mapping[int, str]) -> dict[str, Any]:
+def judged_crack(crack: Mapping[str, Any], words: Mapping[int, str]) -> dict[str, Any]:
     """Return a crack in the section where a verdict puts it: one that is accepted is certain."""
     if words.get(crack["id"]) == "accept":
         return {**crack, "section": "main", "certainty": 1.0}

@@ -222,6 +222,13 @@ def _notices(placed: Placed, scale: FaceScale) -> list[Notice]:
             "give `face.origin_gps` in survey.toml or two points in `--references`."
         )
         notices.append(Notice(code="place_not_known", message=text))
+    rejected = sum(len(p.rejected) for p in placed.photographs)
+    if rejected:
+        are = "is" if rejected == 1 else "are"
+        text = (
+            f"{count(rejected, 'mark')} that inspectors rejected {are} on no map and in no figure."
+        )
+        notices.append(Notice(code="rejected_left_out", message=text))
     blind = [p.name for p in placed.photographs if not p.judged]
     if blind:
         text = (

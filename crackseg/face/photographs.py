@@ -9,20 +9,22 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from crackseg.errors import DataError, ImageError
-from crackseg.exports.tables import marks_sha256
+from crackseg.exports.survey import judged_crack
+from crackseg.exports.tables import crack_numbers, marks_sha256
 from crackseg.face.cameras import Lens
 from crackseg.folders import find_from, read_mark
 from crackseg.imagery.camera import focal_px, gimbal_deg, laser_distance_m, upright_to_stored
 from crackseg.imagery.files import open_image
 from crackseg.imagery.planes import camera_axes
 from crackseg.records import Array, ImageInfo, Notice
+from crackseg.verdict_table import by_photograph, read_json, read_verdicts
 
 EARTH_M, FLATTENED = 6378137.0, 0.00669437999  # WGS84: half axis, squared eccentricity
 _FOCAL_GUESS, _FOCAL_GUESS_SIGMA = 0.62, 0.3  # of the diagonal: 27 mm, from wide to short tele
@@ -58,6 +60,7 @@ class Photograph:
     pose: Pose | None = None
     distance_m: float | None = None  # by the laser
     notices: tuple[Notice, ...] = ()
+    rejected: tuple[int, ...] = ()  # numbers of the marks that inspectors rejected: not in `report`
     raster_m: Array | None = field(default=None, repr=False)  # of an orthomosaic
     small: Path | None = None  # the picture shrunk, as far as a map shows it
 
@@ -76,12 +79,16 @@ class Photograph:
 def read_photographs(results: Path, pictures: Sequence[Path] = ()) -> list[Photograph]:
     """Return the photographs of a folder of results, in the order of their names.
 
+    Verdicts decide, in ``verdicts.csv`` beside the results or as the service lists them: a rejected
+    mark is left out, an accepted one is certain.
+
     Args:
         results: as ``crackseg analyze`` wrote it.
         pictures: folders or files to look for photographs that were moved.
 
     Raises:
-        DataError: the folder holds no results, or one of an older release.
+        DataError: the folder holds no results, or one of an older release, or a verdict is not
+            understood or fits none.
     """
     if not results.is_dir():
         raise DataError(f"`{results}` must be a folder of results of `crackseg analyze`.")
@@ -96,7 +103,34 @@ def read_photographs(results: Path, pictures: Sequence[Path] = ()) -> list[Photo
             f"`{results}` holds no report of a photograph; give the folder that `crackseg analyze` "
             "wrote with `--out`."
         )
-    return photographs
+    return _judged(photographs, results)
+
+
+def _judged(photographs: list[Photograph], results: Path) -> list[Photograph]:
+    """Return photographs with their marks as inspectors left them."""
+    spoken = read_verdicts(results, results)
+    rows = read_json(results / "survey.json").get("images") or ()
+    image_of = {row.get("folder"): row["image"] for row in rows}
+    words = by_photograph(
+        spoken,
+        [str(image_of.get(p.folder.name) or p.report["image"]["path"]) for p in photographs],
+        [p.report["numbers"] for p in photographs],
+        results,
+    )
+    return [
+        _with_verdicts(photograph, {number: one.word for number, one in of.items()})
+        for photograph, of in zip(photographs, words, strict=True)
+    ]
+
+
+def _with_verdicts(photograph: Photograph, words: Mapping[int, str]) -> Photograph:
+    marks = photograph.report["cracks"]
+    kept = [judged_crack(m, words) for m in marks if words.get(m["id"]) != "reject"]
+    return replace(
+        photograph,
+        report={**photograph.report, "cracks": kept},
+        rejected=tuple(m["id"] for m in marks if words.get(m["id"]) == "reject"),
+    )
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
@@ -129,6 +163,7 @@ def _compact(report: Mapping[str, Any]) -> dict[str, Any]:
     light = {key: report[key] for key in _FACTS if key in report}
     for key in ("cracks", "other_lines"):
         light[key] = [_compact_line(line) for line in report.get(key) or ()]
+    light["numbers"] = crack_numbers(report)
     return {**light, "marks_sha256": marks_sha256(report)}
 
 

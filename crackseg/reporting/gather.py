@@ -22,7 +22,7 @@ from crackseg.exports.survey import (
     report_row,
     short_names,
 )
-from crackseg.exports.tables import flat_crack, marks_sha256, read_measure
+from crackseg.exports.tables import crack_numbers, flat_crack, marks_sha256, read_measure
 from crackseg.folder_names import FACE
 from crackseg.folders import read_mark
 from crackseg.imagery import greenery
@@ -159,7 +159,7 @@ def gather(folder: Path, facts: Path | None = None) -> Gathered:
     for crack in cracks:
         parts[_part(crack)].append(crack)
     face = _read_face(folder)
-    is_of_these = face is not None and _is_of(face, photographs)
+    is_of_these = face is not None and _is_of(face, photographs, parts["rejected"])
     return Gathered(
         folder=folder,
         survey=_facts(folder, facts, about),
@@ -193,17 +193,22 @@ def _read_face(folder: Path) -> dict[str, Any] | None:
     return None if face is None or "totals" not in face else face
 
 
-def _is_of(face: Mapping[str, Any], photographs: Sequence[Photograph]) -> bool:
+def _is_of(
+    face: Mapping[str, Any], photographs: Sequence[Photograph], rejected: Sequence[SurveyCrack]
+) -> bool:
     """Say whether a map was made of these photographs, with the cracks that are listed now.
 
-    A map of a release that kept no digest of the cracks is held against the photographs alone.
+    What it left out as rejected must be so still; what was rejected since can be told apart. A map
+    of a release that kept no digest of the cracks is held against the photographs alone.
     """
     here = {photograph.image.get("sha256") for photograph in photographs}
     marked = {(p.image.get("sha256"), p.marks_sha256) for p in photographs}
     laid = {photograph["sha256"] for photograph in face["photographs"]}
     read = {(p["sha256"], p["marks_sha256"]) for p in face["photographs"] if "marks_sha256" in p}
     is_whole = laid <= here and len(laid) + len(face["set_aside"]) >= len(here - {None})
-    return is_whole and read <= marked
+    gone = {(p["sha256"], number) for p in face["photographs"] for number in p.get("rejected", ())}
+    still = {(crack.photograph.image.get("sha256"), crack.id) for crack in rejected}
+    return is_whole and read <= marked and gone <= still
 
 
 def _report_folders(folder: Path, rows: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
@@ -275,12 +280,6 @@ def _spoken(folder: Path, about: Mapping[str, Any]) -> list[Spoken] | None:
     return None if {(one.name, one.crack, one.word) for one in spoken} == listed else spoken
 
 
-def _numbers(report: Mapping[str, Any]) -> set[int]:
-    """Return the cracks of a report, also those that an edit took off."""
-    before = (report.get("corrections") or {}).get("replaced") or ()
-    return {crack["id"] for crack in (*report["cracks"], *before)}
-
-
 def _read_all(
     reports: list[tuple[str, Path]],
     rows: Mapping[str, Mapping[str, Any]],
@@ -326,7 +325,7 @@ def _by_folder(
         report = _read_json(path / "report.json")
         if report is not None and "cracks" in report:
             names.append(str(rows.get(name, {}).get("image") or report["image"]["path"]))
-            numbers.append(_numbers(report))
+            numbers.append(crack_numbers(report))
             paths.append(path)
     where = paths[0].parent if paths else Path()
     return dict(zip(paths, by_photograph(spoken, names, numbers, where), strict=True))

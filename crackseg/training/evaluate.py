@@ -53,8 +53,6 @@ from crackseg.training.judge import (
     without_left_out,
 )
 from crackseg.training.manifest import (
-    find_sets,
-    has_lists,
     index_folder,
     read_manifest,
     read_pair,
@@ -148,28 +146,6 @@ def load_samples(
             f"{', '.join(f'`{name}`' for name in there) or 'none'}: choose by `--split`."
         )
     return part
-
-
-def doubts_of_split(data: Path, *, split: str, sets: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return a sentence on sets of a folder that have no lists, none where all have.
-
-    All pictures of such a set are of the split that is asked for, while a training of it has
-    learned from most of them.
-
-    Args:
-        data: a folder of sets, a set, or a manifest, of which nothing is in doubt.
-        split: that ``load_samples`` is asked for.
-        sets: names of those that are meant; none: all.
-    """
-    folders = {} if data.is_file() else find_sets(data)
-    bare = [n for n in sorted(folders) if (not sets or n in sets) and not has_lists(folders[n])]
-    if not bare:
-        return ()
-    return (
-        f"no list says what is {split} in {', '.join(bare)}, so all pictures there count as "
-        f"{split}; if the model has learned from some of them, name the manifest of its training "
-        "instead (RUN.csv).",
-    )
 
 
 def score_pictures(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from PIL import Image
 from rendered_survey import Rendered, measure
 from scipy.spatial import cKDTree
 
+from crackseg.errors import DataError
+from crackseg.face.face_json import face_to_dict
 from crackseg.face.mapping import FaceMap, make_map
+from crackseg.face.photographs import read_photographs
 from crackseg.face.scaling import References
 
 POSITION_MM = 10.0  # in the median, once the common shift is taken away
@@ -159,8 +163,6 @@ def test_the_same_photographs_give_the_same_map(first_date: Rendered, face_map: 
 def test_photographs_that_were_moved_are_found_by_name_and_content(
     first_date: Rendered, tmp_path: Path
 ) -> None:
-    from crackseg.face.photographs import read_photographs
-
     for photograph in read_photographs(first_date.results, [first_date.photographs]):
         assert photograph.path is not None
         assert photograph.path.parent == first_date.photographs
@@ -194,3 +196,34 @@ def test_an_orthomosaic_lies_where_its_own_coordinates_say(
         row, col = np.concatenate(own["centre_line"]).astype(float).min(axis=0)
         assert there[:, 0].min() == pytest.approx(100 + 0.004 * (col + 0.5), abs=1e-6)
         assert there[:, 1].max() == pytest.approx(410 - 0.004 * (row + 0.5), abs=1e-6)
+
+
+def test_what_an_inspector_rejected_is_on_no_map(first_date: Rendered, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(first_date.results, results)
+    before = make_map(results, references=first_date.reference(0, 3), survey=first_date.survey)
+    was = face_to_dict(before)
+    gone, name_of = was["cracks"][0], {p["folder"]: p["image"] for p in was["photographs"]}
+    part_of = gone["photographs"]
+    rows = [f"{name_of[p['folder']]},{n},reject" for p in part_of for n in p["ids"]]
+    (results / "verdicts.csv").write_text("\n".join(["image_name,crack,verdict", *rows]) + "\n")
+    after = make_map(results, references=first_date.reference(0, 3), survey=first_date.survey)
+    values = face_to_dict(after)
+    assert len(after.cracks) == len(before.cracks) - 1
+    assert values["totals"]["length_m"] == pytest.approx(
+        was["totals"]["length_m"] - gone["length_mm"] / 1000, abs=0.02
+    )
+    assert sum(len(p["rejected"]) for p in values["photographs"]) == len(rows)
+    (note,) = [n.message for n in after.notices if n.code == "rejected_left_out"]
+    assert note.startswith(f"{len(rows)} mark")
+
+
+def test_a_verdict_on_no_crack_is_refused_before_a_map_is_made(
+    first_date: Rendered, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(first_date.results, results)
+    name = read_photographs(results)[0].name
+    (results / "verdicts.csv").write_text(f"image_name,crack,verdict\n{name},99,reject\n")
+    with pytest.raises(DataError, match="has no crack 99"):
+        read_photographs(results)

@@ -561,12 +561,13 @@ def test_a_map_of_the_face_counts_each_crack_once(results: Path) -> None:
 
 
 def test_a_map_of_earlier_results_is_not_quoted(results: Path) -> None:
-    def write(change: int) -> None:
+    def write(change: int, rejected: tuple[int, ...] = ()) -> None:
         laid = []
         for name in ("a", "b =1+1", "c"):
             report = json.loads((results / name / "report.json").read_text(encoding="utf-8"))
             laid.append({
                 "sha256": report["image"]["sha256"], "station_m": 1.0, "elevation_m": 4.0,
+                "rejected": rejected if name == "a" else (),
                 "marks_sha256": marks_sha256(
                     {"cracks": [{**c, "length_px": c["length_px"] + change}
                                 for c in report["cracks"]]}
@@ -596,6 +597,10 @@ def test_a_map_of_earlier_results_is_not_quoted(results: Path) -> None:
     shown = content(results)
     assert any("of other results than stand here now" in sentence for sentence in shown.lead)
     assert not any("On the map" in dict(worst.facts) for worst in shown.worst)
+    write(0, rejected=(1,))  # and its verdict was taken back since
+    assert any("of other results" in sentence for sentence in content(results).lead)
+    (results / "verdicts.csv").write_text("image_name,crack,verdict\na.png,1,reject\n")
+    assert not any("of other results" in sentence for sentence in content(results).lead)
 
 
 def test_the_map_shows_each_photograph_with_a_position(results: Path) -> None:
