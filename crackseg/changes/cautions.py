@@ -1,4 +1,4 @@
-"""What to mind of a comparison: dates in the wrong order, one survey twice, unlike photographs."""
+"""What to mind of a comparison: dates in the wrong order, one survey twice, maps out of date."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ def cautions(comparison: Comparison, words: Words) -> list[Notice]:
     notices = [*_same_photographs(old, new, words), *_order(old, new, words)]
     if all(dams) and dams[0].casefold() != dams[1].casefold():
         notices.insert(0, _notice("other_dam", words, old=dams[0], new=dams[1]))
+    sides = zip(("old", "new"), comparison.outdated, strict=True)
+    notices += [_notice(f"outdated_{side}", words) for side, is_outdated in sides if is_outdated]
     if comparison.registration.source == "coordinates":
         u_mm = 2000 * comparison.registration.sigma_m
         notices.append(_notice("loosely_laid", words, u=words.figures(u_mm, 2)))

@@ -12,6 +12,7 @@ from crackseg.changes.records import Comparison
 from crackseg.changes.registration import register
 from crackseg.errors import ConfigError
 from crackseg.face.face_json import read_face
+from crackseg.face.photographs import is_outdated
 from crackseg.folder_names import FACE
 
 
@@ -31,7 +32,8 @@ def compare_folders(
         listen: is told of the step and the share of it that is done.
 
     Raises:
-        DataError: a map is missing, or the two cannot be laid on each other.
+        DataError: a map is missing, the two cannot be laid on each other, or a result beside a map
+            is damaged.
         ConfigError: both are the same map.
     """
     folders = [map_folder(folder) for folder in (old, new)]
@@ -40,7 +42,16 @@ def compare_folders(
     before, after = (read_face(folder) for folder in folders)
     registration = register(before, after, listen)
     changes = compare(before, after, registration, _lasting(folders[0], before))
-    return Comparison(old=before, new=after, registration=registration, changes=changes)
+    return Comparison(
+        old=before,
+        new=after,
+        registration=registration,
+        changes=changes,
+        outdated=(
+            is_outdated(before, folders[0].parent),
+            is_outdated(after, folders[1].parent),
+        ),
+    )
 
 
 def _lasting(folder: Path, values: dict[str, Any]) -> dict[int, int] | None:

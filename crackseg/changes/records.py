@@ -18,3 +18,7 @@ class Comparison:
     new: Mapping[str, Any]
     registration: Registration
     changes: Sequence[Change]
+    outdated: tuple[bool, bool] = (
+        False,
+        False,
+    )  # whether results beside each map say otherwise now

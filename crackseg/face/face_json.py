@@ -135,7 +135,7 @@ def _photograph(photograph: Photograph, view: View, tied: bool, face: FaceMap) -
         "folder": photograph.folder.name,
         "sha256": photograph.report["image"]["sha256"],
         "marks_sha256": photograph.report["marks_sha256"],
-        "rejected": list(photograph.rejected),
+        "verdicts": [{"crack": n, "verdict": word} for n, word in photograph.verdicts.items()],
         "taken_at": photograph.report["image"]["taken_at"],
         "judged": photograph.judged,
         "width_90_px": (photograph.report.get("detection") or {}).get("width_90_px"),

@@ -222,7 +222,8 @@ def _notices(placed: Placed, scale: FaceScale) -> list[Notice]:
             "give `face.origin_gps` in survey.toml or two points in `--references`."
         )
         notices.append(Notice(code="place_not_known", message=text))
-    rejected = sum(len(p.rejected) for p in placed.photographs)
+    said = [word for p in placed.photographs for word in p.verdicts.values()]
+    rejected = said.count("reject")
     if rejected:
         are = "is" if rejected == 1 else "are"
         text = (

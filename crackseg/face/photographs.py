@@ -60,7 +60,7 @@ class Photograph:
     pose: Pose | None = None
     distance_m: float | None = None  # by the laser
     notices: tuple[Notice, ...] = ()
-    rejected: tuple[int, ...] = ()  # numbers of the marks that inspectors rejected: not in `report`
+    verdicts: Mapping[int, str] = field(default_factory=dict)  # of marks, accept or reject
     raster_m: Array | None = field(default=None, repr=False)  # of an orthomosaic
     small: Path | None = None  # the picture shrunk, as far as a map shows it
 
@@ -108,29 +108,95 @@ def read_photographs(results: Path, pictures: Sequence[Path] = ()) -> list[Photo
 
 def _judged(photographs: list[Photograph], results: Path) -> list[Photograph]:
     """Return photographs with their marks as inspectors left them."""
-    spoken = read_verdicts(results, results)
-    rows = read_json(results / "survey.json").get("images") or ()
-    image_of = {row.get("folder"): row["image"] for row in rows}
-    words = by_photograph(
-        spoken,
-        [str(image_of.get(p.folder.name) or p.report["image"]["path"]) for p in photographs],
-        [p.report["numbers"] for p in photographs],
-        results,
-    )
+    words_of = read_words(results, {p.folder.name: p.report for p in photographs})
     return [
-        _with_verdicts(photograph, {number: one.word for number, one in of.items()})
-        for photograph, of in zip(photographs, words, strict=True)
+        replace(
+            photograph,
+            report={**photograph.report, "cracks": _as_left(photograph.report["cracks"], words)},
+            verdicts=words,
+        )
+        for photograph in photographs
+        for words in [words_of[photograph.folder.name]]
     ]
 
 
-def _with_verdicts(photograph: Photograph, words: Mapping[int, str]) -> Photograph:
-    marks = photograph.report["cracks"]
-    kept = [judged_crack(m, words) for m in marks if words.get(m["id"]) != "reject"]
-    return replace(
-        photograph,
-        report={**photograph.report, "cracks": kept},
-        rejected=tuple(m["id"] for m in marks if words.get(m["id"]) == "reject"),
+def _as_left(marks: Sequence[Mapping[str, Any]], words: Mapping[int, str]) -> list[dict[str, Any]]:
+    return [judged_crack(m, words) for m in marks if words.get(m["id"]) != "reject"]
+
+
+def read_words(
+    results: Path, reports: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[int, str]]:
+    """Return by folder which marks inspectors accepted or rejected.
+
+    Args:
+        results: as ``crackseg analyze`` wrote it, with its table of verdicts.
+        reports: ``_summary`` of all reports by the name of their folder.
+
+    Raises:
+        DataError: a verdict is not understood or fits no crack.
+    """
+    rows = read_json(results / "survey.json").get("images") or ()
+    image_of = {row.get("folder"): row["image"] for row in rows}
+    names = [str(image_of.get(name) or r["image"]["path"]) for name, r in reports.items()]
+    numbers = [report["numbers"] for report in reports.values()]
+    spoken = by_photograph(read_verdicts(results, results), names, numbers, results)
+    return {
+        name: {
+            number: one.word
+            for number, one in sorted(of.items())
+            if one.word != "open" and number in reports[name]["listed"]
+        }
+        for name, of in zip(reports, spoken, strict=True)
+    }
+
+
+def is_outdated(face: Mapping[str, Any], results: Path) -> bool:
+    """Return whether results list other cracks, or verdicts, than a map of them was made of.
+
+    Of photographs whose results are not there nothing is known.
+
+    Args:
+        face: a ``face.json``.
+        results: where its results would be.
+
+    Raises:
+        DataError: a result or a verdict is damaged.
+    """
+    now = {}
+    for photograph in face["photographs"]:
+        has_digest = "marks_sha256" in photograph
+        report = read_report(results / photograph["folder"]) if has_digest else None
+        if report is not None:
+            now[photograph["folder"]] = _summary(report)
+    if not now:
+        return False
+    for folder in results.iterdir():  # of those too that are on no map: a verdict may be theirs
+        report = None if folder.name in now or not folder.is_dir() else read_report(folder)
+        if report is not None:
+            now[folder.name] = _summary(report)
+    words = read_words(results, now)
+    return any(
+        now[name]["marks_sha256"] != photograph["marks_sha256"]
+        or words[name] != words_in(photograph)
+        for photograph in face["photographs"]
+        if "marks_sha256" in photograph and (name := photograph["folder"]) in now
     )
+
+
+def _summary(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return whose report it is, and its marks: all that ever had a number, and those listed."""
+    return {
+        "image": report["image"],
+        "numbers": crack_numbers(report),
+        "listed": {crack["id"] for crack in report["cracks"]},
+        "marks_sha256": marks_sha256(report),
+    }
+
+
+def words_in(photograph: Mapping[str, Any]) -> dict[int, str]:
+    """Return the verdicts that a map was made with, of a photograph of its ``face.json``."""
+    return {said["crack"]: said["verdict"] for said in photograph.get("verdicts", ())}
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
@@ -160,11 +226,10 @@ def read_report(folder: Path) -> dict[str, Any] | None:
 
 def _compact(report: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a map needs of a report, courses as arrays: lists take ten times the memory."""
-    light = {key: report[key] for key in _FACTS if key in report}
+    light = {key: report[key] for key in _FACTS if key in report} | _summary(report)
     for key in ("cracks", "other_lines"):
         light[key] = [_compact_line(line) for line in report.get(key) or ()]
-    light["numbers"] = crack_numbers(report)
-    return {**light, "marks_sha256": marks_sha256(report)}
+    return light
 
 
 def _compact_line(line: Mapping[str, Any]) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def gather(folder: Path, facts: Path | None = None) -> Gathered:
     for crack in cracks:
         parts[_part(crack)].append(crack)
     face = _read_face(folder)
-    is_of_these = face is not None and _is_of(face, photographs, parts["rejected"])
+    is_of_these = face is not None and _is_of(face, photographs, cracks)
     return Gathered(
         folder=folder,
         survey=_facts(folder, facts, about),
@@ -194,21 +194,25 @@ def _read_face(folder: Path) -> dict[str, Any] | None:
 
 
 def _is_of(
-    face: Mapping[str, Any], photographs: Sequence[Photograph], rejected: Sequence[SurveyCrack]
+    face: Mapping[str, Any], photographs: Sequence[Photograph], cracks: Sequence[SurveyCrack]
 ) -> bool:
     """Say whether a map was made of these photographs, with the cracks that are listed now.
 
-    What it left out as rejected must be so still; what was rejected since can be told apart. A map
-    of a release that kept no digest of the cracks is held against the photographs alone.
+    The verdicts that it heeded must stand; of what was said since, the report knows. A map of a
+    release that kept no digest of the cracks is held against the photographs alone.
     """
     here = {photograph.image.get("sha256") for photograph in photographs}
     marked = {(p.image.get("sha256"), p.marks_sha256) for p in photographs}
     laid = {photograph["sha256"] for photograph in face["photographs"]}
     read = {(p["sha256"], p["marks_sha256"]) for p in face["photographs"] if "marks_sha256" in p}
     is_whole = laid <= here and len(laid) + len(face["set_aside"]) >= len(here - {None})
-    gone = {(p["sha256"], number) for p in face["photographs"] for number in p.get("rejected", ())}
-    still = {(crack.photograph.image.get("sha256"), crack.id) for crack in rejected}
-    return is_whole and read <= marked and gone <= still
+    said = {(c.photograph.image.get("sha256"), c.id, c.verdict) for c in cracks}
+    heeded = {
+        (p["sha256"], v["crack"], v["verdict"])
+        for p in face["photographs"]
+        for v in p.get("verdicts", ())
+    }
+    return is_whole and read <= marked and heeded <= said
 
 
 def _report_folders(folder: Path, rows: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:

@@ -346,8 +346,10 @@ def test_what_is_to_be_minded_of_two_dates_is_said(
     words = read_words("en")
     old, new = (json.loads(json.dumps(values)) for values in maps)
 
-    def codes() -> set[str]:
-        comparison = Comparison(old=old, new=new, registration=registration, changes=())
+    def codes(outdated: tuple[bool, bool] = (False, False)) -> set[str]:
+        comparison = Comparison(
+            old=old, new=new, registration=registration, changes=(), outdated=outdated
+        )
         return {notice.code for notice in cautions(comparison, words)}
 
     assert codes() == set()
@@ -355,6 +357,7 @@ def test_what_is_to_be_minded_of_two_dates_is_said(
     assert codes() == {"order"}
     new = json.loads(json.dumps(old))
     assert codes() == {"same_photographs"}
+    assert codes(outdated=(True, False)) == {"same_photographs", "outdated_old"}
     old, new = (json.loads(json.dumps(values)) for values in maps)
     for photograph in old["photographs"]:
         photograph |= {"mm_per_px": 2 * photograph["mm_per_px"], "model": "default 1.2.0"}

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from crackseg.errors import DataError
 from crackseg.face.face_json import face_to_dict
 from crackseg.face.mapping import FaceMap, make_map
-from crackseg.face.photographs import read_photographs
+from crackseg.face.photographs import is_outdated, read_photographs
 from crackseg.face.scaling import References
 
 POSITION_MM = 10.0  # in the median, once the common shift is taken away
@@ -213,7 +213,12 @@ def test_what_an_inspector_rejected_is_on_no_map(first_date: Rendered, tmp_path:
     assert values["totals"]["length_m"] == pytest.approx(
         was["totals"]["length_m"] - gone["length_mm"] / 1000, abs=0.02
     )
-    assert sum(len(p["rejected"]) for p in values["photographs"]) == len(rows)
+    assert sum(len(p["verdicts"]) for p in values["photographs"]) == len(rows)
+    now = face_to_dict(before)
+    assert is_outdated(now, results)  # these verdicts are newer
+    assert not is_outdated(values, results)
+    assert not is_outdated(now, first_date.results)
+    assert not is_outdated(now, tmp_path)  # the results are not beside it
     (note,) = [n.message for n in after.notices if n.code == "rejected_left_out"]
     assert note.startswith(f"{len(rows)} mark")
 

@@ -567,7 +567,7 @@ def test_a_map_of_earlier_results_is_not_quoted(results: Path) -> None:
             report = json.loads((results / name / "report.json").read_text(encoding="utf-8"))
             laid.append({
                 "sha256": report["image"]["sha256"], "station_m": 1.0, "elevation_m": 4.0,
-                "rejected": rejected if name == "a" else (),
+                "verdicts": [{"crack": n, "verdict": "reject"} for n in rejected if name == "a"],
                 "marks_sha256": marks_sha256(
                     {"cracks": [{**c, "length_px": c["length_px"] + change}
                                 for c in report["cracks"]]}
