@@ -108,7 +108,7 @@ def read_photographs(results: Path, pictures: Sequence[Path] = ()) -> list[Photo
 
 def _judged(photographs: list[Photograph], results: Path) -> list[Photograph]:
     """Return photographs with their marks as inspectors left them."""
-    words_of = read_words(results, {p.folder.name: p.report for p in photographs})
+    words_of = _verdicts_of(results, {p.folder.name: p.report for p in photographs})
     return [
         replace(
             photograph,
@@ -124,7 +124,7 @@ def _as_left(marks: Sequence[Mapping[str, Any]], words: Mapping[int, str]) -> li
     return [judged_crack(m, words) for m in marks if words.get(m["id"]) != "reject"]
 
 
-def read_words(
+def _verdicts_of(
     results: Path, reports: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[int, str]]:
     """Return by folder which marks inspectors accepted or rejected.
@@ -175,10 +175,10 @@ def is_outdated(face: Mapping[str, Any], results: Path) -> bool:
         report = None if folder.name in now or not folder.is_dir() else read_report(folder)
         if report is not None:
             now[folder.name] = _summary(report)
-    words = read_words(results, now)
+    words = _verdicts_of(results, now)
     return any(
         now[name]["marks_sha256"] != photograph["marks_sha256"]
-        or words[name] != words_in(photograph)
+        or words[name] != _verdicts_in(photograph)
         for photograph in face["photographs"]
         if "marks_sha256" in photograph and (name := photograph["folder"]) in now
     )
@@ -194,7 +194,7 @@ def _summary(report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def words_in(photograph: Mapping[str, Any]) -> dict[int, str]:
+def _verdicts_in(photograph: Mapping[str, Any]) -> dict[int, str]:
     """Return the verdicts that a map was made with, of a photograph of its ``face.json``."""
     return {said["crack"]: said["verdict"] for said in photograph.get("verdicts", ())}
 
