@@ -175,7 +175,9 @@ def remove_image(db: Connection, survey_id: str, name: str) -> str:
     """
     image_id = str(find_image(db, survey_id, name).id)
     if db.scalar(sa.select(tasks.c.job_id).where(tasks.c.image_id == image_id).limit(1)):
-        raise Problem(409, "survey-busy", "The image was analyzed; it stays.")
+        detail = "The image was in an analysis, whose table names it: it stays with the survey. "
+        detail += "Put the file that is to take its place under another name."
+        raise Problem(409, "survey-busy", detail)
     set_own_options(db, image_id, {})
     db.execute(images.delete().where(images.c.id == image_id))
     return image_id
@@ -209,7 +211,10 @@ def add_image(
     fresh = insert_new(db, images, row)
     stored = find_image(db, survey_id, judged.name)
     if stored.sha256 != judged.received.sha256:
-        detail = "The survey holds another image of this name; delete it, or rename this one."
+        detail = (
+            "The survey holds another image of this name: rename this one, or delete the other "
+            "before it is analyzed."
+        )
         raise Problem(409, "name-taken", detail)
     return stored, fresh
 

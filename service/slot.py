@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from crackseg.inference.predictor import Predictor
 
 EXPORTS = ("json", "csv", "mask", "overlay", "geojson", "page")
+_TO_PROGRAMS = "raise `max_megapixels` or cut the picture"  # in a refusal of a large photograph
+_TO_SENDERS = "cut the picture, or ask for a higher `max_image_megapixels` of the service"
 _HELD_PX = 64_000_000  # a larger photograph is opened anew for each edit
 PHOTO_PX = 60_000_000  # as the overlay: a JPEG that every browser opens
 
@@ -242,6 +244,8 @@ def correct_file(request: dict[str, Any]) -> dict[str, Any]:
         return _correct(request)
     except (DataError, ImageError) as error:
         text = str(error).replace(f"{request['folder']}/", "")
+        if new := request["add"]:  # who sent it does not know the name that the service gave it
+            text = text.replace(f"edit {new['id']} ({new['kind']})", new["kind"])
         return {"code": "edit", "error": _renamed(text, request["path"], request["name"])}
     except OSError as error:
         return describe(error)
@@ -400,7 +404,8 @@ def _named(info: ImageInfo, name: str) -> ImageInfo:
 
 
 def _renamed(error: Exception | str, path: str, name: str) -> str:
-    return str(error).replace(path, name).replace(Path(path).name, name)
+    text = str(error).replace(path, name).replace(Path(path).name, name)
+    return text.replace(_TO_PROGRAMS, _TO_SENDERS)
 
 
 class _Progress:

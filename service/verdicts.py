@@ -148,8 +148,11 @@ def verdict_rows(db: Connection, job_id: str, image_id: str | None = None) -> li
 
 
 def verdict_counts(db: Connection, job_id: str) -> dict[str, int]:
-    """Return how many cracks of each image of a job have a verdict; of the others nothing."""
-    query = sa.select(verdicts.c.image_id, sa.func.count()).where(verdicts.c.job_id == job_id)
+    """Return how many cracks of each image of a job are accepted or rejected; of others nothing."""
+    query = sa.select(verdicts.c.image_id, sa.func.count()).where(
+        verdicts.c.job_id == job_id,
+        verdicts.c.verdict != "open",  # taken back, or a note alone
+    )
     return {row[0]: row[1] for row in db.execute(query.group_by(verdicts.c.image_id))}
 
 

@@ -144,6 +144,8 @@ def judged_row(
 ) -> dict[str, Any]:
     """Return an image's row of the survey by the verdicts on its cracks.
 
+    It counts ``rejected`` where a verdict stands; one that was taken back is none.
+
     Args:
         report: the image's ``report.json``.
         row: its row so far.
@@ -173,7 +175,9 @@ def judged_row(
     fresh = report_row(judged, row["folder"], row["status"])
     measured = report_row(report, row["folder"], row["status"])
     first = row.get("as_measured") or {name: measured[name] for name in AS_MEASURED}
-    return {**fresh, "rejected": len(report["cracks"]) - len(remaining), "as_measured": first}
+    looked_at = not {"accept", "reject"}.isdisjoint(words.values())
+    said = {"rejected": len(report["cracks"]) - len(remaining)} if looked_at else {}
+    return {**fresh, **said, "as_measured": first}
 
 
 def judged_crack(crack: Mapping[str, Any], words: Mapping[int, str]) -> dict[str, Any]:

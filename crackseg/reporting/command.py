@@ -99,6 +99,11 @@ def write_report(
         writer = look_up(FORMATS, name, what="format", extra=extra)
         writers.setdefault(writer, []).append(name)
     words = read_words(locale)
+    if results.is_file():
+        raise ConfigError(
+            f"`{results}` is a file; expected the `--out` folder of `crackseg analyze`, or a "
+            "bundle of the service that is unpacked."
+        )
     out = out or results / REPORT
     _refuse_others(out, results)
     pictures = any(name in WITH_PICTURES for name in formats)

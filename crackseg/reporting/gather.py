@@ -339,7 +339,11 @@ def _once(
     photographs: list[Photograph], cracks: list[SurveyCrack]
 ) -> tuple[list[Photograph], list[SurveyCrack]]:
     """Mark photographs that are one file under several names, by the rule of ``copies``."""
-    looked_at = {c.photograph.number for c in cracks if c.verdict or c.facts.get("correction")}
+    looked_at = {
+        c.photograph.number
+        for c in cracks
+        if c.verdict in ("accept", "reject") or c.facts.get("correction")
+    }
     rows = [
         {**p.row, "sha256": p.image.get("sha256"), "number": p.number}
         | ({"rejected": 0} if p.number in looked_at else {})
@@ -417,13 +421,18 @@ def _shares(parts: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, float], ...]
 def _crack(
     photograph: Photograph, facts: Mapping[str, Any], spoken: Mapping[str, Any]
 ) -> SurveyCrack:
+    verdict = str(facts.get("verdict") or spoken.get("verdict") or "")
+    by = str(facts.get("verdict_by") or spoken.get("by_name") or spoken.get("by") or "")
+    note = str(facts.get("note") or spoken.get("note") or "")
+    if verdict == "open" and not note:  # taken back: nothing is said of it
+        verdict = by = ""
     return SurveyCrack(
         photograph=photograph,
         facts={key: value for key, value in facts.items() if key != "place"},
         place=facts["place"],
-        verdict=str(facts.get("verdict") or spoken.get("verdict") or ""),
-        verdict_by=str(facts.get("verdict_by") or spoken.get("by_name") or spoken.get("by") or ""),
-        note=str(facts.get("note") or spoken.get("note") or ""),
+        verdict=verdict,
+        verdict_by=by,
+        note=note,
     )
 
 

@@ -19,6 +19,7 @@ from crackseg import __version__
 from crackseg.exports import wording
 from crackseg.exports.page import environment
 from crackseg.exports.survey import (
+    copies,
     counted,
     impaired_text,
     length_text,
@@ -52,6 +53,10 @@ PAGES = Path(__file__).parent.parent / "pages"
 _PAGE = 100
 _PAST = 50  # changes of an image that its page shows
 _IN_PROGRAMS = "`use_metadata = false` ignores what the camera wrote"  # in a refusal of a scale
+_REMEDIES = {  # of an image that failed, by the code of its error
+    "scale": "Open it to change its scale and try again.",
+    "image": "To have it analyzed, add a sound file of it under another name.",
+}
 _VERDICT_WORDS = {"accept": "accepted", "reject": "rejected", "open": ""}
 DOWNLOADS = (
     ("report.csv", "table (CSV)"),
@@ -190,6 +195,10 @@ def _job_values(db: Connection, chosen: Record, every: list[Record]) -> dict[str
     scaled = any((task.summary or {}).get("mm_per_px") for task in tasks)
     unit = "mm" if scaled else "px"
     verdicts, rows = verdict_counts(db, chosen.id), survey_rows(db, chosen.id)
+    totals = survey_totals(rows)
+    copy_of = {row["image"]: first["image"] for row, first in copies(rows)}
+    tiles = [_tile(t, verdicts.get(t.image_id, 0), unit, copy_of.get(t.name, "")) for t in tasks]
+    unknown = ("copies", "failed", "not_reached", "not_judged")
     return {
         "newer": chosen.id != every[0].id,
         "of_job": _of_job(chosen, every),
@@ -198,10 +207,11 @@ def _job_values(db: Connection, chosen: Record, every: list[Record]) -> dict[str
         "typed": _typed(chosen.options),
         "job": job_answer(db, chosen),
         "state": chosen.state,
-        "totals": survey_totals(rows),
+        "totals": totals,
+        "judged": totals["images"] - sum(totals[name] for name in unknown),
         "detection": survey_detection(rows),
         "rejected": sum(row.get("rejected", 0) for row in counted(rows)),
-        "images": [_tile(task, verdicts.get(task.image_id, 0), unit) for task in tasks],
+        "images": tiles,
         "downloads": DOWNLOADS,
         "unit": unit,
     }
@@ -246,7 +256,7 @@ def plain_words(text: str) -> str:
     return f"{start}{text[1:]}".replace("`", "")
 
 
-def _tile(task: Record, verdicts: int, unit: str) -> dict[str, Any]:
+def _tile(task: Record, verdicts: int, unit: str, copy_of: str) -> dict[str, Any]:
     summary = task.summary or {}
     has_cracks = bool(summary.get("cracks"))
     return {
@@ -268,6 +278,9 @@ def _tile(task: Record, verdicts: int, unit: str) -> dict[str, Any]:
         "warnings": warning_tags(summary, said=("cannot_be_judged", "no_scale")),
         "verdicts": verdicts,
         "rejected": summary.get("rejected", 0),
+        "copy_of": copy_of,
+        "changed": bool(verdicts) or "corrected" in summary.get("warnings", ()),
+        "remedy": _REMEDIES.get(task.error_code, "Open it to try again."),
     }
 
 

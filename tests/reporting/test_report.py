@@ -144,6 +144,25 @@ def test_a_verdict_decides_what_is_counted(results: Path) -> None:
     assert words.rejected.rows[0][-2:] == ("rejected (A. Name)", "an edge")
 
 
+def test_a_verdict_that_was_taken_back_is_none(results: Path) -> None:
+    image = str(gather(results).cracks[0].photograph.row["image"])
+    speak(results, image, 1, "open")
+    survey = json.loads((results / "survey.json").read_text(encoding="utf-8"))
+    (note,) = survey["verdicts"]
+    assert gather(results).cracks[0].verdict == "open"  # a note is kept
+    assert any("undecided (A. Name)" in str(row) for row in content(results).cracks.rows)
+    note["note"] = ""
+    (results / "survey.json").write_text(json.dumps(survey), encoding="utf-8")
+    assert {(c.verdict, c.verdict_by) for c in gather(results).cracks} == {("", "")}
+
+
+def test_a_bundle_that_is_not_unpacked_is_told_from_a_folder(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.zip"
+    bundle.write_bytes(b"PK")
+    with pytest.raises(ConfigError, match="bundle of the service that is unpacked"):
+        write_report(bundle)
+
+
 def test_the_figures_are_those_of_the_main_list(results: Path) -> None:
     gathered = gather(results)
     figures = sums.sum_up(gathered)

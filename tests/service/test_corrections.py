@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,7 @@ def test_what_cannot_be_done_changes_nothing(
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert why in answer.text
+    assert not re.search(r"edit [0-9a-f]{8}-", answer.text)  # the service's own name for it
     assert files(client, image) == before
     assert client.get(f"{image}/corrections").json() == {"edits": [], "cracks": 1, "notice": ""}
 

@@ -8,7 +8,9 @@ import hashlib
 import io
 import json
 import re
+import struct
 import zipfile
+import zlib
 from typing import Any
 
 import pytest
@@ -194,7 +196,82 @@ def test_rejected_cracks_leave_the_figures(client: Any, job: dict[str, Any]) -> 
     for crack_id in (1, 2):
         other_path = path.replace("cracks/1/", f"cracks/{crack_id}/")
         client.put(other_path, json={"verdict": "accept"})
-    assert row() == whole
+    assert row() == {**whole, "rejected": 0}
+
+
+def gallery(client: Any, survey: str, name: str) -> str:
+    """Return what the page of a survey says of an image."""
+    page = client.get(f"/surveys/{survey.split('/')[-1]}").text
+    return str(page.split(f'data-name="{name}"')[1].split("</li>")[0])
+
+
+def test_a_verdict_that_was_taken_back_is_none(client: Any) -> None:
+    survey = make_survey(client, {"a.png": picture(3)})
+    job = client.post(f"{survey}/execution", json={"mm_per_px": 0.5}).headers["location"]
+    finished(client, job)
+    image = client.get(f"{job}/images").json()["images"][0]["links"]["self"]
+    hint = "The small pictures show what the network marked"
+    page = f"/surveys/{survey.split('/')[-1]}"
+    assert hint not in client.get(page).text
+    client.put(f"{image}/cracks/1/verdict", json={"verdict": "reject"})
+    assert "1 judged" in gallery(client, survey, "a.png")
+    assert hint in client.get(page).text
+    client.put(f"{image}/cracks/1/verdict", json={"verdict": "open"})
+    assert "judged" not in gallery(client, survey, "a.png").partition("<a ")[2]
+    assert hint not in client.get(page).text
+
+
+def test_of_two_names_of_a_file_a_verdict_that_stands_decides(client: Any) -> None:
+    survey = make_survey(client, dict.fromkeys(("a.png", "b.png"), picture(3)))
+    job = client.post(f"{survey}/execution", json={"mm_per_px": 0.5}).headers["location"]
+    finished(client, job)
+    first, second = (i["links"]["self"] for i in client.get(f"{job}/images").json()["images"])
+    total = client.get(f"{job}/report.json").json()["totals"]["cracks"]
+    client.put(f"{first}/cracks/1/verdict", json={"verdict": "reject"})
+    client.put(f"{first}/cracks/1/verdict", json={"verdict": "open"})
+    client.put(f"{second}/cracks/1/verdict", json={"verdict": "reject"})
+    report = client.get(f"{job}/report.json").json()
+    assert (report["totals"]["cracks"], report["rejected"]) == (total - 1, 1)
+
+
+def test_the_page_counts_what_could_be_judged_and_names_the_copy(client: Any) -> None:
+    same = picture(3)
+    survey = make_survey(
+        client,
+        {"a.png": same, "b.png": same, "c.png": picture(2, lines=0), "cut.png": cut(picture(8))},
+    )
+    job = client.post(f"{survey}/execution", json={"mm_per_px": 0.5}).headers["location"]
+    assert finished(client, job)["counts"]["failed"] == 1
+    totals = client.get(f"{job}/report.json").json()["totals"]
+    assert (totals["with_cracks"], totals["copies"], totals["failed"]) == (1, 1, 1)
+    page = client.get(f"/surveys/{survey.split('/')[-1]}").text
+    assert "in 1 of 2 images that could be judged" in page
+    assert "the very file of a.png, counted there" in gallery(client, survey, "b.png")
+    assert "very file" not in gallery(client, survey, "a.png")
+    assert "sound file of it under another name" in gallery(client, survey, "cut.png")
+    assert "change its scale" not in page
+
+
+def test_a_refusal_for_its_size_names_the_setting_of_the_service(client: Any) -> None:
+    head = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    huge = b"\x89PNG\r\n\x1a\n"
+    for kind, body in ((b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")):
+        huge += struct.pack(">I", len(body)) + kind + body
+        huge += struct.pack(">I", zlib.crc32(kind + body))
+    survey = make_survey(client, {})
+    answer = client.put(f"{survey}/images/a.png", content=huge)
+    assert (answer.status_code, "`max_image_megapixels`" in answer.text) == (422, True)
+    assert "`max_megapixels`" not in answer.text
+
+
+def test_who_may_not_replace_an_image_is_told_what_he_may(client: Any) -> None:
+    survey = make_survey(client, {"a.png": picture(3)})
+    taken = client.put(f"{survey}/images/a.png", content=picture(4)).json()
+    assert "before it is analyzed" in taken["detail"]
+    job = client.post(f"{survey}/execution", json={"mm_per_px": 0.5}).headers["location"]
+    finished(client, job)
+    answer = client.delete(f"{survey}/images/a.png")
+    assert (answer.status_code, "under another name" in answer.json()["detail"]) == (409, True)
 
 
 def test_events_tell_of_images_and_end(client: Any, job: dict[str, Any]) -> None:

@@ -56,10 +56,10 @@ async function refresh() {
     const old = tileOf(tile.dataset.image);
     if (!old) { gallery.append(tile); continue; }
     if (!finished) tile.dataset.order = old.dataset.order; // nothing moves under the reader
-    if (old.dataset.state !== tile.dataset.state) old.replaceWith(tile);
+    if (old.dataset.state !== tile.dataset.state || old.dataset.copy !== tile.dataset.copy) old.replaceWith(tile);
     else old.dataset.order = tile.dataset.order;
   }
-  for (const id of ["totals", "after", "latebox", "facebox", "detectionbox", "unit", ...(finished ? ["job"] : [])]) byId(id).replaceWith(page.getElementById(id));
+  for (const id of ["totals", "asmeasured", "after", "latebox", "facebox", "detectionbox", "unit", ...(finished ? ["job"] : [])]) byId(id).replaceWith(page.getElementById(id));
   if (finished) { bind(); byId("reportbox").hidden = false; byId("lost").hidden = true; }
   took_ms = performance.now() - started;
   filter();
