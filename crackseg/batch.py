@@ -7,7 +7,7 @@ also of earlier runs, and of every photograph that was not analyzed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -24,6 +24,7 @@ from crackseg.config import (
     says_the_same,
     to_plain,
 )
+from crackseg.corrections.earlier import left_behind
 from crackseg.errors import (
     ConfigError,
     CracksegError,
@@ -53,7 +54,7 @@ from crackseg.inference.shared import Bands, Raster, is_large
 from crackseg.inputs import Passed
 from crackseg.names import look_up
 from crackseg.records import ModelCard
-from crackseg.stores import read_ahead, refuse_silent, side_by_side
+from crackseg.stores import StorePath, read_ahead, refuse_silent, side_by_side
 from crackseg.survey import Survey, with_face
 from crackseg.tally import Tally, earlier_facts, earlier_rows, read_report, records_of
 from crackseg.tasks import (
@@ -68,6 +69,7 @@ from crackseg.tasks import (
     start,
     start_away,
 )
+from crackseg.verdict_table import judged_before
 from crackseg.workers import in_processes
 
 PROCESS_LOST = "The process that analyzed it was ended: memory ran out, most likely; run again."
@@ -162,7 +164,19 @@ def run(
     outcomes = _still_there(outcomes, out)
     if identity_of(out) == identity:  # else there is no place for it, and every image says so
         survey.write([outcome.row for outcome in outcomes])
-    return outcomes
+    judged = set() if isinstance(out, StorePath) else judged_before(out)
+    return [_with_left_behind(outcome, judged) for outcome in outcomes]
+
+
+def _with_left_behind(outcome: Outcome, judged: Collection[str]) -> Outcome:
+    """Return an outcome that also tells of edits and verdicts on an earlier analysis."""
+    if outcome.folder is None:
+        return outcome
+    older = outcome.row["image"] in judged
+    codes = {notice["code"] for notice in outcome.notices}
+    content = outcome.row["sha256"]
+    notices = left_behind(outcome.folder, content, codes, verdicts_are_older=older)
+    return replace(outcome, notices=(*outcome.notices, *notices))
 
 
 def options_for(path: Path, options: AnalyzeOptions) -> AnalyzeOptions:

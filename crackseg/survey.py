@@ -8,6 +8,7 @@ holds travels in ``survey.json`` of the result folder.
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -230,6 +231,23 @@ def survey_to_dict(survey: Survey) -> dict[str, Any]:
     """Return a survey as ``survey.json`` holds it: without what is not known."""
     plain: dict[str, Any] = to_plain(survey)
     return _without_unknown(plain)
+
+
+def is_of_another_face(earlier: Mapping[str, Any] | None, now: Survey | None) -> bool:
+    """Return whether a survey puts the face elsewhere than one did that something was made with.
+
+    What only one of the two knows contradicts nothing.
+
+    Args:
+        earlier: as ``survey_to_dict`` writes it.
+        now: what is known today.
+    """
+    there = (earlier or {}).get("face") or {}
+    here = {} if now is None else survey_to_dict(now).get("face") or {}
+    both = there.keys() & here.keys() - {"name"}
+    if not both & {"batter", "azimuth_deg", "origin", "origin_gps"}:
+        return False
+    return any(json.dumps(there[key]) != json.dumps(here[key]) for key in both)
 
 
 def _without_unknown(table: Mapping[str, Any]) -> dict[str, Any]:

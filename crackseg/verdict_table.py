@@ -10,6 +10,7 @@ import itertools
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -77,6 +78,26 @@ def read_verdicts(folder: Path, survey: Path) -> list[Spoken]:
         _one(row.cells, f"`{VERDICTS}` of `{survey}`, row {row.line}", job)
         for row in read_csv(path, ("image_name", "crack", "verdict")).rows
     ]
+
+
+def judged_before(results: Path) -> set[str]:
+    """Return the photographs, as ``survey.json`` calls them, analyzed after verdicts on them.
+
+    A table names cracks by their numbers, which another analysis gives anew. When it was written
+    its file tells: a bundle's rows name the analysis instead, and what cannot be told is not said.
+    """
+    path = results / VERDICTS
+    try:
+        about = read_json(results / "survey.json")
+        began = datetime.fromisoformat(str(about.get("started_at"))).timestamp()
+        is_older = path.stat().st_mtime < began and not (results / BUNDLE).exists()
+        spoken = read_verdicts(results, results) if is_older else []
+    except (OSError, ValueError, DataError):
+        return set()
+    rows = about.get("images") or ()
+    names = [str(row["image"]) for row in rows]
+    meant = {k for one in spoken if one.word != "open" for k in _places(one.name, names)}
+    return {names[k] for k in meant if rows[k].get("status") == "analyzed"}
 
 
 def by_photograph(

@@ -128,6 +128,28 @@ def test_same_stem_in_two_folders_and_two_forms(
     assert [o.folder.name for o in again if o.folder] == ["wall_png", "right_wall", "wall"]
 
 
+def test_another_analysis_tells_of_edits_and_verdicts_on_the_one_before(
+    photo: Photo, options: AnalyzeOptions, tmp_path: Path
+) -> None:
+    path, out = photo(tmp_path / "wall.jpg", cracks=1), tmp_path / "out"
+    paths = [path, photo(tmp_path / "other.jpg", cracks=2)]
+    first, _ = batch.run(paths, out, options)
+    assert first.folder is not None
+    (out / "verdicts.csv").write_text("image_name,crack,verdict\nwall.jpg,1,reject\n")
+    os.utime(out / "verdicts.csv", (0, 0))
+    edits = {"image_sha256": first.row["sha256"], "edits": [{"id": "1"}]}
+    (first.folder / "corrections.json").write_text(json.dumps(edits))
+    again, beside = batch.run(paths, out, options, overwrite=True)
+    messages = {notice["code"]: notice["message"] for notice in again.notices}
+    assert "`crackseg correct` puts them" in messages["edits_left_behind"]
+    assert "may mean other cracks" in messages["verdicts_are_older"]
+    assert not {"edits_left_behind", "verdicts_are_older"} & {n["code"] for n in beside.notices}
+    photo(path, cracks=3)
+    other, _ = batch.run(paths, out, options)
+    messages = {notice["code"]: notice["message"] for notice in other.notices}
+    assert "an earlier photograph of this name" in messages["edits_left_behind"]
+
+
 def test_a_file_that_changes_after_its_turn_began_is_analyzed_as_it_was(
     photo: Photo, options: AnalyzeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

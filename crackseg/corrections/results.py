@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from crackseg.corrections.apply import apply
+from crackseg.corrections.earlier import FILE
 from crackseg.corrections.edits import Edit, read_edits, to_file
 from crackseg.errors import DataError, ModelError, UnknownName
 from crackseg.exports import EXPORTS, find_exports
@@ -27,7 +28,6 @@ from crackseg.locales import find_locale
 from crackseg.records import ModelCard, Report
 
 NETWORK = "network"  # folder with the result as it was before the first edit
-FILE = "corrections.json"
 
 
 def correct_folder(folder: Path, file: Path | None = None, image: Path | None = None) -> Report:

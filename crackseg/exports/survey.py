@@ -261,12 +261,14 @@ def copies(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], M
     told = [row for row in rows if has_result(row) and row.get("sha256")]
     first: dict[str, Mapping[str, Any]] = {}
 
-    def rank(row: Mapping[str, Any]) -> tuple[bool, bool, str]:
-        return not _is_looked_at(row), row.get("mm_per_px") is None, str(row["image"])
-
-    for row in sorted(told, key=rank):
+    for row in sorted(told, key=copy_rank):
         first.setdefault(row["sha256"], row)
     return [(row, first[row["sha256"]]) for row in told if first[row["sha256"]] is not row]
+
+
+def copy_rank(row: Mapping[str, Any]) -> tuple[bool, bool, str]:
+    """Return what to sort the names of one file by, the one that counts first: see ``copies``."""
+    return not _is_looked_at(row), row.get("mm_per_px") is None, str(row["image"])
 
 
 def counted(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -6,7 +6,6 @@ it. Pictures of an orthomosaic lie on the face as they are; photographs are plac
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,14 +22,13 @@ from crackseg.face.lines import marks_of
 from crackseg.face.merging import merge
 from crackseg.face.neighbours import each_once
 from crackseg.face.other_lines import FaceLine, lines_of, notice_of
-from crackseg.face.photographs import Photograph, read_photographs
+from crackseg.face.photographs import Photograph, read_photographs, survey_in
 from crackseg.face.plane import FacePlane, plane_of
 from crackseg.face.scaling import FaceScale, References, put_scale, views_of
 from crackseg.face.space import notice_of_space
-from crackseg.folders import read_mark
 from crackseg.names import count
 from crackseg.records import Array, Notice
-from crackseg.survey import NAME, Survey, read_survey, survey_from
+from crackseg.survey import Survey
 
 TOLERANCE_PX = 3.0  # how far centre lines of one crack lie apart in two views, at least
 _TOLERANCE_RESIDUALS = 3.0  # or so many times what the ties miss
@@ -113,7 +111,7 @@ def make_map(
         ScaleError: nothing gives a scale.
         ConfigError: a reference or the survey's face does not fit.
     """
-    survey = survey or _survey_in(results)
+    survey = survey or survey_in(results)
     plane = plane_of(survey.face if survey else None)
     photographs = read_photographs(results, pictures)
     if not use_poses:
@@ -128,20 +126,6 @@ def make_map(
     gaps = tie_gaps_mm(placed) * (views[0].position_m[2] / placed.block.positions_m[0, 2])
     tolerance = _tolerances_m(views, placed, gaps)
     return _assemble(placed, views, scale, plane, survey, tolerance, gaps)
-
-
-def _survey_in(results: Path) -> Survey | None:
-    """Return a survey.toml that was put into the results since, else what the analysis knew."""
-    if (results / NAME).is_file():
-        return read_survey(results / NAME)
-    mark = read_mark(results)
-    if mark is None or "survey.json" not in mark.files:
-        return None
-    try:
-        facts = json.loads((results / "survey.json").read_text(encoding="utf-8")).get("facts")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return survey_from(facts) if facts else None
 
 
 def _tolerances_m(views: Sequence[View], placed: Placed, gaps_mm: Array) -> Array:
@@ -230,6 +214,12 @@ def _notices(placed: Placed, scale: FaceScale) -> list[Notice]:
             f"{count(rejected, 'mark')} that inspectors rejected {are} on no map and in no figure."
         )
         notices.append(Notice(code="rejected_left_out", message=text))
+    for code in ("edits_left_behind", "verdicts_are_older"):
+        every = [(p.name, notice) for p in placed.photographs for notice in p.notices]
+        told = [(name, notice.message) for name, notice in every if notice.code == code]
+        if told:
+            some = ", ".join(name for name, _ in told[:3]) + ", ..." * (len(told) > 3)
+            notices.append(Notice(code=code, message=f"{some}: {told[0][1]}"))
     blind = [p.name for p in placed.photographs if not p.judged]
     if blind:
         text = (

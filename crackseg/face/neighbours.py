@@ -21,13 +21,22 @@ _TURNED_DEG = 50.0  # a camera turned further from the others looks at another f
 
 
 def each_once(photographs: Sequence[Photograph], aside: list[tuple[str, str]]) -> list[Photograph]:
-    """Return the photographs without those that are one file under a second name."""
+    """Return the photographs without those that are one file under a second name.
+
+    The same name counts as in the report of the survey.
+    """
     first: dict[str, Photograph] = {}
+    for photograph in sorted(photographs, key=lambda p: p.rank):
+        first.setdefault(photograph.report["image"]["sha256"], photograph)
+    once = []
     for photograph in photographs:
-        twin = first.setdefault(photograph.report["image"]["sha256"], photograph)
-        if twin is not photograph:
-            aside.append((photograph.name, f"it is the very file of {twin.name}, which counts."))
-    return list(first.values())
+        twin = first[photograph.report["image"]["sha256"]]
+        if twin is photograph:
+            once.append(photograph)
+        else:
+            which = twin.name if twin.name != photograph.name else f"that in `{twin.folder.name}`"
+            aside.append((photograph.name, f"it is the very file of {which}, which counts."))
+    return once
 
 
 def with_files(photographs: Sequence[Photograph], aside: list[tuple[str, str]]) -> list[Photograph]:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from crackseg.corrections.earlier import left_behind
 from crackseg.errors import DataError, ImageError
-from crackseg.exports.survey import judged_crack
+from crackseg.exports.survey import copy_rank, judged_crack
 from crackseg.exports.tables import crack_numbers, marks_sha256
 from crackseg.face.cameras import Lens
 from crackseg.folders import find_from, read_mark
@@ -24,7 +25,8 @@ from crackseg.imagery.camera import focal_px, gimbal_deg, laser_distance_m, upri
 from crackseg.imagery.files import open_image
 from crackseg.imagery.planes import camera_axes
 from crackseg.records import Array, ImageInfo, Notice
-from crackseg.verdict_table import by_photograph, read_json, read_verdicts
+from crackseg.survey import NAME, Survey, is_of_another_face, read_survey, survey_from
+from crackseg.verdict_table import by_photograph, judged_before, read_json, read_verdicts
 
 EARTH_M, FLATTENED = 6378137.0, 0.00669437999  # WGS84: half axis, squared eccentricity
 _FOCAL_GUESS, _FOCAL_GUESS_SIGMA = 0.62, 0.3  # of the diagonal: 27 mm, from wide to short tele
@@ -57,6 +59,7 @@ class Photograph:
     lens: Lens
     focal_sigma_rel: float
     camera: str
+    rank: tuple[bool, bool, str] = (True, True, "")  # of the names of one file the least counts
     pose: Pose | None = None
     distance_m: float | None = None  # by the laser
     notices: tuple[Notice, ...] = ()
@@ -93,11 +96,18 @@ def read_photographs(results: Path, pictures: Sequence[Path] = ()) -> list[Photo
     if not results.is_dir():
         raise DataError(f"`{results}` must be a folder of results of `crackseg analyze`.")
     by_name = _by_name(pictures)
-    photographs = []
+    read: list[tuple[Path, dict[str, Any]]] = []
+    places: dict[str, list[Path]] = {}  # where each file may lie, by its sha256: it may have moved
     for folder in sorted(path for path in results.iterdir() if path.is_dir()):
         report = read_report(folder)
         if report is not None:
-            photographs.append(_photograph(folder, _compact(report), by_name))
+            image = report["image"]
+            found = [*by_name.get(Path(image["path"]).name, ()), find_from(image["path"], folder)]
+            places.setdefault(image["sha256"], []).extend(map(Path, found))
+            read.append((folder, _compact(report)))
+    photographs = [
+        _photograph(folder, report, places[report["image"]["sha256"]]) for folder, report in read
+    ]
     if not photographs:
         raise DataError(
             f"`{results}` holds no report of a photograph; give the folder that `crackseg analyze` "
@@ -109,15 +119,35 @@ def read_photographs(results: Path, pictures: Sequence[Path] = ()) -> list[Photo
 def _judged(photographs: list[Photograph], results: Path) -> list[Photograph]:
     """Return photographs with their marks as inspectors left them."""
     words_of = _verdicts_of(results, {p.folder.name: p.report for p in photographs})
+    older = judged_before(results)
+    image_of = _images(results)
     return [
-        replace(
-            photograph,
-            report={**photograph.report, "cracks": _as_left(photograph.report["cracks"], words)},
-            verdicts=words,
-        )
-        for photograph in photographs
-        for words in [words_of[photograph.folder.name]]
+        _as_judged(p, words_of[p.folder.name], image_of.get(p.folder.name), older)
+        for p in photographs
     ]
+
+
+def _as_judged(
+    photograph: Photograph, words: Mapping[int, str], image: str | None, older: Collection[str]
+) -> Photograph:
+    """Return a photograph with verdicts, by what the survey calls it, None: it does not know it."""
+    report = photograph.report
+    behind = left_behind(
+        photograph.folder, report["image"]["sha256"], report["codes"],
+        verdicts_are_older=image in older,
+    )  # fmt: skip
+    row = {
+        "image": image or report["image"]["path"],
+        "mm_per_px": (photograph.mm_per_px or (None,))[0],
+        "warnings": report["codes"],
+    }
+    return replace(
+        photograph,
+        report={**report, "cracks": _as_left(report["cracks"], words)},
+        verdicts=words,
+        rank=copy_rank(row | ({"rejected": 0} if words else {})),
+        notices=(*photograph.notices, *(Notice(**notice) for notice in behind)),
+    )
 
 
 def _as_left(marks: Sequence[Mapping[str, Any]], words: Mapping[int, str]) -> list[dict[str, Any]]:
@@ -136,8 +166,7 @@ def _verdicts_of(
     Raises:
         DataError: a verdict is not understood or fits no crack.
     """
-    rows = read_json(results / "survey.json").get("images") or ()
-    image_of = {row.get("folder"): row["image"] for row in rows}
+    image_of = _images(results)
     names = [str(image_of.get(name) or r["image"]["path"]) for name, r in reports.items()]
     numbers = [report["numbers"] for report in reports.values()]
     spoken = by_photograph(read_verdicts(results, results), names, numbers, results)
@@ -151,8 +180,16 @@ def _verdicts_of(
     }
 
 
+def _images(results: Path) -> dict[str | None, str]:
+    """Return what the survey calls the photograph of each folder."""
+    rows = read_json(results / "survey.json").get("images") or ()
+    return {row.get("folder"): row["image"] for row in rows}
+
+
 def is_outdated(face: Mapping[str, Any], results: Path) -> bool:
-    """Return whether results list other cracks, or verdicts, than a map of them was made of.
+    """Return whether results say otherwise now than when a map of them was made.
+
+    That is other photographs, cracks or verdicts, or another face in what is known of the survey.
 
     Of photographs whose results are not there nothing is known.
 
@@ -176,12 +213,30 @@ def is_outdated(face: Mapping[str, Any], results: Path) -> bool:
         if report is not None:
             now[folder.name] = _summary(report)
     words = _verdicts_of(results, now)
-    return any(
+    here = {report["image"]["sha256"] for report in now.values()}
+    laid = {photograph["sha256"] for photograph in face["photographs"]}
+    if len(laid) + len(face["set_aside"]) < len(here):
+        return True
+    return is_of_another_face(face["survey"], survey_in(results)) or any(
         now[name]["marks_sha256"] != photograph["marks_sha256"]
         or words[name] != _verdicts_in(photograph)
         for photograph in face["photographs"]
         if "marks_sha256" in photograph and (name := photograph["folder"]) in now
     )
+
+
+def survey_in(results: Path) -> Survey | None:
+    """Return a survey.toml that was put into the results since, else what the analysis knew."""
+    if (results / NAME).is_file():
+        return read_survey(results / NAME)
+    mark = read_mark(results)
+    if mark is None or "survey.json" not in mark.files:
+        return None
+    try:
+        facts = json.loads((results / "survey.json").read_text(encoding="utf-8")).get("facts")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return survey_from(facts) if facts else None
 
 
 def _summary(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,6 +282,7 @@ def read_report(folder: Path) -> dict[str, Any] | None:
 def _compact(report: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a map needs of a report, courses as arrays: lists take ten times the memory."""
     light = {key: report[key] for key in _FACTS if key in report} | _summary(report)
+    light["codes"] = {notice["code"] for notice in report.get("warnings") or ()}
     for key in ("cracks", "other_lines"):
         light[key] = [_compact_line(line) for line in report.get(key) or ()]
     return light
@@ -253,13 +309,10 @@ def _by_name(pictures: Sequence[Path]) -> dict[str, list[Path]]:
     return files
 
 
-def _photograph(
-    folder: Path, report: Mapping[str, Any], by_name: Mapping[str, list[Path]]
-) -> Photograph:
+def _photograph(folder: Path, report: Mapping[str, Any], places: Sequence[Path]) -> Photograph:
     image = report["image"]
     written = Path(image["path"])
     notices: list[Notice] = []
-    places = [*by_name.get(written.name, ()), Path(find_from(image["path"], folder))]
     info = _find_file(places, image["sha256"])
     focal = None if info is None else focal_px(info, notices)
     diagonal = math.hypot(image["height_px"], image["width_px"])

@@ -8,11 +8,12 @@ was accepted stands in the main list.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from crackseg.corrections.earlier import left_behind
 from crackseg.errors import ConfigError
 from crackseg.exports.survey import (
     copies,
@@ -29,8 +30,9 @@ from crackseg.imagery import greenery
 from crackseg.imagery.clarity import is_worth_a_word
 from crackseg.metrology import ranking
 from crackseg.records import Measure
+from crackseg.reporting.same_map import is_of
 from crackseg.survey import NAME, Survey, read_survey, survey_from
-from crackseg.verdict_table import VERDICTS, Spoken, by_photograph, read_verdicts
+from crackseg.verdict_table import VERDICTS, Spoken, by_photograph, judged_before, read_verdicts
 
 NOT_JUDGED, ANALYZED, COPY = "not_judged", "analyzed", "copy"
 
@@ -153,16 +155,18 @@ def gather(folder: Path, facts: Path | None = None) -> Gathered:
             f"`{folder}` holds no results; expected the `--out` folder of `crackseg analyze`."
         )
     spoken = _spoken(folder, about)
-    photographs, cracks = _once(*_read_all(reports, rows, failed, _verdicts(about), spoken))
+    read = _read_all(reports, rows, failed, _verdicts(about), spoken, judged_before(folder))
+    photographs, cracks = _once(*read)
     cracks.sort(key=lambda crack: crack.place)
     parts: dict[str, list[SurveyCrack]] = {"main": [], "also_marked": [], "rejected": []}
     for crack in cracks:
         parts[_part(crack)].append(crack)
     face = _read_face(folder)
-    is_of_these = face is not None and _is_of(face, photographs, cracks)
+    survey = _facts(folder, facts, about)
+    is_of_these = face is not None and is_of(face, photographs, cracks, survey)
     return Gathered(
         folder=folder,
-        survey=_facts(folder, facts, about),
+        survey=survey,
         photographs=tuple(photographs),
         cracks=tuple(parts["main"]),
         doubtful=tuple(parts["also_marked"]),
@@ -191,28 +195,6 @@ def _read_face(folder: Path) -> dict[str, Any] | None:
     """Return ``face/face.json``, None where there is none."""
     face = _read_json(folder / FACE / "face.json")
     return None if face is None or "totals" not in face else face
-
-
-def _is_of(
-    face: Mapping[str, Any], photographs: Sequence[Photograph], cracks: Sequence[SurveyCrack]
-) -> bool:
-    """Say whether a map was made of these photographs, with the cracks that are listed now.
-
-    The verdicts that it heeded must stand; of what was said since, the report knows. A map of a
-    release that kept no digest of the cracks is held against the photographs alone.
-    """
-    here = {photograph.image.get("sha256") for photograph in photographs}
-    marked = {(p.image.get("sha256"), p.marks_sha256) for p in photographs}
-    laid = {photograph["sha256"] for photograph in face["photographs"]}
-    read = {(p["sha256"], p["marks_sha256"]) for p in face["photographs"] if "marks_sha256" in p}
-    is_whole = laid <= here and len(laid) + len(face["set_aside"]) >= len(here - {None})
-    said = {(c.photograph.image.get("sha256"), c.id, c.verdict) for c in cracks}
-    heeded = {
-        (p["sha256"], v["crack"], v["verdict"])
-        for p in face["photographs"]
-        for v in p.get("verdicts", ())
-    }
-    return is_whole and read <= marked and heeded <= said
 
 
 def _report_folders(folder: Path, rows: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
@@ -290,6 +272,7 @@ def _read_all(
     failed: list[Mapping[str, Any]],
     verdicts: Mapping[tuple[str, int], Mapping[str, Any]],
     spoken: list[Spoken] | None,
+    judged: Collection[str],
 ) -> tuple[list[Photograph], list[SurveyCrack]]:
     """Return the photographs in the order of their names and all their cracks."""
     read = []
@@ -313,7 +296,7 @@ def _read_all(
     photographs, cracks = [], []
     for number, (name, item) in enumerate(zip(names, everything, strict=True), start=1):
         image, folder, row, facts = item
-        photograph = _photograph(number, name, folder, row, facts)
+        photograph = _photograph(number, name, folder, row, facts, judged)
         photographs.append(photograph)
         for crack in (facts or {}).get("cracks", ()):
             cracks.append(_crack(photograph, crack, words_of.get((image, crack["id"]), {})))
@@ -389,10 +372,13 @@ def _photograph(
     folder: Path | None,
     row: Mapping[str, Any],
     report: Mapping[str, Any] | None,
+    judged: Collection[str],
 ) -> Photograph:
-    if report is None:
+    if report is None or folder is None:
         return Photograph(number=number, name=name, folder=None, status=row["status"], row=row)
     predict = report["options"]["predict"]
+    codes, content = {n["code"] for n in report["warnings"]}, report["image"]["sha256"]
+    behind = left_behind(folder, content, codes, verdicts_are_older=row["image"] in judged)
     return Photograph(
         number=number,
         name=name,
@@ -403,7 +389,7 @@ def _photograph(
         scale=report["scale"],
         unjudged=_shares(report.get("unjudged", ())),
         impaired=_shares(report.get("impaired", ())),
-        notices=tuple(report["warnings"]),
+        notices=(*report["warnings"], *behind),
         analyzed_mm2=report["totals"].get("analyzed_mm2"),
         detection=report.get("detection"),
         model=report["model"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from scipy.spatial import cKDTree
 from crackseg.errors import DataError
 from crackseg.face.face_json import face_to_dict
 from crackseg.face.mapping import FaceMap, make_map
+from crackseg.face.neighbours import each_once
 from crackseg.face.photographs import is_outdated, read_photographs
 from crackseg.face.scaling import References
 
@@ -219,6 +221,12 @@ def test_what_an_inspector_rejected_is_on_no_map(first_date: Rendered, tmp_path:
     assert not is_outdated(values, results)
     assert not is_outdated(now, first_date.results)
     assert not is_outdated(now, tmp_path)  # the results are not beside it
+    assert is_outdated({**values, "photographs": values["photographs"][1:]}, results)
+    facts = results / "survey.toml"
+    facts.write_text("[face]\nbatter = 0.0\n", encoding="utf-8")
+    assert not is_outdated(values, results)
+    facts.write_text("[face]\nbatter = 0.3\n", encoding="utf-8")
+    assert is_outdated(values, results)
     (note,) = [n.message for n in after.notices if n.code == "rejected_left_out"]
     assert note.startswith(f"{len(rows)} mark")
 
@@ -232,3 +240,25 @@ def test_a_verdict_on_no_crack_is_refused_before_a_map_is_made(
     (results / "verdicts.csv").write_text(f"image_name,crack,verdict\n{name},99,reject\n")
     with pytest.raises(DataError, match="has no crack 99"):
         read_photographs(results)
+
+
+def test_of_one_file_the_name_counts_that_was_looked_at_wherever_the_file_is(
+    first_date: Rendered, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(first_date.results, results)
+    first = read_photographs(results)[0]
+    assert first.path is not None
+    shutil.copytree(first.folder, results / "A_first")
+    there = shutil.copy(first.path, tmp_path / "there.JPG")
+    for folder, path in ((first.folder, tmp_path / first.name), (results / "A_first", there)):
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        report["image"]["path"] = str(path)
+        (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    (results / "verdicts.csv").write_text(f"image_name,crack,verdict\n{first.name},1,reject\n")
+    aside: list[tuple[str, str]] = []
+    once = each_once(read_photographs(results), aside)
+    assert aside == [("there.JPG", f"it is the very file of {first.name}, which counts.")]
+    (kept,) = [p for p in once if p.name == first.name]
+    assert kept.verdicts == {1: "reject"}
+    assert kept.path == tmp_path / "there.JPG"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -620,6 +621,28 @@ def test_a_map_of_earlier_results_is_not_quoted(results: Path) -> None:
     assert any("of other results" in sentence for sentence in content(results).lead)
     (results / "verdicts.csv").write_text("image_name,crack,verdict\na.png,1,reject\n")
     assert not any("of other results" in sentence for sentence in content(results).lead)
+    facts = results / "survey.toml"
+    path = results / "face" / "face.json"
+    face = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**face, "survey": {"face": {"batter": 0.0}}}), encoding="utf-8")
+    assert not any("other facts of the face" in sentence for sentence in content(results).lead)
+    facts.write_text("[face]\nbatter = 0.3\n", encoding="utf-8")
+    assert any("other facts of the face" in sentence for sentence in content(results).lead)
+
+
+def test_what_a_later_analysis_left_behind_is_said(results: Path) -> None:
+    def warned() -> set[str]:
+        return {n["code"] for p in content(results).gathered.photographs for n in p.notices}
+
+    table, edits = results / "verdicts.csv", results / "a" / "corrections.json"
+    table.write_text("image_name,crack,verdict\na.png,1,reject\n", encoding="utf-8")
+    report = json.loads((results / "a" / "report.json").read_text(encoding="utf-8"))
+    values = {"image_sha256": report["image"]["sha256"], "edits": []}
+    edits.write_text(json.dumps(values), encoding="utf-8")
+    assert not warned() & {"edits_left_behind", "verdicts_are_older"}
+    os.utime(table, (0, 0))  # before the photographs were analyzed
+    edits.write_text(json.dumps({**values, "edits": [{}]}), encoding="utf-8")
+    assert warned() >= {"edits_left_behind", "verdicts_are_older"}
 
 
 def test_the_map_shows_each_photograph_with_a_position(results: Path) -> None:
