@@ -12,7 +12,7 @@ from typing import Any
 
 from crackseg import __version__
 from crackseg.config import AnalyzeOptions, to_plain
-from crackseg.exports.survey import FILES, failure_row, has_result, report_row, write_survey
+from crackseg.exports.survey import FILES, failure_row, has_result, row_of_result, write_survey
 from crackseg.folders import MARK, filling, read_mark, refuse_foreign
 from crackseg.inputs import Passed
 from crackseg.pipeline import SCHEMA_VERSION
@@ -53,11 +53,31 @@ class Tally:
         alone = len(everything) == 1 and has_result(everything[0]) and not passed and not self.facts
         if alone and read_mark(self.out) is None:
             return
+        told = _with_since(everything, _read_survey(self.out), self.started)
         about = _about(self.model, self.options, self.started)
         about["facts"] = survey_to_dict(self.facts) if self.facts else None
         with filling(self.out, work=self.out) as fresh:
             gallery = "page" in self.options.exports
-            write_survey(everything, about, fresh, gallery=gallery, passed=passed)
+            write_survey(told, about, fresh, gallery=gallery, passed=passed)
+
+
+def _with_since(
+    rows: Sequence[Mapping[str, Any]], earlier: Mapping[str, Any], started: datetime
+) -> list[dict[str, Any]]:
+    """Return rows of results with the time since when they list the cracks that they list now.
+
+    None where no other list was seen: verdicts name cracks by their numbers, and those given
+    before that time were given on another list.
+    """
+    before = {row["folder"]: row for row in earlier.get("images", ()) if row.get("folder")}
+    told = []
+    for row in rows:
+        was = before.get(row.get("folder"), {})
+        since = was.get("marks_since")
+        if was.get("marks_sha256") not in (None, row.get("marks_sha256")):
+            since = started.isoformat()
+        told.append({**row, "marks_since": since} if has_result(row) else dict(row))
+    return told
 
 
 def earlier_rows(out: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -87,7 +107,7 @@ def earlier_rows(out: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str,
 
 def _earlier_row(folder: Path) -> dict[str, Any] | None:
     report = read_report(folder)
-    return report_row(report, folder.name, "earlier") if report else None
+    return row_of_result(report, folder, "earlier") if report else None
 
 
 def _earlier_passed(out: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -27,7 +27,7 @@ from crackseg.errors import (
     ScaleError,
     StoreError,
 )
-from crackseg.exports.survey import failure_row, report_row
+from crackseg.exports.survey import failure_row, row_of_result
 from crackseg.exports.tables import report_to_dict
 from crackseg.folders import identity_of, origin_of, place_to_go_on, plain_path, refuse_lost
 from crackseg.imagery.files import OpenImage, open_image
@@ -214,7 +214,7 @@ def outcome_of(
         path=path,
         status=status,
         folder=folder,
-        row={**report_row(report, folder.name, status), "image": plain_path(path)},
+        row={**row_of_result(report, folder, status), "image": plain_path(path)},
         notices=tuple(report["warnings"]),
     )
 

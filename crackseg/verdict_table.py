@@ -61,6 +61,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_verdicts(folder: Path, survey: Path) -> list[Spoken]:
     """Return the verdicts of a survey in the order of their rows.
 
+    Those on an earlier list of a photograph's cracks are left out: see ``judged_before``.
+
     Args:
         folder: of the survey, unpacked.
         survey: as the user gave it, for messages.
@@ -69,6 +71,12 @@ def read_verdicts(folder: Path, survey: Path) -> list[Spoken]:
         DataError: a row is not understood, or is of another analysis than the bundle, which
             numbers its cracks otherwise.
     """
+    spoken = _read(folder, survey)
+    older, names = _older(folder, spoken), _names(folder)
+    return [one for one in spoken if not any(names[k] in older for k in _places(one.name, names))]
+
+
+def _read(folder: Path, survey: Path) -> list[Spoken]:
     path = folder / VERDICTS
     if not path.is_file():
         rows = read_json(folder / "survey.json").get("verdicts") or ()
@@ -81,23 +89,35 @@ def read_verdicts(folder: Path, survey: Path) -> list[Spoken]:
 
 
 def judged_before(results: Path) -> set[str]:
-    """Return the photographs, as ``survey.json`` calls them, analyzed after verdicts on them.
+    """Return the photographs, as ``survey.json`` calls them, with verdicts on an earlier list.
 
-    A table names cracks by their numbers, which another analysis gives anew. When it was written
-    its file tells: a bundle's rows name the analysis instead, and what cannot be told is not said.
+    A table names cracks by their numbers, which another analysis may give to others. When it was
+    written its file tells. ``read_verdicts`` leaves such verdicts out.
     """
-    path = results / VERDICTS
     try:
-        about = read_json(results / "survey.json")
-        began = datetime.fromisoformat(str(about.get("started_at"))).timestamp()
-        is_older = path.stat().st_mtime < began and not (results / BUNDLE).exists()
-        spoken = read_verdicts(results, results) if is_older else []
-    except (OSError, ValueError, DataError):
+        return _older(results, _read(results, results))
+    except (OSError, DataError):
+        return set()  # no table, or one that whoever reads it refuses
+
+
+def _older(results: Path, spoken: Sequence[Spoken]) -> set[str]:
+    path, names = results / VERDICTS, _names(results)
+    if not path.is_file():
         return set()
-    rows = about.get("images") or ()
-    names = [str(row["image"]) for row in rows]
+    written = path.stat().st_mtime
+    rows = read_json(results / "survey.json").get("images") or ()
+    since = [row.get("marks_since") for row in rows]
     meant = {k for one in spoken if one.word != "open" for k in _places(one.name, names)}
-    return {names[k] for k in meant if rows[k].get("status") == "analyzed"}
+    return {names[k] for k in meant if since[k] and written < _seconds(since[k])}
+
+
+def _names(results: Path) -> list[str]:
+    rows = read_json(results / "survey.json").get("images") or ()
+    return [str(row["image"]) for row in rows]
+
+
+def _seconds(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp()
 
 
 def by_photograph(

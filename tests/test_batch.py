@@ -23,7 +23,7 @@ import pytest
 
 from crackseg import batch, pipeline, tasks
 from crackseg.config import AnalyzeOptions, ScaleOptions, read_options
-from crackseg.errors import ConfigError, OutputError, UnknownName
+from crackseg.errors import ConfigError, DataError, OutputError, UnknownName
 from crackseg.exports import EXPORTS
 from crackseg.folders import filling
 from crackseg.imagery.files import OpenImage
@@ -33,6 +33,8 @@ from crackseg.inputs import find_inputs
 from crackseg.records import Prediction, Report
 from crackseg.reporting.content import compose
 from crackseg.reporting.gather import gather
+from crackseg.training.judged import read_judged
+from crackseg.verdict_table import read_verdicts
 from crackseg.words import read_words
 
 Photo = Callable[..., Path]
@@ -142,12 +144,22 @@ def test_another_analysis_tells_of_edits_and_verdicts_on_the_one_before(
     again, beside = batch.run(paths, out, options, overwrite=True)
     messages = {notice["code"]: notice["message"] for notice in again.notices}
     assert "`crackseg correct` puts them" in messages["edits_left_behind"]
-    assert "may mean other cracks" in messages["verdicts_are_older"]
+    assert "verdicts_are_older" not in messages  # its cracks have the numbers that they had
     assert not {"edits_left_behind", "verdicts_are_older"} & {n["code"] for n in beside.notices}
     photo(path, cracks=3)
-    other, _ = batch.run(paths, out, options)
-    messages = {notice["code"]: notice["message"] for notice in other.notices}
-    assert "an earlier photograph of this name" in messages["edits_left_behind"]
+    for _ in range(2):  # also where nothing is left to do
+        other, beside = batch.run(paths, out, options)
+        messages = {notice["code"]: notice["message"] for notice in other.notices}
+        assert "an earlier photograph of this name" in messages["edits_left_behind"]
+        assert "none of the verdicts on it counts" in messages["verdicts_are_older"]
+        assert "verdicts_are_older" not in {n["code"] for n in beside.notices}
+    assert read_verdicts(out, out) == []
+    with pytest.raises(DataError, match="older than the list of cracks of"):
+        read_judged(out, out)
+    os.utime(out / "verdicts.csv")  # held against the new result and saved again
+    assert [one.word for one in read_verdicts(out, out)] == ["reject"]
+    (again, _) = batch.run(paths, out, options)
+    assert "verdicts_are_older" not in {n["code"] for n in again.notices}
 
 
 def test_a_file_that_changes_after_its_turn_began_is_analyzed_as_it_was(

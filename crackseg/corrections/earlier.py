@@ -20,7 +20,7 @@ def left_behind(
         folder: of the result.
         image_sha256: of the photograph.
         codes: of the warnings of its report.
-        verdicts_are_older: whether verdicts on it were given before it was analyzed again.
+        verdicts_are_older: whether verdicts on it were given on an earlier list of its cracks.
     """
     notices = []
     about = None if "corrected" in codes else _photograph_of_edits(folder)
@@ -35,8 +35,9 @@ def left_behind(
         notices.append({"code": "edits_left_behind", "message": text})
     if verdicts_are_older:
         text = (
-            "it was analyzed again after `verdicts.csv` was written: the numbers there may mean "
-            "other cracks now. Hold them against this result and save the table again."
+            "it was analyzed again after `verdicts.csv` was written, and lists other cracks now: "
+            "none of the verdicts on it counts. Hold them against this result and save the table "
+            "again."
         )
         notices.append({"code": "verdicts_are_older", "message": text})
     return notices

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from crackseg.exports import wording
 from crackseg.exports.csv_tables import CsvForm, plain_cell, write_table
 from crackseg.exports.page import templates
-from crackseg.exports.tables import read_measure
+from crackseg.exports.tables import marks_sha256, read_measure
 from crackseg.folders import plain_path, write_json_file
 from crackseg.imagery.clarity import is_worth_a_word
 from crackseg.metrology import ranking
@@ -78,6 +78,11 @@ def report_row(report: Mapping[str, Any], folder: str, status: str) -> dict[str,
         "detection": detection["text"],
         "sha256": report["image"].get("sha256"),
     }
+
+
+def row_of_result(report: Mapping[str, Any], folder: Path, status: str) -> dict[str, Any]:
+    """Return the row of a result of ``analyze``, with a digest of the cracks that it lists."""
+    return {**report_row(report, folder.name, status), "marks_sha256": marks_sha256(report)}
 
 
 def _impaired(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,8 +149,6 @@ def judged_row(
 ) -> dict[str, Any]:
     """Return an image's row of the survey by the verdicts on its cracks.
 
-    It counts ``rejected`` where a verdict stands; one that was taken back is none.
-
     Args:
         report: the image's ``report.json``.
         row: its row so far.
@@ -175,9 +178,7 @@ def judged_row(
     fresh = report_row(judged, row["folder"], row["status"])
     measured = report_row(report, row["folder"], row["status"])
     first = row.get("as_measured") or {name: measured[name] for name in AS_MEASURED}
-    looked_at = not {"accept", "reject"}.isdisjoint(words.values())
-    said = {"rejected": len(report["cracks"]) - len(remaining)} if looked_at else {}
-    return {**fresh, **said, "as_measured": first}
+    return {**fresh, "rejected": len(report["cracks"]) - len(remaining), "as_measured": first}
 
 
 def judged_crack(crack: Mapping[str, Any], words: Mapping[int, str]) -> dict[str, Any]:
@@ -278,7 +279,14 @@ def counted(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _is_looked_at(row: Mapping[str, Any]) -> bool:
-    return "rejected" in row or "corrected" in row["warnings"]
+    """Return whether a person decided on cracks of a row, as far as its figures show it.
+
+    A verdict that was taken back decides nothing.
+    """
+    if row.get("looked_at") or "corrected" in row["warnings"]:
+        return True
+    first = row.get("as_measured") or {}
+    return bool(row.get("rejected")) or any(row.get(name) != first[name] for name in first)
 
 
 def survey_totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -140,12 +140,13 @@ def _as_judged(
         "image": image or report["image"]["path"],
         "mm_per_px": (photograph.mm_per_px or (None,))[0],
         "warnings": report["codes"],
+        "looked_at": bool(words),
     }
     return replace(
         photograph,
         report={**report, "cracks": _as_left(report["cracks"], words)},
         verdicts=words,
-        rank=copy_rank(row | ({"rejected": 0} if words else {})),
+        rank=copy_rank(row),
         notices=(*photograph.notices, *(Notice(**notice) for notice in behind)),
     )
 

@@ -328,8 +328,12 @@ def _once(
         if c.verdict in ("accept", "reject") or c.facts.get("correction")
     }
     rows = [
-        {**p.row, "sha256": p.image.get("sha256"), "number": p.number}
-        | ({"rejected": 0} if p.number in looked_at else {})
+        {
+            **p.row,
+            "sha256": p.image.get("sha256"),
+            "number": p.number,
+            "looked_at": p.number in looked_at,
+        }
         for p in photographs
     ]
     name_of = {p.number: p.name for p in photographs}

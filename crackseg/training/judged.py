@@ -24,6 +24,7 @@ from crackseg.verdict_table import (
     VERDICTS,
     WORDS,
     by_photograph,
+    judged_before,
     read_json,
     read_verdicts,
 )
@@ -123,6 +124,11 @@ def read_judged(folder: Path, survey: Path) -> list[Judged]:
         raise DataError(
             f"`{survey}` holds no results: expected the `--out` folder of `crackseg analyze`, or "
             "the bundle of a survey of the service."
+        )
+    if older := judged_before(folder):
+        raise DataError(
+            f"`{VERDICTS}` of `{survey}` is older than the list of cracks of `{min(older)}`, which "
+            "was analyzed again: hold its rows against that result and save it again."
         )
     names = _names(folder, [(path, report) for path, report in reports])
     numbers = [_numbers(report) for _, report in reports]
