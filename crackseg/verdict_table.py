@@ -71,9 +71,47 @@ def read_verdicts(folder: Path, survey: Path) -> list[Spoken]:
         DataError: a row is not understood, or is of another analysis than the bundle, which
             numbers its cracks otherwise.
     """
-    spoken = _read(folder, survey)
-    older, names = _older(folder, spoken), _names(folder)
-    return [one for one in spoken if not any(names[k] in older for k in _places(one.name, names))]
+    return _parted(folder, survey)[0]
+
+
+def judged_before(results: Path) -> set[str]:
+    """Return the photographs, as ``survey.json`` calls them, with verdicts on an earlier list.
+
+    ``read_verdicts`` leaves those verdicts out.
+    """
+    try:
+        return _parted(results, results)[1]
+    except (OSError, DataError):
+        return set()  # no table, or one that whoever reads it refuses
+
+
+def _parted(folder: Path, survey: Path) -> tuple[list[Spoken], set[str]]:
+    """Return the verdicts that count, and the photographs with others, on an earlier list.
+
+    A table names cracks by their numbers, which another analysis may give to others. When it was
+    written its file tells.
+    """
+    spoken, table = _read(folder, survey), folder / VERDICTS
+    if not table.is_file():
+        return spoken, set()
+    written = table.stat().st_mtime
+    rows = read_json(folder / "survey.json").get("images") or ()
+    names = [str(row["image"]) for row in rows]
+    older = {k for k, row in enumerate(rows) if written < _since(row)}
+    counting, judged = [], set()
+    for one in spoken:
+        places = set(_places(one.name, names))
+        if not places or places - older:
+            counting.append(one)
+        elif one.word != "open":
+            judged |= {names[k] for k in places}
+    return counting, judged
+
+
+def _since(row: Mapping[str, Any]) -> float:
+    """Return since when a photograph lists these cracks, in s; 0: no other list was seen."""
+    since = row.get("marks_since")
+    return datetime.fromisoformat(since).timestamp() if since else 0.0
 
 
 def _read(folder: Path, survey: Path) -> list[Spoken]:
@@ -88,36 +126,10 @@ def _read(folder: Path, survey: Path) -> list[Spoken]:
     ]
 
 
-def judged_before(results: Path) -> set[str]:
-    """Return the photographs, as ``survey.json`` calls them, with verdicts on an earlier list.
-
-    A table names cracks by their numbers, which another analysis may give to others. When it was
-    written its file tells. ``read_verdicts`` leaves such verdicts out.
-    """
-    try:
-        return _older(results, _read(results, results))
-    except (OSError, DataError):
-        return set()  # no table, or one that whoever reads it refuses
-
-
-def _older(results: Path, spoken: Sequence[Spoken]) -> set[str]:
-    path, names = results / VERDICTS, _names(results)
-    if not path.is_file():
-        return set()
-    written = path.stat().st_mtime
-    rows = read_json(results / "survey.json").get("images") or ()
-    since = [row.get("marks_since") for row in rows]
-    meant = {k for one in spoken if one.word != "open" for k in _places(one.name, names)}
-    return {names[k] for k in meant if since[k] and written < _seconds(since[k])}
-
-
-def _names(results: Path) -> list[str]:
-    rows = read_json(results / "survey.json").get("images") or ()
-    return [str(row["image"]) for row in rows]
-
-
-def _seconds(time: str) -> float:
-    return datetime.fromisoformat(time).timestamp()
+def crack_numbers(report: Mapping[str, Any]) -> set[int]:
+    """Return the cracks that a ``report.json`` lists, also those that an edit took off."""
+    before = (report.get("corrections") or {}).get("replaced") or ()
+    return {crack["id"] for crack in (*report["cracks"], *before)}
 
 
 def by_photograph(

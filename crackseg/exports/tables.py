@@ -417,9 +417,3 @@ def marks_sha256(report: Mapping[str, Any]) -> str:
             "centre_line")  # fmt: skip
     marks = [[crack.get(key) for key in keys] for crack in report["cracks"]]
     return hashlib.sha256(json.dumps(marks).encode()).hexdigest()
-
-
-def crack_numbers(report: Mapping[str, Any]) -> set[int]:
-    """Return the cracks that a ``report.json`` lists, also those that an edit took off."""
-    before = (report.get("corrections") or {}).get("replaced") or ()
-    return {crack["id"] for crack in (*report["cracks"], *before)}

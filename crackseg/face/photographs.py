@@ -18,7 +18,7 @@ import numpy as np
 from crackseg.corrections.earlier import left_behind
 from crackseg.errors import DataError, ImageError
 from crackseg.exports.survey import copy_rank, judged_crack
-from crackseg.exports.tables import crack_numbers, marks_sha256
+from crackseg.exports.tables import marks_sha256
 from crackseg.face.cameras import Lens
 from crackseg.folders import find_from, read_mark
 from crackseg.imagery.camera import focal_px, gimbal_deg, laser_distance_m, upright_to_stored
@@ -26,7 +26,13 @@ from crackseg.imagery.files import open_image
 from crackseg.imagery.planes import camera_axes
 from crackseg.records import Array, ImageInfo, Notice
 from crackseg.survey import NAME, Survey, is_of_another_face, read_survey, survey_from
-from crackseg.verdict_table import by_photograph, judged_before, read_json, read_verdicts
+from crackseg.verdict_table import (
+    by_photograph,
+    crack_numbers,
+    judged_before,
+    read_json,
+    read_verdicts,
+)
 
 EARTH_M, FLATTENED = 6378137.0, 0.00669437999  # WGS84: half axis, squared eccentricity
 _FOCAL_GUESS, _FOCAL_GUESS_SIGMA = 0.62, 0.3  # of the diagonal: 27 mm, from wide to short tele

@@ -23,7 +23,7 @@ from crackseg.exports.survey import (
     report_row,
     short_names,
 )
-from crackseg.exports.tables import crack_numbers, flat_crack, marks_sha256, read_measure
+from crackseg.exports.tables import flat_crack, marks_sha256, read_measure
 from crackseg.folder_names import FACE
 from crackseg.folders import read_mark
 from crackseg.imagery import greenery
@@ -32,7 +32,14 @@ from crackseg.metrology import ranking
 from crackseg.records import Measure
 from crackseg.reporting.same_map import is_of
 from crackseg.survey import NAME, Survey, read_survey, survey_from
-from crackseg.verdict_table import VERDICTS, Spoken, by_photograph, judged_before, read_verdicts
+from crackseg.verdict_table import (
+    VERDICTS,
+    Spoken,
+    by_photograph,
+    crack_numbers,
+    judged_before,
+    read_verdicts,
+)
 
 NOT_JUDGED, ANALYZED, COPY = "not_judged", "analyzed", "copy"
 

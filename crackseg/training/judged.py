@@ -24,6 +24,7 @@ from crackseg.verdict_table import (
     VERDICTS,
     WORDS,
     by_photograph,
+    crack_numbers,
     judged_before,
     read_json,
     read_verdicts,
@@ -131,7 +132,7 @@ def read_judged(folder: Path, survey: Path) -> list[Judged]:
             "was analyzed again: hold its rows against that result and save it again."
         )
     names = _names(folder, [(path, report) for path, report in reports])
-    numbers = [_numbers(report) for _, report in reports]
+    numbers = [crack_numbers(report) for _, report in reports]
     spoken = by_photograph(read_verdicts(folder, survey), names, numbers, survey)
     words = [{number: one.word for number, one in of.items()} for of in spoken]
     digests = read_json(folder / BUNDLE).get("images") or {}
@@ -199,12 +200,6 @@ def _names(folder: Path, reports: Sequence[tuple[Path, Mapping[str, Any]]]) -> l
         str(rows.get(path.relative_to(folder).as_posix()) or report["image"]["path"])
         for path, report in reports
     ]
-
-
-def _numbers(report: Mapping[str, Any]) -> set[int]:
-    """Return the cracks of a report, also those that an edit took off."""
-    before = (report.get("corrections") or {}).get("replaced") or ()
-    return {crack["id"] for crack in (*report["cracks"], *before)}
 
 
 def _with_own(report: Mapping[str, Any], words: Words) -> dict[int, str]:
